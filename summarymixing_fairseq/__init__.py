@@ -1,0 +1,47 @@
+"""wav2vec 2.0 with SummaryMixing: a user-dir of fairseq's.
+
+Importing this package registers its models and tasks with fairseq, so that ``common.user_dir``, ``--user-dir`` and a
+plain ``import summarymixing_fairseq`` all do.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .encoder import SpeechEncoder, load_model
+
+__all__ = ["SpeechEncoder", "__version__", "load_model", "register"]
+
+
+def register() -> None:
+    """Make fairseq know our models and tasks. Doing it twice is harmless."""
+    from .models import wav2vec2_summarymixing  # noqa: F401
+    from .registration import allow_fairseq_dictionary
+    from .tasks import speech_finetuning, speech_pretraining  # noqa: F401
+
+    allow_fairseq_dictionary()
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("SpeechEncoder", "load_model"):
+        from . import encoder
+
+        return getattr(encoder, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _is_console_script() -> bool:
+    """Whether the `summarymixing` command (or `python -m`) is starting: it registers once it has work to do.
+
+    torch and fairseq take seconds to import, which `summarymixing --help` should not cost.
+    """
+    return os.path.basename(sys.argv[0] if sys.argv else "") in ("summarymixing", "-m")
+
+
+if not _is_console_script():
+    register()

@@ -1,0 +1,1 @@
+"""Datasets on top of fairseq's."""

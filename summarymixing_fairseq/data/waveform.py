@@ -1,0 +1,60 @@
+"""Batches of waveforms as fairseq's trainer and batcher should see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from fairseq.data import BaseWrapperDataset, FairseqDataset
+
+
+class SpeechDataset(BaseWrapperDataset):
+    """A dataset of fairseq's whose waveforms keep their precision and whose clips count at the length they train at.
+
+    Precision: fairseq's trainer rounds every float32 tensor of a batch to the training precision
+    (``Trainer._prepare_sample``), the waveform included, before the filterbank hears it: in bfloat16 that leaves 8 bits
+    of a 16-bit recording. float64 it leaves alone, so ``net_input.source`` is handed over in that.
+
+    Length: a clip longer than ``max_sample_size`` is cropped to it when its batch is put together, but fairseq counts
+    the whole clip against ``dataset.max_tokens`` where clips are padded.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        # fairseq asks its audio datasets for more than a wrapper passes on (skipped_indices, fnames, ...).
+        if name == "dataset":
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def _cropped(self, num_samples: Any) -> Any:
+        return np.minimum(num_samples, getattr(self.dataset, "max_sample_size", np.iinfo(np.int64).max))
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(clips,) samples of each clip as it trains."""
+        return self._cropped(np.asarray(self.dataset.sizes))
+
+    def num_tokens(self, index: int) -> int:
+        """Samples that a clip counts against ``dataset.max_tokens``."""
+        return int(self._cropped(self.dataset.num_tokens(index)))
+
+    def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
+        """``num_tokens`` of many clips."""
+        return self.sizes[indices]
+
+    def batch_by_size(self, indices: Any, **limits: Any) -> Any:
+        """fairseq's batching over the lengths of this dataset; a wrapper's own would ask the wrapped one."""
+        return FairseqDataset.batch_by_size(self, indices, **limits)
+
+    def size(self, index: int) -> Any:
+        """As fairseq's, the number of samples cropped: that number, or with labels (samples, label length)."""
+        size = self.dataset.size(index)
+        if isinstance(size, tuple):
+            return (int(self._cropped(size[0])), *size[1:])
+        return int(self._cropped(size))
+
+    def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Batch of the wrapped dataset with ``source`` (B, num_samples) in float64."""
+        batch = self.dataset.collater(samples)
+        if batch:
+            batch["net_input"]["source"] = batch["net_input"]["source"].double()
+        return batch

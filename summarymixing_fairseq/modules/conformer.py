@@ -1,0 +1,163 @@
+"""Conformer encoder (Gulati et al. 2020) with a token mixer of choice, LayerNorm for BatchNorm, and padding kept out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def sinusoidal_positions(num_frames: int, dim: int, device: torch.device) -> Tensor:
+    """Absolute sinusoidal positions (Vaswani et al. 2017, section 3.5), computed for any length.
+
+    Returns:
+        (num_frames, dim) float32.
+    """
+    steps = torch.arange(0, dim, 2, device=device, dtype=torch.float32)
+    frequency = torch.exp(steps * (-math.log(10_000.0) / dim))
+    angle = torch.arange(num_frames, device=device, dtype=torch.float32)[:, None] * frequency
+    # (T, dim / 2) twice -> (T, dim): sine and cosine interleaved; an odd width drops the last cosine
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :dim]
+
+
+def _linear(in_dim: int, out_dim: int) -> nn.Linear:
+    layer = nn.Linear(in_dim, out_dim)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class FeedForward(nn.Module):
+    """LN, linear D -> hidden, Swish, dropout, linear hidden -> D, dropout."""
+
+    def __init__(self, embed_dim: int, hidden_dim: int, dropout: float, activation_dropout: float):
+        super().__init__()
+        self.norm = nn.LayerNorm(embed_dim)
+        self.inner = _linear(embed_dim, hidden_dim)
+        self.activation_dropout = nn.Dropout(activation_dropout)
+        self.outer = _linear(hidden_dim, embed_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        x = self.activation_dropout(F.silu(self.inner(self.norm(x))))
+        return self.dropout(self.outer(x))
+
+
+class ConvolutionModule(nn.Module):
+    """LN, pointwise D -> 2D, GLU, depthwise over time, LN, Swish, pointwise D -> D, dropout.
+
+    Padded frames are zeroed before the depthwise convolution: the end of a clip sees the same zeros in a padded batch
+    as on its own.
+
+    Raises:
+        ValueError: for an even or negative kernel size.
+    """
+
+    def __init__(self, embed_dim: int, kernel_size: int, dropout: float):
+        super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"depthwise_conv_kernel_size={kernel_size}: must be odd and positive")
+        self.norm = nn.LayerNorm(embed_dim)
+        self.expand = _linear(embed_dim, 2 * embed_dim)
+        self.depthwise = nn.Conv1d(embed_dim, embed_dim, kernel_size, padding=kernel_size // 2, groups=embed_dim)
+        self.depthwise_norm = nn.LayerNorm(embed_dim)
+        self.project = _linear(embed_dim, embed_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, padding_mask: Optional[Tensor] = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
+        x = F.glu(self.expand(self.norm(x)), dim=-1)
+        if padding_mask is not None:
+            x = x.masked_fill(padding_mask[..., None], 0.0)
+        x = self.depthwise(x.transpose(1, 2)).transpose(1, 2)  # (B, T, D) -> (B, D, T) -> (B, T, D)
+        return self.dropout(self.project(F.silu(self.depthwise_norm(x))))
+
+
+class ConformerLayer(nn.Module):
+    """x + FFN/2, + mixer(LN(x)), + convolution, + FFN/2, LN (arXiv 2407.13377, section 3; Gulati et al., equation 1).
+
+    Args:
+        mixer: (B, T, D), padding mask -> (B, T, D), as in ``modules.mixing``.
+    """
+
+    def __init__(
+        self,
+        mixer: nn.Module,
+        embed_dim: int,
+        ffn_dim: int,
+        kernel_size: int,
+        dropout: float,
+        activation_dropout: float,
+    ):
+        super().__init__()
+        self.embedding_dim = embed_dim  # fairseq's classification head asks for it by this name
+        self.ffn1 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout)
+        self.mixer_norm = nn.LayerNorm(embed_dim)
+        self.mixer = mixer
+        self.conv = ConvolutionModule(embed_dim, kernel_size, dropout)
+        self.ffn2 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout)
+        self.norm = nn.LayerNorm(embed_dim)
+
+    def forward(self, x: Tensor, padding_mask: Optional[Tensor] = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
+        x = x + 0.5 * self.ffn1(x)
+        x = x + self.mixer(self.mixer_norm(x), padding_mask)
+        x = x + self.conv(x, padding_mask)
+        return self.norm(x + 0.5 * self.ffn2(x))
+
+
+class ConformerEncoder(nn.Module):
+    """Positions, layers with LayerDrop (Fan et al. 2020), and one LayerNorm after the last.
+
+    Args:
+        build_layer: makes one layer; called ``num_layers`` times.
+        layer_drop: probability that a layer is skipped in training.
+        checkpoint_activations: recompute each layer in the backward pass rather than store its activations.
+    """
+
+    def __init__(
+        self,
+        build_layer: Callable[[], ConformerLayer],
+        num_layers: int,
+        embed_dim: int,
+        layer_drop: float = 0.0,
+        checkpoint_activations: bool = False,
+    ):
+        super().__init__()
+        self.layers = nn.ModuleList(build_layer() for _ in range(num_layers))
+        self.layer_norm = nn.LayerNorm(embed_dim)
+        self.layer_drop = layer_drop
+        self.checkpoint_activations = checkpoint_activations
+
+    def forward(
+        self, x: Tensor, padding_mask: Optional[Tensor] = None, last_layer: Optional[int] = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Encode a padded batch.
+
+        Args:
+            x: (B, T, D), finite at padded frames too.
+            padding_mask: (B, T) bool, True = padding, or None.
+            last_layer: stop after this layer (from 0) and leave the final LayerNorm out.
+
+        Returns:
+            output (B, T, D), and the hidden states before the final LayerNorm: the encoder's input (positions
+            included), then each layer's output; a dropped layer repeats its input.
+        """
+        x = x + sinusoidal_positions(x.size(1), x.size(2), x.device).to(x.dtype)
+        hidden_states = [x]
+        # torch's generator, which fairseq seeds anew at every update, so that a resumed run drops the same layers
+        keep = torch.rand(len(self.layers)) >= self.layer_drop if self.training else torch.ones(len(self.layers))
+        for layer, keep_layer in zip(self.layers[: None if last_layer is None else last_layer + 1], keep.tolist()):
+            if keep_layer:
+                if self.checkpoint_activations and self.training:
+                    x = checkpoint(layer, x, padding_mask, use_reentrant=False)
+                else:
+                    x = layer(x, padding_mask)
+            hidden_states.append(x)
+        return (self.layer_norm(x) if last_layer is None else x), hidden_states

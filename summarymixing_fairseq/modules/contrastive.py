@@ -1,0 +1,60 @@
+"""Negatives and InfoNCE over the masked frames of an utterance (wav2vec 2.0, arXiv 2006.11477, equation 3)."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# torch.cosine_similarity's floor of the norms.
+NORM_FLOOR = 1e-8
+
+
+def sample_negatives(
+    batch_size: int, num_masked: int, num_negatives: int, device: Optional[torch.device] = None
+) -> Tensor:
+    """Draw each masked frame's negatives uniformly from the other masked frames of its own utterance.
+
+    Returns:
+        (B, M, num_negatives) int64, positions among the M masked frames.
+
+    Raises:
+        ValueError: with fewer than two masked frames there is nothing to draw from.
+    """
+    if num_masked < 2:
+        raise ValueError(f"{num_masked} masked frame(s) in an utterance: negatives need at least 2; the clip is too short")
+    negatives = torch.randint(num_masked - 1, (batch_size, num_masked, num_negatives), device=device)
+    own = torch.arange(num_masked, device=device)[None, :, None]
+    return negatives + (negatives >= own)  # skip the frame's own position
+
+
+def info_nce_logits(
+    context: Tensor, targets: Tensor, codes: Tensor, negatives: Tensor, temperature: float
+) -> Tensor:
+    """Cosine similarities of each masked frame with its target and its negatives, over the temperature.
+
+    All M x M similarities of an utterance are one matrix product of normalised vectors, of which the negatives are
+    gathered: nothing is ever expanded to one copy of the targets per negative.
+
+    Args:
+        context: (B, M, C) projected encoder outputs at the masked frames.
+        targets: (B, M, C) projected quantized latents of the same frames.
+        codes: (B, M) int64, equal where two targets are the same codebook entries.
+        negatives: (B, M, N) int64 positions of the negatives, from ``sample_negatives``.
+        temperature: divides the similarities.
+
+    Returns:
+        (B, M, 1 + N) float32, the positive first; a negative of the positive's own code is -inf.
+    """
+    with torch.autocast(context.device.type, enabled=False):
+        context = F.normalize(context.float(), dim=-1, eps=NORM_FLOOR)
+        targets = F.normalize(targets.float(), dim=-1, eps=NORM_FLOOR)
+        similarity = torch.bmm(context, targets.transpose(1, 2)) / temperature  # (B, M, M)
+    positive = similarity.diagonal(dim1=1, dim2=2)[..., None]  # (B, M, 1)
+    # codes of the negatives: (B, M) -> (B, 1, M) -> (B, M, M) as a view -> (B, M, N)
+    negative_codes = codes[:, None].expand_as(similarity).gather(2, negatives)
+    is_positive = negative_codes == codes[..., None]
+    negative = similarity.gather(2, negatives).masked_fill(is_positive, float("-inf"))
+    return torch.cat([positive, negative], dim=2)

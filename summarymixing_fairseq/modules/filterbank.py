@@ -1,0 +1,126 @@
+"""Log-mel filterbank energies and their per-utterance normalisation (arXiv 2407.13377, section 3.1)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+# Energies below this floor are digital silence: 16-bit quantisation noise alone gives about 1e-7.
+ENERGY_FLOOR = 1e-10
+# Added to the standard deviation: a bin that never changes (silence, an empty mel filter) becomes zero, not NaN.
+STD_FLOOR = 1e-5
+
+
+def hz_to_mel(frequency_hz: float) -> float:
+    """Mel value of a frequency in Hz (O'Shaughnessy's formula, as HTK uses it)."""
+    return 2595.0 * math.log10(1.0 + frequency_hz / 700.0)
+
+
+def mel_filters(
+    num_mel_bins: int, n_fft: int, sample_rate_hz: int, low_hz: float, high_hz: float
+) -> Tensor:
+    """Triangular filters, equally spaced and peaking at 1 on the mel scale.
+
+    With 80 bins, 400 points and 16 kHz a few of the lowest triangles lie between two FFT bins and stay empty: their
+    energy is the floor at every frame, which the normalisation turns into zeros.
+
+    Returns:
+        (n_fft // 2 + 1, num_mel_bins), float32.
+    """
+    edges_mel = torch.linspace(hz_to_mel(low_hz), hz_to_mel(high_hz), num_mel_bins + 2, dtype=torch.float64)
+    edges_hz = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
+    bins_hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate_hz / n_fft
+    lower, centre, upper = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
+    rising = (bins_hz[:, None] - lower) / (centre - lower)
+    falling = (upper - bins_hz[:, None]) / (upper - centre)
+    return torch.minimum(rising, falling).clamp(min=0.0).float()
+
+
+def padding_mask_from_lengths(lengths: Tensor, max_length: int) -> Tensor:
+    """(B,) numbers of valid frames -> (B, max_length) bool, True = padding."""
+    return torch.arange(max_length, device=lengths.device) >= lengths[:, None]
+
+
+def normalise_per_utterance(features: Tensor, lengths: Tensor) -> Tensor:
+    """Zero mean and unit variance per bin over the valid frames of each utterance; padded frames become zero.
+
+    Args:
+        features: (B, T, F) float32; padded frames may hold anything, NaN included.
+        lengths: (B,) valid frames of each utterance.
+
+    Returns:
+        (B, T, F) float32.
+    """
+    padding = padding_mask_from_lengths(lengths, features.size(1))[..., None]  # (B, T, 1)
+    count = lengths.clamp(min=1)[:, None, None]
+    mean = features.masked_fill(padding, 0.0).sum(1, keepdim=True) / count
+    centred = (features - mean).masked_fill(padding, 0.0)
+    std = (centred.square().sum(1, keepdim=True) / count).sqrt()
+    return centred / (std + STD_FLOOR)
+
+
+class LogMelFilterbank(nn.Module):
+    """Natural log of mel filterbank energies, in float32 and without gradient whatever the training precision.
+
+    Windows are not centred: frame t covers samples t * shift to t * shift + window, so that a frame never sees
+    past the end of its own clip and padding cannot change it.
+
+    Args:
+        sample_rate_hz: rate of the waveform.
+        num_mel_bins: triangular filters between ``low_hz`` and ``high_hz``.
+        window_ms: length of the Hamming window; frame_shift_ms: hop between two windows.
+        n_fft: points of the Fourier transform, at least the window's samples.
+
+    Raises:
+        ValueError: for a window longer than ``n_fft`` or frequencies out of order.
+    """
+
+    def __init__(
+        self,
+        sample_rate_hz: int = 16_000,
+        num_mel_bins: int = 80,
+        window_ms: float = 25.0,
+        frame_shift_ms: float = 10.0,
+        n_fft: int = 400,
+        low_hz: float = 0.0,
+        high_hz: float = 8_000.0,
+    ):
+        super().__init__()
+        self.window_samples = round(sample_rate_hz * window_ms / 1000)
+        self.shift_samples = round(sample_rate_hz * frame_shift_ms / 1000)
+        if n_fft < self.window_samples:
+            raise ValueError(f"n_fft={n_fft} is shorter than the window of {self.window_samples} samples")
+        if not 0 <= low_hz < high_hz <= sample_rate_hz / 2:
+            raise ValueError(f"low_hz={low_hz}, high_hz={high_hz}: need 0 <= low_hz < high_hz <= half the sample rate")
+        if num_mel_bins < 1:
+            raise ValueError(f"num_mel_bins={num_mel_bins}: at least 1")
+        self.n_fft = n_fft
+        # Plain attributes, not buffers: `model.half()` must not round them, and no checkpoint needs them.
+        self._window = torch.hamming_window(self.window_samples, periodic=False)
+        self._filters = mel_filters(num_mel_bins, n_fft, sample_rate_hz, low_hz, high_hz)
+
+    def output_lengths(self, num_samples: Tensor) -> Tensor:
+        """(B,) samples -> (B,) frames; 0 for a clip shorter than one window."""
+        return ((num_samples - self.window_samples) // self.shift_samples + 1).clamp(min=0)
+
+    @torch.no_grad()
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Log-mel energies of every window.
+
+        Args:
+            waveform: (B, num_samples), any floating dtype, full scale = 1; num_samples at least one window.
+
+        Returns:
+            (B, T, num_mel_bins) float32, not normalised; frames past a clip's end hold anything.
+        """
+        if self._window.device != waveform.device:
+            self._window = self._window.to(waveform.device)
+            self._filters = self._filters.to(waveform.device)
+        with torch.autocast(waveform.device.type, enabled=False):
+            # (B, num_samples) -> (B, T, window_samples)
+            frames = waveform.float().unfold(1, self.window_samples, self.shift_samples) * self._window
+            spectrum = torch.fft.rfft(frames, n=self.n_fft)  # (B, T, n_fft // 2 + 1)
+            power = spectrum.real.square() + spectrum.imag.square()
+            return (power @ self._filters).clamp(min=ENERGY_FLOOR).log()

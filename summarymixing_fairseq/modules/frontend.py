@@ -1,0 +1,102 @@
+"""Feature extractor: filterbank, then a small CNN, to latents at 50 frames/s (arXiv 2407.13377, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .filterbank import LogMelFilterbank, normalise_per_utterance
+
+
+class ConvBlock(nn.Module):
+    """Conv1d without bias and padding, LayerNorm, GELU. Kaiming initialisation.
+
+    Without padding a frame only sees frames of its own clip: valid outputs never depend on what follows a clip.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int):
+        super().__init__()
+        self.conv = nn.Conv1d(in_channels, out_channels, kernel_size, stride, bias=False)
+        nn.init.kaiming_normal_(self.conv.weight)
+        self.norm = nn.LayerNorm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, in_channels) -> (B, T', out_channels)."""
+        x = self.conv(x.transpose(1, 2)).transpose(1, 2)  # (B, T, C) -> (B, C, T) -> (B, T', C')
+        return F.gelu(self.norm(x))
+
+
+class FilterbankFrontend(nn.Module):
+    """Waveform to latents: log-mel energies, normalised per utterance, two strided convolutions and a LayerNorm.
+
+    Args:
+        filterbank: gives the energies.
+        num_mel_bins: bins of ``filterbank``.
+        channels: width of the convolutions and of the latents.
+        kernel_sizes, strides: one entry per convolution.
+
+    Raises:
+        ValueError: for ``kernel_sizes`` and ``strides`` of unequal length, or an entry below 1.
+    """
+
+    def __init__(
+        self,
+        filterbank: LogMelFilterbank,
+        num_mel_bins: int = 80,
+        channels: int = 512,
+        kernel_sizes: Sequence[int] = (3, 3),
+        strides: Sequence[int] = (2, 1),
+    ):
+        super().__init__()
+        if len(kernel_sizes) != len(strides) or not kernel_sizes or min(*kernel_sizes, *strides) < 1:
+            raise ValueError(
+                f"kernel_sizes={list(kernel_sizes)}, strides={list(strides)}: one positive entry each per convolution"
+            )
+        self.filterbank = filterbank
+        in_channels = [num_mel_bins] + [channels] * (len(kernel_sizes) - 1)
+        self.blocks = nn.ModuleList(
+            ConvBlock(c, channels, k, s) for c, k, s in zip(in_channels, kernel_sizes, strides)
+        )
+        self.norm = nn.LayerNorm(channels)
+
+    def output_lengths(self, num_samples: Tensor) -> Tensor:
+        """(B,) samples -> (B,) latent frames; 0 for a clip too short for one frame."""
+        lengths = self.filterbank.output_lengths(num_samples)
+        for block in self.blocks:
+            kernel_size, stride = block.conv.kernel_size[0], block.conv.stride[0]
+            lengths = ((lengths - kernel_size) // stride + 1).clamp(min=0)
+        return lengths
+
+    def min_samples(self, num_frames: int = 1) -> int:
+        """Samples of the shortest clip that gives ``num_frames`` latent frames."""
+        for block in reversed(self.blocks):
+            num_frames = (num_frames - 1) * block.conv.stride[0] + block.conv.kernel_size[0]
+        return (num_frames - 1) * self.filterbank.shift_samples + self.filterbank.window_samples
+
+    def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents of a padded batch.
+
+        Args:
+            waveform: (B, max_samples), any floating dtype; padding (at the end) may hold anything.
+            num_samples: (B,) int64, valid samples of each clip.
+
+        Returns:
+            latents (B, T, channels) in the dtype of the convolutions, and their valid frames (B,) int64. Frames past
+            a clip's length hold finite values that mean nothing.
+
+        Raises:
+            ValueError: if even the longest clip is too short for one frame.
+        """
+        if waveform.size(1) < self.min_samples():
+            raise ValueError(
+                f"clip of {waveform.size(1)} samples gives no frame: {self.min_samples()} samples are the least; "
+                "leave shorter clips out (task.min_sample_size, or --min-seconds when making the manifest)"
+            )
+        energies = self.filterbank(waveform)  # (B, max_samples) -> (B, T0, num_mel_bins)
+        x = normalise_per_utterance(energies, self.filterbank.output_lengths(num_samples))
+        x = x.to(self.blocks[0].conv.weight.dtype)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x), self.output_lengths(num_samples)

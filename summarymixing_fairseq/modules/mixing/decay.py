@@ -1,0 +1,49 @@
+"""Exponentially decayed mean over time, in both directions and in linear time (arXiv 2409.07165, section 2)."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+# Frames per block: within a block one small matrix product, between blocks one vector is carried on.
+BLOCK_FRAMES = 64
+
+
+def _decayed_sum(x: Tensor, decay: float) -> Tensor:
+    """y_t = sum over u <= t of decay^(t - u) x_u. (B, T, D) float32 -> (B, T, D); T a multiple of BLOCK_FRAMES."""
+    B, T, D = x.shape
+    K = BLOCK_FRAMES
+    steps = torch.arange(K, device=x.device, dtype=x.dtype)
+    within = (decay ** (steps[:, None] - steps)).tril()  # (K, K)
+    y = within @ x.view(B, T // K, K, D)  # (B, blocks, K, D)
+    carry = x.new_zeros(B, D)
+    carried = []
+    for block_end in y[:, :, -1].unbind(1):
+        carried.append(carry)
+        carry = block_end + decay**K * carry
+    onwards = decay ** (steps + 1)  # (K,)
+    return (y + onwards[:, None] * torch.stack(carried, 1)[:, :, None]).view(B, T, D)
+
+
+def decayed_mean(x: Tensor, padding_mask: Optional[Tensor], decay: float) -> Tensor:
+    """Mean of the valid frames, frame u weighing decay^|t - u| at frame t: a forward and a backward scan.
+
+    Args:
+        x: (B, T, D); padding_mask: (B, T) bool, True = padding, or None; decay: in (0, 1).
+
+    Returns:
+        (B, T, D) in the dtype of ``x``, accumulated in float32.
+    """
+    B, T, D = x.shape
+    valid = x.new_ones(B, T, 1) if padding_mask is None else (~padding_mask)[..., None].to(x.dtype)
+    if padding_mask is not None:
+        x = x.masked_fill(padding_mask[..., None], 0.0)
+    with torch.autocast(x.device.type, enabled=False):
+        values = torch.cat([x, valid], -1).float()  # (B, T, D + 1): the weights ride along as one more channel
+        padded = torch.nn.functional.pad(values, (0, 0, 0, -T % BLOCK_FRAMES))
+        forward = _decayed_sum(padded, decay)[:, :T]
+        backward = _decayed_sum(padded.flip(1), decay).flip(1)[:, :T]
+        total = forward + backward - values  # frame t itself is in both scans
+        return (total[..., :-1] / total[..., -1:].clamp(min=torch.finfo(torch.float32).tiny)).to(x.dtype)

@@ -1,0 +1,152 @@
+"""SummaryMixing: frames mixed through one summary vector, in time linear in their number (arXiv 2307.07421)."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .decay import decayed_mean
+from .registry import register_mixer
+
+ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "swish": F.silu}
+MODES = ("full", "lite", "expdecay")
+# Weight of a frame |t - u| frames away in the expdecay form: 0.995^|t - u|.
+DECAY = 0.995
+
+
+class BlockDiagonalLinear(nn.Module):
+    """Linear layer of ``num_heads`` diagonal blocks: head h maps its own slice of the input to its own of the output.
+
+    Raises:
+        ValueError: if the heads do not divide both widths.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, num_heads: int):
+        super().__init__()
+        if num_heads < 1 or in_dim % num_heads or out_dim % num_heads:
+            raise ValueError(f"{num_heads} summary heads do not divide the widths {in_dim} and {out_dim}")
+        self.num_heads = num_heads
+        self.weight = nn.Parameter(torch.empty(num_heads, in_dim // num_heads, out_dim // num_heads))
+        self.bias = nn.Parameter(torch.zeros(out_dim))
+        for block in self.weight.data:
+            nn.init.xavier_uniform_(block)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_dim) -> (N, out_dim)."""
+        N = x.size(0)
+        # (N, in) -> (heads, N, in / heads), times (heads, in / heads, out / heads)
+        y = torch.bmm(x.view(N, self.num_heads, -1).transpose(0, 1), self.weight)
+        return y.transpose(0, 1).reshape(N, -1) + self.bias  # (heads, N, out / heads) -> (N, out)
+
+
+class HeadMLP(nn.Module):
+    """Two block-diagonal layers, the activation after both: MLP_f and MLP_s of the cell."""
+
+    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, num_heads: int, activation: str):
+        super().__init__()
+        self.inner = BlockDiagonalLinear(in_dim, hidden_dim, num_heads)
+        self.outer = BlockDiagonalLinear(hidden_dim, out_dim, num_heads)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_dim) -> (N, out_dim)."""
+        return self.activation(self.outer(self.activation(self.inner(x))))
+
+
+def masked_time_mean(x: Tensor, padding_mask: Optional[Tensor]) -> Tensor:
+    """Mean over the valid frames of each utterance, accumulated in float32 however long the clip.
+
+    Args:
+        x: (B, T, D); padding_mask: (B, T) bool, True = padding, or None.
+
+    Returns:
+        (B, D) in the dtype of ``x``; zeros for an utterance without a valid frame.
+    """
+    if padding_mask is None:
+        return (x.sum(1, dtype=torch.float32) / x.size(1)).to(x.dtype)
+    count = (~padding_mask).sum(1, keepdim=True).clamp(min=1)  # (B, 1)
+    total = x.masked_fill(padding_mask[..., None], 0.0).sum(1, dtype=torch.float32)
+    return (total / count).to(x.dtype)
+
+
+@register_mixer("summarymixing")
+class SummaryMixing(nn.Module):
+    """The SummaryMixing cell (arXiv 2407.13377, section 2; arXiv 2307.07421, equations 2 to 4).
+
+        f_t = LN_f(MLP_f(x_t));  s = LN_s(mean over valid t of MLP_s(x_t));  y_t = GELU(W_c dropout([f_t ; s]) + b_c)
+
+    W_c is applied in its two halves, so that the half for s is computed once an utterance rather than at every
+    frame. Deviation from the formula: for the same reason dropout draws one mask of s per utterance, not per frame.
+
+    Args:
+        embed_dim: D, width of input and output.
+        num_heads: diagonal blocks of both MLPs.
+        dropout: on the concatenation of f and s.
+        mode: "full"; "lite": y_t = s, no local branch and no combiner; "expdecay": the mean at frame t weighs frame
+            u by 0.995^|t - u|.
+        local_hidden_dim, local_out_dim, summary_hidden_dim, summary_out_dim: widths of MLP_f and MLP_s; 0 stands
+            for ``embed_dim``.
+        layer_norm: whether LN_f and LN_s are there.
+        activation: "gelu", "relu" or "swish", in the MLPs and after the combiner.
+
+    Raises:
+        ValueError: for an unknown mode or activation, heads that do not divide a width, or "lite" whose
+            ``summary_out_dim`` is not ``embed_dim``.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int = 8,
+        dropout: float = 0.0,
+        mode: str = "full",
+        local_hidden_dim: int = 0,
+        local_out_dim: int = 0,
+        summary_hidden_dim: int = 0,
+        summary_out_dim: int = 0,
+        layer_norm: bool = True,
+        activation: str = "gelu",
+    ):
+        super().__init__()
+        if mode not in MODES:
+            raise ValueError(f"summary_mode={mode!r} is unknown: choose one of {', '.join(MODES)}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"summary_activation={activation!r} is unknown: choose one of {', '.join(sorted(ACTIVATIONS))}"
+            )
+        local_out_dim, summary_out_dim = local_out_dim or embed_dim, summary_out_dim or embed_dim
+        if mode == "lite" and summary_out_dim != embed_dim:
+            raise ValueError(f"summary_out_dim={summary_out_dim}: in mode 'lite' it must be the width {embed_dim}")
+        self.mode = mode
+        self.activation = ACTIVATIONS[activation]
+        norm = nn.LayerNorm if layer_norm else lambda dim: nn.Identity()
+        self.summary = HeadMLP(embed_dim, summary_hidden_dim or embed_dim, summary_out_dim, num_heads, activation)
+        self.summary_norm = norm(summary_out_dim)
+        if mode == "lite":
+            return
+        self.local = HeadMLP(embed_dim, local_hidden_dim or embed_dim, local_out_dim, num_heads, activation)
+        self.local_norm = norm(local_out_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.combiner = nn.Linear(local_out_dim + summary_out_dim, embed_dim)
+        nn.init.xavier_uniform_(self.combiner.weight)
+        nn.init.zeros_(self.combiner.bias)
+
+    def forward(self, x: Tensor, padding_mask: Optional[Tensor] = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
+        B, T, D = x.shape
+        frames = x.reshape(B * T, D)
+        values = self.summary(frames).view(B, T, -1)
+        if self.mode == "expdecay":
+            summary = self.summary_norm(decayed_mean(values, padding_mask, DECAY))  # (B, T, S)
+        else:
+            summary = self.summary_norm(masked_time_mean(values, padding_mask))[:, None]  # (B, 1, S)
+        if self.mode == "lite":
+            return summary.expand(B, T, D)
+        local = self.dropout(self.local_norm(self.local(frames)))  # (B * T, L)
+        # W_c [f ; s] = W_f f + W_s s, and W_s s is the same for all frames of an utterance.
+        local_weight, summary_weight = self.combiner.weight.split([local.size(-1), summary.size(-1)], dim=1)
+        from_summary = F.linear(self.dropout(summary), summary_weight, self.combiner.bias)  # (B, 1 or T, D)
+        return self.activation(F.linear(local, local_weight).view(B, T, D) + from_summary)
