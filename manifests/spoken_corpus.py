@@ -1,0 +1,108 @@
+"""Telephone prompts spoken by espeak-ng: what asterisk.py falls back on without Debian packages."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from english_text import normalise
+from prompt_corpus import SAMPLE_RATE_HZ, Recording
+from prompts import GRAMMARS, compose
+from scan import parallel_map
+from synthesiser import SynthesiserError, speak
+from writer import Clip, ManifestError
+
+LANGUAGES = tuple(GRAMMARS)
+
+LICENCE = "Spoken by espeak-ng (https://github.com/espeak-ng/espeak-ng) from the texts of prompts.py (MIT).\n"
+
+NUM_ENGLISH_PROMPTS = 500
+NUM_OTHER_PROMPTS = 150
+
+_VOICES = {
+    "en": ("en-us", "en-us+f2", "en-us+m3", "en-us+f5", "en", "en+f4", "en+m7", "en-gb-scotland"),
+    "fr": ("fr", "fr+f2", "fr+m3", "fr-be+f4", "fr+m7"),
+}
+_VARIANTS = ("", "+f2", "+m3", "+f4", "+m7")
+
+
+def speak_corpus(
+    audio_dir: Path,
+    languages: Sequence[str],
+    *,
+    workers: int | None,
+    num_english: int = NUM_ENGLISH_PROMPTS,
+    num_other: int = NUM_OTHER_PROMPTS,
+) -> list[Recording]:
+    """Speak prompts of each language to `audio_dir`/<language>/<hash of text>.flac; English with its text.
+
+    Voice, speed and pitch follow from the text, so that every run makes the same files; those that exist
+    already are kept.
+    """
+    work = [
+        (language, text)
+        for language in languages
+        for text in compose(language, num_english if language == "en" else num_other)
+    ]
+    try:
+        clips = parallel_map(
+            functools.partial(_speak_clip, audio_dir=audio_dir),
+            work,
+            workers=workers,
+            description="speaking prompts",
+        )
+    except SynthesiserError as error:
+        raise ManifestError(str(error)) from None
+    return [
+        Recording(clip, language, normalise(text) if language == "en" else None)
+        for (language, text), clip in zip(work, clips)
+    ]
+
+
+def _speak_clip(language_and_text: tuple[str, str], audio_dir: Path) -> Clip:
+    language, text = language_and_text
+    digest = hashlib.sha1(text.encode("utf-8")).digest()
+    voices = _VOICES.get(language) or [language + variant for variant in _VARIANTS]
+    path = f"{language}/{digest.hex()[:12]}.flac"
+    num_samples = existing_num_samples(audio_dir / path)
+    if not num_samples:
+        samples = speak(
+            text,
+            voices[digest[0] % len(voices)],
+            sample_rate_hz=SAMPLE_RATE_HZ,
+            words_per_minute=145 + digest[1] % 45,
+            pitch=40 + digest[2] % 25,
+        )
+        write_flac(audio_dir / path, samples)
+        num_samples = len(samples)
+    return Clip(path, num_samples)
+
+
+def existing_num_samples(path: Path) -> int:
+    """Length of a clip that an earlier run has written, or 0."""
+    import soundfile
+
+    try:
+        info = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, OSError):
+        return 0
+    return info.frames if info.samplerate == SAMPLE_RATE_HZ else 0
+
+
+def write_flac(path: Path, samples) -> None:
+    """Write samples of shape (num_samples,) as 16-bit FLAC, under its final name only once complete."""
+    import soundfile
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            soundfile.write(stream, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

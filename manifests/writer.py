@@ -1,0 +1,216 @@
+"""Writing fairseq manifests and label files: rows, stable splits, atomic files, summaries and errors.
+
+A manifest is a text file whose first line is the absolute root directory, followed by one
+``relative/path<TAB>num_samples`` line for each clip. Every script of this folder writes through this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import statistics
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# The endings that fairseq's parse_path takes as plain audio files; any other path is split at its colons.
+_PLAIN_ENDINGS = {".npy", ".wav", ".flac", ".ogg"}
+
+
+class ManifestError(Exception):
+    """A problem for the user to solve: one line that names the thing and says what to do."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One usable audio file: its path relative to the root (posix form) and its length."""
+
+    path: str
+    num_samples: int
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One file left out, and why. `detail` is what differs between files refused for the same reason."""
+
+    path: str
+    reason: str
+    detail: str = ""
+
+
+def path_problem(path: str) -> str | None:
+    """Why `path` (relative or absolute) cannot stand in a manifest, or None where it can."""
+    if any(character in path for character in "\t\n\r"):
+        return "name with a tab or line break (rename it: it cannot be written in a manifest)"
+    if path != path.lstrip():
+        return "name begins with a space (rename it: fairseq strips it)"
+    if ":" in path and Path(path).suffix not in _PLAIN_ENDINGS:
+        return "name with a colon (rename it: fairseq takes what follows for a position in a zip file)"
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "name is not valid UTF-8 (rename it)"
+    return None
+
+
+def format_manifest(root: Path, clips: Iterable[Clip]) -> str:
+    """The text of a manifest: the absolute root, then one row for each clip."""
+    rows = [f"{clip.path}\t{clip.num_samples}\n" for clip in clips]
+    return f"{os.path.abspath(root)}\n" + "".join(rows)
+
+
+def parse_manifest(text: str) -> tuple[str, list[Clip]]:
+    """Root directory and clips of a manifest's text, read the way fairseq reads it."""
+    lines = text.split("\n")
+    rows = [line.strip().split("\t") for line in lines[1:] if line]
+    return lines[0].strip(), [Clip(path, int(num_samples)) for path, num_samples in rows]
+
+
+def letters_of(words: str) -> str:
+    """`HELLO WORLD` → `H E L L O | W O R L D |`, the form of fairseq's .ltr files."""
+    return " ".join("|".join(words.split()) + "|")
+
+
+def format_dictionary(letter_lines: Iterable[str]) -> str:
+    """The text of dict.ltr.txt: `<letter> <count>`, by count descending, then by letter."""
+    counts = Counter(letter for line in letter_lines for letter in line.split())
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return "".join(f"{letter} {count}\n" for letter, count in ordered)
+
+
+def stable_fraction(key: str) -> float:
+    """A number in [0, 1) that depends on `key` alone, so that a split does not move as files are added."""
+    # 53 bits: what a float holds exactly; more could round up to 1.0.
+    return (int.from_bytes(hashlib.sha1(key.encode("utf-8")).digest()[:8], "big") >> 11) / 2**53
+
+
+def split_clips(clips: Sequence[Clip], valid_fraction: float) -> tuple[list[Clip], list[Clip], str | None]:
+    """Train and valid clips by the hash of each path, and a note where one clip had to be moved.
+
+    With `valid_fraction` > 0 neither side is left empty: on a small tree the clip nearest to the
+    border changes sides.
+    """
+    valid = [clip for clip in clips if stable_fraction(clip.path) < valid_fraction]
+    train = [clip for clip in clips if stable_fraction(clip.path) >= valid_fraction]
+    if valid_fraction == 0 or (train and valid):
+        return train, valid, None
+    if len(clips) < 2:
+        raise ManifestError(
+            f"{len(clips)} usable clip cannot be split into train and valid: add audio, or set the valid fraction to 0"
+        )
+    by_hash = sorted(clips, key=lambda clip: (stable_fraction(clip.path), clip.path))
+    moved, side = (by_hash[-1], "train") if valid else (by_hash[0], "valid")
+    train = [clip for clip in clips if (clip == moved) == (side == "train")]
+    valid = [clip for clip in clips if (clip == moved) == (side == "valid")]
+    return train, valid, f"{moved.path} was moved to {side}, which was empty at fraction {valid_fraction:g}"
+
+
+def write_files(files: Mapping[Path, str], *, force: bool, reports: Mapping[Path, str] | None = None) -> None:
+    """Write all of `files` and `reports` (UTF-8, `\\n`), each under its final name only once complete.
+
+    An existing file with other content is kept, and ManifestError raised before anything is written,
+    unless `force`; the same content is left alone. `reports` are not manifests: they are always brought
+    up to date, and removed where their text is empty.
+    """
+    reports = reports or {}
+    new = {path: text for path, text in files.items() if not _holds(path, text)}
+    changed = sorted(path for path in new if path.exists())
+    if changed and not force:
+        raise ManifestError(f"{changed[0]} exists with other content: give --force to replace it, or another --dest")
+    new.update({path: text for path, text in reports.items() if text and not _holds(path, text)})
+    temporary: dict[Path, Path] = {}
+    try:
+        for path, text in new.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+            temporary[path] = Path(name)
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+            os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        for path, name in temporary.items():
+            os.replace(name, path)
+    finally:
+        for leftover in temporary.values():
+            leftover.unlink(missing_ok=True)
+    for path, text in reports.items():
+        if not text:
+            path.unlink(missing_ok=True)
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode("utf-8")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def format_refusals(refusals: Iterable[Refusal]) -> str:
+    """The text of refused.tsv: `path<TAB>reason` for each file; tabs and line breaks as escapes."""
+    rows = []
+    for refusal in sorted(refusals, key=lambda refusal: (refusal.path, refusal.reason)):
+        reason = f"{refusal.reason}: {refusal.detail}" if refusal.detail else refusal.reason
+        rows.append(f"{printable(refusal.path)}\t{printable(reason)}\n")
+    return "".join(rows)
+
+
+def printable(text: str) -> str:
+    """`text` on one line and in valid UTF-8: file names on Linux may hold any bytes."""
+    escaped = text.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    return escaped.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def summarise(
+    num_found: int,
+    splits: Mapping[str, Sequence[Clip]],
+    refusals: Sequence[Refusal],
+    *,
+    sample_rate_hz: int,
+    notes: Iterable[str] = (),
+) -> str:
+    """What to print at the end: clips found and kept, hours for each split, lengths, and what was refused."""
+    lines = [f"found {num_found:,} audio files"]
+    for name, clips in splits.items():
+        seconds = [clip.num_samples / sample_rate_hz for clip in clips]
+        line = f"{name}: {len(clips):,} clips, {sum(seconds) / 3600:.2f} h"
+        if seconds:
+            line += (
+                f" (seconds: min {min(seconds):.2f}, median {statistics.median(seconds):.2f}, max {max(seconds):.2f})"
+            )
+        lines.append(line)
+    by_reason: dict[str, list[Refusal]] = {}
+    for refusal in refusals:
+        by_reason.setdefault(refusal.reason, []).append(refusal)
+    for reason, refused in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
+        lines.append(f"refused {len(refused):,}: {printable(reason)}, e.g. {printable(refused[0].path)}")
+    return "\n".join([*lines, *notes])
+
+
+def run_command(command: Callable[[], str]) -> int:
+    """Run a script's work, print the summary it returns, and turn what went wrong into an exit status."""
+    try:
+        print(command(), flush=True)
+    except ManifestError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has left. Python flushes stdout once more at exit: let that go nowhere.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        return _fail(f"{error.filename or 'writing'}: {error.strerror or error}")
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {printable(message)}", file=sys.stderr)
+    return 1
