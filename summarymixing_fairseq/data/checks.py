@@ -25,7 +25,9 @@ def check_manifest(data_dir: str, split: str) -> int:
         raise InputError(f"manifest {path} has no row: is the audio folder it was made from empty?")
     # Rows may point into a stored zip as FILE.zip:OFFSET:LENGTH, which fairseq reads
     if not (root / first[0].split(":")[0]).exists() and not (root / first[0]).exists():
-        raise InputError(f"{path}: first clip {root / first[0]} does not exist; has the audio moved? Line 1 names its root")
+        raise InputError(
+            f"{path}: first clip {root / first[0]} does not exist; has the audio moved? Line 1 names its root"
+        )
     return 1 + sum(1 for _ in rows)
 
 

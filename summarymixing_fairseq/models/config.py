@@ -20,6 +20,9 @@ USED_PARENT_FIELDS = frozenset(
     "mask_channel_min_space num_negatives latent_temp checkpoint_activations depthwise_conv_kernel_size".split()
 )
 
+# Without effect either, but fairseq-train sets them along with fields of the same name in other groups.
+SHARED_NAMES = frozenset(("_name", "fp16", "max_positions", "required_seq_len_multiple"))
+
 
 @dataclass
 class Wav2Vec2SummaryMixingConfig(Wav2Vec2Config):
@@ -107,7 +110,7 @@ def validate(cfg: Wav2Vec2SummaryMixingConfig) -> None:
     if vq_dim % cfg.latent_groups:
         _refuse(cfg, "latent_groups", f"must divide the quantizer's width {vq_dim} (latent_dim, or final_dim)")
     for parent in fields(Wav2Vec2Config):
-        if parent.name in USED_PARENT_FIELDS or parent.name == "_name":
+        if parent.name in USED_PARENT_FIELDS | SHARED_NAMES:
             continue
         if getattr(cfg, parent.name, parent.default) != parent.default:
             _refuse(cfg, parent.name, f"has no effect in this model; leave it at {parent.default!r}")

@@ -119,7 +119,9 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         """
         sample_rate_hz = getattr(getattr(task, "cfg", None), "sample_rate", SAMPLE_RATE_HZ)
         if sample_rate_hz != SAMPLE_RATE_HZ:
-            raise ValueError(f"task.sample_rate={sample_rate_hz}: the filterbank takes {SAMPLE_RATE_HZ}; resample the audio")
+            raise ValueError(
+                f"task.sample_rate={sample_rate_hz}: the filterbank takes {SAMPLE_RATE_HZ}; resample the audio"
+            )
         return cls(cfg)
 
     def _latents(self, source: Tensor, padding_mask: Optional[Tensor]) -> tuple[Tensor, list[int], Optional[Tensor]]:

@@ -24,15 +24,15 @@ def sample_negatives(
         ValueError: with fewer than two masked frames there is nothing to draw from.
     """
     if num_masked < 2:
-        raise ValueError(f"{num_masked} masked frame(s) in an utterance: negatives need at least 2; the clip is too short")
+        raise ValueError(
+            f"{num_masked} masked frame(s) in an utterance: negatives need at least 2; the clip is too short"
+        )
     negatives = torch.randint(num_masked - 1, (batch_size, num_masked, num_negatives), device=device)
     own = torch.arange(num_masked, device=device)[None, :, None]
     return negatives + (negatives >= own)  # skip the frame's own position
 
 
-def info_nce_logits(
-    context: Tensor, targets: Tensor, codes: Tensor, negatives: Tensor, temperature: float
-) -> Tensor:
+def info_nce_logits(context: Tensor, targets: Tensor, codes: Tensor, negatives: Tensor, temperature: float) -> Tensor:
     """Cosine similarities of each masked frame with its target and its negatives, over the temperature.
 
     All M x M similarities of an utterance are one matrix product of normalised vectors, of which the negatives are

@@ -18,9 +18,7 @@ def hz_to_mel(frequency_hz: float) -> float:
     return 2595.0 * math.log10(1.0 + frequency_hz / 700.0)
 
 
-def mel_filters(
-    num_mel_bins: int, n_fft: int, sample_rate_hz: int, low_hz: float, high_hz: float
-) -> Tensor:
+def mel_filters(num_mel_bins: int, n_fft: int, sample_rate_hz: int, low_hz: float, high_hz: float) -> Tensor:
     """Triangular filters, equally spaced and peaking at 1 on the mel scale.
 
     With 80 bins, 400 points and 16 kHz a few of the lowest triangles lie between two FFT bins and stay empty: their

@@ -56,9 +56,7 @@ class FilterbankFrontend(nn.Module):
             )
         self.filterbank = filterbank
         in_channels = [num_mel_bins] + [channels] * (len(kernel_sizes) - 1)
-        self.blocks = nn.ModuleList(
-            ConvBlock(c, channels, k, s) for c, k, s in zip(in_channels, kernel_sizes, strides)
-        )
+        self.blocks = nn.ModuleList(ConvBlock(c, channels, k, s) for c, k, s in zip(in_channels, kernel_sizes, strides))
         self.norm = nn.LayerNorm(channels)
 
     def output_lengths(self, num_samples: Tensor) -> Tensor:

@@ -63,5 +63,8 @@ def draw_channel_mask(batch_size: int, num_channels: int, mask_prob: float, mask
     seed = int(torch.randint(2**31 - 1, ()))
     seeded = {"seed": seed, "epoch": 0, "indices": torch.arange(batch_size)} if _TAKES_SEED else {}
     with numpy_seed(seed):
-        mask = compute_mask_indices((batch_size, num_channels), None, mask_prob, mask_length, **options, **seeded)
+        # min_masks: the function fails where it draws no span at all, as it may on a narrow model
+        mask = compute_mask_indices(
+            (batch_size, num_channels), None, mask_prob, mask_length, min_masks=1, **options, **seeded
+        )
     return torch.from_numpy(mask)

@@ -44,7 +44,5 @@ class MultiHeadSelfAttention(nn.Module):
             # A row with nothing to attend to would be NaN: a clip without one valid frame attends to its padding.
             attend = ~padding_mask | padding_mask.all(1, keepdim=True)
             attend = attend[:, None, None, :]  # (B, T) -> (B, 1, 1, T): True = may be attended to
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=attend, dropout_p=self.dropout if self.training else 0.0
-        )
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=self.dropout if self.training else 0.0)
         return self.out_proj(y.transpose(1, 2).reshape(B, T, D))  # (B, heads, T, D / heads) -> (B, T, D)

@@ -1,0 +1,34 @@
+# make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (about 20 minutes on two cores)
+# make test:       environment and the whole test suite
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: install quickstart test lint format clean
+
+install: $(VENV)/.installed
+
+# torch first: on its own pin it does not drag in another build for a dependency's sake
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[lm,quickstart,test]"
+	touch $@
+
+quickstart: install
+	$(BIN)/python examples/quickstart/run.py
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis

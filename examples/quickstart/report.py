@@ -1,0 +1,119 @@
+"""The quickstart's report: what was trained on what, and the error rates on prompts that no stage has seen."""
+
+from __future__ import annotations
+
+import json
+import platform
+import random
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from curves import plot_curves, read_log, series
+
+RUNS = (("finetune", "pre-trained, then fine-tuned"), ("scratch", "the same model from random weights"))
+BOOTSTRAP_DRAWS = 2000
+
+
+def manifest_hours(path: Path) -> tuple[int, float]:
+    """Clips and hours of a manifest."""
+    lengths = [int(line.rsplit("\t", 1)[1]) for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    return len(lengths), sum(lengths) / 16_000 / 3600
+
+
+def character_errors(reference: str, hypothesis: str) -> tuple[int, int]:
+    """Edit distance and length of the reference, in characters."""
+    import editdistance
+
+    return editdistance.eval(reference, hypothesis), len(reference)
+
+
+def bootstrap_interval(pairs: list[tuple[int, int]]) -> tuple[float, float]:
+    """95 % interval of the corpus-level rate of (errors, length) pairs, utterances drawn with replacement."""
+    generator = random.Random(0)
+    rates = []
+    for _ in range(BOOTSTRAP_DRAWS):
+        drawn = generator.choices(pairs, k=len(pairs))
+        rates.append(sum(e for e, _ in drawn) / max(1, sum(n for _, n in drawn)))
+    rates.sort()
+    return rates[int(0.025 * BOOTSTRAP_DRAWS)], rates[int(0.975 * BOOTSTRAP_DRAWS)]
+
+
+def results_table(dest: Path) -> str:
+    """Markdown table of both runs on the held-out prompts."""
+    rows = ["| model | CER | 95 % interval | WER |", "|---|---|---|---|"]
+    for name, label in RUNS:
+        folder = dest / f"decode_{name}"
+        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        references = (folder / "ref.wrd").read_text(encoding="utf-8").splitlines()
+        hypotheses = (folder / "hypo.wrd").read_text(encoding="utf-8").splitlines()
+        pairs = [character_errors(r, h) for r, h in zip(references, hypotheses)]
+        low, high = bootstrap_interval(pairs)
+        rows.append(f"| {label} | {scores['cer']:.3f} | {low:.3f} to {high:.3f} | {scores['wer']:.3f} |")
+    return "\n".join(rows)
+
+
+def examples_table(dest: Path, count: int = 8) -> str:
+    """Markdown table of the first hypotheses beside their references."""
+    columns = [
+        (dest / f"decode_{RUNS[0][0]}" / "ref.wrd").read_text(encoding="utf-8").splitlines(),
+        *((dest / f"decode_{name}" / "hypo.wrd").read_text(encoding="utf-8").splitlines() for name, _ in RUNS),
+    ]
+    shown = [row for row in zip(*columns) if len(row[0]) < 60][:count]
+    header = ["| said | pre-trained | from random weights |", "|---|---|---|"]
+    return "\n".join(header + ["| " + " | ".join(text.lower() or "(nothing)" for text in row) + " |" for row in shown])
+
+
+def write_report(dest: Path, records: dict[str, dict[str, Any]]) -> str:
+    """Write report.md and curves.png, and return the table of results."""
+    pretrain = read_log(dest / "pretrain.log")
+    config = {"num_negatives": 50, "entries": 320}
+    plot_curves(dest, 1 / (1 + config["num_negatives"]), config["entries"])
+    table = results_table(dest)
+    accuracy = series(pretrain, "valid_accuracy")[1]
+    perplexity = series(pretrain, "valid_code_perplexity")[1]
+    corpus = dest / "corpus"
+    data = ["| manifest | clips | hours |", "|---|---|---|"]
+    for name in ("pretrain/train", "pretrain/valid", "finetune/train", "finetune/valid", "finetune/test"):
+        clips, hours = manifest_hours(corpus / f"{name}.tsv")
+        data.append(f"| {name} | {clips} | {hours:.3f} |")
+    time_table = ["| stage | seconds | peak resident MiB so far |", "|---|---|---|"]
+    time_table += [f"| {name} | {r['seconds']:.0f} | {r['peak_mib']:.0f} |" for name, r in records.items()]
+    commands = "\n".join(" ".join(record["command"]) for record in records.values())
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "numpy") if metadata.version(name))
+    text = f"""# Quickstart report
+
+{platform.system()} {platform.machine()}, Python {platform.python_version()}, {versions}.
+
+## On {manifest_hours(corpus / "finetune/test.tsv")[0]} held-out English prompts
+
+No stage has seen these prompts, or another recording of their texts. Both models had the same fine-tuning data, updates
+and hyper-parameters; the last checkpoint of each is scored, none is selected. Greedy decoding, no language model.
+
+{table}
+
+{examples_table(dest)}
+
+![curves](curves.png)
+
+Pre-training ended at a contrastive accuracy of {accuracy[-1]:.3f} on its validation clips (chance
+{1 / (1 + config["num_negatives"]):.3f}), codebook perplexity {perplexity[-1]:.0f} of {config["entries"]}.
+
+## Data
+
+{chr(10).join(data)}
+
+Licences and voices: corpus/LICENSES.txt.
+
+## Time and memory
+
+{chr(10).join(time_table)}
+
+## Commands
+
+```
+{commands}
+```
+"""
+    (dest / "report.md").write_text(text, encoding="utf-8")
+    return table

@@ -1,0 +1,114 @@
+"""What `decode` and `features` share: which clips, on which device, in batches."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+@dataclass(frozen=True)
+class ClipToRead:
+    """A clip to read, and the name its output goes by (relative to the manifest's root, or as given)."""
+
+    path: Path
+    name: str
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that name the checkpoint and the clips."""
+    parser.add_argument("checkpoint", type=Path, help="checkpoint of wav2vec2_summarymixing")
+    parser.add_argument("audio", type=Path, nargs="*", help="audio files at 16 kHz (flac, wav, ogg, opus, mp3)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of manifests, in place of audio files")
+    parser.add_argument("--split", default="test", help="DIR/SPLIT.tsv is the manifest (default: test)")
+    parser.add_argument(
+        "--batch-seconds", type=float, default=120.0, help="audio in a padded batch; lower it if memory is short"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default: a GPU if there is one)")
+    parser.add_argument("--force", action="store_true", help="overwrite outputs that are there already")
+
+
+def clips_to_read(args: argparse.Namespace) -> list[ClipToRead]:
+    """Clips in the order of the manifest or the command line.
+
+    Raises:
+        InputError: for neither or both of audio files and --data, or a manifest that cannot be read.
+    """
+    from ..data.manifest import iterate_rows
+
+    if bool(args.audio) == (args.data is not None):
+        raise InputError("name the clips: either audio files, or --data DIR --split SPLIT")
+    if args.batch_seconds <= 0:
+        raise InputError(f"--batch-seconds {args.batch_seconds}: must be positive")
+    if args.audio:
+        return [ClipToRead(path, str(path)) for path in args.audio]
+    manifest = args.data / f"{args.split}.tsv"
+    rows = iterate_rows(manifest)
+    root = Path(next(rows)[0])
+    clips = [ClipToRead(root / name, name) for name, _ in rows]
+    if not clips:
+        raise InputError(f"manifest {manifest} has no row: is the audio folder it was made from empty?")
+    return clips
+
+
+def prepare(args: argparse.Namespace) -> torch.device:
+    """Import and register what the model needs, quietly, and choose the device.
+
+    Raises:
+        InputError: for a device that is not there.
+    """
+    import torch
+
+    # fairseq logs its configuration and more at INFO while a model is built
+    logging.basicConfig(level=logging.WARNING)
+    from .. import register
+
+    register()
+    name = args.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {args.device}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def read_in_batches(clips: Sequence[ClipToRead], batch_seconds: float) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+    """Read clips in batches of like length, with a progress bar in seconds of audio.
+
+    Yields:
+        positions in ``clips``, and their (num_samples,) waveforms.
+
+    Raises:
+        InputError: for a clip that cannot be read: before anything is computed where its header says so.
+    """
+    import soundfile
+    from tqdm import tqdm
+
+    from ..audio import SAMPLE_RATE_HZ, read_audio
+    from ..batching import batches_by_length
+
+    num_samples = []
+    for clip in clips:
+        try:
+            num_samples.append(soundfile.info(str(clip.path)).frames)
+        except (OSError, soundfile.SoundFileError):
+            read_audio(clip.path)  # says what is wrong
+            raise InputError(f"{clip.path} cannot be read: no audio header") from None
+    total_seconds = sum(num_samples) / SAMPLE_RATE_HZ
+    bar = tqdm(total=round(total_seconds), unit="s", desc="audio", mininterval=0.5)
+    with bar:
+        for batch in batches_by_length(num_samples, int(batch_seconds * SAMPLE_RATE_HZ)):
+            yield batch, [read_audio(clips[i].path) for i in batch]
+            bar.update(round(sum(num_samples[i] for i in batch) / SAMPLE_RATE_HZ))

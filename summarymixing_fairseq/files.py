@@ -1,0 +1,44 @@
+"""Files that appear under their final name only when whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from .errors import InputError
+
+
+@contextmanager
+def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
+    """Open a temporary file beside ``path`` that takes its place when the block ends well, and is removed otherwise.
+
+    Raises:
+        InputError: if the folder or file cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": "\n"})) as file:
+            yield file
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files for their owner alone
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            os.unlink(temporary)
+
+
+def refuse_existing(paths: list[Path], force: bool) -> None:
+    """Raises InputError if an output is there already and ``--force`` was not given."""
+    existing = [path for path in paths if path.exists()]
+    if existing and not force:
+        raise InputError(f"{existing[0]} is there already: choose another folder, or overwrite it by --force")

@@ -1,0 +1,68 @@
+"""`summarymixing features`, and the same in Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from pipeline import Trained, run
+from safetensors.numpy import load_file
+
+from summarymixing_fairseq import load_model
+
+
+def features(*arguments: object, check: bool = True):
+    return run("summarymixing", "features", *arguments, check=check)
+
+
+def test_npy_per_clip_equals_extract(trained: Trained, tmp_path: Path) -> None:
+    features(trained.pretrained, "--data", trained.data, "--split", "valid", "--dest", tmp_path, "--layer", "all")
+    model = load_model(trained.pretrained)
+    names = [line.split("\t")[0] for line in (trained.data / "valid.tsv").read_text().splitlines()[1:]]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(Path(n).with_suffix(".npy").name for n in names)
+    for name in names:
+        states = np.load(tmp_path / Path(name).with_suffix(".npy"))
+        wave, _ = soundfile.read(trained.audio / name, dtype="float32")
+        assert states.shape == (3, ((len(wave) - 400) // 160 + 1 - 3) // 2 + 1 - 2, 32)
+        np.testing.assert_allclose(states, model.extract(wave, layer="all"), atol=1e-5)
+
+
+def test_safetensors_of_one_layer_of_a_fine_tuned_checkpoint(trained: Trained, tmp_path: Path) -> None:
+    clips = sorted(trained.audio.glob("*.flac"))[:3]
+    features(trained.fine_tuned, *clips, "--dest", tmp_path, "--layer", 1, "--format", "safetensors")
+    archive = load_file(tmp_path / "features.safetensors")
+    model = load_model(trained.fine_tuned)
+    assert sorted(archive) == [clip.stem for clip in clips]
+    for clip in clips:
+        wave, _ = soundfile.read(clip, dtype="float32")
+        np.testing.assert_allclose(archive[clip.stem], model.extract(wave, layer=1), atol=1e-5)
+
+
+def test_output_is_the_encoders_own(trained: Trained) -> None:
+    import torch
+
+    model = load_model(trained.pretrained)
+    wave, _ = soundfile.read(next(trained.audio.glob("*.flac")), dtype="float32")
+    source = torch.from_numpy(wave)[None]
+    expected = model.model.extract_features(source, None)["x"][0]
+    torch.testing.assert_close(model.extract(wave), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"), [("3", "layer 3: choose 0 .* to 2"), ("top", "a number, all, or output")]
+)
+def test_no_such_layer(layer: str, message: str, trained: Trained, tmp_path: Path) -> None:
+    import re
+
+    clip = next(trained.audio.glob("*.flac"))
+    done = features(trained.pretrained, clip, "--dest", tmp_path, "--layer", layer, check=False)
+    assert done.returncode and re.search(message, done.stderr) and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_clips_of_one_name_are_refused(trained: Trained, tmp_path: Path) -> None:
+    clip = next(trained.audio.glob("*.flac"))
+    done = features(trained.pretrained, clip, clip, "--dest", tmp_path, check=False)
+    assert done.returncode == 1 and "rename one" in done.stderr

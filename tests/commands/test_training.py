@@ -1,0 +1,123 @@
+"""Training through fairseq's own commands, as the README types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from pipeline import ROOT, TINY_MODEL, Trained, run, train
+
+
+def records(log: str, kind: str) -> list[dict]:
+    return [json.loads(line[line.index("{") :]) for line in log.splitlines() if f"[{kind}]" in line]
+
+
+def test_pretraining_logs_loss_accuracy_and_perplexity(trained: Trained) -> None:
+    (first, second) = records(trained.pretrain_log, "train_inner")
+    assert second["num_updates"] == "2"
+    assert {"loss", "accuracy", "code_perplexity", "prob_perplexity", "temp", "gnorm"} <= set(first)
+    assert 0 < float(first["loss"]) < 20 and 0 < float(first["code_perplexity"]) <= 40
+
+
+def test_resume_goes_on_from_the_last_update(trained: Trained) -> None:
+    assert "Loaded checkpoint" in trained.resume_log
+    assert [r["num_updates"] for r in records(trained.resume_log, "train_inner")] == ["3"]
+
+
+def test_checkpoints_hold_tensors_and_plain_containers_only(trained: Trained) -> None:
+    state = torch.load(trained.pretrained, weights_only=True)
+    assert state["cfg"]["model"]["_name"] == "wav2vec2_summarymixing"
+    assert state["cfg"]["model"]["mixer"] == "summarymixing"
+
+
+def test_fine_tuning_logs_error_rates(trained: Trained) -> None:
+    last = records(trained.finetune_log, "valid")[-1]
+    assert {"valid_uer", "valid_wer", "valid_loss"} <= set(last)
+
+
+def test_fine_tuning_resumes(trained: Trained, tmp_path: Path) -> None:
+    """The dictionary that fairseq pickles into the checkpoint must pass torch's safe loading."""
+    last = tmp_path / "checkpoint_last.pt"
+    last.write_bytes(trained.fine_tuned.read_bytes())
+    log = train("finetuning", trained.data, tmp_path, 3, f"model.w2v_path={trained.pretrained}")
+    assert [r["num_updates"] for r in records(log, "train_inner")] == ["3"]
+
+
+def test_mhsa_twin_and_speech_finetuning_train(trained: Trained, tmp_path: Path) -> None:
+    twin = ["model.mixer=mhsa", "+model.encoder_attention_heads=4"]
+    log = train("pretraining", trained.data, tmp_path / "mhsa", 1, *TINY_MODEL, *twin)
+    assert records(log, "train_inner")
+    pretrained = tmp_path / "mhsa" / "checkpoint_last.pt"
+    overrides = [f"model.w2v_path={pretrained}", "task._name=speech_finetuning"]
+    log = train("finetuning", trained.data, tmp_path / "ctc", 2, *overrides)
+    assert len(records(log, "train_inner")) == 2
+
+
+@pytest.mark.parametrize("name", ["base", "base_mhsa"])
+def test_published_configs_train_two_updates_on_cpu(name: str, labelled_speech: Path, tmp_path: Path) -> None:
+    """The recipe as written, but for a batch, a depth and a width that a test can afford."""
+    done = run(
+        "fairseq-hydra-train",
+        *("--config-dir", "examples/pretraining", "--config-name", name),
+        f"task.data={labelled_speech}",
+        "optimization.max_update=2",
+        "optimization.update_freq=[1]",
+        "common.cpu=true",
+        "dataset.max_tokens=100000",
+        "dataset.num_workers=0",
+        "common.log_interval=1",
+        f"checkpoint.save_dir={tmp_path}",
+        "model.encoder_layers=1",
+        "model.encoder_embed_dim=64",
+        "model.encoder_ffn_embed_dim=64",
+    )
+    assert [r["num_updates"] for r in records(done.stdout, "train_inner")] == ["1", "2"]
+    assert (tmp_path / "checkpoint_last.pt").exists()
+
+
+def test_fairseq_train_with_user_dir(labelled_speech: Path, tmp_path: Path) -> None:
+    """The argument parser of old: every field has a flag, lists of numbers included; stock audio_pretraining too."""
+    done = run(
+        "fairseq-train",
+        labelled_speech,
+        *("--user-dir", ROOT / "summarymixing_fairseq", "--task", "audio_pretraining", "--enable-padding"),
+        *("--arch", "wav2vec2_summarymixing", "--quantize-targets", "--final-dim", 16, "--latent-vars", 20),
+        *("--encoder-layers", 1, "--encoder-embed-dim", 32, "--encoder-ffn-embed-dim", 64, "--summary-heads", 4),
+        *("--frontend-channels", 32, "--frontend-kernel-sizes", "3,3", "--summary-mode", "lite"),
+        *("--criterion", "wav2vec", "--infonce", "--loss-weights", "[0.1]", "--optimizer", "adam", "--lr", 0.001),
+        *("--max-update", 2, "--max-tokens", 200000, "--required-batch-size-multiple", 1, "--num-workers", 0),
+        *("--save-dir", tmp_path, "--cpu", "--disable-validation", "--no-epoch-checkpoints"),
+    )
+    assert "num_updates 2" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.mixer=mlp", r"model\.mixer='mlp': choose one of mhsa, summarymixing"),
+        ("model.summary_heads=5", r"model\.summary_heads=5: must divide encoder_embed_dim=32"),
+        ("task.data=/nowhere", r"manifest /nowhere/valid\.tsv cannot be read"),
+        ("dataset.max_tokens=9000", r"dataset\.max_tokens=9000 samples is less than the longest clip"),
+    ],
+)
+def test_bad_configuration_names_the_thing(override: str, message: str, labelled_speech: Path, tmp_path: Path) -> None:
+    import re
+
+    done = run(
+        "fairseq-hydra-train",
+        *("--config-dir", "examples/pretraining", "--config-name", "quickstart"),
+        *(
+            f"task.data={labelled_speech}",
+            f"checkpoint.save_dir={tmp_path}",
+            "common.cpu=true",
+            "dataset.num_workers=0",
+        ),
+        *TINY_MODEL,
+        override,
+        check=False,
+    )
+    assert done.returncode
+    assert re.search(message, done.stdout + done.stderr)
+    assert not list(tmp_path.glob("*.pt"))

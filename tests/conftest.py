@@ -1,0 +1,80 @@
+"""Fixtures of all tests: seeds that leave no trace, real speech, a configuration small enough for a CPU."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+
+import summarymixing_fairseq  # noqa: F401  (registers the models and tasks)
+
+# Tensors of the tests are tiny: a second thread costs more than it saves, much more on a busy machine.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seed() -> Iterator[None]:
+    """Seed torch, numpy and random, and give each its state back afterwards."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    torch.manual_seed(7)
+    np.random.seed(7)
+    random.seed(7)
+    yield
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])
+    random.setstate(states[2])
+
+
+@pytest.fixture(scope="session")
+def speech() -> list[np.ndarray]:
+    """Four spoken sentences, 16 kHz float32, each of another length (0.8 to 3.5 s) and voice."""
+    from synthesiser import speak
+
+    return [
+        speak("The summary of an utterance is one vector, whatever its length.", "en-us"),
+        speak("Mae hen wlad fy nhadau yn annwyl i mi.", "cy+f2"),
+        speak("Ein kurzer Satz, leise gesprochen.", "de+m3", pitch=30),
+        speak("Bai, jakina.", "eu"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable:
+    """``tiny_config(**overrides)``: a pre-training configuration of two layers of 32."""
+    from summarymixing_fairseq.models.config import Wav2Vec2SummaryMixingConfig
+
+    def build(**overrides) -> Wav2Vec2SummaryMixingConfig:
+        sizes = {
+            "encoder_layers": 2,
+            "encoder_embed_dim": 32,
+            "encoder_ffn_embed_dim": 64,
+            "encoder_attention_heads": 4,
+            "summary_heads": 4,
+            "depthwise_conv_kernel_size": 7,
+            "frontend_channels": 24,
+            "latent_vars": 20,
+            "final_dim": 16,
+            "num_negatives": 10,
+            "quantize_targets": True,
+        }
+        return Wav2Vec2SummaryMixingConfig(**{**sizes, **overrides})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_config) -> Callable:
+    """``tiny_model(**overrides)``: that model in eval mode, its norms and biases away from their start."""
+    from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
+
+    def build(**overrides) -> Wav2Vec2SummaryMixingModel:
+        model = Wav2Vec2SummaryMixingModel(tiny_config(**overrides)).eval()
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                torch.nn.init.normal_(parameter.data, mean=0.3, std=0.3)
+        return model
+
+    return build

@@ -1,0 +1,176 @@
+"""The Conformer encoder and its parts against loops over frames (arXiv 2407.13377, section 3)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from functools import partial
+
+import pytest
+import torch
+from reference import (
+    assert_equals_reference,
+    assert_near,
+    conformer_layer,
+    convolution_module,
+    feed_forward,
+    float32,
+    float64,
+    float64_of_a_mean,
+    padding_of,
+    randomise,
+    self_attention,
+    summary_mixing,
+)
+
+from summarymixing_fairseq.modules.conformer import (
+    ConformerEncoder,
+    ConformerLayer,
+    ConvolutionModule,
+    FeedForward,
+    sinusoidal_positions,
+)
+from summarymixing_fairseq.modules.mixing import MultiHeadSelfAttention, SummaryMixing
+
+in_float32_and_64 = pytest.mark.parametrize("dtype, tolerance", [float32, float64])
+
+
+def build_layer(mixer: str = "summarymixing", dropout: float = 0.0) -> ConformerLayer:
+    mixer_class = SummaryMixing if mixer == "summarymixing" else MultiHeadSelfAttention
+    return ConformerLayer(mixer_class(8, 2), 8, 20, 5, dropout, dropout)
+
+
+def build_encoder(num_layers: int = 3, **arguments) -> ConformerEncoder:
+    return randomise(ConformerEncoder(build_layer, num_layers, 8, **arguments))
+
+
+@in_float32_and_64
+def test_feed_forward(dtype, tolerance):
+    ffn = randomise(FeedForward(8, 20, 0.0, 0.0))
+    assert_equals_reference(ffn, feed_forward, [4, 4], 8, dtype, tolerance, takes_padding=False)
+
+
+@in_float32_and_64
+@pytest.mark.parametrize("kernel_size", [1, 3, 7])
+@pytest.mark.parametrize("lengths", [[5, 5], [6, 3, 1], [1]])
+def test_convolution_module(kernel_size, lengths, dtype, tolerance):
+    conv = randomise(ConvolutionModule(6, kernel_size, 0.0))
+    assert_equals_reference(conv, convolution_module, lengths, 6, dtype, tolerance)
+
+
+@pytest.mark.parametrize("lengths", [[5, 5], [6, 2]], ids=["full_batch", "padded"])
+@pytest.mark.parametrize("dtype, tolerance", [float32, float64_of_a_mean])
+def test_layer_with_summarymixing(lengths, dtype, tolerance):
+    layer = randomise(build_layer("summarymixing"))
+    reference = partial(conformer_layer, mixer=summary_mixing)
+    assert_equals_reference(layer, reference, lengths, 8, dtype, tolerance)
+
+
+@pytest.mark.parametrize("lengths", [[5, 5], [6, 2]], ids=["full_batch", "padded"])
+@in_float32_and_64
+def test_layer_with_attention(lengths, dtype, tolerance):
+    layer = randomise(build_layer("mhsa"))
+    reference = partial(conformer_layer, mixer=partial(self_attention, num_heads=2))
+    assert_equals_reference(layer, reference, lengths, 8, dtype, tolerance)
+
+
+@pytest.mark.parametrize("kernel_size", [0, 4, -3])
+def test_refuses_even_kernels(kernel_size):
+    with pytest.raises(ValueError, match=f"depthwise_conv_kernel_size={kernel_size}: must be odd and positive"):
+        ConvolutionModule(6, kernel_size, 0.0)
+
+
+@pytest.mark.parametrize("part", [build_layer, lambda: ConvolutionModule(8, 5, 0.0), lambda: build_encoder(2)])
+def test_padding_never_reaches_a_valid_frame(part):
+    module = randomise(part()).eval()
+    lengths = [30, 11, 1]
+    x, padding = torch.randn(3, 30, 8), padding_of(lengths)
+
+    def run(*arguments):
+        y = module(*arguments)
+        return y[0] if isinstance(y, tuple) else y
+
+    y = run(x.masked_fill(padding[..., None], 1e4), padding)
+    assert torch.isfinite(y).all()
+    for b, length in enumerate(lengths):
+        assert_near(y[b, :length], run(x[b : b + 1, :length])[0], 1e-5)
+
+
+@pytest.mark.parametrize("dim", [2, 7, 8])
+def test_positions(dim):
+    positions = sinusoidal_positions(50, dim, torch.device("cpu"))
+    for t in (0, 1, 49):
+        for i in range(dim):
+            angle = t / 10_000 ** (2 * (i // 2) / dim)
+            expected = math.cos(angle) if i % 2 else math.sin(angle)
+            assert positions[t, i].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_positions_have_no_end():
+    positions = sinusoidal_positions(60_000, 4, torch.device("cpu"))
+    assert positions[59_999, 0].item() == pytest.approx(math.sin(59_999), abs=1e-3)
+
+
+def test_encoder_is_positions_layers_and_a_norm():
+    encoder = build_encoder().eval()
+    x = torch.randn(2, 9, 8)
+    expected = [x + sinusoidal_positions(9, 8, x.device)]
+    for layer in encoder.layers:
+        expected.append(layer(expected[-1]))
+    y, hidden_states = encoder(x)
+    assert len(hidden_states) == 4
+    for actual, state in zip(hidden_states, expected):
+        assert torch.equal(actual, state)
+    assert torch.equal(y, encoder.layer_norm(expected[-1]))
+
+
+@pytest.mark.parametrize("last_layer", [0, 1, 2])
+def test_stops_after_a_layer(last_layer):
+    encoder = build_encoder().eval()
+    x = torch.randn(1, 5, 8)
+    y, hidden_states = encoder(x, last_layer=last_layer)
+    assert len(hidden_states) == last_layer + 2
+    assert torch.equal(y, encoder(x)[1][last_layer + 1])
+
+
+def test_layer_drop():
+    encoder = build_encoder(num_layers=4, layer_drop=0.5)
+    x = torch.randn(1, 5, 8)
+
+    def dropped() -> int:
+        states = encoder(x)[1]
+        return sum(torch.equal(before, after) for before, after in zip(states, states[1:]))
+
+    counts = [dropped() for _ in range(60)]
+    assert 90 <= sum(counts) <= 150  # of 240 layers, half: +- 4 standard deviations
+    torch.manual_seed(3)
+    first = encoder(x)[0]
+    torch.manual_seed(3)
+    assert torch.equal(first, encoder(x)[0])
+    encoder.eval()
+    assert dropped() == 0
+
+
+def test_checkpointed_activations_give_the_same_gradients():
+    encoder = build_encoder()
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.2  # the recomputation must draw the same masks
+    twin = copy.deepcopy(encoder)
+    twin.checkpoint_activations = True
+    x, padding = torch.randn(2, 6, 8), padding_of([6, 4])
+    for module in (encoder, twin):
+        torch.manual_seed(5)
+        module(x, padding)[0].square().sum().backward()
+    for (name, p), q in zip(encoder.named_parameters(), twin.parameters()):
+        assert_near(p.grad, q.grad, 1e-6, name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("mixer", ["summarymixing", "mhsa"])
+def test_half_precision_follows_float32(mixer, dtype):
+    layer = randomise(build_layer(mixer))
+    x, padding = torch.randn(2, 20, 8), padding_of([20, 7])
+    actual = copy.deepcopy(layer).to(dtype)(x.to(dtype), padding)
+    assert actual.dtype == dtype
+    assert (actual.float() - layer(x, padding))[~padding].abs().mean() < 5e-2

@@ -1,0 +1,76 @@
+"""Running the command lines that a user types, on a model tiny enough for a test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+
+TEXTS = (
+    "press one to hear the menu",
+    "please hold the line",
+    "thank you for calling",
+    "your call is important to us",
+    "enter your number now",
+    "the line is busy",
+    "leave a message after the tone",
+    "good bye and thank you",
+)
+VOICES = ("en-us", "en-us+f3")
+
+TINY_MODEL = (
+    "model.encoder_layers=2",
+    "model.encoder_embed_dim=32",
+    "model.encoder_ffn_embed_dim=64",
+    "model.frontend_channels=32",
+    "model.latent_vars=20",
+    "model.final_dim=16",
+    "model.num_negatives=10",
+)
+
+
+def run(*command: object, check: bool = True) -> subprocess.CompletedProcess:
+    """Run a command from the repository's root, as the README says."""
+    arguments = [str(BIN / command[0]), *map(str, command[1:])]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return done
+
+
+def train(config_dir: str, data: Path, save_dir: Path, max_update: int, *overrides: str) -> str:
+    """`fairseq-hydra-train` with a quickstart configuration; returns its log."""
+    done = run(
+        "fairseq-hydra-train",
+        "--config-dir",
+        f"examples/{config_dir}",
+        "--config-name",
+        "quickstart",
+        f"task.data={data}",
+        f"checkpoint.save_dir={save_dir}",
+        f"optimization.max_update={max_update}",
+        "checkpoint.save_interval_updates=1",
+        "dataset.validate_interval_updates=1",
+        "dataset.num_workers=0",
+        "common.log_interval=1",
+        "common.cpu=true",
+        *overrides,
+    )
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the pipeline left behind."""
+
+    data: Path
+    audio: Path
+    pretrained: Path
+    fine_tuned: Path
+    pretrain_log: str
+    resume_log: str
+    finetune_log: str

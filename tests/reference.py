@@ -1,0 +1,191 @@
+"""The formulas of the modules as plain loops over frames and heads. Nothing here is taken from the package."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+Parameters = dict[str, Tensor]
+Reference = Callable[[Parameters, Tensor], Tensor]
+
+float32 = pytest.param(torch.float32, 1e-5, id="float32")
+float64 = pytest.param(torch.float64, 1e-10, id="float64")
+float64_of_a_mean = pytest.param(
+    torch.float64,
+    1e-10,
+    id="float64",
+    marks=pytest.mark.xfail(strict=True, reason="masked_time_mean and decayed_mean round float64 to float32"),
+)
+
+
+def gelu(x: Tensor) -> Tensor:
+    return 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
+
+
+def swish(x: Tensor) -> Tensor:
+    return x / (1 + torch.exp(-x))
+
+
+def relu(x: Tensor) -> Tensor:
+    return x * (x > 0)
+
+
+ACTIVATIONS = {"gelu": gelu, "swish": swish, "relu": relu}
+
+
+def layer_norm(p: Parameters, name: str, x: Tensor) -> Tensor:
+    """Of one vector; left out where the module has no such norm."""
+    if f"{name}.weight" not in p:
+        return x
+    centred = x - x.mean()
+    return centred / ((centred**2).mean() + 1e-5).sqrt() * p[f"{name}.weight"] + p[f"{name}.bias"]
+
+
+def linear(p: Parameters, name: str, x: Tensor) -> Tensor:
+    return p[f"{name}.weight"] @ x + p[f"{name}.bias"]
+
+
+def head_linear(p: Parameters, name: str, x: Tensor) -> Tensor:
+    """Of one vector, head by head: slice h of the input times block h is slice h of the output."""
+    blocks = p[f"{name}.weight"]
+    width = len(x) // len(blocks)
+    outputs = [x[h * width : (h + 1) * width] @ block for h, block in enumerate(blocks)]
+    return torch.cat(outputs) + p[f"{name}.bias"]
+
+
+def head_mlp(p: Parameters, name: str, x: Tensor, activation: Callable) -> Tensor:
+    hidden = activation(head_linear(p, f"{name}.inner", x))
+    return activation(head_linear(p, f"{name}.outer", hidden))
+
+
+def summary_mixing(p: Parameters, x: Tensor, mode: str = "full", activation: str = "gelu") -> Tensor:
+    """The cell on one utterance (T, D) without padding: f_t, s and the combiner on their concatenation."""
+    act = ACTIVATIONS[activation]
+    values = [head_mlp(p, "summary", frame, act) for frame in x]
+    outputs = []
+    for t, frame in enumerate(x):
+        weights = [0.995 ** abs(t - u) if mode == "expdecay" else 1.0 for u in range(len(x))]
+        mean = sum(w * v for w, v in zip(weights, values)) / sum(weights)
+        s = layer_norm(p, "summary_norm", mean)
+        if mode == "lite":
+            outputs.append(s)
+            continue
+        f = layer_norm(p, "local_norm", head_mlp(p, "local", frame, act))
+        outputs.append(act(linear(p, "combiner", torch.cat([f, s]))))
+    return torch.stack(outputs)
+
+
+def self_attention(p: Parameters, x: Tensor, num_heads: int) -> Tensor:
+    """softmax(q k' / sqrt(d)) v of one utterance (T, D), head by head and frame by frame."""
+    dim = x.size(1)
+    width = dim // num_heads
+    projected = [linear(p, "in_proj", frame) for frame in x]
+    outputs = []
+    for frame in projected:
+        heads = []
+        for h in range(num_heads):
+            here = slice(h * width, (h + 1) * width)
+            q = frame[:dim][here]
+            scores = [(q * other[dim : 2 * dim][here]).sum() / math.sqrt(width) for other in projected]
+            weights = [torch.exp(score - max(s.item() for s in scores)) for score in scores]
+            heads.append(sum(w * other[2 * dim :][here] for w, other in zip(weights, projected)) / sum(weights))
+        outputs.append(linear(p, "out_proj", torch.cat(heads)))
+    return torch.stack(outputs)
+
+
+def feed_forward(p: Parameters, x: Tensor) -> Tensor:
+    return torch.stack([linear(p, "outer", swish(linear(p, "inner", layer_norm(p, "norm", frame)))) for frame in x])
+
+
+def convolution_module(p: Parameters, x: Tensor) -> Tensor:
+    """Of one utterance (T, D); frames before its first and after its last are zero to the depthwise convolution."""
+    gated = []
+    for frame in x:
+        a, b = linear(p, "expand", layer_norm(p, "norm", frame)).chunk(2)
+        gated.append(a / (1 + torch.exp(-b)))
+    kernel = p["depthwise.weight"][:, 0]  # (D, kernel size)
+    reach = kernel.size(1) // 2
+    outputs = []
+    for t in range(len(x)):
+        y = p["depthwise.bias"]
+        for k in range(kernel.size(1)):
+            if 0 <= t + k - reach < len(x):
+                y = y + kernel[:, k] * gated[t + k - reach]
+        outputs.append(linear(p, "project", swish(layer_norm(p, "depthwise_norm", y))))
+    return torch.stack(outputs)
+
+
+def part(p: Parameters, name: str) -> Parameters:
+    """Parameters of a submodule."""
+    return {key[len(name) + 1 :]: value for key, value in p.items() if key.startswith(f"{name}.")}
+
+
+def conformer_layer(p: Parameters, x: Tensor, mixer: Reference) -> Tensor:
+    x = x + feed_forward(part(p, "ffn1"), x) / 2
+    x = x + mixer(part(p, "mixer"), torch.stack([layer_norm(p, "mixer_norm", frame) for frame in x]))
+    x = x + convolution_module(part(p, "conv"), x)
+    x = x + feed_forward(part(p, "ffn2"), x) / 2
+    return torch.stack([layer_norm(p, "norm", frame) for frame in x])
+
+
+def randomise(module: nn.Module) -> nn.Module:
+    """Weights as they were made, biases and norms away from 0 and 1, so that no term of a formula can hide."""
+    for parameter in module.parameters():
+        if parameter.dim() == 1:
+            nn.init.normal_(parameter.data, mean=0.5, std=0.5)
+    return module
+
+
+def padding_of(lengths: list[int]) -> Tensor:
+    """(B, longest) bool, True = padding."""
+    return torch.tensor([[t >= length for t in range(max(lengths))] for length in lengths])
+
+
+def assert_near(actual: Tensor, expected: Tensor, tolerance: float, what: str = "") -> None:
+    """Largest difference below ``tolerance``, in units of the largest expected value where that is above 1."""
+    assert actual.shape == expected.shape, f"{what}: {tuple(actual.shape)} is not {tuple(expected.shape)}"
+    scale = max(1.0, expected.abs().max().item())
+    difference = (actual.double() - expected.double()).abs().max().item()
+    assert difference <= tolerance * scale, f"{what}: off by {difference:.1e} at scale {scale:.1f}"
+
+
+def assert_equals_reference(
+    module: nn.Module,
+    reference: Reference,
+    lengths: list[int],
+    dim: int,
+    dtype: torch.dtype,
+    tolerance: float,
+    takes_padding: bool = True,
+    x: Tensor | None = None,
+) -> None:
+    """Outputs and all gradients of ``module`` on a padded batch against ``reference`` on each utterance, in float64.
+
+    With clips of one length the module gets no padding mask. Padded frames hold large values.
+    """
+    module = module.to(dtype)
+    padding = padding_of(lengths)
+    if x is None:
+        x = torch.randn(*padding.shape, dim, dtype=dtype).masked_fill(padding[..., None], 1e3)
+    x = x.detach().to(dtype).requires_grad_()
+    mask = padding if takes_padding and padding.any() else None
+    y = module(x, mask) if takes_padding else module(x)
+    direction = torch.randn(y.shape, dtype=torch.float64).masked_fill(padding[..., None], 0.0)
+    names, parameters = zip(*module.named_parameters())
+    gradients = torch.autograd.grad((y * direction.to(dtype)).sum(), [x, *parameters])
+
+    p = {name: value.detach().double().requires_grad_() for name, value in zip(names, parameters)}
+    x_plain = x.detach().double().requires_grad_()
+    total = torch.zeros((), dtype=torch.float64)
+    for b, length in enumerate(lengths):
+        if length:
+            expected = reference(p, x_plain[b, :length])
+            assert_near(y[b, :length], expected, tolerance, f"output of utterance {b}")
+            total = total + (expected * direction[b, :length]).sum()
+    expected_gradients = torch.autograd.grad(total, [x_plain, *p.values()])
+    for name, actual, expected in zip(["input", *names], gradients, expected_gradients):
+        assert_near(actual, expected, tolerance, f"gradient of {name}")

@@ -1,0 +1,72 @@
+"""The package as fairseq's user-dir: imported in any order and any number of times."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import MODEL_REGISTRY
+from fairseq.tasks import TASK_REGISTRY
+from fairseq.utils import import_user_module
+
+import summarymixing_fairseq
+from summarymixing_fairseq.registration import allow_fairseq_dictionary
+
+PACKAGE = Path(summarymixing_fairseq.__file__).parent
+
+
+def assert_registered() -> None:
+    assert MODEL_REGISTRY["wav2vec2_summarymixing"].__name__ == "Wav2Vec2SummaryMixingModel"
+    assert TASK_REGISTRY["speech_pretraining"].__name__ == "SpeechPretrainingTask"
+    assert TASK_REGISTRY["speech_finetuning"].__name__ == "SpeechFinetuningTask"
+
+
+def test_registering_twice_is_harmless():
+    summarymixing_fairseq.register()
+    summarymixing_fairseq.register()
+    assert_registered()
+
+
+def test_user_dir_after_the_import():
+    model = MODEL_REGISTRY["wav2vec2_summarymixing"]
+    for _ in range(2):
+        import_user_module(Namespace(user_dir=str(PACKAGE)))
+    assert_registered()
+    assert MODEL_REGISTRY["wav2vec2_summarymixing"] is model
+
+
+@pytest.mark.parametrize("first", ["import_user_module(Namespace(user_dir=PACKAGE))", "import summarymixing_fairseq"])
+def test_in_a_fresh_process(first, tmp_path):
+    """From another folder, by user-dir or by import, and then both again."""
+    code = f"""
+import sys
+from argparse import Namespace
+from fairseq.utils import import_user_module
+PACKAGE = {str(PACKAGE)!r}
+sys.path.insert(0, {str(PACKAGE.parent)!r})
+{first}
+import summarymixing_fairseq
+import_user_module(Namespace(user_dir=PACKAGE))
+from fairseq.models import MODEL_REGISTRY
+from fairseq.tasks import TASK_REGISTRY
+assert "wav2vec2_summarymixing" in MODEL_REGISTRY
+assert "speech_pretraining" in TASK_REGISTRY and "speech_finetuning" in TASK_REGISTRY
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_saved_dictionary_loads_safely():
+    allow_fairseq_dictionary()
+    letters = Dictionary()
+    letters.add_symbol("A")
+    file = io.BytesIO()
+    torch.save({"target_dictionary": letters}, file)
+    file.seek(0)
+    assert torch.load(file, weights_only=True)["target_dictionary"].symbols == letters.symbols
