@@ -6,6 +6,7 @@ plain ``import summarymixing_fairseq`` all do.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,16 @@ __all__ = ["SpeechEncoder", "__version__", "load_model", "register"]
 
 def register() -> None:
     """Make fairseq know our models and tasks. Doing it twice is harmless."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
     from .models import wav2vec2_summarymixing  # noqa: F401
     from .registration import allow_fairseq_dictionary
     from .tasks import speech_finetuning, speech_pretraining  # noqa: F401
 
     allow_fairseq_dictionary()
+    # One of the models of fairseq sets the root logger to DEBUG at import: every library's debug lines would follow
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 def __getattr__(name: str) -> Any:

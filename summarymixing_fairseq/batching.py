@@ -31,6 +31,6 @@ def pad_batch(waveforms: Sequence[np.ndarray], device: torch.device) -> tuple[Te
     lengths = torch.tensor([len(w) for w in waveforms])
     source = torch.zeros(len(waveforms), int(lengths.max()))
     for row, waveform in zip(source, waveforms):
-        row[: len(waveform)] = torch.from_numpy(waveform)
+        row[: len(waveform)] = torch.from_numpy(np.ascontiguousarray(waveform))
     padding_mask = torch.arange(source.size(1)) >= lengths[:, None]
     return source.to(device), padding_mask.to(device)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel
-from fairseq.models.wav2vec.wav2vec2_asr import Wav2VecCtc, Wav2Vec2CtcConfig
+from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from .errors import InputError
 from .models.config import Wav2Vec2SummaryMixingConfig
@@ -49,20 +52,27 @@ def read_checkpoint(path: Path) -> Checkpoint:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"checkpoint {path} cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # torch raises half a dozen types here, depending on where a file goes wrong
-        reason = "it holds more than tensors and plain containers" if "weights_only" in str(error) else "is it one?"
-        raise InputError(f"{path} is not a checkpoint that can be loaded safely: {reason}") from None
-    if not isinstance(state, dict) or not isinstance(state.get("cfg"), dict) or "model" not in state:
+    except Exception:  # torch raises half a dozen types here, depending on where a file goes wrong
+        raise InputError(
+            f"{path} is not a checkpoint that can be loaded safely (tensors and plain containers, no code)"
+        ) from None
+    config = _dict(state, "cfg")
+    weights = _dict(state, "model")
+    model_config = _dict(config, "model")
+    if not model_config or not all(isinstance(weight, torch.Tensor) for weight in weights.values()) or not weights:
         raise InputError(f"{path} is not a checkpoint of fairseq's (no configuration and weights in it)")
-    config = state["cfg"]
-    name = (config.get("model") or {}).get("_name")
-    encoder_name = name
-    if name == "wav2vec_ctc":
-        w2v_args = config["model"].get("w2v_args") or {}
-        encoder_name = (w2v_args.get("model") or {}).get("_name")
+    encoder_name = model_config.get("_name")
+    if encoder_name == "wav2vec_ctc":
+        encoder_name = _dict(_dict(model_config, "w2v_args"), "model").get("_name")
     if encoder_name != MODEL_NAME:
         raise InputError(f"{path} is a checkpoint of {encoder_name!r}, not of {MODEL_NAME!r}")
-    return Checkpoint(Path(path), config, state["model"], state.get("task_state") or {})
+    return Checkpoint(Path(path), config, weights, _dict(state, "task_state"))
+
+
+def _dict(container: Any, key: str) -> dict[str, Any]:
+    """The dictionary at ``key``, or an empty one where there is none."""
+    value = container.get(key) if isinstance(container, dict) else None
+    return value if isinstance(value, dict) else {}
 
 
 def _load_weights(model: BaseFairseqModel, weights: dict[str, torch.Tensor], checkpoint: Checkpoint) -> None:
@@ -80,17 +90,30 @@ def _merge(defaults: Any, config: dict[str, Any]) -> Any:
     return OmegaConf.merge(OmegaConf.structured(defaults), known)
 
 
+@contextmanager
+def _named(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turn what a configuration can be refused for into an error that names the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OmegaConfBaseException) as error:
+        reason = " ".join(filter(None, (getattr(error, "full_key", None), str(error).strip().split("\n")[0])))
+        raise InputError(f"{checkpoint.path}: its configuration does not build a model: {reason[:200]}") from None
+
+
 def build_encoder_model(checkpoint: Checkpoint) -> Wav2Vec2SummaryMixingModel:
     """Our model out of a pre-trained or a fine-tuned checkpoint, in eval mode, without its pre-training heads.
 
     Raises:
-        InputError: for weights that do not fit the configuration.
+        InputError: for a configuration that builds no model, or weights that do not fit it.
     """
     config, weights = checkpoint.config["model"], checkpoint.weights
     if checkpoint.is_fine_tuned:
         config = config["w2v_args"]["model"]
         weights = {n[len(CTC_PREFIX) :]: w for n, w in weights.items() if n.startswith(CTC_PREFIX)}
-    model = Wav2Vec2SummaryMixingModel(_merge(Wav2Vec2SummaryMixingConfig(), config))
+    with _named(checkpoint):
+        model = Wav2Vec2SummaryMixingModel(_merge(Wav2Vec2SummaryMixingConfig(), config))
     # its weights may be there or not: what is None is neither missed nor refused
     model.remove_pretraining_modules()
     _load_weights(model, weights, checkpoint)
@@ -103,18 +126,20 @@ def build_ctc_model(checkpoint: Checkpoint, dictionary: Dictionary) -> Wav2VecCt
     Raises:
         InputError: for a dictionary of another size, or weights that do not fit the configuration.
     """
-    num_outputs = checkpoint.weights["w2v_encoder.proj.weight"].size(0)
+    with _named(checkpoint):
+        num_outputs = checkpoint.weights["w2v_encoder.proj.weight"].size(0)
     if num_outputs != len(dictionary):
         raise InputError(
             f"the dictionary has {len(dictionary)} symbols, {checkpoint.path} {num_outputs} outputs: not of this model"
         )
-    config = _merge(Wav2Vec2CtcConfig(), checkpoint.config["model"])
-    model = Wav2VecCtc.build_model(config, SimpleNamespace(target_dictionary=dictionary))
+    with _named(checkpoint):
+        config = _merge(Wav2Vec2CtcConfig(), checkpoint.config["model"])
+        model = Wav2VecCtc.build_model(config, SimpleNamespace(target_dictionary=dictionary))
     _load_weights(model, checkpoint.weights, checkpoint)
     return model
 
 
-def letter_dictionary(checkpoint: Checkpoint, path: Optional[Path] = None) -> Dictionary:
+def letter_dictionary(checkpoint: Checkpoint, path: Path | None = None) -> Dictionary:
     """The dictionary that a fine-tuned checkpoint carries, or the one at ``path``.
 
     Raises:

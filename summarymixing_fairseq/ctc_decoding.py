@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional, Protocol
+from typing import Protocol
 
 import numpy as np
 from fairseq.data import Dictionary
@@ -106,7 +106,7 @@ class BeamDecoder:
         self,
         dictionary: Dictionary,
         language_model: Path,
-        lexicon: Optional[Path] = None,
+        lexicon: Path | None = None,
         beam_size: int = 100,
         lm_weight: float = 2.0,
         word_score: float = 0.0,

@@ -39,7 +39,7 @@ class SpeechEncoder:
         if layer not in ("all", "output") and not (isinstance(layer, int) and 0 <= layer <= self.num_layers):
             raise InputError(f"layer {layer!r}: choose 0 (encoder input) to {self.num_layers}, all, or output")
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: what comes out may well train a probe
     def extract_batch(self, waveforms: Sequence[np.ndarray], layer: Layer = "output") -> list[Tensor]:
         """Hidden states of several clips.
 
@@ -55,6 +55,8 @@ class SpeechEncoder:
             InputError: for a clip too short for one frame, or no such layer.
         """
         self.check_layer(layer)
+        if not waveforms:
+            return []
         for waveform in waveforms:
             if waveform.ndim != 1:
                 raise InputError(f"a waveform of shape {tuple(waveform.shape)}: one dimension (mono) is needed")
@@ -74,12 +76,12 @@ class SpeechEncoder:
         states = states.float().cpu()
         return [clip[..., :length, :].clone() for clip, length in zip(states, lengths)]
 
-    def extract(self, wave: Union[np.ndarray, Tensor], layer: Layer = "output") -> Tensor:
+    def extract(self, wave: np.ndarray | Tensor, layer: Layer = "output") -> Tensor:
         """Hidden states of one clip: ``extract_batch`` of (num_samples,) float at 16 kHz -> (T, D)."""
         return self.extract_batch([np.asarray(wave, dtype=np.float32)], layer)[0]
 
 
-def load_model(path: Union[str, Path], device: Union[str, torch.device] = "cpu") -> SpeechEncoder:
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> SpeechEncoder:
     """Load the encoder of a checkpoint, pre-trained or fine-tuned.
 
     Raises:

@@ -13,6 +13,15 @@ from .errors import InputError
 
 
 @contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn an error of the system into one that names the output."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+@contextmanager
 def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
     """Open a temporary file beside ``path`` that takes its place when the block ends well, and is removed otherwise.
 
@@ -21,17 +30,19 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
     """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with _named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": "\n"})) as file:
             yield file
+            with _named(path):
+                file.flush()
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files for their owner alone
-        os.replace(temporary, path)
+        with _named(path):
+            os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files for their owner alone
+            os.replace(temporary, path)
         temporary = None
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
         if temporary is not None:
             os.unlink(temporary)

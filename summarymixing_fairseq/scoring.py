@@ -21,13 +21,20 @@ class ErrorRate:
         return self.errors / self.total if self.total else float("nan")
 
 
+def _check(references: Sequence[str], hypotheses: Sequence[str]) -> None:
+    if len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses: one of each per utterance")
+
+
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorRate:
-    """WER: words are what stands between spaces."""
+    """WER: words are what stands between spaces. Raises ValueError for lists of unequal length."""
+    _check(references, hypotheses)
     pairs = [(r.split(), h.split()) for r, h in zip(references, hypotheses)]
     return ErrorRate(sum(editdistance.eval(r, h) for r, h in pairs), sum(len(r) for r, _ in pairs))
 
 
 def character_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorRate:
-    """CER: characters of the text, a space between two words being one."""
+    """CER: characters, a space between two words being one. Raises ValueError for lists of unequal length."""
+    _check(references, hypotheses)
     pairs = [(" ".join(r.split()), " ".join(h.split())) for r, h in zip(references, hypotheses)]
     return ErrorRate(sum(editdistance.eval(r, h) for r, h in pairs), sum(len(r) for r, _ in pairs))

@@ -125,7 +125,7 @@ def test_missing_file_and_folder(tmp_path):
 def test_files_that_are_no_checkpoints(tmp_path, content):
     path = tmp_path / "file.pt"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"file\.pt is not a checkpoint that can be loaded safely: ") as error:
+    with pytest.raises(InputError, match=r"file\.pt is not a checkpoint that can be loaded safely") as error:
         read_checkpoint(path)
     assert "\n" not in str(error.value)
 
@@ -135,7 +135,7 @@ def test_code_does_not_run(tmp_path, pretrained, capsys):
     with open(tmp_path / "plain.pt", "wb") as file:
         pickle.dump({"cfg": RunsCode()}, file)
     for path in (save(extra_state=RunsCode()), tmp_path / "plain.pt"):
-        with pytest.raises(InputError, match=r"loaded safely: it holds more than tensors and plain containers"):
+        with pytest.raises(InputError, match=r"loaded safely \(tensors and plain containers, no code\)"):
             read_checkpoint(path)
     assert "ran" not in capsys.readouterr().out
 
@@ -152,19 +152,15 @@ def test_truncated_file(pretrained):
     "changes, message",
     [
         ({"cfg": None}, r"is not a checkpoint of fairseq's"),
-        ({"cfg": {}}, r"is a checkpoint of None, not of 'wav2vec2_summarymixing'"),
-        ({"cfg": {"model": None}}, r"is a checkpoint of None"),
+        ({"cfg": {}}, r"is not a checkpoint of fairseq's"),
+        ({"cfg": {"model": None}}, r"is not a checkpoint of fairseq's"),
         ({"cfg": {"model": {"_name": "wav2vec2"}}}, r"is a checkpoint of 'wav2vec2', not of"),
         ({"cfg": {"model": {"_name": "wav2vec_ctc"}}}, r"is a checkpoint of None, not of"),
         (
             {"cfg": {"model": {"_name": "wav2vec_ctc", "w2v_args": {"model": {"_name": "hubert"}}}}},
             r"is a checkpoint of 'hubert', not of",
         ),
-        pytest.param(
-            {"cfg": {"model": "wav2vec2"}},
-            r"checkpoint",
-            marks=pytest.mark.xfail(strict=True, reason="AttributeError"),
-        ),
+        ({"cfg": {"model": "wav2vec2"}}, r"is not a checkpoint of fairseq's"),
     ],
 )
 def test_other_models(pretrained, changes, message):
@@ -193,7 +189,6 @@ def test_weights_that_do_not_fit(pretrained):
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.xfail(strict=True, reason="AttributeError or TypeError of load_state_dict")
 @pytest.mark.parametrize("weights", [None, [1, 2]])
 def test_weights_that_are_none(pretrained, weights):
     _, save = pretrained
@@ -201,7 +196,6 @@ def test_weights_that_are_none(pretrained, weights):
         build_encoder_model(read_checkpoint(save(model=weights)))
 
 
-@pytest.mark.xfail(strict=True, reason="KeyError, ValueError and OmegaConf's errors are not turned into InputError")
 @pytest.mark.parametrize("changes", [{"mixer": "mamba"}, {"encoder_layers": "many"}])
 def test_configuration_that_cannot_be_built(pretrained, changes):
     model, save = pretrained

@@ -51,7 +51,6 @@ def test_folder_that_cannot_be(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-@pytest.mark.xfail(strict=True, reason="every OSError of the block is taken for one of the output's")
 def test_another_files_error_keeps_its_name(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "out"):
         open(tmp_path / "missing input")  # noqa: SIM115

@@ -1,1 +1,1 @@
-"""Sub-commands of `summarymixing`: one a file, each with ``add_parser`` and ``run``. torch is imported in ``run`` only."""
+"""Sub-commands of `summarymixing`: one a file, with ``add_parser`` and ``run``. Only ``run`` imports torch."""

@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Optional
 
 from ..errors import InputError
 from ..files import atomic_write, refuse_existing
@@ -19,8 +18,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "decode",
         help="speech to text by a CTC fine-tuned checkpoint; WER and CER where there are references",
-        description="Decode a manifest split (--data DIR --split SPLIT; references from DIR/SPLIT.wrd or .ltr) or audio "
-        "files. Hypotheses go to stdout as name<TAB>text, or with --results to hypo.wrd, ref.wrd and scores.json there.",
+        description="Decode a manifest split (--data DIR --split SPLIT; references from DIR/SPLIT.wrd or .ltr) or "
+        "audio files. Hypotheses go to stdout as name<TAB>text, or with --results DIR to hypo.wrd there, beside "
+        "ref.wrd and scores.json.",
     )
     add_input_arguments(parser)
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder for hypo.wrd, ref.wrd, scores.json")
@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
-def read_references(data: Path, split: str, num_clips: int) -> Optional[list[str]]:
+def read_references(data: Path, split: str, num_clips: int) -> list[str] | None:
     """Reference words from DIR/SPLIT.wrd, else from .ltr, else None.
 
     Raises:
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
         decoder = GreedyDecoder(dictionary, (checkpoint.config.get("criterion") or {}).get("post_process", "letter"))
 
     frontend = model.w2v_encoder.w2v_model.feature_extractor
-    hypotheses: list[Optional[str]] = [None] * len(clips)
+    hypotheses: list[str | None] = [None] * len(clips)
     too_short = []
     num_samples = 0
     started = time.perf_counter()
@@ -143,7 +143,8 @@ def _report(args, clips, hypotheses, references, audio_seconds: float, seconds: 
     else:
         for clip, text in zip(clips, hypotheses):
             print(f"{clip.name}\t{text}")
-    summary = f"{len(hypotheses)} utterances, {audio_seconds:.1f} s of audio, real-time factor {seconds / max(audio_seconds, 1e-9):.4f}"
+    speed = seconds / max(audio_seconds, 1e-9)
+    summary = f"{len(hypotheses)} utterances, {audio_seconds:.1f} s of audio, real-time factor {speed:.4f}"
     if references is not None:
         summary += (
             f"\nWER {100 * scores['wer']:.2f} % ({scores['wer_errors']} of {scores['wer_total']} words)"

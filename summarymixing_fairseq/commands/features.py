@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Union
 
 from ..errors import InputError
 from ..files import atomic_write, refuse_existing
 from .inputs import ClipToRead, add_input_arguments, clips_to_read, prepare, read_in_batches
 
 
-def _layer(text: str) -> Union[int, str]:
+def _layer(text: str) -> int | str:
     if text in ("all", "output"):
         return text
     if text.isdecimal():
@@ -24,8 +23,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "features",
         help="hidden states of any layer, for audio files or a manifest",
-        description="Write hidden states at 50 frames/s, float32: one .npy of shape (frames, width) a clip, named as the "
-        "clip, or with --format safetensors one file with the clips' names as keys. With --layer all the shape is "
+        description="Write hidden states at 50 frames/s, float32: one .npy of shape (frames, width) a clip, named as "
+        "the clip, or with --format safetensors one file with the clips' names as keys. With --layer all the shape is "
         "(layers + 1, frames, width).",
     )
     add_input_arguments(parser)
@@ -85,7 +84,8 @@ def run(args: argparse.Namespace) -> None:
         for i, waveform in zip(positions, waveforms):
             if len(waveform) < encoder.min_samples:
                 raise InputError(
-                    f"{clips[i].path}: {len(waveform)} samples give no frame ({encoder.min_samples} are the least); leave it out"
+                    f"{clips[i].path}: {len(waveform)} samples give no frame ({encoder.min_samples} are the least); "
+                    "leave it out"
                 )
         for i, states in zip(positions, encoder.extract_batch(waveforms, args.layer)):
             if args.format == "npy":

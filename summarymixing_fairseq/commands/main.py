@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Optional
 
 from ..errors import InputError
 from ..version import __version__
@@ -29,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 after an error of the user's input, 130 after Ctrl-C."""
     args = build_parser().parse_args(argv)
     try:

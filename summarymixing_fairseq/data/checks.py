@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def check_manifest(data_dir: str, split: str) -> int:
     return 1 + sum(1 for _ in rows)
 
 
-def check_labels(data_dir: str, split: str, extension: Optional[str], dictionary: Any) -> None:
+def check_labels(data_dir: str, split: str, extension: str | None, dictionary: Any) -> None:
     """Check a split's labels against its manifest and dictionary (fairseq's ``Dictionary``, or None).
 
     Raises:
@@ -52,7 +52,7 @@ def check_labels(data_dir: str, split: str, extension: Optional[str], dictionary
                 )
 
 
-def check_batch_limit(dataset: Any, max_tokens: Optional[int]) -> None:
+def check_batch_limit(dataset: Any, max_tokens: int | None) -> None:
     """fairseq fails with a bare assertion on a clip longer than a batch may be.
 
     Raises:
@@ -62,6 +62,6 @@ def check_batch_limit(dataset: Any, max_tokens: Optional[int]) -> None:
     if max_tokens and sizes.size and sizes.max() > max_tokens:
         raise InputError(
             f"dataset.max_tokens={max_tokens} samples is less than the longest clip ({int(sizes.max())} samples, "
-            f"{sizes.max() / 16_000:.1f} s): raise it, crop clips to it by task.max_sample_size={max_tokens}, or leave longer "
-            "ones out (--max-seconds when making the manifest)"
+            f"{sizes.max() / 16_000:.1f} s): raise it, crop by task.max_sample_size={max_tokens}, or leave longer "
+            "clips out (--max-seconds when making the manifest)"
         )

@@ -26,7 +26,10 @@ class SpeechDataset(BaseWrapperDataset):
         return getattr(self.dataset, name)
 
     def _cropped(self, num_samples: Any) -> Any:
-        return np.minimum(num_samples, getattr(self.dataset, "max_sample_size", np.iinfo(np.int64).max))
+        dataset = self.dataset
+        while not hasattr(dataset, "max_sample_size") and hasattr(dataset, "dataset"):
+            dataset = dataset.dataset  # labels and subsets wrap the audio
+        return np.minimum(num_samples, getattr(dataset, "max_sample_size", np.iinfo(np.int64).max))
 
     @property
     def sizes(self) -> np.ndarray:

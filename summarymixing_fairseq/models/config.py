@@ -12,12 +12,46 @@ from ..modules.mixing.summarymixing import ACTIVATIONS, MODES
 # effect, which `validate` refuses. (`checkpoint_activations`, `encoder_layerdrop` and the masks are also written by
 # fairseq's fine-tuning.)
 USED_PARENT_FIELDS = frozenset(
-    "encoder_layers encoder_embed_dim encoder_ffn_embed_dim encoder_attention_heads dropout attention_dropout "
-    "activation_dropout encoder_layerdrop dropout_input dropout_features final_dim logit_temp quantize_targets "
-    "feature_grad_mult quantizer_depth quantizer_factor latent_vars latent_groups latent_dim mask_length mask_prob "
-    "mask_selection mask_other no_mask_overlap mask_min_space require_same_masks mask_dropout mask_channel_length "
-    "mask_channel_prob mask_channel_before mask_channel_selection mask_channel_other no_mask_channel_overlap "
-    "mask_channel_min_space num_negatives latent_temp checkpoint_activations depthwise_conv_kernel_size".split()
+    [
+        "encoder_layers",
+        "encoder_embed_dim",
+        "encoder_ffn_embed_dim",
+        "encoder_attention_heads",
+        "dropout",
+        "attention_dropout",
+        "activation_dropout",
+        "encoder_layerdrop",
+        "dropout_input",
+        "dropout_features",
+        "final_dim",
+        "logit_temp",
+        "quantize_targets",
+        "feature_grad_mult",
+        "quantizer_depth",
+        "quantizer_factor",
+        "latent_vars",
+        "latent_groups",
+        "latent_dim",
+        "mask_length",
+        "mask_prob",
+        "mask_selection",
+        "mask_other",
+        "no_mask_overlap",
+        "mask_min_space",
+        "require_same_masks",
+        "mask_dropout",
+        "mask_channel_length",
+        "mask_channel_prob",
+        "mask_channel_before",
+        "mask_channel_selection",
+        "mask_channel_other",
+        "no_mask_channel_overlap",
+        "mask_channel_min_space",
+        "num_negatives",
+        "latent_temp",
+        "checkpoint_activations",
+        "depthwise_conv_kernel_size",
+    ]
 )
 
 # Without effect either, but fairseq-train sets them along with fields of the same name in other groups.
@@ -94,12 +128,38 @@ def validate(cfg: Wav2Vec2SummaryMixingConfig) -> None:
     for name in ("local_hidden_dim", "local_out_dim", "summary_hidden_dim", "summary_out_dim"):
         if getattr(cfg, name) < 0:
             _refuse(cfg, name, "must be a width, or 0 for encoder_embed_dim")
-    for name in (
-        "dropout attention_dropout activation_dropout encoder_layerdrop dropout_input dropout_features mask_prob "
-        "mask_dropout mask_channel_prob".split()
-    ):
+    for name in [
+        "dropout",
+        "attention_dropout",
+        "activation_dropout",
+        "encoder_layerdrop",
+        "dropout_input",
+        "dropout_features",
+        "mask_prob",
+        "mask_dropout",
+        "mask_channel_prob",
+    ]:
         if not 0 <= getattr(cfg, name) <= 1:
             _refuse(cfg, name, "must be a probability, 0 to 1")
+    for name in ("final_dim", "latent_dim"):
+        if getattr(cfg, name) < 0:
+            _refuse(cfg, name, "must be a width, or 0 for the default")
+    if cfg.quantizer_depth < 1:
+        _refuse(cfg, "quantizer_depth", "must be at least 1")
+    if cfg.feature_grad_mult < 0:
+        _refuse(cfg, "feature_grad_mult", "must be at least 0 (0: the feature extractor is frozen)")
+    if cfg.mask_dropout == 1:
+        _refuse(cfg, "mask_dropout", "would unmask every frame")
+    if len(cfg.latent_temp) != 3:
+        _refuse(cfg, "latent_temp", "must be start, end and decay")
+    if cfg.mask_channel_prob > 0 and cfg.mask_channel_length < 1:
+        _refuse(cfg, "mask_channel_length", "must be at least 1")
+    # fairseq's mask function asks numpy for functions that it no longer has
+    for prefix in ("mask", "mask_channel"):
+        if str(getattr(cfg, f"{prefix}_selection")) == "uniform":
+            _refuse(cfg, f"{prefix}_selection", "fairseq's mask function fails on it: use static, normal or poisson")
+        if getattr(cfg, f"no_{prefix}_overlap"):
+            _refuse(cfg, f"no_{prefix}_overlap", "fairseq's mask function fails on it: leave it at false")
     if cfg.logit_temp <= 0:
         _refuse(cfg, "logit_temp", "must be positive")
     heads_name = "encoder_attention_heads" if cfg.mixer == "mhsa" else "summary_heads"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from fairseq.models import BaseFairseqModel, register_model
@@ -124,8 +124,8 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             )
         return cls(cfg)
 
-    def _latents(self, source: Tensor, padding_mask: Optional[Tensor]) -> tuple[Tensor, list[int], Optional[Tensor]]:
-        """Waveform to latents (B, T, channels), valid frames per clip, and frame padding mask or None if there is none."""
+    def _latents(self, source: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, list[int], Tensor | None]:
+        """Waveform to latents (B, T, channels), frames per clip, and frame padding mask or None without padding."""
         if source.dtype in (torch.float16, torch.bfloat16) and not self._warned_of_half_waveform:
             self._warned_of_half_waveform = True
             logger.warning(
@@ -150,7 +150,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             frame_padding = padding_mask_from_lengths(lengths, latents.size(1))
         return latents, frames_per_clip, frame_padding
 
-    def _draw_mask(self, lengths: list[int], width: int, pretraining: bool) -> Optional[Tensor]:
+    def _draw_mask(self, lengths: list[int], width: int, pretraining: bool) -> Tensor | None:
         """(B, width) bool on the CPU, True = masked, or None where masks are off.
 
         Raises:
@@ -183,7 +183,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             )
         return mask
 
-    def _mask_channels(self, x: Tensor, mask_channel_indices: Optional[Tensor]) -> Tensor:
+    def _mask_channels(self, x: Tensor, mask_channel_indices: Tensor | None) -> Tensor:
         """Zero spans of channels of x (B, T, D)."""
         cfg = self.cfg
         if cfg.mask_channel_prob == 0:
@@ -206,9 +206,9 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         x: Tensor,
         lengths: list[int],
         pretraining: bool,
-        mask_indices: Optional[Tensor] = None,
-        mask_channel_indices: Optional[Tensor] = None,
-    ) -> tuple[Tensor, Optional[Tensor]]:
+        mask_indices: Tensor | None = None,
+        mask_channel_indices: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
         """Put the mask vector in place of spans of frames, and zeros in place of spans of channels.
 
         Args:
@@ -232,13 +232,13 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
     def forward(
         self,
         source: Tensor,
-        padding_mask: Optional[Tensor] = None,
+        padding_mask: Tensor | None = None,
         mask: bool = True,
         features_only: bool = False,
-        layer: Optional[int] = None,
-        mask_indices: Optional[Tensor] = None,
-        mask_channel_indices: Optional[Tensor] = None,
-        padding_count: Optional[int] = None,
+        layer: int | None = None,
+        mask_indices: Tensor | None = None,
+        mask_channel_indices: Tensor | None = None,
+        padding_count: int | None = None,
         corpus_key: Any = None,
     ) -> dict[str, Any]:
         """Contrastive logits, or with ``features_only`` the encoder's output.
@@ -279,6 +279,12 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             raise ValueError(f"model.mask_prob={self.cfg.mask_prob}: pre-training needs masked frames")
 
         B = x.size(0)
+        num_masked = mask_indices.sum(1)
+        if not bool((num_masked == num_masked[0]).all()):
+            raise ValueError(
+                f"masked frames per clip {num_masked.tolist()}: pre-training needs the same number in every clip "
+                "of a batch; set model.require_same_masks=true"
+            )
         # masked frames, the same number M in every clip: (B, T, D) -> (B, M, D)
         context = self.final_proj(x[mask_indices].view(B, -1, x.size(-1)))
         latents = self.dropout_features(latents[mask_indices].view(B, -1, latents.size(-1)))
@@ -298,9 +304,9 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
     def extract_features(
         self,
         source: Tensor,
-        padding_mask: Optional[Tensor],
+        padding_mask: Tensor | None,
         mask: bool = False,
-        layer: Optional[int] = None,
+        layer: int | None = None,
         corpus_key: Any = None,
     ) -> dict[str, Any]:
         """``forward`` with ``features_only``: what fairseq's fine-tuning models call."""
@@ -319,7 +325,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         """The diversity loss alone, 1 - perplexity / entries: ``criterion.loss_weights`` has one entry."""
         return [1.0 - net_output["prob_perplexity"] / net_output["num_vars"]]
 
-    def remove_pretraining_modules(self, last_layer: Optional[int] = None) -> None:
+    def remove_pretraining_modules(self, last_layer: int | None = None) -> None:
         """Drop what fine-tuning has no use for, and the layers after ``last_layer`` (from 0) if given."""
         self.quantizer = None
         self.project_q = None

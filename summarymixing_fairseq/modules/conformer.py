@@ -1,10 +1,9 @@
-"""Conformer encoder (Gulati et al. 2020) with a token mixer of choice, LayerNorm for BatchNorm, and padding kept out."""
+"""Conformer encoder (Gulati et al. 2020) with a mixer of choice, LayerNorm for BatchNorm, and no leak of padding."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +69,7 @@ class ConvolutionModule(nn.Module):
         self.project = _linear(embed_dim, embed_dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, padding_mask: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
         x = F.glu(self.expand(self.norm(x)), dim=-1)
         if padding_mask is not None:
@@ -104,7 +103,7 @@ class ConformerLayer(nn.Module):
         self.ffn2 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout)
         self.norm = nn.LayerNorm(embed_dim)
 
-    def forward(self, x: Tensor, padding_mask: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
         x = x + 0.5 * self.ffn1(x)
         x = x + self.mixer(self.mixer_norm(x), padding_mask)
@@ -136,7 +135,7 @@ class ConformerEncoder(nn.Module):
         self.checkpoint_activations = checkpoint_activations
 
     def forward(
-        self, x: Tensor, padding_mask: Optional[Tensor] = None, last_layer: Optional[int] = None
+        self, x: Tensor, padding_mask: Tensor | None = None, last_layer: int | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Encode a padded batch.
 
@@ -146,9 +145,14 @@ class ConformerEncoder(nn.Module):
             last_layer: stop after this layer (from 0) and leave the final LayerNorm out.
 
         Returns:
-            output (B, T, D), and the hidden states before the final LayerNorm: the encoder's input (positions
+            Output (B, T, D), and the hidden states before the final LayerNorm: the encoder's input (positions
             included), then each layer's output; a dropped layer repeats its input.
+
+        Raises:
+            ValueError: if there is no layer ``last_layer``.
         """
+        if last_layer is not None and not 0 <= last_layer < len(self.layers):
+            raise ValueError(f"layer={last_layer}: the encoder has layers 0 to {len(self.layers) - 1}")
         x = x + sinusoidal_positions(x.size(1), x.size(2), x.device).to(x.dtype)
         hidden_states = [x]
         # torch's generator, which fairseq seeds anew at every update, so that a resumed run drops the same layers

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,7 +11,7 @@ NORM_FLOOR = 1e-8
 
 
 def sample_negatives(
-    batch_size: int, num_masked: int, num_negatives: int, device: Optional[torch.device] = None
+    batch_size: int, num_masked: int, num_negatives: int, device: torch.device | None = None
 ) -> Tensor:
     """Draw each masked frame's negatives uniformly from the other masked frames of its own utterance.
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 # Energies below this floor are digital silence: 16-bit quantisation noise alone gives about 1e-7.
 ENERGY_FLOOR = 1e-10
-# Added to the standard deviation: a bin that never changes (silence, an empty mel filter) becomes zero, not NaN.
+# Added to the standard deviation: a bin that never changes (silence, a band-limited recording) becomes zero, not NaN.
 STD_FLOOR = 1e-5
 
 
@@ -19,10 +19,7 @@ def hz_to_mel(frequency_hz: float) -> float:
 
 
 def mel_filters(num_mel_bins: int, n_fft: int, sample_rate_hz: int, low_hz: float, high_hz: float) -> Tensor:
-    """Triangular filters, equally spaced and peaking at 1 on the mel scale.
-
-    With 80 bins, 400 points and 16 kHz a few of the lowest triangles lie between two FFT bins and stay empty: their
-    energy is the floor at every frame, which the normalisation turns into zeros.
+    """Filters with corners equally spaced on the mel scale, triangular in Hz and peaking at 1.
 
     Returns:
         (n_fft // 2 + 1, num_mel_bins), float32.

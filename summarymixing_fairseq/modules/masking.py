@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+
 import torch
 from fairseq.data.data_utils import compute_mask_indices, numpy_seed
 from torch import Tensor
@@ -59,7 +60,13 @@ def draw_mask(
 
 
 def draw_channel_mask(batch_size: int, num_channels: int, mask_prob: float, mask_length: int, **options) -> Tensor:
-    """Draw spans of channels to zero. Returns (B, num_channels) bool on the CPU, True = zeroed."""
+    """Draw spans of channels to zero. Returns (B, num_channels) bool on the CPU, True = zeroed.
+
+    Raises:
+        ValueError: for spans that could cover every channel.
+    """
+    if num_channels < min_maskable_frames(mask_prob, mask_length):
+        raise ValueError(f"mask_channel_length={mask_length}: spans this long can zero all {num_channels} channels")
     seed = int(torch.randint(2**31 - 1, ()))
     seeded = {"seed": seed, "epoch": 0, "indices": torch.arange(batch_size)} if _TAKES_SEED else {}
     with numpy_seed(seed):

@@ -105,7 +105,6 @@ def test_with_labels(labelled):
 
 
 @pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
-@pytest.mark.xfail(strict=True, reason="max_sample_size is not seen through fairseq's AddTargetDataset")
 def test_lengths_as_trained_with_labels(labelled):
     assert labelled.collater([labelled[0]])["net_input"]["source"].size(1) == LONGEST
     assert labelled.num_tokens(0) == LONGEST

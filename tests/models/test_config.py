@@ -94,25 +94,12 @@ def test_refusals(tiny_config, overrides, message):
 @pytest.mark.parametrize(
     "overrides",
     [
-        pytest.param(
-            {"mask_channel_prob": 0.5, "mask_channel_length": 0},
-            marks=pytest.mark.xfail(strict=True, reason="ZeroDivisionError at the first batch"),
-        ),
-        pytest.param(
-            {"no_mask_overlap": True}, marks=pytest.mark.xfail(strict=True, reason="AttributeError in fairseq's masks")
-        ),
-        pytest.param(
-            {"latent_temp": (2.0, 0.5)}, marks=pytest.mark.xfail(strict=True, reason="bare assertion of the quantizer")
-        ),
-        pytest.param(
-            {"final_dim": -16}, marks=pytest.mark.xfail(strict=True, reason="RuntimeError of torch, no field named")
-        ),
-        pytest.param(
-            {"quantizer_depth": 0}, marks=pytest.mark.xfail(strict=True, reason="built as if it were 1, in silence")
-        ),
-        pytest.param(
-            {"feature_grad_mult": -1.0}, marks=pytest.mark.xfail(strict=True, reason="taken as 0, in silence")
-        ),
+        pytest.param({"mask_channel_prob": 0.5, "mask_channel_length": 0}),
+        pytest.param({"no_mask_overlap": True}),
+        pytest.param({"latent_temp": (2.0, 0.5)}),
+        pytest.param({"final_dim": -16}),
+        pytest.param({"quantizer_depth": 0}),
+        pytest.param({"feature_grad_mult": -1.0}),
     ],
     ids=lambda value: list(value)[-1],
 )

@@ -260,7 +260,6 @@ def test_given_masks_are_used(tiny_model, speech):
     assert model(source, mask_indices=mask)["x"].shape == (1, 12, 1 + 10)
 
 
-@pytest.mark.xfail(strict=True, reason="frames of one clip are taken for another's where the total divides by B")
 def test_unequal_numbers_of_masked_frames_are_refused(tiny_model, speech):
     """``require_same_masks=False`` gives such masks: 8 + 12 frames are read as 10 + 10."""
     model = tiny_model()
@@ -310,7 +309,6 @@ def test_hidden_states_and_layers(tiny_model, speech, mixer):
     assert torch.equal(result["x"], model.encoder.layer_norm(result["hidden_states"][-1]))
 
 
-@pytest.mark.xfail(strict=True, reason="taken for the whole encoder (5), or for none of it (-1), in silence")
 @pytest.mark.parametrize("layer", [5, -1])
 def test_a_layer_that_is_not_there(tiny_model, speech, layer):
     with pytest.raises((ValueError, IndexError)):

@@ -51,7 +51,6 @@ def test_far_padding_is_finite_with_finite_gradients():
     assert (x.grad[1, 3:] == 0).all() and (x.grad[1, :3] != 0).all()
 
 
-@pytest.mark.xfail(strict=True, reason="decayed_mean rounds float64 to float32")
 def test_float64_in_gives_float64_precision():
     x = torch.randn(1, 70, 2, dtype=torch.float64)
     assert_near(decayed_mean(x, None, 0.995)[0], double_loop(x[0], 70, 0.995), 1e-10)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import torch
 from torch import Tensor
 
@@ -12,7 +10,7 @@ BLOCK_FRAMES = 64
 
 
 def _decayed_sum(x: Tensor, decay: float) -> Tensor:
-    """y_t = sum over u <= t of decay^(t - u) x_u. (B, T, D) float32 -> (B, T, D); T a multiple of BLOCK_FRAMES."""
+    """y_t = sum over u <= t of decay^(t - u) x_u. (B, T, D) -> (B, T, D); T a multiple of BLOCK_FRAMES."""
     B, T, D = x.shape
     K = BLOCK_FRAMES
     steps = torch.arange(K, device=x.device, dtype=x.dtype)
@@ -27,7 +25,7 @@ def _decayed_sum(x: Tensor, decay: float) -> Tensor:
     return (y + onwards[:, None] * torch.stack(carried, 1)[:, :, None]).view(B, T, D)
 
 
-def decayed_mean(x: Tensor, padding_mask: Optional[Tensor], decay: float) -> Tensor:
+def decayed_mean(x: Tensor, padding_mask: Tensor | None, decay: float) -> Tensor:
     """Mean of the valid frames, frame u weighing decay^|t - u| at frame t: a forward and a backward scan.
 
     Args:
@@ -41,9 +39,11 @@ def decayed_mean(x: Tensor, padding_mask: Optional[Tensor], decay: float) -> Ten
     if padding_mask is not None:
         x = x.masked_fill(padding_mask[..., None], 0.0)
     with torch.autocast(x.device.type, enabled=False):
-        values = torch.cat([x, valid], -1).float()  # (B, T, D + 1): the weights ride along as one more channel
+        values = torch.cat([x, valid], -1).to(
+            torch.promote_types(x.dtype, torch.float32)
+        )  # (B, T, D + 1): the weights ride along as one more channel
         padded = torch.nn.functional.pad(values, (0, 0, 0, -T % BLOCK_FRAMES))
         forward = _decayed_sum(padded, decay)[:, :T]
         backward = _decayed_sum(padded.flip(1), decay).flip(1)[:, :T]
         total = forward + backward - values  # frame t itself is in both scans
-        return (total[..., :-1] / total[..., -1:].clamp(min=torch.finfo(torch.float32).tiny)).to(x.dtype)
+        return (total[..., :-1] / total[..., -1:].clamp(min=torch.finfo(total.dtype).tiny)).to(x.dtype)

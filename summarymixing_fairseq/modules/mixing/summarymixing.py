@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,9 +35,11 @@ class BlockDiagonalLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_dim) -> (N, out_dim)."""
         N = x.size(0)
-        # (N, in) -> (heads, N, in / heads), times (heads, in / heads, out / heads)
-        y = torch.bmm(x.view(N, self.num_heads, -1).transpose(0, 1), self.weight)
-        return y.transpose(0, 1).reshape(N, -1) + self.bias  # (heads, N, out / heads) -> (N, out)
+        # (N, in) -> (heads, N, in / heads), times (heads, in / heads, out / heads). The bias goes into the product:
+        # added to it under autocast, its float32 would lift all that follows to float32.
+        x = x.view(N, self.num_heads, -1).transpose(0, 1)
+        y = torch.baddbmm(self.bias.view(self.num_heads, 1, -1), x, self.weight)
+        return y.transpose(0, 1).reshape(N, -1)  # (heads, N, out / heads) -> (N, out)
 
 
 class HeadMLP(nn.Module):
@@ -56,7 +56,7 @@ class HeadMLP(nn.Module):
         return self.activation(self.outer(self.activation(self.inner(x))))
 
 
-def masked_time_mean(x: Tensor, padding_mask: Optional[Tensor]) -> Tensor:
+def masked_time_mean(x: Tensor, padding_mask: Tensor | None) -> Tensor:
     """Mean over the valid frames of each utterance, accumulated in float32 however long the clip.
 
     Args:
@@ -65,10 +65,11 @@ def masked_time_mean(x: Tensor, padding_mask: Optional[Tensor]) -> Tensor:
     Returns:
         (B, D) in the dtype of ``x``; zeros for an utterance without a valid frame.
     """
+    accumulate = torch.promote_types(x.dtype, torch.float32)
     if padding_mask is None:
-        return (x.sum(1, dtype=torch.float32) / x.size(1)).to(x.dtype)
+        return (x.sum(1, dtype=accumulate) / x.size(1)).to(x.dtype)
     count = (~padding_mask).sum(1, keepdim=True).clamp(min=1)  # (B, 1)
-    total = x.masked_fill(padding_mask[..., None], 0.0).sum(1, dtype=torch.float32)
+    total = x.masked_fill(padding_mask[..., None], 0.0).sum(1, dtype=accumulate)
     return (total / count).to(x.dtype)
 
 
@@ -134,7 +135,7 @@ class SummaryMixing(nn.Module):
         nn.init.xavier_uniform_(self.combiner.weight)
         nn.init.zeros_(self.combiner.bias)
 
-    def forward(self, x: Tensor, padding_mask: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
         B, T, D = x.shape
         frames = x.reshape(B * T, D)
