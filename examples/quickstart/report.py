@@ -9,8 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
 from curves import plot_curves, read_log, series
 
+CONFIGS = Path(__file__).resolve().parents[1]
 RUNS = (("finetune", "pre-trained, then fine-tuned"), ("scratch", "the same model from random weights"))
 BOOTSTRAP_DRAWS = 2000
 
@@ -67,8 +69,9 @@ def examples_table(dest: Path, count: int = 8) -> str:
 def write_report(dest: Path, records: dict[str, dict[str, Any]]) -> str:
     """Write report.md and curves.png, and return the table of results."""
     pretrain = read_log(dest / "pretrain.log")
-    config = {"num_negatives": 50, "entries": 320}
-    plot_curves(dest, 1 / (1 + config["num_negatives"]), config["entries"])
+    model = yaml.safe_load((CONFIGS / "pretraining" / "quickstart.yaml").read_text(encoding="utf-8"))["model"]
+    chance, entries = 1 / (1 + model["num_negatives"]), model["latent_groups"] * model["latent_vars"]
+    plot_curves(dest, chance, entries)
     table = results_table(dest)
     accuracy = series(pretrain, "valid_accuracy")[1]
     perplexity = series(pretrain, "valid_code_perplexity")[1]
@@ -97,7 +100,7 @@ and hyper-parameters; the last checkpoint of each is scored, none is selected. G
 ![curves](curves.png)
 
 Pre-training ended at a contrastive accuracy of {accuracy[-1]:.3f} on its validation clips (chance
-{1 / (1 + config["num_negatives"]):.3f}), codebook perplexity {perplexity[-1]:.0f} of {config["entries"]}.
+{chance:.3f}), codebook perplexity {perplexity[-1]:.0f} of {entries}.
 
 ## Data
 

@@ -83,7 +83,7 @@ def follow(process: subprocess.Popen, log: Path, max_update: int) -> None:
     """Print the progress of a training until its process ends: in place on a terminal, now and then elsewhere."""
     last_shown, last_time = "", 0.0
     while process.poll() is None:
-        time.sleep(0.5)
+        time.sleep(1.0)
         records = read_log(log) if max_update else []
         line = describe(records[-1], max_update) if records else "starting"
         if sys.stdout.isatty():
@@ -100,7 +100,7 @@ def run_stage(stage: Stage, dest: Path) -> dict[str, float]:
     """Run a stage unless it is done, and return its seconds and peak memory.
 
     Raises:
-        SystemExit: with the end of the log, if the command fails.
+        SystemExit: with the end of the log, if the command fails; or if it is done, but with other options.
     """
     done, log = dest / f"{stage.name}.done.json", dest / f"{stage.name}.log"
     if done.exists():
@@ -108,11 +108,13 @@ def run_stage(stage: Stage, dest: Path) -> dict[str, float]:
         if record["command"] == stage.command:
             print(f"{stage.name}: done before, {record['seconds']:.0f} s", flush=True)
             return record
+        raise SystemExit(f"error: {dest} was made with other options: give another --dest, or delete it")
     print(f"{stage.name}: {' '.join(stage.command)}", flush=True)
     started = time.monotonic()
     quiet = bool(stage.max_update)  # fairseq's log is for the file; other commands draw their own progress bar
-    # the logs of fairseq hold json records; OMP_NUM_THREADS is left to torch, which takes all cores
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
+    # batches of ever other shapes fragment glibc's heap: with large tensors mapped instead, resident memory stops growing
+    environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
     with open(log, "a", encoding="utf-8") as file:
         process = subprocess.Popen(
             stage.command,
@@ -130,12 +132,9 @@ def run_stage(stage: Stage, dest: Path) -> dict[str, float]:
             process.wait()
             raise
     if status:
-        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:] if quiet else []
-        raise SystemExit(
-            "\n".join(
-                [*tail, f"error: {stage.name} failed with status {status}", f"log: {log}"][: None if quiet else -1]
-            )
-        )
+        if quiet:
+            print("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]), file=sys.stderr)
+        raise SystemExit(f"error: {stage.name} failed with status {status}" + (f"; its log is {log}" if quiet else ""))
     # the kernel keeps the largest child of this process so far: what any stage up to here has needed
     peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     record = {"command": stage.command, "seconds": time.monotonic() - started, "peak_mib": peak_mib}
@@ -157,8 +156,8 @@ def main() -> int:
         default="auto",
         help="real prompts by apt, synthesised speech, or real where apt can be had (default)",
     )
-    parser.add_argument("--pretrain-updates", type=int, default=1000)
-    parser.add_argument("--finetune-updates", type=int, default=600)
+    parser.add_argument("--pretrain-updates", type=int, default=1400)
+    parser.add_argument("--finetune-updates", type=int, default=500)
     args = parser.parse_args()
     dest = args.dest.resolve()
     dest.mkdir(parents=True, exist_ok=True)
