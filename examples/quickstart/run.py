@@ -113,7 +113,7 @@ def run_stage(stage: Stage, dest: Path) -> dict[str, float]:
     started = time.monotonic()
     quiet = bool(stage.max_update)  # fairseq's log is for the file; other commands draw their own progress bar
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
-    # batches of ever other shapes fragment glibc's heap: with large tensors mapped instead, resident memory stops growing
+    # batches of ever other shapes fragment glibc's heap: with large tensors mapped instead, memory stops growing
     environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
     with open(log, "a", encoding="utf-8") as file:
         process = subprocess.Popen(

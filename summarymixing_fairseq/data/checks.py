@@ -11,6 +11,12 @@ from ..errors import InputError
 from .manifest import iterate_rows, read_labels
 
 
+def check_data_folder(data_dir: str) -> None:
+    """Raises InputError if there is no such folder."""
+    if not Path(data_dir).is_dir():
+        raise InputError(f"task.data={data_dir}: no such folder; it must hold the manifests (train.tsv, valid.tsv)")
+
+
 def check_manifest(data_dir: str, split: str) -> int:
     """Check a split's manifest and return its number of rows.
 

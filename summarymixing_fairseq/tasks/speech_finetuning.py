@@ -8,7 +8,7 @@ from typing import Any
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
 
-from ..data.checks import check_batch_limit, check_labels, check_manifest
+from ..data.checks import check_batch_limit, check_data_folder, check_labels, check_manifest
 from ..data.waveform import SpeechDataset
 
 
@@ -20,6 +20,17 @@ class SpeechFinetuningConfig(AudioFinetuningConfig):
 @register_task("speech_finetuning", dataclass=SpeechFinetuningConfig)
 class SpeechFinetuningTask(AudioFinetuningTask):
     """fairseq's task with two differences: the waveform is not halved, and bad manifests and labels are named."""
+
+    @classmethod
+    def setup_task(cls, cfg: Any, **kwargs: Any) -> SpeechFinetuningTask:
+        """As fairseq's.
+
+        Raises:
+            InputError: if the folder of manifests is not there, unless a checkpoint is read, whose data may be gone.
+        """
+        if not kwargs.get("from_checkpoint", False):
+            check_data_folder(cfg.data)
+        return super().setup_task(cfg, **kwargs)
 
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
         """Load a split and its labels.

@@ -8,7 +8,7 @@ from typing import Any
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig, AudioPretrainingTask
 
-from ..data.checks import check_batch_limit, check_manifest
+from ..data.checks import check_batch_limit, check_data_folder, check_manifest
 from ..data.waveform import SpeechDataset
 
 
@@ -20,6 +20,17 @@ class SpeechPretrainingConfig(AudioPretrainingConfig):
 @register_task("speech_pretraining", dataclass=SpeechPretrainingConfig)
 class SpeechPretrainingTask(AudioPretrainingTask):
     """fairseq's task with two differences: the waveform is not halved, and a bad manifest is named in one line."""
+
+    @classmethod
+    def setup_task(cls, cfg: Any, **kwargs: Any) -> SpeechPretrainingTask:
+        """As fairseq's.
+
+        Raises:
+            InputError: if the folder of manifests is not there, unless a checkpoint is read, whose data may be gone.
+        """
+        if not kwargs.get("from_checkpoint", False):
+            check_data_folder(cfg.data)
+        return super().setup_task(cfg, **kwargs)
 
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
         """Load a split.

@@ -96,7 +96,7 @@ def bad(trained: Trained, tmp_path: Path) -> dict[str, Path]:
         (tmp_path / f"{name}.tsv").write_text(text)
     shutil.copy(trained.data / "train.tsv", tmp_path / "short.tsv")
     (tmp_path / "short.wrd").write_text("ONE\n")
-    torch.save({"cfg": {"model": {"_name": "wav2vec2"}}, "model": {}}, tmp_path / "other.pt")
+    torch.save({"cfg": {"model": {"_name": "wav2vec2"}}, "model": {"a": torch.ones(1)}}, tmp_path / "other.pt")
     (tmp_path / "dict.ltr.txt").write_text("A 1\n")
     return {"folder": tmp_path, "checkpoint": trained.fine_tuned, "clip": next(trained.audio.glob("*.flac"))}
 
