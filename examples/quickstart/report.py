@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import editdistance
 import yaml
 from curves import plot_curves, read_log, series
 
@@ -23,35 +24,41 @@ def manifest_hours(path: Path) -> tuple[int, float]:
     return len(lengths), sum(lengths) / 16_000 / 3600
 
 
-def character_errors(reference: str, hypothesis: str) -> tuple[int, int]:
-    """Edit distance and length of the reference, in characters."""
-    import editdistance
+def bootstrap_intervals(errors: list[tuple[int, int, int]]) -> list[tuple[float, float]]:
+    """95 % intervals of the corpus-level CER of both runs and of their difference.
 
-    return editdistance.eval(reference, hypothesis), len(reference)
-
-
-def bootstrap_interval(pairs: list[tuple[int, int]]) -> tuple[float, float]:
-    """95 % interval of the corpus-level rate of (errors, length) pairs, utterances drawn with replacement."""
+    Args:
+        errors: for each utterance the errors of the first and the second run, and the reference's length.
+            Utterances are drawn with replacement, for both runs together.
+    """
     generator = random.Random(0)
-    rates = []
+    draws = []
     for _ in range(BOOTSTRAP_DRAWS):
-        drawn = generator.choices(pairs, k=len(pairs))
-        rates.append(sum(e for e, _ in drawn) / max(1, sum(n for _, n in drawn)))
-    rates.sort()
-    return rates[int(0.025 * BOOTSTRAP_DRAWS)], rates[int(0.975 * BOOTSTRAP_DRAWS)]
+        first, second, length = (sum(column) for column in zip(*generator.choices(errors, k=len(errors))))
+        draws.append((first / length, second / length, (second - first) / length))
+    low, high = int(0.025 * BOOTSTRAP_DRAWS), int(0.975 * BOOTSTRAP_DRAWS)
+    return [(column[low], column[high]) for column in map(sorted, zip(*draws))]
 
 
 def results_table(dest: Path) -> str:
     """Markdown table of both runs on the held-out prompts."""
-    rows = ["| model | CER | 95 % interval | WER |", "|---|---|---|---|"]
-    for name, label in RUNS:
+    scores, hypotheses = [], []
+    for name, _ in RUNS:
         folder = dest / f"decode_{name}"
-        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        references = (folder / "ref.wrd").read_text(encoding="utf-8").splitlines()
-        hypotheses = (folder / "hypo.wrd").read_text(encoding="utf-8").splitlines()
-        pairs = [character_errors(r, h) for r, h in zip(references, hypotheses)]
-        low, high = bootstrap_interval(pairs)
-        rows.append(f"| {label} | {scores['cer']:.3f} | {low:.3f} to {high:.3f} | {scores['wer']:.3f} |")
+        scores.append(json.loads((folder / "scores.json").read_text(encoding="utf-8")))
+        hypotheses.append((folder / "hypo.wrd").read_text(encoding="utf-8").splitlines())
+    references = (folder / "ref.wrd").read_text(encoding="utf-8").splitlines()
+    errors = [
+        (*(editdistance.eval(reference, text) for text in texts), len(reference))
+        for reference, *texts in zip(references, *hypotheses)
+    ]
+    rows = ["| model | CER | 95 % interval | WER |", "|---|---|---|---|"]
+    intervals = bootstrap_intervals(errors)
+    for (_, label), score, (low, high) in zip(RUNS, scores, intervals):
+        rows.append(f"| {label} | {score['cer']:.3f} | {low:.3f} to {high:.3f} | {score['wer']:.3f} |")
+    difference = [scores[1][rate] - scores[0][rate] for rate in ("cer", "wer")]
+    low, high = intervals[2]
+    rows.append(f"| difference | {difference[0]:.3f} | {low:.3f} to {high:.3f} | {difference[1]:.3f} |")
     return "\n".join(rows)
 
 
@@ -92,6 +99,7 @@ def write_report(dest: Path, records: dict[str, dict[str, Any]]) -> str:
 
 No stage has seen these prompts, or another recording of their texts. Both models had the same fine-tuning data, updates
 and hyper-parameters; the last checkpoint of each is scored, none is selected. Greedy decoding, no language model.
+Intervals: bootstrap over prompts, the same ones drawn for both models.
 
 {table}
 

@@ -71,12 +71,12 @@ def stages(dest: Path, source: str, pretrain_updates: int, finetune_updates: int
     ]
 
 
-def describe(record: dict[str, float], max_update: int) -> str:
-    """One line of a training's progress."""
-    shown = [f"update {int(record['num_updates'])}/{max_update}"]
+def describe(records: list[dict[str, float]], max_update: int) -> str:
+    """One line of a training's progress: the last value of each figure."""
+    latest = {key: value for record in records for key, value in record.items()}
     names = {"loss": "loss", "accuracy": "accuracy", "code_perplexity": "perplexity", "valid_uer": "valid CER %"}
-    shown += [f"{label} {record[key]:g}" for key, label in names.items() if key in record]
-    return ", ".join(shown)
+    figures = [f"{label} {latest[key]:g}" for key, label in names.items() if key in latest]
+    return ", ".join([f"update {int(latest['num_updates'])}/{max_update}", *figures])
 
 
 def follow(process: subprocess.Popen, log: Path, max_update: int) -> None:
@@ -85,7 +85,7 @@ def follow(process: subprocess.Popen, log: Path, max_update: int) -> None:
     while process.poll() is None:
         time.sleep(1.0)
         records = read_log(log) if max_update else []
-        line = describe(records[-1], max_update) if records else "starting"
+        line = describe(records, max_update) if records else "starting"
         if sys.stdout.isatty():
             print(f"\r  {line:<100}", end="", flush=True)
         elif line != last_shown and time.monotonic() - last_time > 30:
