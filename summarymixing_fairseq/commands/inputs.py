@@ -43,7 +43,7 @@ def clips_to_read(args: argparse.Namespace) -> list[ClipToRead]:
     Raises:
         InputError: for neither or both of audio files and --data, or a manifest that cannot be read.
     """
-    from ..data.manifest import iterate_rows
+    from ..data.manifest import read_manifest
 
     if bool(args.audio) == (args.data is not None):
         raise InputError("name the clips: either audio files, or --data DIR --split SPLIT")
@@ -51,13 +51,7 @@ def clips_to_read(args: argparse.Namespace) -> list[ClipToRead]:
         raise InputError(f"--batch-seconds {args.batch_seconds}: must be positive")
     if args.audio:
         return [ClipToRead(path, str(path)) for path in args.audio]
-    manifest = args.data / f"{args.split}.tsv"
-    rows = iterate_rows(manifest)
-    root = Path(next(rows)[0])
-    clips = [ClipToRead(root / name, name) for name, _ in rows]
-    if not clips:
-        raise InputError(f"manifest {manifest} has no row: is the audio folder it was made from empty?")
-    return clips
+    return [ClipToRead(clip.path, clip.name) for clip in read_manifest(args.data / f"{args.split}.tsv")]
 
 
 def prepare(args: argparse.Namespace) -> torch.device:

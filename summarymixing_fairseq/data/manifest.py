@@ -11,9 +11,10 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Clip:
-    """A row of a manifest."""
+    """A row of a manifest: ``name`` is its path relative to the root."""
 
     path: Path
+    name: str
     num_samples: int
 
 
@@ -51,7 +52,7 @@ def read_manifest(path: Path) -> list[Clip]:
     """
     rows = iterate_rows(path)
     root = Path(next(rows)[0])
-    clips = [Clip(root / name, num_samples) for name, num_samples in rows]
+    clips = [Clip(root / name, name, num_samples) for name, num_samples in rows]
     if not clips:
         raise InputError(f"manifest {path} has no row: is the audio folder it was made from empty?")
     return clips

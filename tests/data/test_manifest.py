@@ -19,11 +19,14 @@ def write(path: Path, text: str) -> Path:
 def test_rows(tmp_path, newline):
     path = write(tmp_path / "train.tsv", newline.join(["/data", "a/b c.flac\t16000", "ü.wav\t7", ""]))
     assert list(iterate_rows(path)) == [("/data", -1), ("a/b c.flac", 16_000), ("ü.wav", 7)]
-    assert read_manifest(path) == [Clip(Path("/data/a/b c.flac"), 16_000), Clip(Path("/data/ü.wav"), 7)]
+    assert read_manifest(path) == [
+        Clip(Path("/data/a/b c.flac"), "a/b c.flac", 16_000),
+        Clip(Path("/data/ü.wav"), "ü.wav", 7),
+    ]
 
 
 def test_last_line_without_an_end(tmp_path):
-    assert read_manifest(write(tmp_path / "t.tsv", "/data\na.wav\t5")) == [Clip(Path("/data/a.wav"), 5)]
+    assert read_manifest(write(tmp_path / "t.tsv", "/data\na.wav\t5")) == [Clip(Path("/data/a.wav"), "a.wav", 5)]
 
 
 @pytest.mark.parametrize("row", ["a.wav", "a.wav 5", "a.wav\t", "a.wav\t1.5", "a.wav\t-5", "\t5", "a.wav\t5\t6", ""])
