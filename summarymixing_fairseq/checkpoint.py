@@ -151,7 +151,8 @@ def letter_dictionary(checkpoint: Checkpoint, path: Path | None = None) -> Dicti
         try:
             return Dictionary.load(str(path))
         except (OSError, ValueError) as error:
-            raise InputError(f"dictionary {path} cannot be read: {error}") from None
+            reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
+            raise InputError(f"dictionary {path} cannot be read: {reason}") from None
     dictionary = checkpoint.task_state.get("target_dictionary")
     if not isinstance(dictionary, Dictionary):
         raise InputError(f"{checkpoint.path} carries no dictionary: give the one it was trained with by --dictionary")

@@ -134,9 +134,8 @@ class BeamDecoder:
         try:
             self._lm = KenLM(str(language_model), self._words)
         except RuntimeError as error:
-            raise InputError(
-                f"language model {language_model} cannot be read: {str(error).strip().splitlines()[-1]}"
-            ) from None
+            reason = str(error).strip().splitlines()[-1]
+            raise InputError(f"language model {language_model} cannot be read (2-gram or higher?): {reason}") from None
         boundary = dictionary.index(WORD_BOUNDARY)
         self._trie = flashlight.Trie(len(dictionary), boundary)
         start = self._lm.start(False)

@@ -33,10 +33,17 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
         with _named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": "\n"})) as file:
+        file = os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}))
+        try:
             yield file
+        except OSError as error:
+            # numpy says "10208 written" where the disk is full; an error with a file's name is not the output's
+            if error.filename is None:
+                raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+            raise
+        finally:
             with _named(path):
-                file.flush()
+                file.close()
         umask = os.umask(0)
         os.umask(umask)
         with _named(path):
@@ -46,6 +53,18 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
     finally:
         if temporary is not None:
             os.unlink(temporary)
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder for outputs and try a file in it, before hours are spent on what would go there.
+
+    Raises:
+        InputError: if it cannot be made or written to.
+    """
+    with _named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
 
 
 def refuse_existing(paths: list[Path], force: bool) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import atomic_write, refuse_existing
+from ..files import atomic_write, check_writable, refuse_existing
 from .inputs import add_input_arguments, clips_to_read, prepare, read_in_batches
 
 
@@ -51,15 +52,28 @@ def read_references(data: Path, split: str, num_clips: int) -> list[str] | None:
     return None
 
 
+def _check_beam_options(args: argparse.Namespace) -> None:
+    if args.lexicon and not args.lm:
+        raise InputError("--lexicon is of use with --lm only: name the language model too")
+    if args.beam < 1:
+        raise InputError(f"--beam {args.beam}: must be at least 1")
+    for option, value in (("--lm-weight", args.lm_weight), ("--word-score", args.word_score)):
+        if not math.isfinite(value):
+            raise InputError(f"{option} {value}: must be a finite number")
+
+
 def run(args: argparse.Namespace) -> None:
     """Decode, write, print the scores.
 
     Raises:
         InputError: for input that cannot be read, or outputs that are there already.
     """
+    _check_beam_options(args)
     clips = clips_to_read(args)
     outputs = [args.results / name for name in ("hypo.wrd", "ref.wrd", "scores.json")] if args.results else []
     refuse_existing(outputs, args.force)
+    if args.results:
+        check_writable(args.results)
     device = prepare(args)
 
     import torch
@@ -73,8 +87,6 @@ def run(args: argparse.Namespace) -> None:
     dictionary = letter_dictionary(checkpoint, args.dictionary)
     model = build_ctc_model(checkpoint, dictionary).to(device)
     if args.lm:
-        if args.beam < 1:
-            raise InputError(f"--beam {args.beam}: must be at least 1")
         decoder = BeamDecoder(dictionary, args.lm, args.lexicon, args.beam, args.lm_weight, args.word_score)
         if decoder.num_unspellable:
             print(
@@ -137,6 +149,8 @@ def _report(args, clips, hypotheses, references, audio_seconds: float, seconds: 
             if lines is not None:
                 with atomic_write(args.results / name) as file:
                     file.writelines(f"{line}\n" for line in lines)
+            else:
+                (args.results / name).unlink(missing_ok=True)  # --force: those of an earlier run would not match
         with atomic_write(args.results / "scores.json") as file:
             json.dump({"checkpoint": str(args.checkpoint), **scores}, file, indent=2)
             file.write("\n")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import atomic_write, refuse_existing
+from ..files import atomic_write, check_writable, refuse_existing
 from .inputs import ClipToRead, add_input_arguments, clips_to_read, prepare, read_in_batches
 
 
@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
     names = output_names(clips)
     archive = args.dest / f"{args.split if args.data else 'features'}.safetensors"
     refuse_existing([archive] if args.format == "safetensors" else [args.dest / f"{n}.npy" for n in names], args.force)
+    check_writable(args.dest)
     device = prepare(args)
 
     import numpy as np

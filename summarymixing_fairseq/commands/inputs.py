@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +48,8 @@ def clips_to_read(args: argparse.Namespace) -> list[ClipToRead]:
 
     if bool(args.audio) == (args.data is not None):
         raise InputError("name the clips: either audio files, or --data DIR --split SPLIT")
-    if args.batch_seconds <= 0:
-        raise InputError(f"--batch-seconds {args.batch_seconds}: must be positive")
+    if not (math.isfinite(args.batch_seconds) and args.batch_seconds > 0):
+        raise InputError(f"--batch-seconds {args.batch_seconds}: must be a positive number")
     if args.audio:
         return [ClipToRead(path, str(path)) for path in args.audio]
     return [ClipToRead(clip.path, clip.name) for clip in read_manifest(args.data / f"{args.split}.tsv")]
@@ -96,10 +97,13 @@ def read_in_batches(clips: Sequence[ClipToRead], batch_seconds: float) -> Iterat
     num_samples = []
     for clip in clips:
         try:
-            num_samples.append(soundfile.info(str(clip.path)).frames)
+            header = soundfile.info(str(clip.path))
         except (OSError, soundfile.SoundFileError):
+            header = None
+        if header is None or header.samplerate != SAMPLE_RATE_HZ or not header.frames:
             read_audio(clip.path)  # says what is wrong
-            raise InputError(f"{clip.path} cannot be read: no audio header") from None
+            raise InputError(f"{clip.path} cannot be read: no audio header")
+        num_samples.append(header.frames)
     total_seconds = sum(num_samples) / SAMPLE_RATE_HZ
     bar = tqdm(total=round(total_seconds), unit="s", desc="audio", mininterval=0.5)
     with bar:

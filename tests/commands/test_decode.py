@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pipeline import Trained, run
+from pipeline import BIN, Trained, run
 
 ARPA = """\\data\\
 ngram 1=5
@@ -91,6 +91,7 @@ def bad(trained: Trained, tmp_path: Path) -> dict[str, Path]:
 
     (tmp_path / "text.pt").write_text("no checkpoint")
     (tmp_path / "empty.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "nan.wav", np.full(4000, np.nan, dtype="float32"), 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "fast.wav", np.zeros(4000, dtype="float32"), 44_100)
     for name, text in (("header", "/root\n"), ("columns", "/root\na.flac 100\n"), ("gone", "/root\na.flac\t100\n")):
         (tmp_path / f"{name}.tsv").write_text(text)
@@ -120,6 +121,12 @@ def bad(trained: Trained, tmp_path: Path) -> dict[str, Path]:
         ("{checkpoint} {clip} --lm {folder}/none.arpa", r"none\.arpa cannot be read"),
         ("{checkpoint} {clip} --lm {folder}/text.pt", r"text\.pt is no ARPA file"),
         ("{checkpoint} {clip} --device cuda:7", r"--device cuda:7"),
+        ("{checkpoint} {clip} --batch-seconds nan", r"--batch-seconds nan: must be a positive number"),
+        ("{checkpoint} {clip} --lexicon {folder}/dict.ltr.txt", r"--lexicon is of use with --lm only"),
+        ("{checkpoint} {clip} --lm {folder}/text.pt --lm-weight nan", r"--lm-weight nan: must be a finite number"),
+        ("{checkpoint} {folder}", r"is a folder: name its files"),
+        ("{checkpoint} {folder}/nan.wav", r"nan\.wav holds samples that are not finite"),
+        ("{checkpoint} {clip} --results {folder}/text.pt/below", r"text\.pt/below cannot be written: Not a directory"),
     ],
 )
 def test_bad_input_is_one_line(arguments: str, message: str, bad: dict[str, Path], capsys) -> None:
@@ -136,6 +143,22 @@ def test_existing_results_are_not_overwritten(trained: Trained, tmp_path: Path) 
     done = decode(*arguments, check=False)
     assert done.returncode == 1 and "is there already" in done.stderr
     assert (tmp_path / "hypo.wrd").read_text() == "precious\n"
+
+
+def test_forced_results_leave_no_reference_of_an_earlier_run(trained: Trained, tmp_path: Path) -> None:
+    decode(trained.fine_tuned, "--data", trained.data, "--split", "valid", "--results", tmp_path)
+    decode(trained.fine_tuned, next(trained.audio.glob("*.flac")), "--results", tmp_path, "--force")
+    assert not (tmp_path / "ref.wrd").exists()
+    assert len((tmp_path / "hypo.wrd").read_text().splitlines()) == 1
+
+
+def test_output_that_cannot_be_written_is_one_line(trained: Trained) -> None:
+    import subprocess
+
+    command = [BIN / "summarymixing", "decode", trained.fine_tuned, next(trained.audio.glob("*.flac"))]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "No space left on device" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_pretrained_checkpoint_is_refused(trained: Trained) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from pipeline import Trained, run
+from pipeline import BIN, Trained, run
 from safetensors.numpy import load_file
 
 from summarymixing_fairseq import load_model
@@ -66,3 +66,24 @@ def test_two_clips_of_one_name_are_refused(trained: Trained, tmp_path: Path) -> 
     clip = next(trained.audio.glob("*.flac"))
     done = features(trained.pretrained, clip, clip, "--dest", tmp_path, check=False)
     assert done.returncode == 1 and "rename one" in done.stderr
+
+
+def test_disk_full_is_one_line_and_leaves_nothing(trained: Trained, tmp_path: Path) -> None:
+    import shlex
+    import subprocess
+
+    clip = next(trained.audio.glob("*.flac"))
+    command = [BIN / "summarymixing", "features", trained.pretrained, clip, "--dest", tmp_path, "--layer", "all"]
+    limited = f"ulimit -f 4; {shlex.join(map(str, command))}"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True)
+    assert done.returncode == 1 and "cannot be written" in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_rate_is_found_before_anything_is_written(trained: Trained, tmp_path: Path) -> None:
+    slow = tmp_path / "slow.wav"
+    soundfile.write(slow, np.zeros(8000, dtype="float32"), 8_000)
+    clip = next(trained.audio.glob("*.flac"))
+    done = features(trained.pretrained, clip, slow, "--dest", tmp_path / "out", "--batch-seconds", 1, check=False)
+    assert done.returncode == 1 and "slow.wav is at 8000 Hz" in done.stderr
+    assert not list((tmp_path / "out").iterdir())
