@@ -34,7 +34,7 @@ def test_refusals(tmp_path):
         ("text.wav", r"text\.wav cannot be read: Format not recognised"),
         ("slow.wav", r"slow\.wav is at 8000 Hz, the model at 16000: resample it first"),
         ("empty.wav", r"empty\.wav holds no samples"),
-        (".", r"cannot be read: "),
+        (".", r"is a folder: name its files"),
     ]:
         with pytest.raises(InputError, match=message) as error:
             read_audio(tmp_path / name)
