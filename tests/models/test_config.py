@@ -143,7 +143,7 @@ def test_base_is_the_recipe_of_the_paper():
     assert (model["num_negatives"], model["logit_temp"]) == (100, 0.1)
     assert base["criterion"]["infonce"] is True and base["criterion"]["loss_weights"] == [0.1]
     optimizer = base["optimizer"]
-    assert optimizer["_name"] == "adam" and optimizer["adam_eps"] == 1e-6 and optimizer["weight_decay"] == 0.05
+    assert optimizer["_name"] == "fused_adamw" and optimizer["adam_eps"] == 1e-6 and optimizer["weight_decay"] == 0.05
     assert base["optimization"]["lr"] == [5e-4] and base["optimization"]["clip_norm"] == 100
     assert base["lr_scheduler"] == {"_name": "polynomial_decay", "warmup_updates": 30_000}
     assert base["optimization"]["max_update"] == 300_000
