@@ -98,6 +98,14 @@ class Wav2Vec2SummaryMixingConfig(Wav2Vec2Config):
     frontend_strides: List[int] = field(
         default_factory=lambda: [2, 1], metadata={"help": "stride of each convolution of the feature extractor"}
     )
+    fast_kernels: bool = field(
+        default=True,
+        metadata={"help": "on a CPU, our quicker dropout and depthwise convolution; false: torch's own"},
+    )
+    compile_layers: bool = field(
+        default=False,
+        metadata={"help": "torch.compile the encoder layers: on GPUs; on CPUs fast_kernels alone is faster"},
+    )
 
 
 def _refuse(cfg: Wav2Vec2SummaryMixingConfig, name: str, allowed: str) -> None:

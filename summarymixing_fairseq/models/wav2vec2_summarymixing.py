@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ..modules.conformer import ConformerEncoder, ConformerLayer
 from ..modules.contrastive import info_nce_logits, sample_negatives
+from ..modules.depthwise import DepthwiseConv
+from ..modules.dropout import Dropout
 from ..modules.filterbank import LogMelFilterbank, padding_mask_from_lengths
 from ..modules.frontend import FilterbankFrontend
 from ..modules.masking import draw_channel_mask, draw_mask, min_maskable_frames
@@ -64,9 +66,18 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
             cfg.activation_dropout,
         )
 
-    return ConformerEncoder(
-        build_layer, cfg.encoder_layers, cfg.encoder_embed_dim, cfg.encoder_layerdrop, cfg.checkpoint_activations
+    encoder = ConformerEncoder(
+        build_layer,
+        cfg.encoder_layers,
+        cfg.encoder_embed_dim,
+        cfg.encoder_layerdrop,
+        cfg.checkpoint_activations,
+        cfg.compile_layers,
     )
+    for module in encoder.modules():
+        if isinstance(module, (Dropout, DepthwiseConv)):
+            module.fast = cfg.fast_kernels
+    return encoder
 
 
 @register_model("wav2vec2_summarymixing", dataclass=Wav2Vec2SummaryMixingConfig)
@@ -90,8 +101,8 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
 
         self.feature_extractor = build_frontend(cfg)
         self.post_extract_proj = nn.Linear(channels, dim)
-        self.dropout_input = nn.Dropout(cfg.dropout_input)
-        self.dropout_features = nn.Dropout(cfg.dropout_features)
+        self.dropout_input = Dropout(cfg.dropout_input, cfg.fast_kernels)
+        self.dropout_features = Dropout(cfg.dropout_features, cfg.fast_kernels)
         self.mask_emb = nn.Parameter(torch.empty(dim).uniform_())
         self.encoder = build_encoder(cfg)
         self.quantizer = GumbelVectorQuantizer(
@@ -216,15 +227,15 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             mask_indices: (B, T) bool and mask_channel_indices: (B, D) bool, True = masked; drawn where None.
 
         Returns:
-            x masked (B, T, D), and the frame mask (B, T) on its device or None.
+            x masked (B, T, D), and the frame mask (B, T) or None: drawn masks stay on the CPU, where counting and
+            listing the masked frames halts no GPU.
         """
         if self.cfg.mask_channel_before:
             x = self._mask_channels(x, mask_channel_indices)
         if mask_indices is None:
             mask_indices = self._draw_mask(lengths, x.size(1), pretraining)
         if mask_indices is not None:
-            mask_indices = mask_indices.to(x.device)
-            x = torch.where(mask_indices[..., None], self.mask_emb.to(x.dtype), x)
+            x = torch.where(mask_indices.to(x.device)[..., None], self.mask_emb.to(x.dtype), x)
         if not self.cfg.mask_channel_before:
             x = self._mask_channels(x, mask_channel_indices)
         return x, mask_indices
@@ -285,9 +296,11 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
                 f"masked frames per clip {num_masked.tolist()}: pre-training needs the same number in every clip "
                 "of a batch; set model.require_same_masks=true"
             )
-        # masked frames, the same number M in every clip: (B, T, D) -> (B, M, D)
-        context = self.final_proj(x[mask_indices].view(B, -1, x.size(-1)))
-        latents = self.dropout_features(latents[mask_indices].view(B, -1, latents.size(-1)))
+        masked = mask_indices.flatten().nonzero().squeeze(1).to(x.device)
+        # masked frames, the same number M in every clip: (B, T, D) -> (B * T, D) -> (B * M, D) -> (B, M, D)
+        context = self.final_proj(x.flatten(0, 1).index_select(0, masked).view(B, -1, x.size(-1)))
+        latents = latents.flatten(0, 1).index_select(0, masked).view(B, -1, latents.size(-1))
+        latents = self.dropout_features(latents)
         quantized = self.quantizer(latents, produce_targets=True)
         targets = self.project_q(quantized["x"])
         codes = self.quantizer.to_codebook_index(quantized["targets"])  # (B, M, groups) -> (B, M)

@@ -10,6 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .compiling import compile_modules
+from .depthwise import DepthwiseConv
+from .dropout import Dropout
+
 
 def sinusoidal_positions(num_frames: int, dim: int, device: torch.device) -> Tensor:
     """Absolute sinusoidal positions (Vaswani et al. 2017, section 3.5), computed for any length.
@@ -38,9 +42,9 @@ class FeedForward(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(embed_dim)
         self.inner = _linear(embed_dim, hidden_dim)
-        self.activation_dropout = nn.Dropout(activation_dropout)
+        self.activation_dropout = Dropout(activation_dropout)
         self.outer = _linear(hidden_dim, embed_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
@@ -60,22 +64,19 @@ class ConvolutionModule(nn.Module):
 
     def __init__(self, embed_dim: int, kernel_size: int, dropout: float):
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"depthwise_conv_kernel_size={kernel_size}: must be odd and positive")
         self.norm = nn.LayerNorm(embed_dim)
         self.expand = _linear(embed_dim, 2 * embed_dim)
-        self.depthwise = nn.Conv1d(embed_dim, embed_dim, kernel_size, padding=kernel_size // 2, groups=embed_dim)
+        self.depthwise = DepthwiseConv(embed_dim, kernel_size)
         self.depthwise_norm = nn.LayerNorm(embed_dim)
         self.project = _linear(embed_dim, embed_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
         x = F.glu(self.expand(self.norm(x)), dim=-1)
         if padding_mask is not None:
             x = x.masked_fill(padding_mask[..., None], 0.0)
-        x = self.depthwise(x.transpose(1, 2)).transpose(1, 2)  # (B, T, D) -> (B, D, T) -> (B, T, D)
-        return self.dropout(self.project(F.silu(self.depthwise_norm(x))))
+        return self.dropout(self.project(F.silu(self.depthwise_norm(self.depthwise(x)))))
 
 
 class ConformerLayer(nn.Module):
@@ -118,6 +119,7 @@ class ConformerEncoder(nn.Module):
         build_layer: makes one layer; called ``num_layers`` times.
         layer_drop: probability that a layer is skipped in training.
         checkpoint_activations: recompute each layer in the backward pass rather than store its activations.
+        compile_layers: ``torch.compile`` the layers, at the first forward pass in training.
     """
 
     def __init__(
@@ -127,12 +129,14 @@ class ConformerEncoder(nn.Module):
         embed_dim: int,
         layer_drop: float = 0.0,
         checkpoint_activations: bool = False,
+        compile_layers: bool = False,
     ):
         super().__init__()
         self.layers = nn.ModuleList(build_layer() for _ in range(num_layers))
         self.layer_norm = nn.LayerNorm(embed_dim)
         self.layer_drop = layer_drop
         self.checkpoint_activations = checkpoint_activations
+        self._to_compile = compile_layers
 
     def forward(
         self, x: Tensor, padding_mask: Tensor | None = None, last_layer: int | None = None
@@ -153,6 +157,9 @@ class ConformerEncoder(nn.Module):
         """
         if last_layer is not None and not 0 <= last_layer < len(self.layers):
             raise ValueError(f"layer={last_layer}: the encoder has layers 0 to {len(self.layers) - 1}")
+        if self._to_compile and self.training:
+            self._to_compile = False
+            compile_modules(self.layers, x.device)
         x = x + sinusoidal_positions(x.size(1), x.size(2), x.device).to(x.dtype)
         hidden_states = [x]
         # torch's generator, which fairseq seeds anew at every update, so that a resumed run drops the same layers

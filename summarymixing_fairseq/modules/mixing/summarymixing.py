@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..dropout import Dropout
 from .decay import decayed_mean
 from .registry import register_mixer
 
@@ -17,6 +18,9 @@ DECAY = 0.995
 
 class BlockDiagonalLinear(nn.Module):
     """Linear layer of ``num_heads`` diagonal blocks: head h maps its own slice of the input to its own of the output.
+
+    Frames go in and out head by head, (heads, N, dim / heads): one batched product, and nothing is transposed between
+    two such layers.
 
     Raises:
         ValueError: if the heads do not divide both widths.
@@ -33,13 +37,9 @@ class BlockDiagonalLinear(nn.Module):
             nn.init.xavier_uniform_(block)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_dim) -> (N, out_dim)."""
-        N = x.size(0)
-        # (N, in) -> (heads, N, in / heads), times (heads, in / heads, out / heads). The bias goes into the product:
-        # added to it under autocast, its float32 would lift all that follows to float32.
-        x = x.view(N, self.num_heads, -1).transpose(0, 1)
-        y = torch.baddbmm(self.bias.view(self.num_heads, 1, -1), x, self.weight)
-        return y.transpose(0, 1).reshape(N, -1)  # (heads, N, out / heads) -> (N, out)
+        """(heads, N, in_dim / heads) -> (heads, N, out_dim / heads)."""
+        # The bias goes into the product: added to it under autocast, its float32 would lift all that follows.
+        return torch.baddbmm(self.bias.view(self.num_heads, 1, -1), x, self.weight)
 
 
 class HeadMLP(nn.Module):
@@ -52,7 +52,7 @@ class HeadMLP(nn.Module):
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_dim) -> (N, out_dim)."""
+        """(heads, N, in_dim / heads) -> (heads, N, out_dim / heads)."""
         return self.activation(self.outer(self.activation(self.inner(x))))
 
 
@@ -60,16 +60,16 @@ def masked_time_mean(x: Tensor, padding_mask: Tensor | None) -> Tensor:
     """Mean over the valid frames of each utterance, accumulated in float32 however long the clip.
 
     Args:
-        x: (B, T, D); padding_mask: (B, T) bool, True = padding, or None.
+        x: (..., B, T, D); padding_mask: (B, T) bool, True = padding, or None.
 
     Returns:
-        (B, D) in the dtype of ``x``; zeros for an utterance without a valid frame.
+        (..., B, D) in the dtype of ``x``; zeros for an utterance without a valid frame.
     """
     accumulate = torch.promote_types(x.dtype, torch.float32)
     if padding_mask is None:
-        return (x.sum(1, dtype=accumulate) / x.size(1)).to(x.dtype)
+        return (x.sum(-2, dtype=accumulate) / x.size(-2)).to(x.dtype)
     count = (~padding_mask).sum(1, keepdim=True).clamp(min=1)  # (B, 1)
-    total = x.masked_fill(padding_mask[..., None], 0.0).sum(1, dtype=accumulate)
+    total = x.masked_fill(padding_mask[..., None], 0.0).sum(-2, dtype=accumulate)
     return (total / count).to(x.dtype)
 
 
@@ -122,6 +122,7 @@ class SummaryMixing(nn.Module):
         if mode == "lite" and summary_out_dim != embed_dim:
             raise ValueError(f"summary_out_dim={summary_out_dim}: in mode 'lite' it must be the width {embed_dim}")
         self.mode = mode
+        self.num_heads = num_heads
         self.activation = ACTIVATIONS[activation]
         norm = nn.LayerNorm if layer_norm else lambda dim: nn.Identity()
         self.summary = HeadMLP(embed_dim, summary_hidden_dim or embed_dim, summary_out_dim, num_heads, activation)
@@ -130,7 +131,7 @@ class SummaryMixing(nn.Module):
             return
         self.local = HeadMLP(embed_dim, local_hidden_dim or embed_dim, local_out_dim, num_heads, activation)
         self.local_norm = norm(local_out_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.combiner = nn.Linear(local_out_dim + summary_out_dim, embed_dim)
         nn.init.xavier_uniform_(self.combiner.weight)
         nn.init.zeros_(self.combiner.bias)
@@ -138,16 +139,26 @@ class SummaryMixing(nn.Module):
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
         B, T, D = x.shape
-        frames = x.reshape(B * T, D)
-        values = self.summary(frames).view(B, T, -1)
-        if self.mode == "expdecay":
-            summary = self.summary_norm(decayed_mean(values, padding_mask, DECAY))  # (B, T, S)
-        else:
-            summary = self.summary_norm(masked_time_mean(values, padding_mask))[:, None]  # (B, 1, S)
+        frames = (
+            x.reshape(B * T, self.num_heads, -1).transpose(0, 1).contiguous()
+        )  # (B, T, D) -> (heads, B * T, D / heads)
         if self.mode == "lite":
-            return summary.expand(B, T, D)
-        local = self.dropout(self.local_norm(self.local(frames)))  # (B * T, L)
+            return self._summarise(self.summary(frames), B, padding_mask).expand(B, T, D)
+        summary = self._summarise(self.summary(frames), B, padding_mask)
+        local = self.local(frames)
+        local = local.transpose(0, 1).reshape(B * T, -1)  # (heads, B * T, L / heads) -> (B * T, L)
+        local = self.dropout(self.local_norm(local))
         # W_c [f ; s] = W_f f + W_s s, and W_s s is the same for all frames of an utterance.
         local_weight, summary_weight = self.combiner.weight.split([local.size(-1), summary.size(-1)], dim=1)
         from_summary = F.linear(self.dropout(summary), summary_weight, self.combiner.bias)  # (B, 1 or T, D)
         return self.activation(F.linear(local, local_weight).view(B, T, D) + from_summary)
+
+    def _summarise(self, values: Tensor, batch_size: int, padding_mask: Tensor | None) -> Tensor:
+        """MLP_s of every frame, (heads, B * T, S / heads) -> s, (B, 1, S), or (B, T, S) in mode "expdecay"."""
+        H, _, d = values.shape
+        values = values.view(H, batch_size, -1, d)  # (heads, B, T, S / heads)
+        if self.mode == "expdecay":
+            values = values.permute(1, 2, 0, 3).flatten(2)  # -> (B, T, heads, S / heads) -> (B, T, S)
+            return self.summary_norm(decayed_mean(values, padding_mask, DECAY))
+        mean = masked_time_mean(values, padding_mask)  # (heads, B, S / heads)
+        return self.summary_norm(mean.transpose(0, 1).flatten(1))[:, None]  # -> (B, S) -> (B, 1, S)

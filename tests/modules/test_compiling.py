@@ -1,0 +1,57 @@
+"""Compiled layers give what the plain ones give; without a compiler they run as they are."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import shutil
+
+import pytest
+import torch
+from reference import assert_near, padding_of
+
+from summarymixing_fairseq.modules.compiling import missing_compiler
+from summarymixing_fairseq.modules.conformer import ConformerEncoder, ConformerLayer
+from summarymixing_fairseq.modules.mixing import build_mixer
+
+
+def encoder(**options):
+    def build_layer():
+        mixer = build_mixer("summarymixing", embed_dim=16, num_heads=4, dropout=0.0)
+        return ConformerLayer(mixer, 16, 32, 3, dropout=0.0, activation_dropout=0.0)
+
+    return ConformerEncoder(build_layer, num_layers=2, embed_dim=16, **options)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_outputs_and_gradients_equal_the_plain_layers():
+    plain = encoder()
+    compiled = encoder(compile_layers=True)
+    compiled.load_state_dict(plain.state_dict())
+    x, padding = torch.randn(2, 9, 16), padding_of([9, 5])
+    for model in (plain, compiled):
+        model.train()(x, padding)[0][~padding].square().sum().backward()
+    assert_near(compiled(x, padding)[0][~padding], plain(x, padding)[0][~padding], 1e-5)
+    for p, q in zip(compiled.parameters(), plain.parameters()):
+        assert_near(p.grad, q.grad, 1e-4)
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0  # something was compiled
+
+
+def test_without_a_compiler_one_warning_and_the_plain_layers(monkeypatch, caplog):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    plain = encoder()
+    model = encoder(compile_layers=True)
+    model.load_state_dict(copy.deepcopy(plain.state_dict()))
+    x = torch.randn(1, 5, 16)
+    with caplog.at_level(logging.WARNING):
+        y = [model.train()(x)[0] for _ in range(2)]
+    assert torch.equal(y[1], plain.train()(x)[0])
+    assert [r.getMessage() for r in caplog.records] == [
+        "model.compile_layers=true has no effect: no C++ compiler (no-such-compiler) is on the PATH"
+    ]
+
+
+def test_a_gpu_needs_triton(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert missing_compiler(torch.device("cuda")) == "the package triton is not installed"
