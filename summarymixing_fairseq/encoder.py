@@ -65,13 +65,13 @@ class SpeechEncoder:
                     f"a clip of {len(waveform)} samples gives no frame: at least {self.min_samples} are needed"
                 )
         source, padding_mask = pad_batch(waveforms, self.device)
-        result = self.model.extract_features(source, padding_mask)
-        if layer == "output":
-            states = result["x"]  # (B, T, D)
-        elif layer == "all":
-            states = torch.stack(result["hidden_states"], 1)  # (B, num_layers + 1, T, D)
-        else:
-            states = result["hidden_states"][layer]
+        if layer in ("all", 0):
+            last_layer = None if layer == "all" else 0
+            hidden_states = self.model.extract_features(source, padding_mask, layer=last_layer)["hidden_states"]
+            states = torch.stack(hidden_states, 1) if layer == "all" else hidden_states[0]
+        else:  # (B, T, D), the layers above left out, and no other layer's states in memory
+            last_layer = None if layer == "output" else layer - 1
+            states = self.model.extract_features(source, padding_mask, layer=last_layer, keep_hidden_states=False)["x"]
         lengths = self.model.feature_extractor.output_lengths((~padding_mask).sum(1)).tolist()
         states = states.float().cpu()
         return [clip[..., :length, :].clone() for clip, length in zip(states, lengths)]

@@ -12,6 +12,7 @@ import torch
 from reference import assert_near
 
 from summarymixing_fairseq import load_model
+from summarymixing_fairseq.encoder import SpeechEncoder
 from summarymixing_fairseq.errors import InputError
 
 
@@ -109,3 +110,14 @@ def test_package_attributes():
 def test_help_does_not_wait_for_torch():
     code = "import sys; sys.argv = ['summarymixing']; import summarymixing_fairseq; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_one_layers_memory_gives_the_same_states(tiny_model):
+    """Asking for one state computes and keeps no other; what comes out is what "all" holds."""
+    encoder = SpeechEncoder(tiny_model(), torch.device("cpu"))
+    wave = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
+    states = encoder.extract(wave, "all")
+    for layer in range(encoder.num_layers + 1):
+        torch.testing.assert_close(encoder.extract(wave, layer), states[layer], atol=1e-6, rtol=0)
+    result = encoder.model.extract_features(torch.from_numpy(wave)[None], None, keep_hidden_states=False)
+    assert result["hidden_states"] == result["layer_results"] == []

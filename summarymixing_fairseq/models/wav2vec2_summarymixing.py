@@ -251,6 +251,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         mask_channel_indices: Tensor | None = None,
         padding_count: int | None = None,
         corpus_key: Any = None,
+        keep_hidden_states: bool = True,
     ) -> dict[str, Any]:
         """Contrastive logits, or with ``features_only`` the encoder's output.
 
@@ -261,6 +262,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             layer: with ``features_only``, stop after this layer (from 0), without the final LayerNorm.
             mask_indices, mask_channel_indices: masks to use in place of drawn ones.
             padding_count, corpus_key: of fairseq's signature; without effect.
+            keep_hidden_states: with ``features_only``, False leaves ``layer_results`` and ``hidden_states`` empty.
 
         Returns:
             For pre-training ``x`` (B, M, 1 + negatives) float32 logits of the M masked frames of each clip, the
@@ -276,7 +278,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         x = self.dropout_input(self.post_extract_proj(latents))
         if mask:
             x, mask_indices = self.apply_mask(x, lengths, not features_only, mask_indices, mask_channel_indices)
-        x, hidden_states = self.encoder(x, frame_padding, layer)
+        x, hidden_states = self.encoder(x, frame_padding, layer, features_only and keep_hidden_states)
         if features_only:
             return {
                 "x": x,
@@ -321,9 +323,17 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         mask: bool = False,
         layer: int | None = None,
         corpus_key: Any = None,
+        keep_hidden_states: bool = True,
     ) -> dict[str, Any]:
         """``forward`` with ``features_only``: what fairseq's fine-tuning models call."""
-        return self.forward(source, padding_mask, mask=mask, features_only=True, layer=layer)
+        return self.forward(
+            source,
+            padding_mask,
+            mask=mask,
+            features_only=True,
+            layer=layer,
+            keep_hidden_states=keep_hidden_states,
+        )
 
     def get_logits(self, net_output: dict[str, Any]) -> Tensor:
         """(B, M, 1 + N) -> (B * M, 1 + N) for the criterion's cross entropy."""

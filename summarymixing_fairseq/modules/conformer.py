@@ -48,7 +48,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        x = self.activation_dropout(F.silu(self.inner(self.norm(x))))
+        # in place where no gradient is asked for: over an hour of audio the hidden activations are the largest tensor
+        x = self.activation_dropout(F.silu(self.inner(self.norm(x)), inplace=not torch.is_grad_enabled()))
         return self.dropout(self.outer(x))
 
 
@@ -139,7 +140,11 @@ class ConformerEncoder(nn.Module):
         self._to_compile = compile_layers
 
     def forward(
-        self, x: Tensor, padding_mask: Tensor | None = None, last_layer: int | None = None
+        self,
+        x: Tensor,
+        padding_mask: Tensor | None = None,
+        last_layer: int | None = None,
+        keep_hidden_states: bool = True,
     ) -> tuple[Tensor, list[Tensor]]:
         """Encode a padded batch.
 
@@ -147,6 +152,7 @@ class ConformerEncoder(nn.Module):
             x: (B, T, D), finite at padded frames too.
             padding_mask: (B, T) bool, True = padding, or None.
             last_layer: stop after this layer (from 0) and leave the final LayerNorm out.
+            keep_hidden_states: False: return none, so that without gradients one layer's memory is enough.
 
         Returns:
             Output (B, T, D), and the hidden states before the final LayerNorm: the encoder's input (positions
@@ -161,7 +167,7 @@ class ConformerEncoder(nn.Module):
             self._to_compile = False
             compile_modules(self.layers, x.device)
         x = x + sinusoidal_positions(x.size(1), x.size(2), x.device).to(x.dtype)
-        hidden_states = [x]
+        hidden_states = [x] if keep_hidden_states else []
         # torch's generator, which fairseq seeds anew at every update, so that a resumed run drops the same layers
         keep = torch.rand(len(self.layers)) >= self.layer_drop if self.training else torch.ones(len(self.layers))
         for layer, keep_layer in zip(self.layers[: None if last_layer is None else last_layer + 1], keep.tolist()):
@@ -170,5 +176,6 @@ class ConformerEncoder(nn.Module):
                     x = checkpoint(layer, x, padding_mask, use_reentrant=False)
                 else:
                     x = layer(x, padding_mask)
-            hidden_states.append(x)
+            if keep_hidden_states:
+                hidden_states.append(x)
         return (self.layer_norm(x) if last_layer is None else x), hidden_states
