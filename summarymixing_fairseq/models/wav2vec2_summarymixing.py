@@ -14,6 +14,7 @@ from ..modules.conformer import ConformerEncoder, ConformerLayer
 from ..modules.contrastive import info_nce_logits, sample_negatives
 from ..modules.depthwise import DepthwiseConv
 from ..modules.dropout import Dropout
+from ..modules.feedforward import FeedForward
 from ..modules.filterbank import LogMelFilterbank, padding_mask_from_lengths
 from ..modules.frontend import FilterbankFrontend
 from ..modules.masking import draw_channel_mask, draw_mask, min_maskable_frames
@@ -75,7 +76,7 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
         cfg.compile_layers,
     )
     for module in encoder.modules():
-        if isinstance(module, (Dropout, DepthwiseConv)):
+        if isinstance(module, (Dropout, DepthwiseConv, FeedForward)):
             module.fast = cfg.fast_kernels
     return encoder
 

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from .compiling import compile_modules
 from .depthwise import DepthwiseConv
 from .dropout import Dropout
+from .feedforward import FeedForward, xavier_linear
 
 
 def sinusoidal_positions(num_frames: int, dim: int, device: torch.device) -> Tensor:
@@ -28,31 +29,6 @@ def sinusoidal_positions(num_frames: int, dim: int, device: torch.device) -> Ten
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :dim]
 
 
-def _linear(in_dim: int, out_dim: int) -> nn.Linear:
-    layer = nn.Linear(in_dim, out_dim)
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-class FeedForward(nn.Module):
-    """LN, linear D -> hidden, Swish, dropout, linear hidden -> D, dropout."""
-
-    def __init__(self, embed_dim: int, hidden_dim: int, dropout: float, activation_dropout: float):
-        super().__init__()
-        self.norm = nn.LayerNorm(embed_dim)
-        self.inner = _linear(embed_dim, hidden_dim)
-        self.activation_dropout = Dropout(activation_dropout)
-        self.outer = _linear(hidden_dim, embed_dim)
-        self.dropout = Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
-        # in place where no gradient is asked for: over an hour of audio the hidden activations are the largest tensor
-        x = self.activation_dropout(F.silu(self.inner(self.norm(x)), inplace=not torch.is_grad_enabled()))
-        return self.dropout(self.outer(x))
-
-
 class ConvolutionModule(nn.Module):
     """LN, pointwise D -> 2D, GLU, depthwise over time, LN, Swish, pointwise D -> D, dropout.
 
@@ -66,10 +42,10 @@ class ConvolutionModule(nn.Module):
     def __init__(self, embed_dim: int, kernel_size: int, dropout: float):
         super().__init__()
         self.norm = nn.LayerNorm(embed_dim)
-        self.expand = _linear(embed_dim, 2 * embed_dim)
+        self.expand = xavier_linear(embed_dim, 2 * embed_dim)
         self.depthwise = DepthwiseConv(embed_dim, kernel_size)
         self.depthwise_norm = nn.LayerNorm(embed_dim)
-        self.project = _linear(embed_dim, embed_dim)
+        self.project = xavier_linear(embed_dim, embed_dim)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:

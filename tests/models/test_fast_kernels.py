@@ -8,11 +8,12 @@ from reference import assert_near
 
 from summarymixing_fairseq.modules.depthwise import DepthwiseConv
 from summarymixing_fairseq.modules.dropout import Dropout
+from summarymixing_fairseq.modules.feedforward import FeedForward
 
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_fast_kernels_are_one_switch(tiny_model, fast):
-    kinds = (Dropout, DepthwiseConv)
+    kinds = (Dropout, DepthwiseConv, FeedForward)
     switches = [m.fast for m in tiny_model(fast_kernels=fast).modules() if isinstance(m, kinds)]
     assert len(switches) > 10
     assert set(switches) == {fast}

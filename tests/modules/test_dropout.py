@@ -26,7 +26,7 @@ def test_share_and_scale(p, fast, dtype):
 
 def test_every_position_and_every_pair_of_neighbours_is_independent():
     """Four elements share one draw of 64 bits: none of the four may be favoured, nor follow another."""
-    keep = draw_keep_mask(torch.empty(400_000), 0.25).view(-1, 4).float()
+    keep = draw_keep_mask((400_000,), 0.25).view(-1, 4).float()
     sigma = (0.25 * 0.75 / len(keep)) ** 0.5
     assert (keep.mean(0) - 0.75).abs().max() < 5 * sigma
     correlation = torch.corrcoef(keep.t()) - torch.eye(4)
