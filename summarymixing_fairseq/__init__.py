@@ -23,17 +23,12 @@ def register() -> None:
     """Make fairseq know our models, tasks and optimizer. Doing it twice is harmless."""
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
-    import torch
-
-    from .cpu_memory import keep_freed_memory
     from .models import wav2vec2_summarymixing  # noqa: F401
     from .optim import fused_adamw  # noqa: F401
     from .registration import allow_fairseq_dictionary
     from .tasks import speech_finetuning, speech_pretraining  # noqa: F401
 
     allow_fairseq_dictionary()
-    if not torch.cuda.is_available():
-        keep_freed_memory()
     # One of the models of fairseq sets the root logger to DEBUG at import: every library's debug lines would follow
     root.setLevel(level)
     root.handlers[:] = handlers

@@ -14,10 +14,18 @@ class SpeechDataset(BaseWrapperDataset):
     Precision: fairseq's trainer rounds every float32 tensor of a batch to the training precision
     (``Trainer._prepare_sample``), the waveform included, before the filterbank hears it: in bfloat16 that leaves 8 bits
     of a 16-bit recording. float64 it leaves alone, so ``net_input.source`` is handed over in that.
+    Training in float32 (``common.amp`` included) rounds nothing, and does without the conversion.
 
     Length: a clip longer than ``max_sample_size`` is cropped to it when its batch is put together, but fairseq counts
     the whole clip against ``dataset.max_tokens`` where clips are padded.
+
+    Args:
+        dataset: of fairseq's; in_float64: hand the waveform over in float64.
     """
+
+    def __init__(self, dataset: FairseqDataset, in_float64: bool = True):
+        super().__init__(dataset)
+        self.in_float64 = in_float64
 
     def __getattr__(self, name: str) -> Any:
         # fairseq asks its audio datasets for more than a wrapper passes on (skipped_indices, fnames, ...).
@@ -56,8 +64,8 @@ class SpeechDataset(BaseWrapperDataset):
         return int(self._cropped(size))
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Batch of the wrapped dataset with ``source`` (B, num_samples) in float64."""
+        """Batch of the wrapped dataset, with ``source`` (B, num_samples) in float64 if asked for."""
         batch = self.dataset.collater(samples)
-        if batch:
+        if batch and self.in_float64:
             batch["net_input"]["source"] = batch["net_input"]["source"].double()
         return batch

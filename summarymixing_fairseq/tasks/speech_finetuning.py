@@ -1,36 +1,27 @@
 """``speech_finetuning``: fairseq's ``audio_finetuning`` with a waveform that keeps its precision."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
+from omegaconf import II
 
-from ..data.checks import check_batch_limit, check_data_folder, check_labels, check_manifest
-from ..data.waveform import SpeechDataset
+from ..data.checks import check_labels, check_manifest
+from .speech_task import SpeechTask
 
 
 @dataclass
 class SpeechFinetuningConfig(AudioFinetuningConfig):
-    """No field of its own."""
+    """fairseq's, and the training precision, which follows ``common``."""
+
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
 
 
 @register_task("speech_finetuning", dataclass=SpeechFinetuningConfig)
-class SpeechFinetuningTask(AudioFinetuningTask):
+class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask):
     """fairseq's task with two differences: the waveform is not halved, and bad manifests and labels are named."""
-
-    @classmethod
-    def setup_task(cls, cfg: Any, **kwargs: Any) -> SpeechFinetuningTask:
-        """As fairseq's.
-
-        Raises:
-            InputError: if the folder of manifests is not there, unless a checkpoint is read, whose data may be gone.
-        """
-        if not kwargs.get("from_checkpoint", False):
-            check_data_folder(cfg.data)
-        return super().setup_task(cfg, **kwargs)
 
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
         """Load a split and its labels.
@@ -42,13 +33,4 @@ class SpeechFinetuningTask(AudioFinetuningTask):
         check_manifest(self.cfg.data, split)
         check_labels(self.cfg.data, split, self.cfg.labels, self.target_dictionary)
         super().load_dataset(split, task_cfg, **kwargs)
-        self.datasets[split] = SpeechDataset(self.datasets[split])
-
-    def get_batch_iterator(self, dataset: Any, max_tokens: Any = None, **kwargs: Any) -> Any:
-        """As fairseq's.
-
-        Raises:
-            InputError: for a clip longer than ``dataset.max_tokens``.
-        """
-        check_batch_limit(dataset, max_tokens)
-        return super().get_batch_iterator(dataset, max_tokens=max_tokens, **kwargs)
+        self.datasets[split] = self.wrap(self.datasets[split])
