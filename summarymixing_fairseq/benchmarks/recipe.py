@@ -67,7 +67,7 @@ def build_trainer(cfg: DictConfig) -> Trainer:
     return Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
 
 
-def noise_batch(num_clips: int, num_samples: int, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
+def noise_batch(num_clips: int, num_samples: int, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
     """A batch as the task collates it: clips of equal length, of noise, as no time depends on what is said."""
     generator = torch.Generator().manual_seed(0)
     source = 0.1 * torch.randn(num_clips, num_samples, generator=generator, dtype=dtype)

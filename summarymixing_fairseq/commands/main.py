@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from ..errors import InputError
 from ..version import __version__
-from . import decode, features
+from . import benchmark, decode, features
 
-COMMANDS = (decode, features)
+COMMANDS = (benchmark, decode, features)
 
 
 def build_parser() -> argparse.ArgumentParser:

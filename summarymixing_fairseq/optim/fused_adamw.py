@@ -1,7 +1,5 @@
 """``fused_adamw``: AdamW with one kernel for all parameters, behind fairseq's optimizer interface."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, List  # not list[float]: fairseq reads these annotations on every Python
 

@@ -1,0 +1,128 @@
+"""Results as tables and plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ..files import atomic_write
+
+HEADER = ("contender", "size", "median", "min to max", "peak memory", "time", "memory")
+
+
+def find_row(result: dict[str, Any], contender: str, size: float) -> dict[str, Any] | None:
+    """Row of a contender at a size that has samples, or None."""
+    for row in result["rows"]:
+        if row["contender"] == contender and row["size"] == size and row["seconds"]:
+            return row
+    return None
+
+
+def time_ratio(row: dict[str, Any], other: dict[str, Any]) -> float:
+    """Median over the rounds of the time of ``row`` as a share of the time of ``other``."""
+    return median(a / b for a, b in zip(row["seconds"], other["seconds"]))
+
+
+def memory_ratio(row: dict[str, Any], other: dict[str, Any]) -> float | None:
+    """Peak memory of ``row`` as a share of that of ``other``; None where it was not measured."""
+    return row["peak_bytes"] / other["peak_bytes"] if row["peak_bytes"] and other["peak_bytes"] else None
+
+
+def format_seconds(seconds: float) -> str:
+    """Three digits, in s or ms."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+
+
+def _format_size(size: float, unit: str) -> str:
+    return f"{size:g} {unit}"
+
+
+def table(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Cells of a result, its header first. The last two columns: the reference's figure as a share of this one's."""
+    cells = [HEADER]
+    for row in result["rows"]:
+        size = _format_size(row["size"], result["size_unit"])
+        if not row["seconds"]:
+            cells.append((row["contender"], size, "failed", "", "", "", ""))
+            continue
+        reference = find_row(result, result["reference"], row["size"])
+        shares = ["", ""]
+        if reference is not None and reference is not row:
+            memory = memory_ratio(reference, row)
+            shares = [f"{time_ratio(reference, row):.3f}", "" if memory is None else f"{memory:.3f}"]
+        spread = f"{format_seconds(min(row['seconds']))} to {format_seconds(max(row['seconds']))}"
+        peak = f"{row['peak_bytes'] / 2**20:,.0f} MiB" if row["peak_bytes"] else ""
+        cells.append((row["contender"], size, format_seconds(median(row["seconds"])), spread, peak, *shares))
+    return cells
+
+
+def failures(result: dict[str, Any]) -> list[str]:
+    """Why contenders have no figure, or fewer rounds than others: a line each."""
+    unit = result["size_unit"]
+    return [
+        f"{row['contender']} at {_format_size(row['size'], unit)}: {row['failed']}"
+        for row in result["rows"]
+        if row["failed"]
+    ]
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """A result for the terminal: what it was measured on, then the table in columns."""
+    cells = table(result)
+    widths = [max(len(row[i]) for row in cells) for i in range(len(HEADER))]
+    lines = [f"# {line}" for line in provenance(result)]
+    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+    lines.append(f"time, memory: those of {result['reference']} as a share of the contender's")
+    return "\n".join(lines + failures(result))
+
+
+def as_markdown(result: dict[str, Any]) -> str:
+    """The table in Markdown."""
+    header, *rows = table(result)
+    header = (*header[:5], f"time of {result['reference']} ÷", f"memory of {result['reference']} ÷")
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def provenance(result: dict[str, Any]) -> list[str]:
+    """Hardware, versions, settings, command and date, a line each."""
+    machine = result["machine"]
+    settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
+    num_rounds = max((len(row["seconds"]) for row in result["rows"]), default=0)
+    return [
+        f"{machine['hardware']}; {machine['system']}",
+        f"Python {machine['python']}, torch {machine['torch']}, {machine['fairseq']}",
+        f"{settings}; {num_rounds} rounds" if settings else f"{num_rounds} rounds",
+        f"{result['date']}: {result['command']}",
+    ]
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """Time and memory against size, or bars where there is one size, as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = [row for row in result["rows"] if row["seconds"]]
+    sizes = sorted({row["size"] for row in rows})
+    names = list(dict.fromkeys(row["contender"] for row in rows))
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    values = (lambda row: median(row["seconds"]), lambda row: row["peak_bytes"] / 2**20)
+    for axis, label, value in zip(axes, ("median time (s)", "peak memory (MiB)"), values):
+        if len(sizes) > 1:
+            for name in names:
+                points = [(row["size"], value(row)) for row in rows if row["contender"] == name]
+                axis.plot(*zip(*points), marker="o", label=name)
+            axis.set(xscale="log", yscale="log", xlabel=result["size_unit"], ylabel=label)
+            axis.grid(True, which="both", alpha=0.3)
+        else:
+            axis.barh(names[::-1], [value(row) for name in names[::-1] for row in rows if row["contender"] == name])
+            axis.set(xlabel=label)
+    if len(sizes) > 1:
+        axes[0].legend(fontsize="small")
+    figure.suptitle(f"{result['benchmark']}: {result['machine']['hardware']}", fontsize="small")
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=120)
+    plt.close(figure)

@@ -1,0 +1,1 @@
+"""What the plugin is measured against, written as its users would otherwise have it."""

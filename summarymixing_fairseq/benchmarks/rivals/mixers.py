@@ -1,0 +1,59 @@
+"""Mixers to compare with: attention written out, and the SummaryMixing cell written out."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...modules.mixing import MultiHeadSelfAttention
+
+SOFTMAX_ATTENTION = "softmax attention"
+
+
+class SoftmaxAttention(MultiHeadSelfAttention):
+    """Attention with its T x T weights in memory, as ``torch.nn.MultiheadAttention`` computed it for the paper."""
+
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
+        B, T, D = x.shape
+        # (B, T, 3D) -> 3 x (B, heads, T, D / heads)
+        q, k, v = self.in_proj(x).view(B, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        scores = q @ k.transpose(2, 3) * (D // self.num_heads) ** -0.5  # (B, heads, T, T)
+        if padding_mask is not None:
+            scores = scores.masked_fill(padding_mask[:, None, None], float("-inf"))
+        weights = F.dropout(scores.softmax(-1), self.dropout, self.training)
+        return self.out_proj((weights @ v).transpose(1, 2).reshape(B, T, D))  # (B, heads, T, d) -> (B, T, D)
+
+
+class LiteralCell(nn.Module):
+    """The cell as its formula reads (arXiv 2407.13377, section 2): einsum for the heads, s repeated, concatenated."""
+
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float):
+        super().__init__()
+        head_dim = embed_dim // num_heads
+        self.weights = nn.ParameterList(torch.empty(num_heads, head_dim, head_dim) for _ in range(4))
+        self.biases = nn.ParameterList(torch.zeros(embed_dim) for _ in range(4))
+        for weight in self.weights:
+            nn.init.xavier_uniform_(weight)
+        self.local_norm = nn.LayerNorm(embed_dim)
+        self.summary_norm = nn.LayerNorm(embed_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.combiner = nn.Linear(2 * embed_dim, embed_dim)
+
+    def _layer(self, x: Tensor, index: int) -> Tensor:
+        B, T, D = x.shape
+        weight = self.weights[index]  # (heads, i, o)
+        y = torch.einsum("bthi,hio->btho", x.view(B, T, weight.size(0), -1), weight)
+        return F.gelu(y.reshape(B, T, D) + self.biases[index])
+
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
+        local = self.local_norm(self._layer(self._layer(x, 0), 1))
+        values = self._layer(self._layer(x, 2), 3)
+        if padding_mask is None:
+            mean = values.mean(1)
+        else:
+            mean = values.masked_fill(padding_mask[..., None], 0.0).sum(1) / (~padding_mask).sum(1, keepdim=True)
+        summary = self.summary_norm(mean)[:, None].repeat(1, x.size(1), 1)  # (B, D) -> (B, T, D)
+        return F.gelu(self.combiner(self.dropout(torch.cat([local, summary], -1))))

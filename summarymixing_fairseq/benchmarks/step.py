@@ -1,0 +1,19 @@
+"""What a benchmark gives its worker: something to time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """One repetition of a contender.
+
+    Attributes:
+        run: does the work that is timed.
+        warm_up: run once before; None: ``run`` itself.
+    """
+
+    run: Callable[[], object]
+    warm_up: Callable[[], object] | None = None

@@ -1,0 +1,102 @@
+"""One contender in a process of its own: built once, timed on request, its peak memory its own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from typing import Any
+
+# Repetitions before the first that counts: caches, lazy set-up, and a heap that has found its size.
+WARM_UPS = 3
+# After a repetition as long as this, what the first one sets up no longer matters to the next.
+LONG_SECONDS = 1.0
+
+
+def resident_bytes(field: str = "VmRSS") -> int:
+    """Resident memory of this process: ``VmRSS`` now, ``VmHWM`` at its peak; 0 where /proc is not there."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            for line in file:
+                if line.startswith(field + ":"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def reset_peak() -> None:
+    """Let ``VmHWM`` start again from what is resident now, where the kernel can."""
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        pass
+
+
+def serve(job: dict[str, Any], replies: Any) -> None:
+    """Build the contender, then time one repetition for every line on standard input.
+
+    Args:
+        job: benchmark, contender, size, settings, device, num_threads.
+        replies: file for one JSON object a line: ``{}`` when built, then ``seconds`` and ``peak_bytes`` (above what
+            the process held once its libraries were imported).
+    """
+    import torch
+
+    import summarymixing_fairseq
+
+    from ..cpu_memory import keep_freed_memory
+
+    summarymixing_fairseq.register()
+    torch.set_num_threads(job["num_threads"])
+    device = torch.device(job["device"])
+    benchmark = importlib.import_module(f"{__package__}.{job['benchmark']}")
+    on_gpu = device.type == "cuda"
+    if benchmark.KEEP_FREED_MEMORY and not on_gpu:
+        keep_freed_memory()
+    if on_gpu:
+        torch.cuda.init()
+        torch.cuda.reset_peak_memory_stats()
+    torch.manual_seed(0)
+    reset_peak()
+    before = resident_bytes()
+    step = benchmark.build(job["contender"], job["size"], job["settings"], device)
+    for _ in range(WARM_UPS if benchmark.HOLD else 1):
+        start = time.perf_counter()
+        (step.warm_up or step.run)()
+        if time.perf_counter() - start > LONG_SECONDS:
+            break
+
+    def reply(**values: Any) -> None:
+        print(json.dumps(values), file=replies, flush=True)
+
+    reply()
+    for _ in sys.stdin:
+        if on_gpu:
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        step.run()
+        if on_gpu:
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        peak = torch.cuda.max_memory_allocated() if on_gpu else max(0, resident_bytes("VmHWM") - before)
+        reply(seconds=seconds, peak_bytes=peak)
+
+
+def main() -> None:
+    """Entry point: the job is the one argument, in JSON."""
+    # replies go where standard output was; whatever a library prints goes to standard error
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    try:
+        serve(json.loads(sys.argv[1]), replies)
+    except Exception as error:  # whatever a contender fails of belongs into the table
+        print(json.dumps({"failed": f"{type(error).__name__}: {error}".splitlines()[0]}), file=replies, flush=True)
+        raise
+
+
+if __name__ == "__main__":
+    main()
