@@ -1,11 +1,12 @@
 # make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (about 20 minutes on two cores)
+# make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: an hour more)
 # make test:       environment and the whole test suite
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart test lint format clean
+.PHONY: install quickstart bench bench-full test lint format clean
 
 install: $(VENV)/.installed
 
@@ -13,11 +14,17 @@ install: $(VENV)/.installed
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[lm,quickstart,test]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[benchmark,lm,quickstart,test]"
 	touch $@
 
 quickstart: install
 	$(BIN)/python examples/quickstart/run.py
+
+bench: install
+	$(BIN)/python examples/benchmarks/run.py
+
+bench-full: install
+	$(BIN)/python examples/benchmarks/run.py --full
 
 test: install
 	$(BIN)/python -m pytest

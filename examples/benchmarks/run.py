@@ -1,0 +1,141 @@
+"""Run the benchmarks and write RESULTS.md from all results on record.
+
+`make bench`       what two cores finish in 20 minutes
+`make bench-full`  the update and the lengths of the targets, about an hour on two cores
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+RESULTS = HERE / "results"
+
+# Name of the result, then the arguments of `summarymixing benchmark`.
+QUICK = {
+    "cell": "cell",
+    "objective": "objective --repeats 7",
+    "filterbank": "filterbank --repeats 9",
+    "data": "data --repeats 7",
+    "update-small": "update --config examples/pretraining/small.yaml --seconds 2",
+    "length-short": "length --seconds 10 30",
+}
+# without the variants of our own, which `update-small` has
+UPDATE = 'update --seconds 15 --contenders summarymixing mhsa "the paper\'s setting" "fairseq\'s wav2vec2 conformer"'
+FULL = {
+    "update": UPDATE,
+    "length": "length --seconds 10 60 300 3600 --repeats 1 --limit-seconds 600",
+}
+# On a GPU: the recipe's own 360 s of audio and its precision, and what else fits there.
+QUICK_GPU = {
+    "cell": "cell --dtype bfloat16",
+    "objective": "objective --repeats 7",
+    "update-small": "update --config examples/pretraining/small.yaml --clips 24 --precision amp",
+    "length-short": "length --seconds 10 60 600 --precision bf16",
+}
+FULL_GPU = {
+    "update": "update --clips 24 --precision amp",
+    "update-bf16": "update --clips 24 --precision bf16",
+    "length": "length --precision bf16",
+}
+HEADER = """# Results
+
+Written by `make bench` and `make bench-full` (`examples/benchmarks/run.py`) from `examples/benchmarks/results`. Times
+are medians of the rounds, all contenders in turn in each; a ratio is the median over the rounds of the two times of a
+round. Peak memory is that of the contender's own process above what its imports take (on a GPU: allocated). "mhsa" is
+attention by `scaled_dot_product_attention`, dropout 0.1 as the recipes train it. What is not measured says so.
+"""
+
+
+def machine_folder(machine: dict[str, Any]) -> str:
+    """A folder's name for results of a machine."""
+    return re.sub(r"[^a-z0-9]+", "-", machine["hardware"].lower()).strip("-")
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """All results on record, in the order of their names."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*.json"))]
+
+
+def render(results: Sequence[dict[str, Any]], notes: str = "") -> str:
+    """RESULTS.md: targets first, then the tables of every machine.
+
+    Args:
+        results: of ``summarymixing benchmark --json``; notes: Markdown below the targets.
+    """
+    from targets import targets_table
+
+    from summarymixing_fairseq.benchmarks.report import as_markdown, failures, provenance
+
+    parts = [HEADER, "## Targets\n", targets_table(results) + "\n"]
+    if notes:
+        parts.append(notes.strip() + "\n")
+    for machine in sorted({result["machine"]["hardware"] for result in results}):
+        parts.append(f"## {machine}\n")
+        for result in results:
+            if result["machine"]["hardware"] != machine:
+                continue
+            parts.append(f"### {result['benchmark']}\n")
+            _, versions, settings, command = provenance(result)
+            date, _, command = command.partition(": ")
+            parts.append(f"{date}, `{command}`  \n{versions}; {settings}\n")
+            parts.append(as_markdown(result) + "\n")
+            parts += [f"- {line}" for line in failures(result)]
+            if failures(result):
+                parts.append("")
+    return "\n".join(parts)
+
+
+def measure(stages: dict[str, str]) -> None:
+    """Run stages one after the other; a stage that fails is named and the others go on."""
+    import torch
+
+    from summarymixing_fairseq.benchmarks.machine import available_threads, describe
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    folder = RESULTS / machine_folder(describe(device, available_threads()))
+    for number, (name, arguments) in enumerate(stages.items(), 1):
+        print(f"[{number}/{len(stages)}] summarymixing benchmark {arguments}", flush=True)
+        start = time.monotonic()
+        outputs = ["--json", str(folder / f"{name}.json"), "--plot", str(folder / f"{name}.png")]
+        command = [str(Path(sys.executable).with_name("summarymixing")), "benchmark", *shlex.split(arguments), *outputs]
+        status = subprocess.run(command, cwd=ROOT).returncode
+        if status:
+            print(f"{name}: exit status {status}; its earlier result, if there is one, stays", file=sys.stderr)
+        print(f"{time.monotonic() - start:.0f} s\n", flush=True)
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="the long benchmarks instead")
+    parser.add_argument("--render", action="store_true", help="measure nothing, write RESULTS.md from what is there")
+    args = parser.parse_args()
+    if not args.render:
+        import torch
+
+        if torch.cuda.is_available():
+            measure(FULL_GPU if args.full else QUICK_GPU)
+        else:
+            measure(FULL if args.full else QUICK)
+
+    from summarymixing_fairseq.files import atomic_write
+
+    notes = HERE / "NOTES.md"
+    with atomic_write(HERE / "RESULTS.md") as file:
+        file.write(render(read_results(RESULTS), notes.read_text(encoding="utf-8") if notes.exists() else ""))
+    print(HERE / "RESULTS.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The page of results says what was reached, what was missed and what was not measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def on_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name in ("run", "targets"):
+        sys.modules.pop(name, None)
+
+
+def result(benchmark, rows, device="cpu", settings=None, date="2026-01-02"):
+    names = ("contender", "size", "seconds", "peak_bytes")
+    return {
+        "benchmark": benchmark,
+        "date": date,
+        "command": f"summarymixing benchmark {benchmark}",
+        "machine": {
+            "hardware": f"a {device}",
+            "device": device,
+            "system": "",
+            "python": "",
+            "torch": "",
+            "fairseq": "",
+        },
+        "settings": settings or {},
+        "reference": rows[0][0],
+        "size_unit": "u",
+        "rows": [{**dict(zip(names, row)), "failed": None} for row in rows],
+    }
+
+
+def cells(table, what):
+    (line,) = [line for line in table.splitlines() if line.startswith(f"| {what}")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_reached_missed_and_not_measured():
+    from targets import targets_table
+
+    cell = [("summarymixing", 1000, [0.1], 1), ("mhsa", 1000, [1.0], 1), ("literal cell", 1000, [0.1], 1)]
+    table = targets_table([result("cell", cell)])
+    what, against, cpu_limit, cpu, gpu_limit, gpu, command = cells(table, "cell, D 768")
+    assert (against, cpu_limit, cpu, gpu_limit, gpu) == ("SDPA attention", "0.18", "0.10 ✓", "0.50", "not measured")
+    assert command == "`summarymixing benchmark cell`"
+    assert cells(table, "the same, T 1000")[3] == "1.00 **missed**"
+    assert cells(table, "the same, T 4000")[3] == "not measured"
+    assert cells(table, "objective")[3] == "not measured"
+
+
+def test_the_newest_result_counts():
+    from targets import targets_table
+
+    def of(seconds, date):
+        return result("cell", [("summarymixing", 1000, [seconds], 1), ("mhsa", 1000, [1.0], 1)], date=date)
+
+    assert cells(targets_table([of(0.1, "2026-02-01"), of(0.9, "2026-01-01")]), "cell, D 768")[3] == "0.10 ✓"
+
+
+def test_a_small_recipe_says_nothing_of_base():
+    from targets import targets_table
+
+    rows = [("summarymixing", 15, [1.0], 1), ("mhsa", 15, [2.0], 1)]
+    for recipe, expected in (("small.yaml", "not measured"), ("examples/base.yaml", "0.50 ✓")):
+        table = targets_table([result("update", rows, settings={"config": recipe})])
+        assert cells(table, "one whole update")[3] == expected
+
+
+def test_inference_needs_the_whole_range():
+    from targets import targets_table
+
+    rows = [("summarymixing", 10, [1.0], 1), ("summarymixing", 3600, [396.0], 5 * 2**30)]
+    both = targets_table([result("length", rows, settings={"config": "base.yaml"})])
+    assert cells(both, "inference, `base`, 10 s")[3] == "4.76 % ✓"
+    assert cells(both, "inference, `base`, 1 h")[3] == "5 GiB ✓"
+    short = targets_table([result("length", rows[:1], settings={"config": "base.yaml"})])
+    assert cells(short, "inference, `base`, 10 s")[3] == "not measured"
+
+
+def test_page_of_two_machines(tmp_path):
+    from run import machine_folder, read_results, render
+
+    for device in ("cpu", "cuda"):
+        value = result("cell", [("summarymixing", 1000, [0.1], 1), ("mhsa", 1000, [1.0], 1)], device)
+        folder = tmp_path / machine_folder(value["machine"])
+        folder.mkdir()
+        (folder / "cell.json").write_text(json.dumps(value))
+    page = render(read_results(tmp_path), "What limits it.")
+    assert page.index("## Targets") < page.index("What limits it.") < page.index("## a cpu") < page.index("## a cuda")
+    assert page.count("| mhsa | 1000 u |") == 2
+
+
+def test_the_committed_page_is_that_of_the_committed_results():
+    from run import RESULTS, read_results, render
+
+    notes = FOLDER / "NOTES.md"
+    assert (FOLDER / "RESULTS.md").read_text() == render(read_results(RESULTS), notes.read_text())
