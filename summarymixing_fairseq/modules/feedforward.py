@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from .dropout import Dropout, draw_keep_mask, dropped_of_65536
 
 # Frames of a clip that go through the module at a time where no gradient is asked for: 80 s of audio.
 FRAMES_AT_A_TIME = 4000
+# Rows (frames of all clips) at a time where it is: what is as wide as ``hidden_dim`` then stays in the cache.
+ROWS_AT_A_TIME = 512
 
 
 def xavier_linear(in_dim: int, out_dim: int) -> nn.Linear:
@@ -23,9 +26,11 @@ def xavier_linear(in_dim: int, out_dim: int) -> nn.Linear:
 
 
 class _RecomputedFeedForward(torch.autograd.Function):
-    """outer(dropout(swish(inner(x)))), which keeps inner(x) and the mask and computes the rest again.
+    """outer(dropout(swish(inner(x)))), which keeps inner(x) and the mask and computes the rest again, row by row.
 
-    Autograd would also keep what goes into ``outer``, four times as wide as the layer: a fifth of a layer's memory.
+    Autograd would also keep what goes into ``outer``, four times as wide as the layer: a fifth of a layer's memory. A
+    part of the rows at a time, because each of a layer's widest tensors would leave a hole in the heap when freed that
+    the next, narrower one that stays begins to fill: over twelve layers that was a fifth of an update's memory.
     """
 
     @staticmethod
@@ -36,32 +41,68 @@ class _RecomputedFeedForward(torch.autograd.Function):
         inner_bias: Tensor,
         outer_weight: Tensor,
         outer_bias: Tensor,
-        keep: Tensor | None,
-        scale: float,
+        dropout: float,
     ) -> Tensor:
-        hidden = F.linear(x, inner_weight, inner_bias)  # (B, T, hidden)
+        num_dropped = dropped_of_65536(dropout)
+        scale = 2**16 / (2**16 - num_dropped) if num_dropped < 2**16 else 0.0
+        rows = x.flatten(0, -2)  # (B, T, D) -> (B * T, D)
+        hidden = rows.new_empty(len(rows), len(inner_weight))
+        keep = torch.empty(hidden.shape, dtype=torch.int8) if dropout > 0 else None
+        out = torch.empty_like(rows)
+        for part in _parts(len(rows)):
+            torch.addmm(inner_bias, rows[part], inner_weight.t(), out=hidden[part])
+            if keep is not None:
+                keep[part] = draw_keep_mask(hidden[part].shape, dropout)
+            torch.addmm(outer_bias, _activate(hidden, keep, part, scale), outer_weight.t(), out=out[part])
         ctx.save_for_backward(x, inner_weight, outer_weight, hidden, keep)
         ctx.scale = scale
-        return F.linear(_activate(hidden, keep, scale), outer_weight, outer_bias)
+        return out.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, inner_weight, outer_weight, hidden, keep = ctx.saved_tensors
-        rows = grad.flatten(0, -2)  # (B, T, D) -> (B * T, D)
-        grad_outer_weight = rows.t() @ _activate(hidden, keep, ctx.scale).flatten(0, -2)
-        grad_hidden = grad @ outer_weight
-        if keep is not None:
-            grad_hidden.mul_(keep).mul_(ctx.scale)
-        grad_hidden = torch.ops.aten.silu_backward(grad_hidden, hidden)
-        hidden_rows = grad_hidden.flatten(0, -2)
-        grad_x = grad_hidden @ inner_weight if ctx.needs_input_grad[0] else None
-        grad_inner_weight = hidden_rows.t() @ x.flatten(0, -2)
-        return grad_x, grad_inner_weight, hidden_rows.sum(0), grad_outer_weight, rows.sum(0), None, None
+        grads, rows = grad.flatten(0, -2), x.flatten(0, -2)  # (B, T, D) -> (B * T, D)
+        # summed over the parts: in single precision at least
+        precise = torch.promote_types(grad.dtype, torch.float32)
+        grad_inner_weight = torch.zeros_like(inner_weight, dtype=precise)
+        grad_outer_weight = torch.zeros_like(outer_weight, dtype=precise)
+        grad_inner_bias = torch.zeros(len(inner_weight), dtype=precise)
+        grad_x = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
+        for part in _parts(len(rows)):
+            _add_product(grad_outer_weight, grads[part].t(), _activate(hidden, keep, part, ctx.scale))
+            grad_hidden = grads[part] @ outer_weight
+            if keep is not None:
+                grad_hidden.mul_(keep[part]).mul_(ctx.scale)
+            grad_hidden = torch.ops.aten.silu_backward(grad_hidden, hidden[part])
+            _add_product(grad_inner_weight, grad_hidden.t(), rows[part])
+            grad_inner_bias += grad_hidden.sum(0)
+            if grad_x is not None:
+                torch.mm(grad_hidden, inner_weight, out=grad_x[part])
+        return (
+            None if grad_x is None else grad_x.view_as(x),
+            grad_inner_weight.to(grad.dtype),
+            grad_inner_bias.to(grad.dtype),
+            grad_outer_weight.to(grad.dtype),
+            grads.sum(0),
+            None,
+        )
 
 
-def _activate(hidden: Tensor, keep: Tensor | None, scale: float) -> Tensor:
-    activated = F.silu(hidden)
-    return activated if keep is None else activated.mul_(keep).mul_(scale)
+def _parts(num_rows: int) -> Iterator[slice]:
+    return (slice(start, start + ROWS_AT_A_TIME) for start in range(0, num_rows, ROWS_AT_A_TIME))
+
+
+def _activate(hidden: Tensor, keep: Tensor | None, part: slice, scale: float) -> Tensor:
+    """dropout(swish(hidden)) of a part of the rows."""
+    activated = F.silu(hidden[part])
+    return activated if keep is None else activated.mul_(keep[part]).mul_(scale)
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    if a.dtype == total.dtype:
+        total.addmm_(a, b)
+    else:
+        total += a @ b
 
 
 class FeedForward(nn.Module):
@@ -101,9 +142,4 @@ class FeedForward(nn.Module):
         tensors = [x, self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias]
         if torch.is_autocast_enabled("cpu"):
             tensors = [tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors]
-        keep, scale, p = None, 1.0, self.activation_dropout.p
-        if self.training and p > 0:
-            keep = draw_keep_mask((*x.shape[:-1], self.inner.out_features), p).view(torch.int8)
-            num_dropped = dropped_of_65536(p)
-            scale = 2**16 / (2**16 - num_dropped) if num_dropped < 2**16 else 0.0
-        return _RecomputedFeedForward.apply(*tensors, keep, scale)
+        return _RecomputedFeedForward.apply(*tensors, self.activation_dropout.p if self.training else 0.0)
