@@ -98,7 +98,7 @@ def clip_flops(cfg: Any, num_samples: int, num_masked: float | None = None) -> d
     forward = {
         **{name: cfg.encoder_layers * v for name, v in encoder_layer_flops(*layer_sizes(cfg), frames).items()},
         "quantizer": 2 * C * cfg.latent_groups * cfg.latent_vars * num_masked,
-        # every entry times its weight, all but one of them zero: so does fairseq's quantizer, without a matrix product
+        # every entry times its weight, all but one of them zero
         "codebook sum": 2 * cfg.latent_vars * V * num_masked,
         "objective": 2 * (D * V + V * V) * num_masked + 2 * V * num_masked**2,
     }
@@ -119,15 +119,18 @@ def update_flops(
 
 
 def kept_bytes(D: int, F: int, H: int, K: int, mixer: str, amp: bool = False, again: bool = False) -> int:
-    """Bytes a frame that a layer of ``layer_sizes`` keeps for its backward pass; ``again``: but for Swish's output."""
-    wide = 7 * D  # inputs of six norms, and of the Swish after one: fp32 also under amp
-    narrow = 2 * (D + (2 - again) * F) + 5 * D  # feed-forward twice, convolution
-    masks, norms = 2 * (F + D) + D, 6
+    """Bytes a frame that a layer of ``layer_sizes`` keeps for its backward pass; ``again``: cheap things recomputed."""
+    # inputs of six norms, fp32 also under amp; feed-forward twice, convolution
+    wide, narrow, norms = 6 * D, 2 * F + 2 * D, 2
+    masks, other = 2 * (F + D) + D, 0
+    if not again:  # outputs of four norms, GLU and Swish; Swish of the feed-forward twice
+        wide, narrow, norms = wide + D, narrow + 2 * F + 5 * D, 6
     if mixer == "mhsa":  # fused: input, q, k, v, output, and each head's log-sum-exp
         narrow, other = narrow + 5 * D, 4 * H
-    else:  # LN_f; the cell's input, which under amp each branch casts, three a branch, the combiner's in and out
-        wide, narrow, other = wide + D, narrow + (9 + amp) * D, 0
-        masks, norms = masks + D, norms + 1
+    else:  # the cell's input, which under amp each branch casts; two a branch; before the combiner's GELU
+        narrow, masks = narrow + (6 + amp) * D, masks + D
+        if not again:  # GELU within each branch; of f its GELU, whose norm is LN_f, and what the combiner takes
+            wide, narrow, norms = wide + D, narrow + 3 * D, norms + 1
     return 4 * wide + (2 if amp else 4) * narrow + masks + 8 * norms + other
 
 

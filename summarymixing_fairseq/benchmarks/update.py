@@ -83,12 +83,15 @@ def _stock_recipe(path: Path, overrides: list[str]) -> Any:
 
 def _use_rivals() -> None:
     """Put softmax attention and fairseq's objective into this process's model."""
+    from fairseq.modules import GumbelVectorQuantizer
+
     from ..models import wav2vec2_summarymixing
     from ..modules.mixing import register_mixer
     from .rivals import fairseq_objective
     from .rivals.mixers import SoftmaxAttention
 
     register_mixer("mhsa")(SoftmaxAttention)
+    wav2vec2_summarymixing.ProductQuantizer = GumbelVectorQuantizer
     wav2vec2_summarymixing.sample_negatives = fairseq_objective.sample_negatives
     wav2vec2_summarymixing.info_nce_logits = fairseq_objective.info_nce_logits
 

@@ -7,18 +7,17 @@ from typing import Any
 
 import torch
 from fairseq.models import BaseFairseqModel, register_model
-from fairseq.modules import GradMultiply, GumbelVectorQuantizer
+from fairseq.modules import GradMultiply
 from torch import Tensor, nn
 
 from ..modules.conformer import ConformerEncoder, ConformerLayer
 from ..modules.contrastive import info_nce_logits, sample_negatives
-from ..modules.depthwise import DepthwiseConv
 from ..modules.dropout import Dropout
-from ..modules.feedforward import FeedForward
 from ..modules.filterbank import LogMelFilterbank, padding_mask_from_lengths
 from ..modules.frontend import FilterbankFrontend
 from ..modules.masking import draw_channel_mask, draw_mask, min_maskable_frames
 from ..modules.mixing import build_mixer
+from ..modules.quantizer import ProductQuantizer
 from .config import Wav2Vec2SummaryMixingConfig, validate
 
 logger = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
         cfg.compile_layers,
     )
     for module in encoder.modules():
-        if isinstance(module, (Dropout, DepthwiseConv, FeedForward)):
+        if hasattr(module, "fast"):
             module.fast = cfg.fast_kernels
     return encoder
 
@@ -106,7 +105,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         self.dropout_features = Dropout(cfg.dropout_features, cfg.fast_kernels)
         self.mask_emb = nn.Parameter(torch.empty(dim).uniform_())
         self.encoder = build_encoder(cfg)
-        self.quantizer = GumbelVectorQuantizer(
+        self.quantizer = ProductQuantizer(
             dim=channels,
             num_vars=cfg.latent_vars,
             temp=cfg.latent_temp,

@@ -14,6 +14,7 @@ from .compiling import compile_modules
 from .depthwise import DepthwiseConv
 from .dropout import Dropout
 from .feedforward import FeedForward, xavier_linear
+from .recompute import Linear, layer_norm, of_cheap, recomputes
 
 
 def sinusoidal_positions(num_frames: int, dim: int, device: torch.device) -> Tensor:
@@ -47,13 +48,28 @@ class ConvolutionModule(nn.Module):
         self.depthwise_norm = nn.LayerNorm(embed_dim)
         self.project = xavier_linear(embed_dim, embed_dim)
         self.dropout = Dropout(dropout)
+        self.fast = True  # False: autograd's own backward pass, which keeps every activation
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
-        x = F.glu(self.expand(self.norm(x)), dim=-1)
-        if padding_mask is not None:
-            x = x.masked_fill(padding_mask[..., None], 0.0)
-        return self.dropout(self.project(F.silu(self.depthwise_norm(self.depthwise(x)))))
+        if self.fast and recomputes(x):
+            norm, after = self.norm, self.depthwise_norm
+            x = of_cheap(Linear, layer_norm, self.expand.weight, self.expand.bias, x, norm.weight, norm.bias)
+            x = self.depthwise.of_cheap(_gate, x, padding_mask)
+            x = of_cheap(Linear, _norm_swish, self.project.weight, self.project.bias, x, after.weight, after.bias)
+            return self.dropout(x)
+        x = self.depthwise(_gate(self.expand(self.norm(x)), padding_mask))
+        return self.dropout(self.project(F.silu(self.depthwise_norm(x))))
+
+
+def _gate(x: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """(B, T, 2D) -> (B, T, D): GLU, zero at padded frames."""
+    x = F.glu(x, dim=-1)
+    return x if padding_mask is None else x.masked_fill(padding_mask[..., None], 0.0)
+
+
+def _norm_swish(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.silu(layer_norm(x, weight, bias))
 
 
 class ConformerLayer(nn.Module):

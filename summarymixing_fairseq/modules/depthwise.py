@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .recompute import of_cheap
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -21,42 +23,38 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y.squeeze(2).transpose(1, 2)  # (B, D, 1, T) -> (B, T, D), a view
 
 
-class _ChannelsLastDepthwise(torch.autograd.Function):
-    """The convolution with a backward pass of the same kernels: torch's own is 5 times as long on a CPU."""
+class ChannelsLastDepthwise:
+    """The convolution as a ``Product``, its gradients by the same kernels: torch's own take 5 times as long on a CPU.
+
+    (B, T, D), (D, K), (D,) -> (B, T, D)
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        x = x.contiguous()
-        ctx.save_for_backward(x, weight)
-        return _convolve(x, weight, bias)
+    def forward(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """As the class says."""
+        return _convolve(z.contiguous(), weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
+    def backward(grad: Tensor, z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As ``Product.backward``."""
         D, K = weight.shape
-        grad = grad.contiguous()
-        grad_x = grad_weight = grad_bias = None
-        if ctx.needs_input_grad[0]:
-            grad_x = _convolve(grad, weight.flip(1), None)  # K is odd: the same padding
-        if ctx.needs_input_grad[1]:
-            # as an image of T rows and one column this gradient has a vectorised kernel, of one row it has none
-            _, grad_weight, _ = torch.ops.aten.convolution_backward(
-                grad.transpose(1, 2).unsqueeze(3),
-                x.transpose(1, 2).unsqueeze(3),
-                weight.view(D, 1, K, 1),
-                None,
-                [1, 1],
-                [K // 2, 0],
-                [1, 1],
-                False,
-                [0, 0],
-                D,
-                [False, True, False],
-            )
-            grad_weight = grad_weight.view(D, K)
-        if ctx.needs_input_grad[2]:
-            grad_bias = grad.sum((0, 1))
-        return grad_x, grad_weight, grad_bias
+        grad, z = grad.contiguous(), z.contiguous()
+        grad_z = _convolve(grad, weight.flip(1), None)  # K is odd: the same padding
+        # as an image of T rows and one column this gradient has a vectorised kernel, of one row it has none
+        _, grad_weight, _ = torch.ops.aten.convolution_backward(
+            grad.transpose(1, 2).unsqueeze(3),
+            z.transpose(1, 2).unsqueeze(3),
+            weight.view(D, 1, K, 1),
+            None,
+            [1, 1],
+            [K // 2, 0],
+            [1, 1],
+            False,
+            [0, 0],
+            D,
+            [False, True, False],
+        )
+        return grad_z, grad_weight.view(D, K), grad.sum((0, 1))
 
 
 class DepthwiseConv(nn.Conv1d):
@@ -80,8 +78,8 @@ class DepthwiseConv(nn.Conv1d):
         """(B, T, D) -> (B, T, D)."""
         if not self.fast or x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x.transpose(1, 2)).transpose(1, 2)  # (B, T, D) -> (B, D, T) -> (B, T, D)
-        weight, bias = self.weight.squeeze(1), self.bias  # (D, 1, K) -> (D, K)
-        if torch.is_autocast_enabled("cpu"):
-            dtype = torch.get_autocast_dtype("cpu")
-            x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
-        return _ChannelsLastDepthwise.apply(x, weight, bias)
+        return self.of_cheap(torch.Tensor.contiguous, x)
+
+    def of_cheap(self, cheap: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+        """The convolution of ``cheap(*inputs)``, (B, T, D), which is computed again in the backward pass."""
+        return of_cheap(ChannelsLastDepthwise, cheap, self.weight.squeeze(1), self.bias, *inputs)

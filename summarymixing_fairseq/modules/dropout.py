@@ -19,6 +19,12 @@ def dropped_of_65536(p: float) -> int:
     return round(p * 2**16)
 
 
+def scale_of_kept(p: float) -> float:
+    """What undoes a dropout of ``p``, as rounded, so that the expectation stays exactly: 0 where all is dropped."""
+    num_dropped = dropped_of_65536(p)
+    return 2**16 / (2**16 - num_dropped) if num_dropped < 2**16 else 0.0
+
+
 def draw_keep_mask(shape: Sequence[int], p: float) -> Tensor:
     """Bool of a shape on the CPU, False with probability ``p`` rounded to 1 / 65,536.
 
@@ -74,5 +80,12 @@ class Dropout(nn.Module):
         num_dropped = dropped_of_65536(self.p)
         if not self.fast or x.device.type != "cpu" or torch.compiler.is_compiling() or num_dropped in (0, 2**16):
             return F.dropout(x, self.p)
-        # the scale undoes the rounded probability, so that the expectation is exactly x
-        return _MaskedScale.apply(x, draw_keep_mask(x.shape, self.p), 2**16 / (2**16 - num_dropped))
+        return _MaskedScale.apply(x, draw_keep_mask(x.shape, self.p), scale_of_kept(self.p))
+
+    def draw(self, shape: Sequence[int]) -> Tensor | None:
+        """On a CPU, what a later ``mask`` keeps, int8, or None where that is everything."""
+        return draw_keep_mask(shape, self.p).view(torch.int8) if self.training and self.p > 0 else None
+
+    def mask(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        """``x`` without what ``draw`` dropped, scaled."""
+        return x if keep is None else x * keep * scale_of_kept(self.p)

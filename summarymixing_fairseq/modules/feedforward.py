@@ -9,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .dropout import Dropout, draw_keep_mask, dropped_of_65536
+from .dropout import Dropout, draw_keep_mask, scale_of_kept
+from .recompute import layer_norm, recomputes
 
 # Frames of a clip that go through the module at a time where no gradient is asked for: 80 s of audio.
 FRAMES_AT_A_TIME = 4000
 # Rows (frames of all clips) at a time where it is: what is as wide as ``hidden_dim`` then stays in the cache.
 ROWS_AT_A_TIME = 512
+EPS = 1e-5  # of nn.LayerNorm
 
 
 def xavier_linear(in_dim: int, out_dim: int) -> nn.Linear:
@@ -26,7 +28,7 @@ def xavier_linear(in_dim: int, out_dim: int) -> nn.Linear:
 
 
 class _RecomputedFeedForward(torch.autograd.Function):
-    """outer(dropout(swish(inner(x)))), which keeps inner(x) and the mask and computes the rest again, row by row.
+    """outer(dropout(swish(inner(norm(x))))), which keeps inner's output and the mask and computes the rest again.
 
     Autograd would also keep what goes into ``outer``, four times as wide as the layer: a fifth of a layer's memory. A
     part of the rows at a time, because each of a layer's widest tensors would leave a hole in the heap when freed that
@@ -37,49 +39,59 @@ class _RecomputedFeedForward(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
+        norm_weight: Tensor,
+        norm_bias: Tensor,
         inner_weight: Tensor,
         inner_bias: Tensor,
         outer_weight: Tensor,
         outer_bias: Tensor,
         dropout: float,
     ) -> Tensor:
-        num_dropped = dropped_of_65536(dropout)
-        scale = 2**16 / (2**16 - num_dropped) if num_dropped < 2**16 else 0.0
+        scale = scale_of_kept(dropout)
         rows = x.flatten(0, -2)  # (B, T, D) -> (B * T, D)
-        hidden = rows.new_empty(len(rows), len(inner_weight))
+        hidden = rows.new_empty(len(rows), len(inner_weight), dtype=inner_weight.dtype)
         keep = torch.empty(hidden.shape, dtype=torch.int8) if dropout > 0 else None
-        out = torch.empty_like(rows)
+        out = torch.empty_like(rows, dtype=outer_weight.dtype)
         for part in _parts(len(rows)):
-            torch.addmm(inner_bias, rows[part], inner_weight.t(), out=hidden[part])
+            normed = layer_norm(rows[part], norm_weight, norm_bias).to(inner_weight.dtype)
+            torch.addmm(inner_bias, normed, inner_weight.t(), out=hidden[part])
             if keep is not None:
                 keep[part] = draw_keep_mask(hidden[part].shape, dropout)
             torch.addmm(outer_bias, _activate(hidden, keep, part, scale), outer_weight.t(), out=out[part])
-        ctx.save_for_backward(x, inner_weight, outer_weight, hidden, keep)
+        ctx.save_for_backward(x, norm_weight, norm_bias, inner_weight, outer_weight, hidden, keep)
         ctx.scale = scale
         return out.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, inner_weight, outer_weight, hidden, keep = ctx.saved_tensors
+        x, norm_weight, norm_bias, inner_weight, outer_weight, hidden, keep = ctx.saved_tensors
         grads, rows = grad.flatten(0, -2), x.flatten(0, -2)  # (B, T, D) -> (B * T, D)
         # summed over the parts: in single precision at least
         precise = torch.promote_types(grad.dtype, torch.float32)
         grad_inner_weight = torch.zeros_like(inner_weight, dtype=precise)
         grad_outer_weight = torch.zeros_like(outer_weight, dtype=precise)
         grad_inner_bias = torch.zeros(len(inner_weight), dtype=precise)
-        grad_x = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
+        grad_norm_weight, grad_norm_bias = (torch.zeros_like(p, dtype=precise) for p in (norm_weight, norm_bias))
+        grad_x = torch.empty_like(rows)
         for part in _parts(len(rows)):
             _add_product(grad_outer_weight, grads[part].t(), _activate(hidden, keep, part, ctx.scale))
             grad_hidden = grads[part] @ outer_weight
             if keep is not None:
                 grad_hidden.mul_(keep[part]).mul_(ctx.scale)
             grad_hidden = torch.ops.aten.silu_backward(grad_hidden, hidden[part])
-            _add_product(grad_inner_weight, grad_hidden.t(), rows[part])
+            shape = norm_weight.shape
+            normed, mean, deviation = torch.native_layer_norm(rows[part], shape, norm_weight, norm_bias, EPS)
+            _add_product(grad_inner_weight, grad_hidden.t(), normed.to(inner_weight.dtype))
             grad_inner_bias += grad_hidden.sum(0)
-            if grad_x is not None:
-                torch.mm(grad_hidden, inner_weight, out=grad_x[part])
+            grad_normed = (grad_hidden @ inner_weight).to(normed.dtype)
+            saved = rows[part], shape, mean, deviation, norm_weight, norm_bias
+            grad_x[part], *of_norm = torch.ops.aten.native_layer_norm_backward(grad_normed, *saved, [True] * 3)
+            grad_norm_weight += of_norm[0]
+            grad_norm_bias += of_norm[1]
         return (
-            None if grad_x is None else grad_x.view_as(x),
+            grad_x.view_as(x),
+            grad_norm_weight.to(norm_weight.dtype),
+            grad_norm_bias.to(norm_bias.dtype),
             grad_inner_weight.to(grad.dtype),
             grad_inner_bias.to(grad.dtype),
             grad_outer_weight.to(grad.dtype),
@@ -125,9 +137,9 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        x = self.norm(x)
-        if self.fast and x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if self.fast and recomputes(x):
             return self.dropout(self._recomputed(x))
+        x = self.norm(x)
         if torch.is_grad_enabled():
             return self._plain(x)
         # without gradients the hidden activations, the largest tensor of a long clip, are needed a part at a time
@@ -138,8 +150,9 @@ class FeedForward(nn.Module):
         return self.dropout(self.outer(self.activation_dropout(F.silu(self.inner(x)))))
 
     def _recomputed(self, x: Tensor) -> Tensor:
-        """``outer(activation_dropout(swish(inner(x))))``."""
-        tensors = [x, self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias]
+        """``outer(activation_dropout(swish(inner(norm(x)))))``."""
+        weights = [self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias]
         if torch.is_autocast_enabled("cpu"):
-            tensors = [tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors]
-        return _RecomputedFeedForward.apply(*tensors, self.activation_dropout.p if self.training else 0.0)
+            weights = [weight.to(torch.get_autocast_dtype("cpu")) for weight in weights]
+        dropout = self.activation_dropout.p if self.training else 0.0
+        return _RecomputedFeedForward.apply(x, self.norm.weight, self.norm.bias, *weights, dropout)
