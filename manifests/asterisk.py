@@ -26,12 +26,13 @@ from asterisk_packages import (
     read_transcripts,
 )
 from english_text import TextRefused, normalise, without_brackets
-from make_manifest import positive_int
+from flac_file import existing_num_samples, write_flac
+from options import positive_int
+from parallel import parallel_map
 from prompt_corpus import SAMPLE_RATE_HZ, Recording, write_corpus
-from scan import parallel_map
 from spoken_corpus import LANGUAGES as SPOKEN_LANGUAGES
 from spoken_corpus import LICENCE as SPOKEN_LICENCE
-from spoken_corpus import existing_num_samples, speak_corpus, write_flac
+from spoken_corpus import speak_corpus
 from writer import Clip, ManifestError, Refusal, run_command
 
 # Tones and noises, by their English names: not every language's transcripts say what they are.
@@ -220,10 +221,10 @@ def _decode(job: tuple[str, Path, Path]) -> Clip | Refusal:
     if not encoded:
         return Refusal(source_path, "empty file")
     num_samples = len(encoded) * _SAMPLES_PER_BYTE
-    if existing_num_samples(target) != num_samples:
+    if existing_num_samples(target, SAMPLE_RATE_HZ) != num_samples:
         samples = np.asarray(G722(SAMPLE_RATE_HZ, 64000).decode(encoded), dtype=np.int16)
         num_samples = len(samples)
-        write_flac(target, samples)
+        write_flac(target, samples, SAMPLE_RATE_HZ)
     return Clip(clip_path, num_samples)
 
 

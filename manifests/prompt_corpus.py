@@ -9,19 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from writer import (
-    Clip,
-    ManifestError,
-    Refusal,
-    format_dictionary,
-    format_manifest,
-    format_refusals,
-    letters_of,
-    split_clips,
-    stable_fraction,
-    summarise,
-    write_files,
-)
+import corpus as corpus_files
+from corpus import Prepared, Utterance
+from splits import split_clips, stable_fraction
+from writer import Clip, ManifestError, Refusal
 
 SAMPLE_RATE_HZ = 16000
 PRETRAIN_VALID_FRACTION = 0.02
@@ -117,42 +108,31 @@ def write_corpus(
     notes: Sequence[str] = (),
 ) -> str:
     """Split the recordings below DEST/audio, write all manifests and labels, and return the summary."""
-    audio_dir = dest / "audio"
     splits = split_recordings(recordings, num_test, num_valid, min_seconds)
     pretrain = sorted(splits.pretrain, key=lambda clip: clip.path)
     pretrain_train, pretrain_valid, note = split_clips(pretrain, PRETRAIN_VALID_FRACTION)
-    files = {
-        dest / "LICENSES.txt": licences,
-        dest / "pretrain" / "train.tsv": format_manifest(audio_dir, pretrain_train),
-        dest / "pretrain" / "valid.tsv": format_manifest(audio_dir, pretrain_valid),
-    }
     finetune = {"train": splits.train, "valid": splits.valid, "test": splits.test}
-    letters = {name: [letters_of(one.text or "") for one in part] for name, part in finetune.items()}
-    _check_letters(letters)
-    for name, part in finetune.items():
-        folder = dest / "finetune"
-        files[folder / f"{name}.tsv"] = format_manifest(audio_dir, [one.clip for one in part])
-        files[folder / f"{name}.ltr"] = "".join(f"{line}\n" for line in letters[name])
-        files[folder / f"{name}.wrd"] = "".join(f"{one.text}\n" for one in part)
-    files[dest / "finetune" / "dict.ltr.txt"] = format_dictionary(letters["train"])
-    all_refusals = [*refusals, *splits.left_out]
-    write_files(files, force=force, reports={dest / "refused.tsv": format_refusals(all_refusals)})
-    reported = {"pretrain/train": pretrain_train, "pretrain/valid": pretrain_valid}
-    reported.update({f"finetune/{name}": [one.clip for one in part] for name, part in finetune.items()})
-    return summarise(
+    _check_letters(finetune)
+    corpus = Prepared(
+        dest / "audio",
+        {
+            "pretrain/train": [Utterance(clip) for clip in pretrain_train],
+            "pretrain/valid": [Utterance(clip) for clip in pretrain_valid],
+            **{f"finetune/{name}": [Utterance(one.clip, one.text) for one in part] for name, part in finetune.items()},
+        },
+        [*refusals, *splits.left_out],
         num_found,
-        reported,
-        all_refusals,
-        sample_rate_hz=SAMPLE_RATE_HZ,
         notes=[*notes, *([note] if note else [])],
+        files={"LICENSES.txt": licences},
     )
+    return corpus_files.write_corpus(dest, corpus, sample_rate_hz=SAMPLE_RATE_HZ, force=force)
 
 
-def _check_letters(letters: dict[str, list[str]]) -> None:
-    known = {letter for line in letters["train"] for letter in line.split()}
+def _check_letters(splits: dict[str, list[Recording]]) -> None:
+    known = {letter for one in splits["train"] for letter in one.text or ""}
     for name in ("valid", "test"):
-        for line in letters[name]:
-            for letter in line.split():
+        for one in splits[name]:
+            for letter in one.text or "":
                 if letter not in known:
                     raise ManifestError(
                         f"the letter {letter} of a {name} prompt is in no training prompt: "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import string
 
-from writer import ManifestError, stable_fraction
+from splits import stable_fraction
+from writer import ManifestError
 
 # Slots are joined with "|"; every combination of a template's slots is a prompt.
 _DIGITS_EN = "zero|one|two|three|four|five|six|seven|eight|nine"

@@ -1,33 +1,25 @@
-"""Finding audio files below a directory and reading their headers, in parallel processes.
-
-Processes, not threads: a header scan spends its time inside calls that hold the interpreter's lock.
-"""
+"""Finding audio files below a directory and reading their headers, in parallel and where an earlier run stopped."""
 
 from __future__ import annotations
 
 import functools
-import math
 import os
-import signal
-import sys
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
+from audio_file import AudioRules
+from journal import Journal, read_entry
+from parallel import parallel_iter
 from writer import Clip, ManifestError, Refusal, path_problem
 
 EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
 
-# Starting a process costs as much as some dozens of headers: fewer items are worked on in this process.
-_ITEMS_PER_WORKER = 64
-# libsndfile reports a stream whose header leaves the length open as 2^63 - 1 samples.
-_MAX_PLAUSIBLE_SAMPLES = 2**40
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+# Its own name is hidden, so that no walk takes it for audio.
+JOURNAL_NAME = ".headers.journal"
+# Handing a chunk to another process takes as long as some headers do.
+_FILES_PER_CHUNK = 256
 
 
 def find_audio(root: Path, extensions: Sequence[str] = EXTENSIONS) -> tuple[list[str], list[Refusal]]:
@@ -48,6 +40,7 @@ def find_audio(root: Path, extensions: Sequence[str] = EXTENSIONS) -> tuple[list
     endings = tuple("." + extension.lower().lstrip(".") for extension in extensions)
     found: list[str] = []
     refused: list[Refusal] = []
+    root_has_colon = ":" in absolute_root
     entered: set[tuple[int, int]] = set()
     real_folders, linked_folders = deque([""]), deque()
     while real_folders or linked_folders:
@@ -66,120 +59,62 @@ def find_audio(root: Path, extensions: Sequence[str] = EXTENSIONS) -> tuple[list
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
                 continue
-            if os.path.isdir(entry.path):  # unlike entry.is_dir(), False for a link to itself
-                (linked_folders if entry.is_symlink() else real_folders).append(path)
+            is_link = entry.is_symlink()  # what scandir has told: only links cost a look at what they lead to
+            if os.path.isdir(entry.path) if is_link else entry.is_dir():  # False for a link to itself
+                (linked_folders if is_link else real_folders).append(path)
             elif not entry.name.lower().endswith(endings):
                 continue
-            elif problem := path_problem(path) or path_problem(os.path.join(absolute_root, path)):
+            elif problem := path_problem(path) or (root_has_colon and path_problem(os.path.join(absolute_root, path))):
                 refused.append(Refusal(path, problem))
-            elif os.path.isfile(entry.path):
+            elif os.path.isfile(entry.path) if is_link else entry.is_file():
                 found.append(path)
-            elif entry.is_symlink():
+            elif os.path.exists(entry.path):
+                refused.append(Refusal(path, "no regular file"))
+            else:
                 refused.append(Refusal(path, "dead link"))
     return sorted(found), refused
 
 
-def read_header(
-    path: str, root: str, sample_rate_hz: int, min_seconds: float | None, max_seconds: float | None
-) -> Clip | Refusal:
-    """Length of one file, or why it is refused. Any number of channels is allowed: fairseq averages them."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(os.path.join(root, path)) as file:
-            rate_hz, num_samples = file.samplerate, file.frames
-            if num_samples > _MAX_PLAUSIBLE_SAMPLES:
-                return Refusal(path, "length not in the header (encode it again)")
-            if num_samples <= 0:
-                return Refusal(path, "no samples")
-            # A header keeps its promise of samples when the file's end is lost: look at the last one.
-            file.seek(num_samples - 1)
-            if len(file.read(1, dtype="int16")) != 1:
-                return Refusal(path, "truncated (its last sample cannot be read)")
-    except soundfile.LibsndfileError as error:
-        if os.path.getsize(os.path.join(root, path)) == 0:
-            return Refusal(path, "empty file")
-        return Refusal(path, "unreadable or truncated", error.error_string)
-    except (OSError, RuntimeError) as error:
-        return Refusal(path, "unreadable or truncated", getattr(error, "strerror", None) or str(error))
-    if rate_hz != sample_rate_hz:
-        return Refusal(path, f"sample rate {rate_hz} Hz, not {sample_rate_hz} Hz (resample it first)")
-    seconds = num_samples / sample_rate_hz
-    if min_seconds is not None and seconds < min_seconds:
-        return Refusal(path, f"shorter than {min_seconds:g} s", f"{seconds:.3f} s")
-    if max_seconds is not None and seconds > max_seconds:
-        return Refusal(path, f"longer than {max_seconds:g} s", f"{seconds:.3f} s")
-    return Clip(path, num_samples)
+def unnamed_audio(root: Path, folder: str, named: Container[str], reason: str) -> list[Refusal]:
+    """Refusals of audio in a folder below `root` that no metadata names; what they name is judged when it is read."""
+    found, refused = find_audio(root / folder)
+    everything = [Refusal(path, reason) for path in found] + refused
+    below_root = (replace(refusal, path=f"{folder}/{refusal.path}") for refusal in everything)
+    return [refusal for refusal in below_root if refusal.path not in named]
 
 
-def read_headers(
+def read_clips(
     root: Path,
     paths: Sequence[str],
+    rules: AudioRules,
     *,
-    sample_rate_hz: int = 16000,
-    min_seconds: float | None = None,
-    max_seconds: float | None = None,
     workers: int | None = None,
+    dest: Path | None = None,
 ) -> tuple[list[Clip], list[Refusal]]:
-    """Usable clips among `paths` and refusals, both in the order of `paths`."""
-    read = functools.partial(
-        read_header,
-        root=os.path.abspath(root),
-        sample_rate_hz=sample_rate_hz,
-        min_seconds=min_seconds,
-        max_seconds=max_seconds,
-    )
-    results = parallel_map(read, paths, workers=workers, description="reading headers")
-    clips = [result for result in results if isinstance(result, Clip)]
-    return clips, [result for result in results if isinstance(result, Refusal)]
+    """Usable clips among `paths` and refusals, both in the order of `paths`.
+
+    With `dest`, what has been read is kept there until `forget_journal`, so that a run that was killed goes on where
+    it stopped.
+    """
+    absolute_root = os.path.abspath(root)
+    journal = Journal(dest / JOURNAL_NAME if dest else None, absolute_root, rules)
+    clips: list[Clip] = []
+    refusals: list[Refusal] = []
+    with journal:
+        unread = journal.unread(paths)
+        read = functools.partial(read_entry, root=absolute_root, rules=rules)
+        entries = parallel_iter(
+            read, unread, workers=workers, description=_description(rules), most_per_chunk=_FILES_PER_CHUNK
+        )
+        for result in journal.merge(paths, entries):
+            (clips if isinstance(result, Clip) else refusals).append(result)
+    return clips, refusals
 
 
-def parallel_map(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    *,
-    workers: int | None,
-    description: str,
-    items_per_worker: int = _ITEMS_PER_WORKER,
-) -> list[Result]:
-    """`[function(item) for item in items]` in up to `workers` processes, with a progress bar on stderr."""
-    from tqdm import tqdm
-
-    workers = min(workers or os.cpu_count() or 1, math.ceil(len(items) / items_per_worker))
-    bar = functools.partial(
-        tqdm,
-        total=len(items),
-        desc=description,
-        unit="file",
-        mininterval=0.5 if sys.stderr.isatty() else 10,  # a log file gets few lines
-    )
-    if workers <= 1:
-        return list(bar(map(function, items)))
-
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-
-    # "spawn" behaves alike on all systems, and does not copy the threads and locks of a big parent process.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-    chunk_size = max(1, min(32, len(items) // (4 * workers)))
-    try:
-        with _ctrl_c_ignored():  # the processes start here, and inherit it: this one alone answers to Ctrl-C
-            results = pool.map(function, items, chunksize=chunk_size)
-        return list(bar(results))
-    except BrokenProcessPool:
-        raise ManifestError(f"a process died while {description}: give --workers 1, or free memory") from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _description(rules: AudioRules) -> str:
+    return "decoding files" if rules.verify else "reading headers"
 
 
-@contextmanager
-def _ctrl_c_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can set a signal's handler
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
+def forget_journal(dest: Path) -> None:
+    """Remove what `read_clips` kept in `dest`: the manifests are written."""
+    (dest / JOURNAL_NAME).unlink(missing_ok=True)

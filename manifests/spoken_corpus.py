@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from english_text import normalise
+from flac_file import existing_num_samples, write_flac
+from parallel import parallel_map
 from prompt_corpus import SAMPLE_RATE_HZ, Recording
 from prompts import GRAMMARS, compose
-from scan import parallel_map
 from synthesiser import SynthesiserError, speak
 from writer import Clip, ManifestError
 
@@ -68,7 +67,7 @@ def _speak_clip(language_and_text: tuple[str, str], audio_dir: Path) -> Clip:
     digest = hashlib.sha1(text.encode("utf-8")).digest()
     voices = _VOICES.get(language) or [language + variant for variant in _VARIANTS]
     path = f"{language}/{digest.hex()[:12]}.flac"
-    num_samples = existing_num_samples(audio_dir / path)
+    num_samples = existing_num_samples(audio_dir / path, SAMPLE_RATE_HZ)
     if not num_samples:
         samples = speak(
             text,
@@ -77,32 +76,6 @@ def _speak_clip(language_and_text: tuple[str, str], audio_dir: Path) -> Clip:
             words_per_minute=145 + digest[1] % 45,
             pitch=40 + digest[2] % 25,
         )
-        write_flac(audio_dir / path, samples)
+        write_flac(audio_dir / path, samples, SAMPLE_RATE_HZ)
         num_samples = len(samples)
     return Clip(path, num_samples)
-
-
-def existing_num_samples(path: Path) -> int:
-    """Length of a clip that an earlier run has written, or 0."""
-    import soundfile
-
-    try:
-        info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, OSError):
-        return 0
-    return info.frames if info.samplerate == SAMPLE_RATE_HZ else 0
-
-
-def write_flac(path: Path, samples) -> None:
-    """Write samples of shape (num_samples,) as 16-bit FLAC, under its final name only once complete."""
-    import soundfile
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            soundfile.write(stream, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -1,20 +1,20 @@
-"""Writing fairseq manifests and label files: rows, stable splits, atomic files, summaries and errors.
+"""Writing fairseq manifests and label files: rows, atomic files, summaries and errors.
 
 A manifest is a text file whose first line is the absolute root directory, followed by one
-``relative/path<TAB>num_samples`` line for each clip. Every script of this folder writes through this module.
+``relative/path<TAB>num_samples`` line for each clip; a third column, the first sample, makes it a part of a longer
+file. Every script of this folder writes through this module.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import statistics
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 # The endings that fairseq's parse_path takes as plain audio files; any other path is split at its colons.
@@ -27,10 +27,16 @@ class ManifestError(Exception):
 
 @dataclass(frozen=True)
 class Clip:
-    """One usable audio file: its path relative to the root (posix form) and its length."""
+    """One usable audio file or, with `offset`, a part of it: its path relative to the root (posix form) and its length.
+
+    `num_samples` and `offset` count samples at the manifest's rate. `file_rate_hz` is the file's own rate where that is
+    another one; it is not in the row.
+    """
 
     path: str
     num_samples: int
+    offset: int | None = None
+    file_rate_hz: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -59,15 +65,19 @@ def path_problem(path: str) -> str | None:
 
 def format_manifest(root: Path, clips: Iterable[Clip]) -> str:
     """The text of a manifest: the absolute root, then one row for each clip."""
-    rows = [f"{clip.path}\t{clip.num_samples}\n" for clip in clips]
-    return f"{os.path.abspath(root)}\n" + "".join(rows)
+    return f"{os.path.abspath(root)}\n" + "".join(map(_format_row, clips))
+
+
+def _format_row(clip: Clip) -> str:
+    offset = "" if clip.offset is None else f"\t{clip.offset}"
+    return f"{clip.path}\t{clip.num_samples}{offset}\n"
 
 
 def parse_manifest(text: str) -> tuple[str, list[Clip]]:
     """Root directory and clips of a manifest's text, read the way fairseq reads it."""
     lines = text.split("\n")
     rows = [line.strip().split("\t") for line in lines[1:] if line]
-    return lines[0].strip(), [Clip(path, int(num_samples)) for path, num_samples in rows]
+    return lines[0].strip(), [Clip(path, *map(int, numbers)) for path, *numbers in rows]
 
 
 def letters_of(words: str) -> str:
@@ -82,34 +92,7 @@ def format_dictionary(letter_lines: Iterable[str]) -> str:
     return "".join(f"{letter} {count}\n" for letter, count in ordered)
 
 
-def stable_fraction(key: str) -> float:
-    """A number in [0, 1) that depends on `key` alone, so that a split does not move as files are added."""
-    # 53 bits: what a float holds exactly; more could round up to 1.0.
-    return (int.from_bytes(hashlib.sha1(key.encode("utf-8")).digest()[:8], "big") >> 11) / 2**53
-
-
-def split_clips(clips: Sequence[Clip], valid_fraction: float) -> tuple[list[Clip], list[Clip], str | None]:
-    """Train and valid clips by the hash of each path, and a note where one clip had to be moved.
-
-    With `valid_fraction` > 0 neither side is left empty: on a small tree the clip nearest to the
-    border changes sides.
-    """
-    valid = [clip for clip in clips if stable_fraction(clip.path) < valid_fraction]
-    train = [clip for clip in clips if stable_fraction(clip.path) >= valid_fraction]
-    if valid_fraction == 0 or (train and valid):
-        return train, valid, None
-    if len(clips) < 2:
-        raise ManifestError(
-            f"{len(clips)} usable clip cannot be split into train and valid: add audio, or set the valid fraction to 0"
-        )
-    by_hash = sorted(clips, key=lambda clip: (stable_fraction(clip.path), clip.path))
-    moved, side = (by_hash[-1], "train") if valid else (by_hash[0], "valid")
-    train = [clip for clip in clips if (clip == moved) == (side == "train")]
-    valid = [clip for clip in clips if (clip == moved) == (side == "valid")]
-    return train, valid, f"{moved.path} was moved to {side}, which was empty at fraction {valid_fraction:g}"
-
-
-def write_files(files: Mapping[Path, str], *, force: bool, reports: Mapping[Path, str] | None = None) -> None:
+def write_files(files: Mapping[Path, str | bytes], *, force: bool, reports: Mapping[Path, str] | None = None) -> None:
     """Write all of `files` and `reports` (UTF-8, `\\n`), each under its final name only once complete.
 
     An existing file with other content is kept, and ManifestError raised before anything is written,
@@ -128,8 +111,8 @@ def write_files(files: Mapping[Path, str], *, force: bool, reports: Mapping[Path
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
             temporary[path] = Path(name)
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(_encoded(text))
             os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         for path, name in temporary.items():
             os.replace(name, path)
@@ -141,8 +124,12 @@ def write_files(files: Mapping[Path, str], *, force: bool, reports: Mapping[Path
             path.unlink(missing_ok=True)
 
 
-def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_bytes() == text.encode("utf-8")
+def _encoded(content: str | bytes) -> bytes:
+    return content if isinstance(content, bytes) else content.encode("utf-8")
+
+
+def _holds(path: Path, content: str | bytes) -> bool:
+    return path.is_file() and path.read_bytes() == _encoded(content)
 
 
 def _umask() -> int:
@@ -184,6 +171,12 @@ def summarise(
                 f" (seconds: min {min(seconds):.2f}, median {statistics.median(seconds):.2f}, max {max(seconds):.2f})"
             )
         lines.append(line)
+    rates_hz = {clip.path: clip.file_rate_hz for clips in splits.values() for clip in clips if clip.file_rate_hz}
+    resampled = Counter(rates_hz.values())
+    for rate_hz, count in sorted(resampled.items()):
+        lines.append(
+            f"{count:,} files at {rate_hz} Hz: speech_pretraining and speech_finetuning resample them, stock tasks die"
+        )
     by_reason: dict[str, list[Refusal]] = {}
     for refusal in refusals:
         by_reason.setdefault(refusal.reason, []).append(refusal)

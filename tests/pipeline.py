@@ -42,8 +42,8 @@ def run(*command: object, check: bool = True) -> subprocess.CompletedProcess:
     return done
 
 
-def train(config_dir: str, data: Path, save_dir: Path, max_update: int, *overrides: str) -> str:
-    """`fairseq-hydra-train` with a quickstart configuration; returns its log."""
+def train(config_dir: str, data: Path, save_dir: Path, max_update: int, *overrides: str, check: bool = True) -> str:
+    """`fairseq-hydra-train` with a quickstart configuration; returns its log, with errors if it may fail."""
     done = run(
         "fairseq-hydra-train",
         "--config-dir",
@@ -59,8 +59,9 @@ def train(config_dir: str, data: Path, save_dir: Path, max_update: int, *overrid
         "common.log_interval=1",
         "common.cpu=true",
         *overrides,
+        check=check,
     )
-    return done.stdout
+    return done.stdout if check else done.stdout + done.stderr
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .options import SAMPLE_RATE_HZ
 from .step import Step
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ REFERENCE = "speech_pretraining"
 SIZE_UNIT = "clips"
 KEEP_FREED_MEMORY = True
 HOLD = True
-SAMPLE_RATE_HZ = 16_000
 # Lengths of the clips, in turn, as the paper cuts its corpus: 10 to 30 s.
 CLIP_SECONDS = (10, 14, 18, 22, 26, 30)
 

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from .options import SAMPLE_RATE_HZ
 from .step import Step
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ REFERENCE = "ours"
 SIZE_UNIT = "s a clip"
 KEEP_FREED_MEMORY = True
 HOLD = True
-SAMPLE_RATE_HZ = 16_000
 RIVALS = {"kaldi-native-fbank": "kaldi_native_fbank", "librosa": "librosa"}
 
 

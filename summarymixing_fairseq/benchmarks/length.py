@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .options import SAMPLE_RATE_HZ, add_config
 from .step import Step
 
 if TYPE_CHECKING:
@@ -21,13 +22,7 @@ WARM_UP_SECONDS = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Recipe and lengths."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path("examples/pretraining/base.yaml"),
-        metavar="YAML",
-        help="recipe (default: examples/pretraining/base.yaml)",
-    )
+    add_config(parser)
     parser.add_argument(
         "--seconds", type=float, nargs="+", default=[10, 60, 300, 600, 1800, 3600], help="lengths of the audio"
     )
@@ -56,7 +51,7 @@ def build(contender: str, size: float, settings: dict[str, Any], device: torch.d
     import torch
 
     from ..models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
-    from .recipe import SAMPLE_RATE_HZ, read_recipe
+    from .recipe import read_recipe
 
     cfg = read_recipe(Path(settings["config"]), ["task.data=.", f"model.mixer={contender}"])
     model = Wav2Vec2SummaryMixingModel(cfg.model)

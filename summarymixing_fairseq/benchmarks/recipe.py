@@ -15,10 +15,7 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY
 from fairseq.trainer import Trainer
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ..errors import InputError
-
-SAMPLE_RATE_HZ = 16_000
-PRECISIONS = ("fp32", "amp", "fp16", "bf16")
+from .options import check_config
 
 
 def _dataclass_of(group: str, name: str) -> Any:
@@ -35,8 +32,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         InputError: for a file that is not there.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such recipe; run this in a checkout of the project, or name one by --config")
+    check_config(path)
     recipe = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
     recipe.pop("hydra", None)
     cfg = OmegaConf.structured(FairseqConfig)
@@ -53,7 +49,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def precision_overrides(precision: str, device: torch.device) -> list[str]:
-    """Overrides that train in one of ``PRECISIONS`` on one device."""
+    """Overrides that train in one of ``options.PRECISIONS`` on one device."""
     return [f"common.{name}={str(name == precision).lower()}" for name in ("amp", "fp16", "bf16")] + [
         f"common.cpu={str(device.type == 'cpu').lower()}",
         "distributed_training.distributed_world_size=1",

@@ -20,7 +20,10 @@ def find_row(result: dict[str, Any], contender: str, size: float) -> dict[str, A
 
 
 def time_ratio(row: dict[str, Any], other: dict[str, Any]) -> float:
-    """Median over the rounds of the time of ``row`` as a share of the time of ``other``."""
+    """Median over the rounds of the time of ``row`` as a share of the time of ``other``.
+
+    A contender that failed has no further rounds; those that both have are compared.
+    """
     return median(a / b for a, b in zip(row["seconds"], other["seconds"]))
 
 

@@ -39,6 +39,16 @@ class Row:
     failed: str | None = None
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """What is the same for all contenders: the benchmark's settings, the device, and the limit of a repetition."""
+
+    settings: dict[str, Any]
+    device: str
+    num_threads: int
+    limit_seconds: float
+
+
 class WorkerFailed(Exception):
     """A contender could not be built or run; the message says why."""
 
@@ -112,11 +122,8 @@ def run(
     benchmark: ModuleType,
     contenders: list[str],
     sizes: list[float],
-    settings: dict[str, Any],
-    device: str,
-    num_threads: int,
+    conditions: Conditions,
     repeats: int,
-    limit_seconds: float,
     progress: Callable[[str], None],
 ) -> list[Row]:
     """Time every contender at every size.
@@ -126,7 +133,7 @@ def run(
             but those that take ``HOLD_BYTES``; the others start their process anew for each repetition;
             ``KEEP_FREED_MEMORY``: whether they run as training does (see ``cpu_memory``); and, if it has one,
             ``ENVIRONMENT``: variables of a contender's process.
-        repeats: rounds; limit_seconds: a contender that takes longer once is not asked again, nor at a larger size, nor
+        repeats: rounds. A contender that takes longer than the limit once is not asked again, nor at a larger size, nor
             is one that would even if its time only grew linearly with the size.
         progress: is told what is being done.
     """
@@ -136,7 +143,7 @@ def run(
         rows_here = [Row(contender, size) for contender in contenders]
         for row in rows:
             at_least = min(row.seconds, default=0.0) * size / row.size
-            if at_least > limit_seconds and row.contender not in given_up:
+            if at_least > conditions.limit_seconds and row.contender not in given_up:
                 given_up[row.contender] = f"not run: at least {at_least:.0f} s, from its time at {row.size:g}"
         rows += rows_here
         workers: dict[str, Worker] = {}
@@ -149,7 +156,7 @@ def run(
                         continue
                     progress(f"{row.contender} at {size:g}, round {repeat + 1} of {repeats}")
                     try:
-                        _sample(row, workers, benchmark, settings, device, num_threads, limit_seconds)
+                        _sample(row, workers, benchmark, conditions)
                     except WorkerFailed as error:
                         row.failed = str(error)
                         given_up[row.contender] = f"{error} at {size:g}"
@@ -165,10 +172,7 @@ def _sample(
     row: Row,
     workers: dict[str, Worker],
     benchmark: ModuleType,
-    settings: dict[str, Any],
-    device: str,
-    num_threads: int,
-    limit_seconds: float,
+    conditions: Conditions,
 ) -> None:
     """Add one repetition to a row; the workers that stay are kept in ``workers``."""
     worker = workers.get(row.contender)
@@ -177,12 +181,12 @@ def _sample(
             "benchmark": benchmark.__name__.rpartition(".")[2],
             "contender": row.contender,
             "size": row.size,
-            "settings": settings,
-            "device": device,
-            "num_threads": num_threads,
+            "settings": conditions.settings,
+            "device": conditions.device,
+            "num_threads": conditions.num_threads,
             "environment": getattr(benchmark, "ENVIRONMENT", {}).get(row.contender, {}),
         }
-        worker = workers[row.contender] = Worker(job, limit_seconds)
+        worker = workers[row.contender] = Worker(job, conditions.limit_seconds)
     seconds, peak_bytes = worker.sample()
     row.seconds.append(seconds)
     row.peak_bytes = max(row.peak_bytes, peak_bytes)

@@ -13,7 +13,9 @@ class Step:
     Attributes:
         run: does the work that is timed.
         warm_up: run once before; None: ``run`` itself.
+        other_bytes: memory that processes of its own took in the last repetition; None: it has none.
     """
 
     run: Callable[[], object]
     warm_up: Callable[[], object] | None = None
+    other_bytes: Callable[[], int] | None = None

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .options import PRECISIONS, SAMPLE_RATE_HZ, add_config
 from .step import Step
 
 if TYPE_CHECKING:
@@ -32,18 +33,10 @@ PAPER_OVERRIDES = ["model.fast_kernels=false", "optimizer._name=adam", "optimize
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Recipe and batch."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path("examples/pretraining/base.yaml"),
-        metavar="YAML",
-        help="recipe (default: examples/pretraining/base.yaml)",
-    )
+    add_config(parser)
     parser.add_argument("--seconds", type=float, nargs="+", default=[15.0], help="length of a clip")
     parser.add_argument("--clips", type=int, default=4, help="clips of a batch")
-    parser.add_argument(
-        "--precision", choices=("fp32", "amp", "fp16", "bf16"), default="fp32", help="fairseq's training precision"
-    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="fairseq's training precision")
 
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -100,7 +93,7 @@ def build(contender: str, size: float, settings: dict[str, Any], device: torch.d
     """Trainer of the contender and a batch of noise. LayerDrop is off: every contender computes every layer."""
     import torch
 
-    from .recipe import SAMPLE_RATE_HZ, build_trainer, noise_batch, precision_overrides, read_recipe, train_step
+    from .recipe import build_trainer, noise_batch, precision_overrides, read_recipe, train_step
 
     overrides = ["task.data=.", "common.seed=1", *precision_overrides(settings["precision"], device)]
     path = Path(settings["config"])

@@ -83,6 +83,8 @@ def serve(job: dict[str, Any], replies: Any) -> None:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
         peak = torch.cuda.max_memory_allocated() if on_gpu else max(0, resident_bytes("VmHWM") - before)
+        if step.other_bytes is not None:
+            peak += step.other_bytes()
         reply(seconds=seconds, peak_bytes=peak)
 
 

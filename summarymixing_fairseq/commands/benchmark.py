@@ -16,14 +16,14 @@ from ..files import atomic_write, check_writable
 
 # Between two lines of progress in a log.
 LOG_SECONDS = 30
-BENCHMARKS = ("cell", "objective", "update", "length", "filterbank", "data")
+BENCHMARKS = ("cell", "objective", "update", "length", "filterbank", "data", "manifest")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the `benchmark` sub-command, one sub-command of its own a benchmark."""
     parser = subparsers.add_parser(
         "benchmark",
-        help="time and memory of cell, objective, update, length, filterbank or data, beside rivals",
+        help="time and memory of cell, objective, update, length, filterbank, data or manifest, beside rivals",
         description="Time the contenders in turn, round after round, each in a process of its own, and print medians, "
         "peak memory and ratios. Ratios are medians over the rounds.",
     )
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
 
     import torch
 
-    from ..benchmarks import machine, report, runner
+    from ..benchmarks import machine, options, report, runner
 
     device = args.device
     if device == "auto":
@@ -93,10 +93,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("--device cuda: torch sees no GPU here")
     module = importlib.import_module(f"..benchmarks.{args.benchmark}", __package__)
     settings = module.settings(args)
-    if "config" in settings and not Path(settings["config"]).is_file():
-        raise InputError(
-            f"{settings['config']}: no such recipe; run this in a checkout of the project, or use --config"
-        )
+    if "config" in settings:
+        options.check_config(Path(settings["config"]))
     names = module.contenders(settings)
     unknown = set(args.contenders or ()) - set(names)
     if unknown:
@@ -104,9 +102,8 @@ def run(args: argparse.Namespace) -> None:
     names = [name for name in names if name in (args.contenders or names)]
     num_threads = args.threads or machine.available_threads()
     progress = _progress()
-    rows = runner.run(
-        module, names, module.sizes(args), settings, device, num_threads, args.repeats, args.limit_seconds, progress
-    )
+    conditions = runner.Conditions(settings, device, num_threads, args.limit_seconds)
+    rows = runner.run(module, names, module.sizes(args), conditions, args.repeats, progress)
     progress("")
     result = runner.result(
         args.benchmark, module, settings, machine.describe(device, num_threads), _command(sys.argv[1:]), rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,26 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from ..data.manifest import Clip
+
 
 @dataclass(frozen=True)
 class ClipToRead:
-    """A clip to read, and the name its output goes by (relative to the manifest's root, or as given)."""
+    """A clip to read, and the name its output goes by (relative to the manifest's root, or as given).
+
+    ``offset`` and ``num_samples``, at 16 kHz, make it a part of a file; None: from its start, to its end.
+    """
 
     path: Path
     name: str
+    offset: int | None = None
+    num_samples: int | None = None
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that name the checkpoint and the clips."""
     parser.add_argument("checkpoint", type=Path, help="checkpoint of wav2vec2_summarymixing")
-    parser.add_argument("audio", type=Path, nargs="*", help="audio files at 16 kHz (flac, wav, ogg, opus, mp3)")
+    parser.add_argument("audio", type=Path, nargs="*", help="audio files (flac, wav, ogg, opus, mp3)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of manifests, in place of audio files")
     parser.add_argument("--split", default="test", help="DIR/SPLIT.tsv is the manifest (default: test)")
     parser.add_argument(
@@ -44,7 +52,7 @@ def clips_to_read(args: argparse.Namespace) -> list[ClipToRead]:
     Raises:
         InputError: for neither or both of audio files and --data, or a manifest that cannot be read.
     """
-    from ..data.manifest import read_manifest
+    from ..data.manifest import Manifest
 
     if bool(args.audio) == (args.data is not None):
         raise InputError("name the clips: either audio files, or --data DIR --split SPLIT")
@@ -52,7 +60,15 @@ def clips_to_read(args: argparse.Namespace) -> list[ClipToRead]:
         raise InputError(f"--batch-seconds {args.batch_seconds}: must be a positive number")
     if args.audio:
         return [ClipToRead(path, str(path)) for path in args.audio]
-    return [ClipToRead(clip.path, clip.name) for clip in read_manifest(args.data / f"{args.split}.tsv")]
+    return [_of_row(clip) for clip in Manifest(args.data / f"{args.split}.tsv")]
+
+
+def _of_row(clip: Clip) -> ClipToRead:
+    """A row of a manifest; parts of one file get names of their own by their first samples."""
+    if clip.offset is None:
+        return ClipToRead(clip.path, clip.name)
+    stem, extension = os.path.splitext(clip.name)
+    return ClipToRead(clip.path, f"{stem}_{clip.offset:010}{extension}", clip.offset, clip.num_samples)
 
 
 def prepare(args: argparse.Namespace) -> torch.device:
@@ -91,22 +107,25 @@ def read_in_batches(clips: Sequence[ClipToRead], batch_seconds: float) -> Iterat
     import soundfile
     from tqdm import tqdm
 
-    from ..audio import SAMPLE_RATE_HZ, read_audio
+    from ..audio import SAMPLE_RATE_HZ, read_segment
     from ..batching import batches_by_length
 
     num_samples = []
     for clip in clips:
+        if clip.num_samples is not None:
+            num_samples.append(clip.num_samples)
+            continue
         try:
             header = soundfile.info(str(clip.path))
         except (OSError, soundfile.SoundFileError):
             header = None
-        if header is None or header.samplerate != SAMPLE_RATE_HZ or not header.frames:
-            read_audio(clip.path)  # says what is wrong
+        if header is None or not header.frames:
+            read_segment(clip.path)  # says what is wrong
             raise InputError(f"{clip.path} cannot be read: no audio header")
-        num_samples.append(header.frames)
+        num_samples.append(math.ceil(header.frames * SAMPLE_RATE_HZ / header.samplerate))
     total_seconds = sum(num_samples) / SAMPLE_RATE_HZ
     bar = tqdm(total=round(total_seconds), unit="s", desc="audio", mininterval=0.5)
     with bar:
         for batch in batches_by_length(num_samples, int(batch_seconds * SAMPLE_RATE_HZ)):
-            yield batch, [read_audio(clips[i].path) for i in batch]
+            yield batch, [read_segment(clips[i].path, clips[i].offset or 0, clips[i].num_samples) for i in batch]
             bar.update(round(sum(num_samples[i] for i in batch) / SAMPLE_RATE_HZ))

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from ..errors import InputError
 from ..version import __version__
-from . import benchmark, decode, features
+from . import benchmark, check_manifest, decode, features
 
-COMMANDS = (benchmark, decode, features)
+COMMANDS = (check_manifest, decode, features, benchmark)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
-from .manifest import iterate_rows, read_labels
+from .manifest import Manifest, read_labels
+
+logger = logging.getLogger(__name__)
 
 
 def check_data_folder(data_dir: str) -> None:
@@ -17,45 +20,50 @@ def check_data_folder(data_dir: str) -> None:
         raise InputError(f"task.data={data_dir}: no such folder; it must hold the manifests (train.tsv, valid.tsv)")
 
 
-def check_manifest(data_dir: str, split: str) -> int:
-    """Check a split's manifest and return its number of rows.
-
-    Raises:
-        InputError: for a manifest that is missing, empty or malformed, or whose root or first clip does not exist.
-    """
-    path = Path(data_dir) / f"{split}.tsv"
-    rows = iterate_rows(path)
-    root = Path(next(rows)[0])
-    first = next(rows, None)
-    if first is None:
-        raise InputError(f"manifest {path} has no row: is the audio folder it was made from empty?")
+def check_first_clip(manifest: Manifest) -> None:
+    """Raises InputError if the first clip of a manifest is not there: most likely none is."""
+    first = manifest[0]
     # Rows may point into a stored zip as FILE.zip:OFFSET:LENGTH, which fairseq reads
-    if not (root / first[0].split(":")[0]).exists() and not (root / first[0]).exists():
+    if not first.path.exists() and not Path(str(first.path).split(":")[0]).exists():
         raise InputError(
-            f"{path}: first clip {root / first[0]} does not exist; has the audio moved? Line 1 names its root"
+            f"{manifest.path}: first clip {first.path} does not exist; has the audio moved? Line 1 names its root"
         )
-    return 1 + sum(1 for _ in rows)
 
 
-def check_labels(data_dir: str, split: str, extension: str | None, dictionary: Any) -> None:
-    """Check a split's labels against its manifest and dictionary (fairseq's ``Dictionary``, or None).
+def check_labels(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> None:
+    """Check a split's labels against its number of rows and its dictionary (fairseq's ``Dictionary``, or None).
 
     Raises:
-        InputError: for labels that are missing or do not match the rows, or a symbol that the dictionary lacks.
+        InputError: for labels that are missing or do not match the rows, or, in a training split, a symbol that the
+            dictionary lacks. In another split it counts as an error of the model's, with a warning.
     """
     if extension is None:
         raise InputError("task.labels is not set: name the extension of the label files (ltr)")
     path = Path(data_dir) / f"{split}.{extension}"
-    labels = read_labels(path, sum(1 for _ in iterate_rows(Path(data_dir) / f"{split}.tsv")) - 1)
+    labels = read_labels(path, num_rows)
     if dictionary is None:
         return
+    unknown: dict[str, int] = {}
     for number, line in enumerate(labels, start=1):
         for symbol in line.split():
             if symbol not in dictionary:
-                raise InputError(
-                    f"{path}, line {number}: {symbol!r} is not in dict.{extension}.txt; add it there before training, "
-                    "or take it out of the labels"
-                )
+                unknown.setdefault(symbol, number)
+    if not unknown:
+        return
+    symbol, number = next(iter(unknown.items()))
+    if split.startswith("train"):
+        raise InputError(
+            f"{path}, line {number}: {symbol!r} is not in dict.{extension}.txt; add it there before training, "
+            "or take it out of the labels"
+        )
+    logger.warning(
+        "%s: %d symbols are not in dict.%s.txt and can never be recognised, first %r in line %d",
+        path,
+        len(unknown),
+        extension,
+        symbol,
+        number,
+    )
 
 
 def check_batch_limit(dataset: Any, max_tokens: int | None) -> None:

@@ -7,6 +7,12 @@ from typing import Any
 import numpy as np
 from fairseq.data import BaseWrapperDataset, FairseqDataset
 
+from ..errors import InputError
+from .bad_clips import BadClips
+
+# A clip that stands in for a bad one is at least this share of its length, if there is one.
+MIN_STAND_IN_SHARE = 0.8
+
 
 class SpeechDataset(BaseWrapperDataset):
     """A dataset of fairseq's whose waveforms keep their precision and whose clips count at the length they train at.
@@ -19,19 +25,53 @@ class SpeechDataset(BaseWrapperDataset):
     Length: a clip longer than ``max_sample_size`` is cropped to it when its batch is put together, but fairseq counts
     the whole clip against ``dataset.max_tokens`` where clips are padded.
 
+    Bad clips: one that cannot be read is replaced by another of about its length, with that one's labels, and counted.
+
     Args:
         dataset: of fairseq's; in_float64: hand the waveform over in float64.
+        bad_clips: counts them; None: a bad clip raises.
     """
 
-    def __init__(self, dataset: FairseqDataset, in_float64: bool = True):
+    def __init__(self, dataset: FairseqDataset, in_float64: bool = True, bad_clips: BadClips | None = None):
         super().__init__(dataset)
         self.in_float64 = in_float64
+        self.bad_clips = bad_clips
 
     def __getattr__(self, name: str) -> Any:
         # fairseq asks its audio datasets for more than a wrapper passes on (skipped_indices, fnames, ...).
         if name == "dataset":
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """A clip as the wrapped dataset gives it, or the one that stands in for it.
+
+        Raises:
+            InputError: for a bad clip where none are tolerated; TooManyBadClips where there are too many.
+        """
+        tried = []
+        while True:
+            try:
+                return self.dataset[index]
+            except InputError as error:
+                if self.bad_clips is None:
+                    raise
+                self.bad_clips.add(index, str(error))
+            tried.append(index)
+            index = self._stand_in(tried)
+
+    def _stand_in(self, tried: list[int]) -> int:
+        """A clip for the first of ``tried``: of its length or somewhat shorter, so that no batch outgrows its limit."""
+        sizes = self.sizes
+        sizes[tried] = np.iinfo(np.int64).max
+        limit = self._cropped(np.asarray(self.dataset.sizes)[tried[0]])
+        fitting = np.flatnonzero(sizes <= limit)
+        if not len(fitting):
+            fitting = np.array([sizes.argmin()])  # the shortest of all is the bad one
+        nearest = fitting[sizes[fitting] >= MIN_STAND_IN_SHARE * limit]
+        candidates = nearest if len(nearest) else fitting
+        # by the clip's own number: the same run meets the same stand-ins
+        return int(candidates[(tried[0] * 7919 + len(tried)) % len(candidates)])
 
     def _cropped(self, num_samples: Any) -> Any:
         dataset = self.dataset

@@ -1,36 +1,31 @@
-"""``speech_finetuning``: fairseq's ``audio_finetuning`` with a waveform that keeps its precision."""
+"""``speech_finetuning``: fairseq's ``audio_finetuning`` on segments of files, with bad clips replaced."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
 from omegaconf import II
 
-from ..data.checks import check_labels, check_manifest
-from .speech_task import SpeechTask
+from ..data.checks import check_labels
+from ..data.manifest import Manifest
+from .speech_task import MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
 
 
 @dataclass
 class SpeechFinetuningConfig(AudioFinetuningConfig):
-    """fairseq's, and the training precision, which follows ``common``."""
+    """fairseq's, how many bad clips are tolerated, and the training precision, which follows ``common``."""
 
+    max_bad_fraction: float = field(default=0.01, metadata={"help": MAX_BAD_FRACTION_HELP})
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")
 
 
 @register_task("speech_finetuning", dataclass=SpeechFinetuningConfig)
-class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask):
-    """fairseq's task with two differences: the waveform is not halved, and bad manifests and labels are named."""
+class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
+    """fairseq's task, with what ``speech_pretraining`` has, and labels checked before they train."""
 
-    def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
-        """Load a split and its labels.
-
-        Raises:
-            InputError: for a manifest that is missing, empty or malformed, labels that do not match its rows, or a
-                letter that the dictionary lacks.
-        """
-        check_manifest(self.cfg.data, split)
-        check_labels(self.cfg.data, split, self.cfg.labels, self.target_dictionary)
-        super().load_dataset(split, task_cfg, **kwargs)
-        self.datasets[split] = self.wrap(self.datasets[split])
+    def check_split(self, split: str, manifest: Manifest) -> None:
+        """Raises InputError for a first clip that is not there, or labels that do not fit rows and dictionary."""
+        super().check_split(split, manifest)
+        num_rows = len(manifest) + len(manifest.skipped)
+        check_labels(self.cfg.data, split, self.cfg.labels, self.target_dictionary, num_rows)

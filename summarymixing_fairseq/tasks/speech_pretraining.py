@@ -1,34 +1,23 @@
-"""``speech_pretraining``: fairseq's ``audio_pretraining`` with a waveform that keeps its precision."""
+"""``speech_pretraining``: fairseq's ``audio_pretraining`` on segments of files, with bad clips replaced."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from fairseq.tasks import register_task
-from fairseq.tasks.audio_pretraining import AudioPretrainingConfig, AudioPretrainingTask
+from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import II
 
-from ..data.checks import check_manifest
-from .speech_task import SpeechTask
+from .speech_task import MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
 
 
 @dataclass
 class SpeechPretrainingConfig(AudioPretrainingConfig):
-    """fairseq's, and the training precision, which follows ``common``."""
+    """fairseq's, how many bad clips are tolerated, and the training precision, which follows ``common``."""
 
+    max_bad_fraction: float = field(default=0.01, metadata={"help": MAX_BAD_FRACTION_HELP})
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")
 
 
 @register_task("speech_pretraining", dataclass=SpeechPretrainingConfig)
-class SpeechPretrainingTask(SpeechTask, AudioPretrainingTask):
-    """fairseq's task with two differences: the waveform is not halved, and a bad manifest is named in one line."""
-
-    def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
-        """Load a split.
-
-        Raises:
-            InputError: for a manifest that is missing, empty or malformed.
-        """
-        check_manifest(self.cfg.data, split)
-        super().load_dataset(split, task_cfg, **kwargs)
-        self.datasets[split] = self.wrap(self.datasets[split])
+class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
+    """fairseq's task, with parts of files, files at any rate, stand-ins for bad clips, and a waveform not halved."""

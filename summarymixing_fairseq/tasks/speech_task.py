@@ -1,17 +1,27 @@
-"""What our audio tasks share: clear errors for bad data, and a waveform that keeps its precision."""
+"""What our audio tasks share: segments, bad clips, clear errors, and a waveform that keeps its precision."""
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any
 
-from fairseq.data import FairseqDataset
+from fairseq.data import SubsampleDataset
+from fairseq.tasks.audio_pretraining import AudioPretrainingTask
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from ..cpu_memory import keep_freed_memory
-from ..data.checks import check_batch_limit, check_data_folder
+from ..data.bad_clips import BadClips
+from ..data.checks import check_batch_limit, check_data_folder, check_first_clip
+from ..data.manifest import Manifest
+from ..data.segments import SegmentDataset
 from ..data.waveform import SpeechDataset
+
+logger = logging.getLogger(__name__)
+
+MAX_BAD_FRACTION_HELP = "share of a split's clips that may be unreadable before the run stops; others stand in for them"
 
 
 def trains_in_half(cfg: DictConfig) -> bool:
@@ -44,12 +54,27 @@ class SpeechTask:
     def begin_epoch(self, epoch: int, model: nn.Module) -> None:
         """As fairseq's; a run on a CPU keeps the memory it frees from here on."""
         super().begin_epoch(epoch, model)
+        for dataset in self.datasets.values():
+            num_bad = len(dataset.bad_clips.reasons())
+            if num_bad:
+                split, num_clips = dataset.bad_clips.split, dataset.bad_clips.num_clips
+                logger.warning("%d of %d clips of %s so far could not be used: see above", num_bad, num_clips, split)
         if next(model.parameters()).device.type == "cpu":
             keep_freed_memory()
 
-    def wrap(self, dataset: FairseqDataset) -> SpeechDataset:
-        """The dataset of a split as it should train."""
-        return SpeechDataset(dataset, in_float64=trains_in_half(self.cfg))
+    def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
+        """Load a split.
+
+        Raises:
+            InputError: for a manifest that is missing, empty or malformed, or labels that do not fit it.
+        """
+        super().load_dataset(split, task_cfg, **kwargs)
+        dataset = self.datasets[split]
+        self.datasets[split] = SpeechDataset(
+            dataset,
+            in_float64=trains_in_half(self.cfg),
+            bad_clips=BadClips(split, len(dataset), self.cfg.max_bad_fraction),
+        )
 
     def get_batch_iterator(self, dataset: Any, max_tokens: Any = None, **kwargs: Any) -> Any:
         """As fairseq's.
@@ -59,3 +84,36 @@ class SpeechTask:
         """
         check_batch_limit(dataset, max_tokens)
         return super().get_batch_iterator(dataset, max_tokens=max_tokens, **kwargs)
+
+
+class SegmentedAudioTask(AudioPretrainingTask):
+    """fairseq's task whose manifests may name parts of files. Stands before it, and after what builds on it."""
+
+    def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
+        """As fairseq's; binarised data, several corpora and precomputed masks are left to it.
+
+        Raises:
+            InputError: for a manifest that is missing, empty or malformed, or whose first clip is not there.
+        """
+        cfg = task_cfg or self.cfg
+        if cfg.binarized_dataset or cfg.multi_corpus_keys is not None or cfg.precompute_mask_config is not None:
+            super().load_dataset(split, task_cfg, **kwargs)
+            return
+        manifest = Manifest(Path(self.cfg.data) / f"{split}.tsv", self.cfg.min_sample_size or 0)
+        self.check_split(split, manifest)
+        dataset = SegmentDataset(
+            manifest,
+            cfg.get("sample_rate", self.cfg.sample_rate),
+            num_buckets=self.cfg.num_batch_buckets or int(self.cfg.tpu),
+            max_sample_size=self.cfg.max_sample_size,
+            min_sample_size=self.cfg.min_sample_size,
+            pad=cfg.labels is not None or cfg.enable_padding,
+            normalize=cfg.normalize,
+        )
+        if cfg.subsample < 1:
+            dataset = SubsampleDataset(dataset, cfg.subsample, shuffle=True, seed=cfg.seed)
+        self.datasets[split] = dataset
+
+    def check_split(self, split: str, manifest: Manifest) -> None:
+        """Raises InputError for a split that would fail in the middle of a run."""
+        check_first_clip(manifest)

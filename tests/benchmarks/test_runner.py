@@ -15,7 +15,9 @@ TINY = {"batch": 1, "dim": 16, "heads": 2, "dropout": 0.1, "dtype": "float32"}
 
 def run(contenders, sizes, module=cell, repeats=2, limit_seconds=60.0):
     told: list[str] = []
-    return runner.run(module, contenders, sizes, TINY, "cpu", 1, repeats, limit_seconds, told.append), told
+    return runner.run(
+        module, contenders, sizes, runner.Conditions(TINY, "cpu", 1, limit_seconds), repeats, told.append
+    ), told
 
 
 def test_every_contender_every_size_every_round():

@@ -75,6 +75,14 @@ def test_data(tmp_path):
     check(result, ["speech_pretraining", "audio_pretraining"], 1)
 
 
+def test_manifest(tmp_path):
+    result = measure(tmp_path, "manifest", "--rows", "3000", "--workers", "2", "--repeats", "1")
+    names = ["speech_pretraining", "audio_pretraining"]
+    check(result, [name + workers for workers in ("", ", workers") for name in names], 1)
+    peaks = [row["peak_bytes"] for row in result["rows"]]
+    assert peaks[2] > peaks[0] and peaks[3] > peaks[1]  # the workers' own memory is in
+
+
 def test_update(tmp_path, tiny_recipe):
     names = ["summarymixing", PAPER_SETTING, STOCK]
     arguments = ["--config", tiny_recipe, "--seconds", "1", "--clips", "2", "--repeats", "1", "--contenders", *names]

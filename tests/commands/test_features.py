@@ -80,10 +80,26 @@ def test_disk_full_is_one_line_and_leaves_nothing(trained: Trained, tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_wrong_rate_is_found_before_anything_is_written(trained: Trained, tmp_path: Path) -> None:
-    slow = tmp_path / "slow.wav"
-    soundfile.write(slow, np.zeros(8000, dtype="float32"), 8_000)
+def test_a_bad_file_is_found_before_anything_is_written(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("no audio")
     clip = next(trained.audio.glob("*.flac"))
-    done = features(trained.pretrained, clip, slow, "--dest", tmp_path / "out", "--batch-seconds", 1, check=False)
-    assert done.returncode == 1 and "slow.wav is at 8000 Hz" in done.stderr
+    arguments = ["--dest", tmp_path / "out", "--batch-seconds", 1]
+    done = features(trained.pretrained, clip, tmp_path / "text.wav", *arguments, check=False)
+    assert done.returncode == 1 and "text.wav cannot be read" in done.stderr
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_parts_of_a_file_and_another_rate(trained: Trained, tmp_path: Path) -> None:
+    """Parts get files of their own, and what a part holds is what the file cut there would."""
+    clip = next(trained.audio.glob("*.flac"))
+    samples, _ = soundfile.read(clip, dtype="int16")
+    soundfile.write(tmp_path / "long.flac", samples, 16_000)
+    soundfile.write(tmp_path / "cut.flac", samples[3200:11_200], 16_000)
+    soundfile.write(tmp_path / "fast.wav", np.repeat(samples[:8000], 3), 48_000)
+    rows = "long.flac\t8000\t0\nlong.flac\t8000\t3200\ncut.flac\t8000\nfast.wav\t8000\n"
+    (tmp_path / "test.tsv").write_text(f"{tmp_path}\n{rows}")
+    features(trained.pretrained, "--data", tmp_path, "--dest", tmp_path / "out")
+    found = {path.name: np.load(path) for path in (tmp_path / "out").glob("*.npy")}
+    assert sorted(found) == ["cut.npy", "fast.npy", "long_0000000000.npy", "long_0000003200.npy"]
+    np.testing.assert_allclose(found["long_0000003200.npy"], found["cut.npy"], atol=1e-5)
+    assert found["fast.npy"].shape == found["cut.npy"].shape

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
-from pipeline import ROOT, TINY_MODEL, Trained, run, train
+from pipeline import ROOT, TEXTS, TINY_MODEL, VOICES, Trained, run, train
+from synthesiser import speak
 
 
 def records(log: str, kind: str) -> list[dict]:
@@ -45,14 +48,38 @@ def test_fine_tuning_resumes(trained: Trained, tmp_path: Path) -> None:
     assert [r["num_updates"] for r in records(log, "train_inner")] == ["3"]
 
 
-def test_mhsa_twin_and_speech_finetuning_train(trained: Trained, tmp_path: Path) -> None:
+def test_mhsa_twin_and_stock_finetuning_train(trained: Trained, tmp_path: Path) -> None:
     twin = ["model.mixer=mhsa", "+model.encoder_attention_heads=4"]
     log = train("pretraining", trained.data, tmp_path / "mhsa", 1, *TINY_MODEL, *twin)
     assert records(log, "train_inner")
     pretrained = tmp_path / "mhsa" / "checkpoint_last.pt"
-    overrides = [f"model.w2v_path={pretrained}", "task._name=speech_finetuning"]
+    overrides = [f"model.w2v_path={pretrained}", "task._name=audio_finetuning"]
     log = train("finetuning", trained.data, tmp_path / "ctc", 2, *overrides)
     assert len(records(log, "train_inner")) == 2
+
+
+def test_segments_of_long_files_train_and_a_bad_clip_does_not_end_the_run(tmp_path: Path) -> None:
+    """Two long recordings and a broken one, at two rates, parted by voice activity; read by data workers."""
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    pause = np.zeros(8_000, np.float32)
+    sentences = [np.concatenate([speak(text, voice), pause]) for text in TEXTS for voice in VOICES]
+    recording = np.concatenate(sentences)
+    soundfile.write(audio / "long.flac", recording, 16_000)
+    soundfile.write(audio / "slow.wav", recording[::2], 8_000)
+    soundfile.write(audio / "broken.flac", recording, 16_000)
+    options = ["--vad", "--target-seconds", "5", "--min-segment-seconds", "1", "--valid-fraction", "0"]
+    run("python", "manifests/make_manifest.py", audio, "--dest", tmp_path, *options)
+    rows = [line.split("\t") for line in (tmp_path / "train.tsv").read_text().splitlines()[1:]]
+    assert {row[0] for row in rows} == {"long.flac", "slow.wav", "broken.flac"} and all(len(row) == 3 for row in rows)
+    (tmp_path / "valid.tsv").write_text((tmp_path / "train.tsv").read_text())
+    (audio / "broken.flac").write_bytes((audio / "broken.flac").read_bytes()[:20_000])
+    overrides = [*TINY_MODEL, "dataset.num_workers=2", "+task.max_bad_fraction=0.5"]
+    log = train("pretraining", tmp_path, tmp_path / "run", 2, *overrides)
+    assert len(records(log, "train_inner")) == 2 and records(log, "valid")
+    assert "of train cannot be used, another stands in" in log
+    strict = train("pretraining", tmp_path, tmp_path / "strict", 2, *TINY_MODEL, check=False)
+    assert "clips of train cannot be used, more than task.max_bad_fraction=0.01 allows" in strict
 
 
 @pytest.mark.parametrize("name", ["base", "base_mhsa"])

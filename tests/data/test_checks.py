@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from fairseq.data import Dictionary
 
-from summarymixing_fairseq.data.checks import check_batch_limit, check_labels, check_manifest
+from summarymixing_fairseq.data.checks import check_batch_limit, check_first_clip, check_labels
+from summarymixing_fairseq.data.manifest import Manifest
 from summarymixing_fairseq.errors import InputError
 
 
@@ -29,52 +30,42 @@ def dictionary():
     return letters
 
 
-def test_number_of_rows(data):
-    assert check_manifest(str(data), "train") == 2
-
-
 @pytest.mark.parametrize("first", ["clips.zip:17:400", "a:b.wav"])
 def test_first_clip_in_a_stored_zip_or_with_a_colon(data, first):
     (data / "clips.zip").touch()
     (data / "a:b.wav").touch()
     (data / "train.tsv").write_text(f"{data}\n{first}\t16000\n")
-    assert check_manifest(str(data), "train") == 1
+    check_first_clip(Manifest(data / "train.tsv"))
 
 
 def test_moved_audio(data):
     (data / "a.wav").unlink()
     with pytest.raises(InputError, match=r"train\.tsv: first clip .*a\.wav does not exist; has the audio moved\?"):
-        check_manifest(str(data), "train")
-
-
-@pytest.mark.parametrize("text", ["", "/data\n"])
-def test_empty_manifest(data, text):
-    (data / "train.tsv").write_text(text)
-    with pytest.raises(InputError, match=r"train\.tsv has no row"):
-        check_manifest(str(data), "train")
-
-
-def test_missing_split(data):
-    with pytest.raises(InputError, match=r"valid\.tsv cannot be read"):
-        check_manifest(str(data), "valid")
+        check_first_clip(Manifest(data / "train.tsv"))
 
 
 def test_good_labels(data, dictionary):
-    check_labels(str(data), "train", "ltr", dictionary)
-    check_labels(str(data), "train", "ltr", None)
+    check_labels(str(data), "train", "ltr", dictionary, 2)
+    check_labels(str(data), "train", "ltr", None, 2)
 
 
 def test_bad_labels(data, dictionary):
     with pytest.raises(InputError, match=r"task\.labels is not set: .*ltr"):
-        check_labels(str(data), "train", None, dictionary)
+        check_labels(str(data), "train", None, dictionary, 2)
     with pytest.raises(InputError, match=r"train\.phn cannot be read"):
-        check_labels(str(data), "train", "phn", dictionary)
+        check_labels(str(data), "train", "phn", dictionary, 2)
     (data / "train.ltr").write_text("A |\nB Ç |\n")
     with pytest.raises(InputError, match=r"train\.ltr, line 2: 'Ç' is not in dict\.ltr\.txt"):
-        check_labels(str(data), "train", "ltr", dictionary)
+        check_labels(str(data), "train", "ltr", dictionary, 2)
     (data / "train.ltr").write_text("A |\n")
     with pytest.raises(InputError, match=r"train\.ltr has 1 lines, its manifest 2 rows"):
-        check_labels(str(data), "train", "ltr", dictionary)
+        check_labels(str(data), "train", "ltr", dictionary, 2)
+
+
+def test_an_unknown_symbol_outside_of_training_is_only_warned_of(data, dictionary, caplog):
+    (data / "test.ltr").write_text("A Ç |\nÇ Ñ |\n")
+    check_labels(str(data), "test", "ltr", dictionary, 2)
+    assert "2 symbols are not in dict.ltr.txt and can never be recognised, first 'Ç' in line 1" in caplog.text
 
 
 def test_batch_limit():

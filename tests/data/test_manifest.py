@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import pickle
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from writer import Clip as Written
+from writer import format_manifest, path_problem
 
-from summarymixing_fairseq.data.manifest import Clip, iterate_rows, read_labels, read_manifest
+from summarymixing_fairseq.data.manifest import Clip, Manifest, read_labels
 from summarymixing_fairseq.errors import InputError
 
 
@@ -18,42 +24,117 @@ def write(path: Path, text: str) -> Path:
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_rows(tmp_path, newline):
     path = write(tmp_path / "train.tsv", newline.join(["/data", "a/b c.flac\t16000", "ü.wav\t7", ""]))
-    assert list(iterate_rows(path)) == [("/data", -1), ("a/b c.flac", 16_000), ("ü.wav", 7)]
-    assert read_manifest(path) == [
+    manifest = Manifest(path)
+    assert manifest.root == "/data" and manifest.sizes.tolist() == [16_000, 7] and len(manifest) == 2
+    assert list(manifest) == [
         Clip(Path("/data/a/b c.flac"), "a/b c.flac", 16_000),
         Clip(Path("/data/ü.wav"), "ü.wav", 7),
     ]
 
 
 def test_last_line_without_an_end(tmp_path):
-    assert read_manifest(write(tmp_path / "t.tsv", "/data\na.wav\t5")) == [Clip(Path("/data/a.wav"), "a.wav", 5)]
+    assert list(Manifest(write(tmp_path / "t.tsv", "/data\na.wav\t5"))) == [Clip(Path("/data/a.wav"), "a.wav", 5)]
 
 
-@pytest.mark.parametrize("row", ["a.wav", "a.wav 5", "a.wav\t", "a.wav\t1.5", "a.wav\t-5", "\t5", "a.wav\t5\t6", ""])
+@pytest.mark.parametrize(
+    "row",
+    [
+        "a.wav",
+        "a.wav 5",
+        "a.wav\t",
+        "a.wav\t1.5",
+        "a.wav\t-5",
+        "\t5",
+        "a.wav\t5\t6\t7",
+        "a.wav\t5\t-6",
+        "a\t" + "9" * 19,
+        "",
+    ],
+)
 def test_malformed_rows(tmp_path, row):
     path = write(tmp_path / "t.tsv", f"/data\nok.wav\t5\n{row}\n")
     with pytest.raises(InputError, match=r"t\.tsv, line 3: .* is not path, tab, number of samples") as error:
-        read_manifest(path)
+        Manifest(path)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["", "/data\n"])
 def test_no_row(tmp_path, text):
     with pytest.raises(InputError, match=r"manifest .*t\.tsv has no row"):
-        read_manifest(write(tmp_path / "t.tsv", text))
+        Manifest(write(tmp_path / "t.tsv", text))
 
 
 def test_missing_manifest(tmp_path):
     with pytest.raises(
         InputError, match=r"none\.tsv cannot be read \(No such file.*\): make it with python manifests/"
     ):
-        read_manifest(tmp_path / "none.tsv")
+        Manifest(tmp_path / "none.tsv")
 
 
 def test_manifest_that_is_no_text(tmp_path):
     (tmp_path / "t.tsv").write_bytes(b"RIFF\xff\xfe\x00\x81")
     with pytest.raises(InputError, match=r"t\.tsv is not UTF-8 text"):
-        read_manifest(tmp_path / "t.tsv")
+        Manifest(tmp_path / "t.tsv")
+
+
+def test_parts_of_files(tmp_path):
+    path = write(tmp_path / "t.tsv", "/data\na.flac\t5\t100\nb.flac\t6\na.flac\t7\t0\n")
+    manifest = Manifest(path)
+    assert [(clip.name, clip.num_samples, clip.offset) for clip in manifest] == [
+        ("a.flac", 5, 100),
+        ("b.flac", 6, None),
+        ("a.flac", 7, 0),
+    ]
+
+
+def test_short_clips_are_skipped_by_their_position(tmp_path):
+    manifest = Manifest(write(tmp_path / "t.tsv", "/d\na\t5\nb\t50\nc\t4\nd\t49\n"), min_samples=49)
+    assert [clip.name for clip in manifest] == ["b", "d"] and manifest.skipped == {0, 2}
+    with pytest.raises(InputError, match="has no row of 51 samples or more"):
+        Manifest(tmp_path / "t.tsv", min_samples=51)
+
+
+def test_another_process_reads_the_same_names(tmp_path):
+    manifest = Manifest(write(tmp_path / "t.tsv", "/d\nfirst\t5\nsecond ü\t50\n"))
+    assert [clip.name for clip in pickle.loads(pickle.dumps(manifest))] == ["first", "second ü"]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(manifest.name, [0, 1, 0, 1] * 5) == ["first", "second ü"] * 10
+
+
+def test_a_manifest_that_is_written_again_meanwhile_is_read_as_it_was(tmp_path):
+    manifest = Manifest(write(tmp_path / "t.tsv", "/d\nfirst\t5\nsecond\t5\n"))
+    write(tmp_path / "t.tsv", "/d\nother name\t5\n")
+    assert manifest.name(0) == "first" and manifest[-1].name == "second"
+    for index in (2, -3):
+        with pytest.raises(IndexError):
+            manifest[index]
+
+
+names = st.text(min_size=1, max_size=12).map(lambda text: text + ".flac").filter(lambda name: not path_problem(name))
+rows = st.lists(
+    st.builds(Written, names, st.integers(1, 10**12), st.none() | st.integers(0, 10**12)), min_size=1, max_size=6
+)
+
+
+@given(rows)
+def test_what_the_scripts_write_is_read_back(tmp_path_factory, clips):
+    path = tmp_path_factory.getbasetemp() / "round_trip.tsv"
+    path.write_bytes(format_manifest(Path("/some where"), clips).encode())
+    manifest = Manifest(path)
+    assert manifest.root == "/some where"
+    assert [Written(clip.name, clip.num_samples, clip.offset) for clip in manifest] == clips
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_but_a_manifest_are_taken_for_one(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "garbage.tsv"
+    path.write_bytes(b"/data\n" + content)
+    try:
+        manifest = Manifest(path)
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert (manifest.sizes >= 0).all() and all(clip.name for clip in manifest)
 
 
 def test_labels(tmp_path):

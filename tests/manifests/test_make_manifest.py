@@ -12,8 +12,10 @@ import make_manifest
 import numpy as np
 import pytest
 import soundfile
+from audio_file import AudioRules, read_clip
 from make_manifest import main, prepare
-from scan import find_audio, parallel_map, read_header, read_headers
+from parallel import parallel_map
+from scan import find_audio, read_clips
 from synthesiser import speak
 from writer import Clip, ManifestError, parse_manifest
 
@@ -68,7 +70,7 @@ BAD = {
 
 
 def test_a_tree_with_everything(audio, tmp_path):
-    summary = prepare(audio, tmp_path / "out", valid_fraction=0.3)
+    summary = prepare(audio, tmp_path / "out", valid_fraction=0.3, rules=AudioRules(other_rates="refuse"))
     train, valid = (manifest(tmp_path / "out" / f"{name}.tsv") for name in ("train", "valid"))
     everything = {**train, **valid}
     assert not set(train) & set(valid) and train and valid
@@ -87,7 +89,7 @@ def test_a_tree_with_everything(audio, tmp_path):
 
 
 def test_every_row_can_be_read_with_the_length_given(audio, tmp_path):
-    prepare(audio, tmp_path / "out", valid_fraction=0)
+    prepare(audio, tmp_path / "out", valid_fraction=0, rules=AudioRules(other_rates="refuse"))
     root, clips = parse_manifest((tmp_path / "out" / "train.tsv").read_text("utf-8"))
     assert len(clips) == 24
     for clip in clips:
@@ -107,14 +109,15 @@ def test_a_stale_valid_manifest_is_pointed_out(audio, tmp_path):
 def test_lengths_allowed(tmp_path):
     for seconds in (1, 2, 3):
         write_audio(tmp_path / "audio" / f"{seconds}.wav", 16000 * seconds)
-    summary = prepare(tmp_path / "audio", tmp_path, valid_fraction=0, min_seconds=1.5, max_seconds=2)
+    summary = prepare(tmp_path / "audio", tmp_path, valid_fraction=0, rules=AudioRules(min_seconds=1.5, max_seconds=2))
     assert manifest(tmp_path / "train.tsv") == {"2.wav": 32000}
     assert "refused 1: shorter than 1.5 s, e.g. 1.wav" in summary
     assert "refused 1: longer than 2 s, e.g. 3.wav" in summary
 
 
 def test_another_sample_rate_and_other_endings(audio, tmp_path):
-    prepare(audio, tmp_path / "out", valid_fraction=0, sample_rate_hz=8000, extensions=["FLAC"])
+    rules = AudioRules(sample_rate_hz=8000, other_rates="refuse")
+    prepare(audio, tmp_path / "out", valid_fraction=0, rules=rules, extensions=["FLAC"])
     assert manifest(tmp_path / "out" / "train.tsv") == {"bad/rate.flac": 16000}
 
 
@@ -148,10 +151,10 @@ def test_colons_are_refused_where_fairseq_would_split_at_them(tmp_path):
 
 def test_order_does_not_depend_on_workers(audio):
     paths = find_audio(audio)[0]
-    read = partial(read_header, root=str(audio), sample_rate_hz=16000, min_seconds=None, max_seconds=None)
+    read = partial(read_clip, root=str(audio), rules=AudioRules())
     several = parallel_map(read, paths, workers=2, description="reading", items_per_worker=1)
     assert several == [read(path) for path in paths]
-    clips, refusals = read_headers(audio, paths, workers=1)
+    clips, refusals = read_clips(audio, paths, AudioRules(), workers=1)
     assert clips == [result for result in several if isinstance(result, Clip)]
     assert len(clips) + len(refusals) == len(paths)
 
@@ -174,9 +177,9 @@ def test_manifest_is_replaced_only_with_force(audio, tmp_path, capsys):
 
 def test_nothing_usable_writes_nothing(tmp_path):
     write_audio(tmp_path / "audio" / "a.flac", rate_hz=8000)
-    with pytest.raises(ManifestError, match=r"none of the 1 audio files .* a\.flac: sample rate 8000 Hz"):
-        prepare(tmp_path / "audio", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    with pytest.raises(ManifestError, match=r"none of 1 clips .* a\.flac: sample rate 8000 Hz"):
+        prepare(tmp_path / "audio", tmp_path / "out", rules=AudioRules(other_rates="refuse"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} <= {"refused.tsv", ".headers.journal"}
 
 
 @pytest.mark.parametrize(
@@ -184,9 +187,9 @@ def test_nothing_usable_writes_nothing(tmp_path):
     [
         ({"valid_fraction": 1.0}, r"--valid-fraction 1 must be at least 0 and below 1"),
         ({"valid_fraction": float("nan")}, r"--valid-fraction nan must be"),
-        ({"min_seconds": -1}, r"--min-seconds -1 must be 0 or more"),
-        ({"min_seconds": 3, "max_seconds": 2}, r"--min-seconds 3 must not exceed --max-seconds 2"),
-        ({"sample_rate_hz": 0}, r"--sample-rate 0 must be positive"),
+        ({"rules": AudioRules(min_seconds=-1)}, r"--min-seconds -1 must be 0 or more"),
+        ({"rules": AudioRules(min_seconds=3, max_seconds=2)}, r"--min-seconds 3 must not exceed --max-seconds 2"),
+        ({"rules": AudioRules(sample_rate_hz=0)}, r"--sample-rate 0 must be positive"),
     ],
 )
 def test_options_out_of_range(tmp_path, options, message):

@@ -11,6 +11,7 @@ import pytest
 import writer
 from hypothesis import given
 from hypothesis import strategies as st
+from splits import split_clips, stable_fraction
 from writer import (
     Clip,
     ManifestError,
@@ -22,8 +23,6 @@ from writer import (
     parse_manifest,
     path_problem,
     run_command,
-    split_clips,
-    stable_fraction,
     summarise,
     write_files,
 )

@@ -1,0 +1,93 @@
+"""`summarymixing check-manifest`: what a folder of manifests claims, against the files."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..files import atomic_write
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..data.manifest_check import Findings
+
+# Edges of the histogram of lengths, in seconds.
+HISTOGRAM_EDGES = (0, 0.5, 1, 2, 5, 10, 15, 20, 30, 60)
+BAR_WIDTH = 40
+MOST_EXAMPLES = 3
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the `check-manifest` sub-command."""
+    parser = subparsers.add_parser(
+        "check-manifest",
+        help="check manifests and labels against the audio",
+        description="Check every row of the manifests of a folder against its file, labels against rows and "
+        "dictionaries, and splits against one another. Exit status 1 if anything is wrong.",
+    )
+    parser.add_argument("data", type=Path, metavar="DIR", help="folder of manifests")
+    parser.add_argument("--split", nargs="+", metavar="SPLIT", help="only these (default: every SPLIT.tsv there)")
+    parser.add_argument("--sample-rate", type=int, default=16_000, metavar="HZ", help="that rows count at (16000)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one for each CPU)"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="list everything that is wrong, tab-separated")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check and print.
+
+    Raises:
+        InputError: if anything is wrong, after all of it has been told.
+    """
+    from ..data.manifest_check import check_folder
+
+    if args.workers < 1 or args.sample_rate < 1:
+        raise InputError("--workers and --sample-rate must be 1 or more")
+    splits = args.split or sorted(
+        path.stem for path in args.data.glob("*.tsv") if path.name != "refused.tsv" and not path.name.startswith(".")
+    )
+    if not splits:
+        raise InputError(f"{args.data} has no manifest (SPLIT.tsv)")
+    findings = check_folder(args.data, splits, sample_rate_hz=args.sample_rate, workers=args.workers)
+    for split, sizes in findings.sizes.items():
+        seconds = sizes / args.sample_rate
+        print(f"{split}: {len(sizes):,} clips, {seconds.sum() / 3600:.2f} h")
+        print(histogram(seconds))
+    for note in findings.notes:
+        print(f"note: {note}")
+    if args.report is not None:
+        with atomic_write(args.report) as file:
+            file.writelines(
+                f"{kind}\t{where}\t{what}\n" for kind, found in findings.problems.items() for where, what in found
+            )
+    _fail_on(findings, args.data)
+
+
+def _fail_on(findings: Findings, data_dir: Path) -> None:
+    for kind, found in findings.problems.items():
+        examples = "; ".join(f"{where}: {what}" if what else where for where, what in found[:MOST_EXAMPLES])
+        print(f"WRONG {kind}: {len(found):,}, e.g. {examples}")
+    if findings.problems:
+        total = sum(map(len, findings.problems.values()))
+        raise InputError(f"{data_dir}: {total:,} problems; --report FILE lists them all")
+    print("all well")
+
+
+def histogram(seconds: np.ndarray) -> str:
+    """Lengths in seconds, (clips,), as bars of text."""
+    import numpy as np
+
+    edges = [*HISTOGRAM_EDGES, np.inf]
+    counts, _ = np.histogram(seconds, edges)
+    lines = []
+    for low, high, count in zip(edges, edges[1:], counts):
+        if count:
+            name = f"{low:g} s and more" if high == np.inf else f"{low:g} to {high:g} s"
+            lines.append(f"  {name:>14} {'#' * max(1, round(BAR_WIDTH * count / counts.max()))} {count:,}")
+    return "\n".join(lines)

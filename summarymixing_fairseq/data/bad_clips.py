@@ -1,0 +1,69 @@
+"""Clips that cannot be read in training: counted over all data workers, and tolerated up to a share of the split."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import weakref
+from contextlib import suppress
+
+from ..errors import InputError
+
+logger = logging.getLogger(__name__)
+
+# How many are named where a run stops; each was named in the log before.
+MOST_NAMED = 20
+
+
+class TooManyBadClips(InputError):
+    """More clips of a split cannot be read than ``task.max_bad_fraction`` allows."""
+
+
+class BadClips:
+    """Bad clips of one split so far, in a temporary file that this process's data workers share.
+
+    Args:
+        split: its name; num_clips: in it; max_fraction: share of them that may be bad.
+    """
+
+    def __init__(self, split: str, num_clips: int, max_fraction: float):
+        self.split = split
+        self.num_clips = num_clips
+        self.max_fraction = max_fraction
+        descriptor, self._path = tempfile.mkstemp(prefix="bad-clips-", suffix=".tsv")
+        os.close(descriptor)
+        weakref.finalize(self, _remove, self._path, os.getpid())
+
+    def add(self, index: int, reason: str) -> None:
+        """Count a clip, once however often it is met.
+
+        Raises:
+            TooManyBadClips: naming the first ``MOST_NAMED``.
+        """
+        known = self.reasons()
+        if index not in known:
+            logger.warning("clip %d of %s cannot be used, another stands in: %s", index, self.split, reason)
+            line = f"{index}\t{reason}".replace("\n", " ") + "\n"
+            with open(self._path, "a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(line)  # a single short write: workers do not tear one another's lines
+            known = self.reasons()
+        if len(known) > self.max_fraction * self.num_clips or len(known) == self.num_clips:
+            named = "; ".join(list(known.values())[:MOST_NAMED])
+            raise TooManyBadClips(
+                f"{len(known)} of {self.num_clips} clips of {self.split} cannot be used, more than "
+                f"task.max_bad_fraction={self.max_fraction:g} allows: make the manifest again with --verify, or raise "
+                f"the limit. {named}"
+            )
+
+    def reasons(self) -> dict[int, str]:
+        """Why each bad clip is bad, by its index, in the order they were met."""
+        with open(self._path, encoding="utf-8") as file:
+            rows = (line.rstrip("\n").partition("\t") for line in file)
+            return {int(index): reason for index, _, reason in rows}
+
+
+def _remove(path: str, owner: int) -> None:
+    if os.getpid() == owner:  # a data worker that ends leaves it to the others
+        with suppress(OSError):
+            os.unlink(path)

@@ -1,0 +1,85 @@
+"""fairseq's dataset of audio files, with rows that are parts of longer files and files at any rate."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq.data.audio.audio_utils import read_from_stored_zip
+from fairseq.data.audio.raw_audio_dataset import FileAudioDataset, RawAudioDataset
+
+from ..audio import read_segment
+from ..errors import InputError
+from .manifest import Manifest
+
+
+class _Names(Sequence):
+    """Paths of a manifest's rows as fairseq's tools ask for them."""
+
+    def __init__(self, manifest: Manifest):
+        self._manifest = manifest
+
+    def __len__(self) -> int:
+        return len(self._manifest)
+
+    def __getitem__(self, index: int) -> str:
+        return self._manifest.name(index)
+
+
+class SegmentDataset(FileAudioDataset):
+    """fairseq's ``FileAudioDataset`` with four differences.
+
+    A row may be a part of a file: only that part is read. Files at another rate than the task's are resampled, with
+    several channels averaged. Paths are not Python strings (see ``Manifest``). A clip that cannot be read raises
+    InputError at once instead of being tried three times.
+
+    Args:
+        manifest: rows to read, as loaded with fairseq's ``min_sample_size``.
+        others: of ``RawAudioDataset``; num_buckets: as ``FileAudioDataset``'s.
+    """
+
+    def __init__(self, manifest: Manifest, sample_rate: int, num_buckets: int = 0, **others: Any):
+        RawAudioDataset.__init__(self, sample_rate, **others)  # FileAudioDataset's own would read the file again
+        self.manifest = manifest
+        self.root_dir = manifest.root
+        self.fnames = _Names(manifest)
+        self.skipped_indices = manifest.skipped
+        self.sizes = manifest.sizes
+        self.set_bucket_info(num_buckets)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """``id`` and ``source``, (num_samples,) float32, normalised if the task asks for it.
+
+        Raises:
+            InputError: for a clip that cannot be read or ends before it should.
+        """
+        clip = self.manifest[index]
+        if clip.offset is None:
+            samples = read_segment(_open(clip.path), sample_rate_hz=self.sample_rate)
+        else:
+            samples = read_segment(clip.path, clip.offset, clip.num_samples, sample_rate_hz=self.sample_rate)
+        return {"id": index, "source": self.postprocess(torch.from_numpy(samples), self.sample_rate)}
+
+    def crop_to_max_size(self, t: torch.Tensor, target_size: int, dim: int = 0) -> torch.Tensor:
+        """A stretch of ``target_size`` at random; fairseq's indexes by a list, which torch is about to refuse."""
+        excess = t.size(dim) - target_size
+        return t if excess <= 0 else t.narrow(dim, np.random.randint(0, excess + 1), target_size)
+
+
+def _open(path: Path) -> Path | io.BytesIO:
+    """A path, or what it names in a stored zip as FILE.zip:OFFSET:LENGTH."""
+    archive, _, position = str(path).partition(".zip:")
+    if not position or path.exists():
+        return path
+    try:
+        offset, length = map(int, position.split(":"))
+        stored = io.BytesIO(read_from_stored_zip(archive + ".zip", offset, length))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{os.fspath(path)} cannot be read: {error}") from None
+    stored.name = str(path)
+    return stored

@@ -1,0 +1,195 @@
+"""Rows that are parts of files, files at any rate, and clips that stand in for bad ones."""
+
+from __future__ import annotations
+
+import zipfile
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from fairseq.data.audio.raw_audio_dataset import FileAudioDataset
+from fairseq.tasks import TASK_DATACLASS_REGISTRY, setup_task
+from omegaconf import OmegaConf
+from torch.utils.data import DataLoader
+
+from summarymixing_fairseq.data.bad_clips import BadClips, TooManyBadClips
+from summarymixing_fairseq.data.manifest import Manifest
+from summarymixing_fairseq.data.segments import SegmentDataset
+from summarymixing_fairseq.errors import InputError
+
+
+def write_manifest(folder, rows, split="train"):
+    lines = "".join("\t".join(map(str, row)) + "\n" for row in rows)
+    (folder / f"{split}.tsv").write_text(f"{folder}\n{lines}")
+    return folder / f"{split}.tsv"
+
+
+@pytest.fixture
+def clips(tmp_path, speech):
+    """Four flac files; returns their folder."""
+    for number, wave in enumerate(speech):
+        soundfile.write(tmp_path / f"{number}.flac", wave, 16_000)
+    return tmp_path
+
+
+@pytest.fixture
+def rows(speech):
+    return [(f"{number}.flac", len(wave)) for number, wave in enumerate(speech)]
+
+
+def load(folder, name="speech_pretraining", **fields):
+    """The train split as a task loads it."""
+    fields = {"_name": name, "data": str(folder), "enable_padding": True, "seed": 1, **fields}
+    cfg = OmegaConf.merge(OmegaConf.structured(TASK_DATACLASS_REGISTRY[name]), fields)
+    common = {"tpu": False, "fp16": False, "bf16": False}
+    task = setup_task(OmegaConf.create({"common": common, "task": cfg}).task)
+    task.load_dataset("train")
+    return task.dataset("train")
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_stock_manifest_gives_what_fairseq_gives(clips, rows, normalize):
+    path = write_manifest(clips, rows)
+    options = {"pad": True, "normalize": normalize, "min_sample_size": len_of_shortest(rows) + 1}
+    stock = FileAudioDataset(path, 16_000, **options)
+    ours = SegmentDataset(Manifest(path, options["min_sample_size"]), 16_000, **options)
+    assert len(ours) == len(stock) == 3 and list(ours.fnames) == [
+        stock.text_compressor.decompress(n) for n in stock.fnames
+    ]
+    assert ours.sizes.tolist() == stock.sizes.tolist() and ours.skipped_indices == stock.skipped_indices
+    for index in range(3):
+        assert ours[index]["id"] == index
+        torch.testing.assert_close(ours[index]["source"], stock[index]["source"], rtol=0, atol=0)
+
+
+def len_of_shortest(rows):
+    return min(size for _, size in rows)
+
+
+def test_parts_of_a_long_file_equal_the_files_cut_from_it(clips, tiny_model):
+    """The same audio, and so the same loss, either way."""
+    samples, _ = soundfile.read(clips / "0.flac", dtype="int16")
+    parts = [(0, 16_000), (16_000, 20_000), (30_000, 18_000)]
+    for offset, length in parts:
+        soundfile.write(clips / f"cut_{offset}.flac", samples[offset : offset + length], 16_000)
+    write_manifest(clips, [("0.flac", length, offset) for offset, length in parts])
+    in_parts = load(clips)
+    write_manifest(clips, [(f"cut_{offset}.flac", length) for offset, length in parts])
+    cut = load(clips)
+    losses = []
+    for dataset in (in_parts, cut):
+        batch = dataset.collater([dataset[index] for index in range(3)])
+        torch.manual_seed(3)
+        np.random.seed(3)
+        model = tiny_model().train()
+        output = model(**batch["net_input"])
+        losses.append(torch.nn.functional.cross_entropy(model.get_logits(output), model.get_targets(None, output)))
+    torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=0)
+
+
+def test_other_rates_and_channels(clips, speech):
+    stereo = np.stack([speech[0], 0.5 * speech[0]], 1)
+    soundfile.write(clips / "stereo.wav", stereo, 16_000, subtype="FLOAT")
+    soundfile.write(clips / "fast.wav", np.repeat(speech[0], 3), 48_000, subtype="FLOAT")
+    path = write_manifest(clips, [("stereo.wav", len(stereo)), ("fast.wav", len(stereo)), ("fast.wav", 5000, 777)])
+    dataset = SegmentDataset(Manifest(path), 16_000, pad=True)
+    np.testing.assert_allclose(dataset[0]["source"], 0.75 * speech[0], atol=1e-6)
+    assert len(dataset[1]["source"]) == len(stereo) and len(dataset[2]["source"]) == 5000
+    np.testing.assert_allclose(dataset[2]["source"], dataset[1]["source"][777:5777], atol=1e-4)
+
+
+def test_a_long_clip_is_cropped_as_fairseq_crops_it(clips, rows, recwarn):
+    path = write_manifest(clips, rows)
+    options = {"pad": True, "max_sample_size": 10_000}
+    batches = []
+    for dataset in (FileAudioDataset(path, 16_000, **options), SegmentDataset(Manifest(path), 16_000, **options)):
+        np.random.seed(5)
+        recwarn.clear()
+        batches.append(dataset.collater([dataset[index] for index in range(4)])["net_input"]["source"])
+    assert batches[1].shape == (4, 10_000) and not [w for w in recwarn if "indexing" in str(w.message)]
+    torch.testing.assert_close(batches[1], batches[0], rtol=0, atol=0)
+
+
+def test_a_clip_in_a_stored_zip(clips, rows):
+    with zipfile.ZipFile(clips / "all.zip", "w", zipfile.ZIP_STORED) as archive:
+        archive.write(clips / "1.flac", "1.flac")
+        entry = archive.getinfo("1.flac")
+    start = (clips / "all.zip").read_bytes().index(b"fLaC")
+    path = write_manifest(clips, [(f"all.zip:{start}:{entry.file_size}", rows[1][1]), ("none.zip:1:2", 5)])
+    dataset = SegmentDataset(Manifest(path), 16_000, pad=True)
+    expected, _ = soundfile.read(clips / "1.flac", dtype="float32")
+    np.testing.assert_array_equal(dataset[0]["source"], expected)
+    with pytest.raises(InputError, match=r"none\.zip:1:2 cannot be read"):
+        dataset[1]
+
+
+def test_a_bad_clip_is_replaced_with_the_labels_of_the_other(clips, rows, caplog):
+    write_manifest(clips, rows)
+    (clips / "train.ltr").write_text("A |\nB |\nC |\nD |\n")
+    (clips / "dict.ltr.txt").write_text("".join(f"{letter} 1\n" for letter in "ABCD|"))
+    dataset = load(clips, "speech_finetuning", labels="ltr", max_bad_fraction=0.5)
+    whole = [dataset[index] for index in range(4)]
+    assert not dataset.bad_clips.reasons()
+    (clips / "0.flac").write_bytes(b"no audio")
+    item = dataset[0]
+    stand_in = item["id"]
+    assert stand_in != 0 and len(item["source"]) <= rows[0][1]
+    torch.testing.assert_close(item["source"], whole[stand_in]["source"])
+    assert item["label"].tolist() == whole[stand_in]["label"].tolist()
+    dataset[0]
+    assert list(dataset.bad_clips.reasons()) == [0] and "0.flac cannot be read" in dataset.bad_clips.reasons()[0]
+    assert caplog.text.count("clip 0 of train cannot be used") == 1
+    batch = dataset.collater([dataset[index] for index in range(4)])
+    assert batch["id"].tolist() == [stand_in, 1, 2, 3] and len(batch["target"]) == 4
+
+
+def test_a_limit_stops_the_run_with_a_list(clips, rows):
+    write_manifest(clips, rows)
+    dataset = load(clips, max_bad_fraction=0.25)
+    (clips / "0.flac").unlink()
+    dataset[0]
+    (clips / "2.flac").unlink()
+    with pytest.raises(
+        TooManyBadClips, match=r"2 of 4 clips of train .* task\.max_bad_fraction=0\.25 .*0\.flac.*; .*2\.flac"
+    ) as error:
+        dataset[2]
+    assert "\n" not in str(error.value)
+
+
+def test_no_clip_at_all_ends_rather_than_searches_for_ever(clips, rows):
+    write_manifest(clips, rows)
+    dataset = load(clips, max_bad_fraction=1.0)
+    for name, _ in rows:
+        (clips / name).write_bytes(b"")
+    with pytest.raises(TooManyBadClips, match="4 of 4 clips"):
+        dataset[0]
+
+
+def test_the_shortest_clip_is_replaced_too(clips, rows):
+    write_manifest(clips, rows)
+    dataset = load(clips, max_bad_fraction=0.5)
+    shortest = min(range(4), key=lambda index: rows[index][1])
+    (clips / rows[shortest][0]).write_bytes(b"")
+    assert dataset[shortest]["id"] != shortest
+
+
+def test_data_workers_count_together(clips, rows):
+    write_manifest(clips, rows * 10)
+    dataset = load(clips, max_bad_fraction=0.6)
+    (clips / "1.flac").unlink()
+    (clips / "3.flac").unlink()
+    batches = DataLoader(dataset, batch_size=4, num_workers=2, collate_fn=dataset.collater)
+    assert sum(len(batch["id"]) for batch in batches) == 40
+    assert set(dataset.bad_clips.reasons()) == {index for index in range(40) if index % 4 in (1, 3)}
+    dataset.bad_clips.max_fraction = 0.2
+    with pytest.raises(TooManyBadClips):
+        list(batches)
+
+
+def test_the_shared_list_goes_with_its_owner(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    bad_clips = BadClips("train", 10, 0.5)
+    assert len(list(tmp_path.iterdir())) == 1
+    del bad_clips
+    assert not list(tmp_path.iterdir())
