@@ -127,10 +127,8 @@ def kept_bytes(D: int, F: int, H: int, K: int, mixer: str, amp: bool = False, ag
         wide, narrow, norms = wide + D, narrow + 2 * F + 5 * D, 6
     if mixer == "mhsa":  # fused: input, q, k, v, output, and each head's log-sum-exp
         narrow, other = narrow + 5 * D, 4 * H
-    else:  # the cell's input, which under amp each branch casts; two a branch; before the combiner's GELU
-        narrow, masks = narrow + (6 + amp) * D, masks + D
-        if not again:  # GELU within each branch; of f its GELU, whose norm is LN_f, and what the combiner takes
-            wide, narrow, norms = wide + D, narrow + 3 * D, norms + 1
+    else:  # LN_f; the cell's input, which under amp each branch casts, three a branch, the combiner's in and out
+        wide, narrow, masks, norms = wide + D, narrow + (9 + amp) * D, masks + D, norms + 1
     return 4 * wide + (2 if amp else 4) * narrow + masks + 8 * norms + other
 
 

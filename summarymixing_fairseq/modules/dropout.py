@@ -81,11 +81,3 @@ class Dropout(nn.Module):
         if not self.fast or x.device.type != "cpu" or torch.compiler.is_compiling() or num_dropped in (0, 2**16):
             return F.dropout(x, self.p)
         return _MaskedScale.apply(x, draw_keep_mask(x.shape, self.p), scale_of_kept(self.p))
-
-    def draw(self, shape: Sequence[int]) -> Tensor | None:
-        """On a CPU, what a later ``mask`` keeps, int8, or None where that is everything."""
-        return draw_keep_mask(shape, self.p).view(torch.int8) if self.training and self.p > 0 else None
-
-    def mask(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """``x`` without what ``draw`` dropped, scaled."""
-        return x if keep is None else x * keep * scale_of_kept(self.p)

@@ -44,20 +44,6 @@ class Linear:
         return grad @ weight, rows.t() @ z.flatten(0, -2), rows.sum(0)
 
 
-class BlockDiagonal:
-    """One product a head: (H, N, I), (H, I, O), (H, 1, O) -> (H, N, O)."""
-
-    @staticmethod
-    def forward(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """As the class says."""
-        return torch.baddbmm(bias, z, weight)
-
-    @staticmethod
-    def backward(grad: Tensor, z: Tensor, weight: Tensor) -> Grads:
-        """As ``Product.backward``."""
-        return torch.bmm(grad, weight.transpose(1, 2)), torch.bmm(z.transpose(1, 2), grad), grad.sum(1, keepdim=True)
-
-
 class _Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -94,9 +80,9 @@ class _Recomputed(torch.autograd.Function):
         )
 
 
-def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """What ``nn.LayerNorm`` with these parameters does over the last axis; None: nothing."""
-    return x if weight is None else F.layer_norm(x, weight.shape, weight, bias)
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """What ``nn.LayerNorm`` with these parameters does over the last axis."""
+    return F.layer_norm(x, weight.shape, weight, bias)
 
 
 def recomputes(x: Tensor) -> bool:

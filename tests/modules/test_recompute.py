@@ -10,12 +10,10 @@ from torch.autograd import gradcheck
 
 from summarymixing_fairseq.modules.conformer import ConvolutionModule
 from summarymixing_fairseq.modules.depthwise import ChannelsLastDepthwise
-from summarymixing_fairseq.modules.mixing.summarymixing import SummaryMixing
-from summarymixing_fairseq.modules.recompute import BlockDiagonal, Linear, of_cheap
+from summarymixing_fairseq.modules.recompute import Linear, of_cheap
 
 SHAPES = {
     Linear: ((2, 5, 4), (3, 4), (3,)),
-    BlockDiagonal: ((3, 5, 4), (3, 4, 2), (3, 1, 2)),
     ChannelsLastDepthwise: ((2, 6, 4), (4, 3), (4,)),
 }
 
@@ -57,17 +55,9 @@ def test_autocast_is_the_same_in_both_passes():
     assert x.grad.dtype == weight.grad.dtype == torch.float32
 
 
-def build(kind: str, layer_norm: bool, dropout: float) -> torch.nn.Module:
-    if kind == "conv":
-        return ConvolutionModule(12, 5, dropout)
-    return SummaryMixing(12, 4, dropout, mode=kind, layer_norm=layer_norm)
-
-
-@pytest.mark.parametrize("kind", ["full", "lite", "expdecay", "conv"])
-@pytest.mark.parametrize("layer_norm", [True, False])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_modules_with_and_without(kind, layer_norm, dropout):
-    module = build(kind, layer_norm, dropout).double()
+def test_convolution_with_and_without(dropout):
+    module = ConvolutionModule(12, 5, dropout).double()
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter.data, std=0.4)
     padding_mask = torch.arange(7)[None] >= torch.tensor([[7], [4]])
@@ -82,10 +72,9 @@ def test_modules_with_and_without(kind, layer_norm, dropout):
         assert_near(a, e, 1e-12)
 
 
-@pytest.mark.parametrize("kind, at_least", [("full", 4), ("conv", 4)])
-def test_keeps_less(kind, at_least):
-    """By tensors of frames x width, as counted by hand: GELU, LN and dropout of the cell; LN, GLU, LN and Swish."""
-    module = build(kind, True, 0.5)
+def test_keeps_less():
+    """By four tensors of frames x width: outputs of LN, GLU, LN and Swish."""
+    module = ConvolutionModule(12, 5, 0.5)
     x = torch.randn(2, 50, 12, requires_grad=True)
 
     def kept(fast: bool) -> float:
@@ -100,4 +89,4 @@ def test_keeps_less(kind, at_least):
             module(x, None)
         return sum(storages.values()) / (x.numel() * 4)
 
-    assert kept(False) - kept(True) >= at_least - 0.01
+    assert kept(False) - kept(True) >= 3.99

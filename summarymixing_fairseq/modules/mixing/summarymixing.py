@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..dropout import Dropout
-from ..recompute import BlockDiagonal, Linear, layer_norm, of_cheap, recomputes
 from .decay import decayed_mean
 from .registry import register_mixer
 
@@ -52,16 +51,9 @@ class HeadMLP(nn.Module):
         self.outer = BlockDiagonalLinear(hidden_dim, out_dim, num_heads)
         self.activation = ACTIVATIONS[activation]
 
-    def forward(self, x: Tensor, recompute: bool = False) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(heads, N, in_dim / heads) -> (heads, N, out_dim / heads)."""
-        return self.activation(self.before_activation(x, recompute))
-
-    def before_activation(self, x: Tensor, recompute: bool = False) -> Tensor:
-        """What the last activation is of; with ``recompute`` the first one is not kept for the backward pass."""
-        hidden, outer = self.inner(x), self.outer
-        if not recompute:
-            return outer(self.activation(hidden))
-        return of_cheap(BlockDiagonal, self.activation, outer.weight, outer.bias.view(outer.num_heads, 1, -1), hidden)
+        return self.activation(self.outer(self.activation(self.inner(x))))
 
 
 def masked_time_mean(x: Tensor, padding_mask: Tensor | None) -> Tensor:
@@ -132,7 +124,6 @@ class SummaryMixing(nn.Module):
         self.mode = mode
         self.num_heads = num_heads
         self.activation = ACTIVATIONS[activation]
-        self.fast = True  # False: autograd's own backward pass, which keeps every activation
         norm = nn.LayerNorm if layer_norm else lambda dim: nn.Identity()
         self.summary = HeadMLP(embed_dim, summary_hidden_dim or embed_dim, summary_out_dim, num_heads, activation)
         self.summary_norm = norm(summary_out_dim)
@@ -150,32 +141,16 @@ class SummaryMixing(nn.Module):
         B, T, D = x.shape
         # (B, T, D) -> (heads, B * T, D / heads)
         frames = x.reshape(B * T, self.num_heads, -1).transpose(0, 1).contiguous()
-        recompute = self.fast and recomputes(x)
-        summary = self._summarise(self.summary(frames, recompute), B, padding_mask)  # (B, 1 or T, S)
+        summary = self._summarise(self.summary(frames), B, padding_mask)  # (B, 1 or T, S)
         if self.mode == "lite":
             return summary.expand(B, T, D)
+        local = self.local(frames)
+        local = local.transpose(0, 1).reshape(B * T, -1)  # (heads, B * T, L / heads) -> (B * T, L)
+        local = self.dropout(self.local_norm(local))
         # W_c [f ; s] = W_f f + W_s s, and W_s s is the same for all frames of an utterance.
-        local_dim = self.combiner.in_features - summary.size(-1)
-        local_weight, summary_weight = self.combiner.weight.split([local_dim, summary.size(-1)], dim=1)
-        before_activation = self.local.before_activation(frames, recompute)
-        if recompute:
-            keep = self.dropout.draw((B * T, local_dim))
-            norm = getattr(self.local_norm, "weight", None), getattr(self.local_norm, "bias", None)
-            from_local = of_cheap(Linear, self._local_features, local_weight, None, before_activation, keep, *norm)
-        else:
-            local = self._by_frame(self.local.activation(before_activation))
-            from_local = F.linear(self.dropout(self.local_norm(local)), local_weight)
+        local_weight, summary_weight = self.combiner.weight.split([local.size(-1), summary.size(-1)], dim=1)
         from_summary = F.linear(self.dropout(summary), summary_weight, self.combiner.bias)  # (B, 1 or T, D)
-        return self.activation(from_local.view(B, T, D) + from_summary)
-
-    @staticmethod
-    def _by_frame(x: Tensor) -> Tensor:
-        """(heads, N, L / heads) -> (N, L)."""
-        return x.transpose(0, 1).reshape(x.size(1), -1)
-
-    def _local_features(self, x: Tensor, keep: Tensor | None, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        """dropout(LN_f(activation(x))): (heads, N, L / heads), what dropout keeps (N, L) -> (N, L)."""
-        return self.dropout.mask(layer_norm(self._by_frame(self.local.activation(x)), weight, bias), keep)
+        return self.activation(F.linear(local, local_weight).view(B, T, D) + from_summary)
 
     def _summarise(self, values: Tensor, batch_size: int, padding_mask: Tensor | None) -> Tensor:
         """MLP_s of every frame, (heads, B * T, S / heads) -> s, (B, 1, S), or (B, T, S) in mode "expdecay"."""
