@@ -75,7 +75,8 @@ def read_segment(
         )
     if num_samples is None and len(samples) < promised - _TOLERANCE_SECONDS * sample_rate_hz:
         raise InputError(f"{name} breaks off after {len(samples)} of {promised} samples: it is truncated or broken")
-    if not np.isfinite(samples).all():
+    # the sum is a third of the time, and finite where all samples are, but for absurd levels
+    if not np.isfinite(samples.sum()) and not np.isfinite(samples).all():
         raise InputError(f"{name} holds samples that are not finite numbers: leave it out")
     return samples
 

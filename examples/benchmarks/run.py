@@ -27,6 +27,7 @@ QUICK = {
     "objective": "objective --repeats 7",
     "filterbank": "filterbank --repeats 9",
     "data": "data --repeats 7",
+    "manifest": "manifest --repeats 1",
     "update-small": "update --config examples/pretraining/small.yaml --seconds 2",
     "length-short": "length --seconds 10 30",
 }

@@ -284,7 +284,7 @@ One layer keeps for its backward pass, in kB a frame:
 Inputs of products, norms and activations, and a byte an element of dropout masks. The tests hold fp32 to what autograd
 keeps within 1 %; amp, where norms stay in fp32, is counted only. Attention that is not fused, as torch's on a CPU with
 dropout, also keeps its weights before and after dropout and the mask: at least 9 H T bytes more, H heads, T = {frames}
-frames. On a CPU Swish is computed again: 8 F bytes less.
+frames. On a CPU norms, GLU and Swish of feed-forward and convolution are computed again: 8 F + 24 D + 32 bytes less.
 
 GB of one GPU, without front end, quantizer and objective. Moved in an update, at least: kept activations written and
 read once, weights read twice a batch, gradients added up, one optimizer step; all else stays in cache.

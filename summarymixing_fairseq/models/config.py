@@ -100,7 +100,7 @@ class Wav2Vec2SummaryMixingConfig(Wav2Vec2Config):
     )
     fast_kernels: bool = field(
         default=True,
-        metadata={"help": "on a CPU, our own dropout, depthwise convolution and feed-forward backward; false: torch's"},
+        metadata={"help": "on a CPU, our own dropout, depthwise convolution and backward passes; false: torch's"},
     )
     compile_layers: bool = field(
         default=False,
