@@ -22,18 +22,6 @@ _SKIP_FRAMES = 2**20
 _TOLERANCE_SECONDS = 0.1
 
 
-def read_audio(path: Path) -> np.ndarray:
-    """Read an audio file that libsndfile knows (flac, wav, ogg, opus, mp3): channels averaged, resampled to 16 kHz.
-
-    Returns:
-        (num_samples,) float32, full scale = 1.
-
-    Raises:
-        InputError: for a file that is missing, unreadable, empty or not finite.
-    """
-    return read_segment(path)
-
-
 def read_segment(
     path: Path | BinaryIO,
     offset: int = 0,
@@ -41,7 +29,7 @@ def read_segment(
     *,
     sample_rate_hz: int = SAMPLE_RATE_HZ,
 ) -> np.ndarray:
-    """Read a part of an audio file; flac and wav seek to it, ogg, opus and mp3 are decoded from their start.
+    """Read a file that libsndfile knows, or a part: flac and wav seek to it, ogg, opus and mp3 are decoded up to it.
 
     Args:
         path: of the file, or an open one.
@@ -52,7 +40,7 @@ def read_segment(
         (num_samples,) float32, channels averaged, full scale = 1.
 
     Raises:
-        InputError: for a file that is missing, unreadable or not finite, or that ends before the part does.
+        InputError: for a file that is missing, unreadable, empty or not finite, or that ends before the part does.
     """
     import soundfile
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from summarymixing_fairseq.audio import read_audio, read_segment
+from summarymixing_fairseq.audio import read_segment
 from summarymixing_fairseq.errors import InputError
 
 
@@ -14,7 +14,7 @@ from summarymixing_fairseq.errors import InputError
 def test_reads(tmp_path, speech, extension, tolerance):
     path = tmp_path / f"clip.{extension}"
     soundfile.write(path, speech[3], 16_000)
-    samples = read_audio(path)
+    samples = read_segment(path)
     assert samples.dtype == np.float32 and samples.shape == speech[3].shape
     assert np.abs(samples - speech[3]).max() < tolerance
 
@@ -22,7 +22,7 @@ def test_reads(tmp_path, speech, extension, tolerance):
 def test_averages_channels(tmp_path):
     stereo = np.stack([np.full(500, 0.5), np.full(500, -0.25)], 1)
     soundfile.write(tmp_path / "clip.wav", stereo, 16_000, subtype="FLOAT")
-    assert (read_audio(tmp_path / "clip.wav") == 0.125).all()
+    assert (read_segment(tmp_path / "clip.wav") == 0.125).all()
 
 
 def test_refusals(tmp_path):
@@ -35,7 +35,7 @@ def test_refusals(tmp_path):
         (".", r"it is a folder: name its files"),
     ]:
         with pytest.raises(InputError, match=message) as error:
-            read_audio(tmp_path / name)
+            read_segment(tmp_path / name)
         assert "\n" not in str(error.value)
 
 
@@ -58,7 +58,7 @@ def test_resampled_sine(tmp_path, rate_hz):
     soundfile.write(
         tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 440 * np.arange(num_frames) / rate_hz), rate_hz, "FLOAT"
     )
-    samples = read_audio(tmp_path / "a.wav")
+    samples = read_segment(tmp_path / "a.wav")
     assert len(samples) == -(-num_frames * 16_000 // rate_hz)
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(len(samples)) / 16_000)
     assert np.abs(samples - expected)[800:-800].max() < 1e-3
