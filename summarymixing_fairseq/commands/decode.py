@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _report(args, clips, hypotheses, references, audio_seconds: float, seconds: float) -> None:
-    from ..scoring import character_error_rate, word_error_rate
+    from ..evaluation.error_rate import character_error_rate, word_error_rate
 
     scores = {
         "utterances": len(hypotheses),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from summarymixing_fairseq.scoring import character_error_rate, word_error_rate
+from summarymixing_fairseq.evaluation.error_rate import character_error_rate, word_error_rate
 
 
 def edit_distance(a, b) -> int:
@@ -39,6 +39,13 @@ def test_rates():
     assert character_error_rate(["ab  cd"], ["ab cd"]).errors == 0
     assert word_error_rate(["a"], ["b c d"]).rate == 3
     assert math.isnan(word_error_rate([""], ["a"]).rate) and math.isnan(word_error_rate([], []).rate)
+
+
+def test_errors_and_lengths_of_each_utterance():
+    wer = word_error_rate(["the cat sat", "a dog", ""], ["the cat", "a big dog", "oh no"])
+    assert wer.utterance_errors.tolist() == [1, 1, 2] and wer.utterance_lengths.tolist() == [3, 2, 0]
+    cer = character_error_rate(["ab  cd", "x"], ["ab ce", ""])
+    assert cer.utterance_errors.tolist() == [1, 1] and cer.utterance_lengths.tolist() == [5, 1]
 
 
 def test_unequal_numbers_are_refused():

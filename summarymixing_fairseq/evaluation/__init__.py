@@ -1,0 +1,1 @@
+"""Metrics, their confidence intervals and the file of results. numpy alone: nothing here knows of torch or fairseq."""
