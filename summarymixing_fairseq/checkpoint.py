@@ -11,19 +11,30 @@ from typing import Any
 
 import torch
 from fairseq.data import Dictionary
-from fairseq.models import BaseFairseqModel
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
 from .errors import InputError
 from .models.config import Wav2Vec2SummaryMixingConfig
 from .models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
-from .registration import allow_fairseq_dictionary
+from .registration import allow_fairseq_dictionary, old_configurations_allowed
 
 MODEL_NAME = "wav2vec2_summarymixing"
 # where fairseq's CTC model keeps ours
 CTC_PREFIX = "w2v_encoder.w2v_model."
+# what our modules, fairseq's and omegaconf raise over a configuration
+REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OmegaConfBaseException,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -41,26 +52,53 @@ class Checkpoint:
         return self.config["model"]["_name"] == "wav2vec_ctc"
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint with ``weights_only=True``.
+def load_safely(path: Path) -> Any:
+    """What a file of ``torch.save``'s holds, on the CPU, read with ``weights_only=True``.
 
     Raises:
-        InputError: for a file that is missing, no checkpoint, or of another model.
+        InputError: for a file that is missing, or cannot be read without running code of its own.
     """
     allow_fairseq_dictionary()
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with old_configurations_allowed():
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"checkpoint {path} cannot be read: {error.strerror or error}") from None
     except Exception:  # torch raises half a dozen types here, depending on where a file goes wrong
         raise InputError(
             f"{path} is not a checkpoint that can be loaded safely (tensors and plain containers, no code)"
         ) from None
-    config = _dict(state, "cfg")
+
+
+def weights_of(state: Any, path: Path) -> dict[str, torch.Tensor]:
+    """The model's weights in what ``load_safely`` gave.
+
+    Raises:
+        InputError: where there are none.
+    """
     weights = _dict(state, "model")
+    if not weights or not all(isinstance(weight, torch.Tensor) for weight in weights.values()):
+        raise no_fairseq_checkpoint(path)
+    return weights
+
+
+def no_fairseq_checkpoint(path: Path) -> InputError:
+    """The error of a file that torch reads but fairseq did not write."""
+    return InputError(f"{path} is not a checkpoint of fairseq's (no configuration and weights in it)")
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint with ``weights_only=True``.
+
+    Raises:
+        InputError: for a file that is missing, no checkpoint, or of another model.
+    """
+    state = load_safely(path)
+    config = _dict(state, "cfg")
+    weights = weights_of(state, path)
     model_config = _dict(config, "model")
-    if not model_config or not all(isinstance(weight, torch.Tensor) for weight in weights.values()) or not weights:
-        raise InputError(f"{path} is not a checkpoint of fairseq's (no configuration and weights in it)")
+    if not model_config:
+        raise no_fairseq_checkpoint(path)
     encoder_name = model_config.get("_name")
     if encoder_name == "wav2vec_ctc":
         encoder_name = _dict(_dict(model_config, "w2v_args"), "model").get("_name")
@@ -75,31 +113,35 @@ def _dict(container: Any, key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _load_weights(model: BaseFairseqModel, weights: dict[str, torch.Tensor], checkpoint: Checkpoint) -> None:
+def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Put weights into a model that must have just these.
+
+    Raises:
+        InputError: for a weight too many, missing, or of another size.
+    """
     try:
         model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         first = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"{checkpoint.path}: weights do not fit its configuration: {first[:200]}") from None
-    model.eval().requires_grad_(False)
+        raise InputError(f"{path}: weights do not fit its configuration: {first[:200]}") from None
 
 
-def _merge(defaults: Any, config: dict[str, Any]) -> Any:
+def over_defaults(defaults: Any, config: dict[str, Any]) -> Any:
     """Configuration of a checkpoint over today's defaults; fields that are gone since are left out."""
     known = {name: value for name, value in config.items() if name in defaults.__dataclass_fields__}
     return OmegaConf.merge(OmegaConf.structured(defaults), known)
 
 
 @contextmanager
-def _named(checkpoint: Checkpoint) -> Iterator[None]:
-    """Turn what a configuration can be refused for into an error that names the file."""
+def refusals_named(name: Any) -> Iterator[None]:
+    """Turn what a configuration can be refused for into an InputError that begins with ``name``, a file's path."""
     try:
         yield
     except InputError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OmegaConfBaseException) as error:
+    except REFUSALS as error:
         reason = " ".join(filter(None, (getattr(error, "full_key", None), str(error).strip().split("\n")[0])))
-        raise InputError(f"{checkpoint.path}: its configuration does not build a model: {reason[:200]}") from None
+        raise InputError(f"{name}: its configuration does not build a model: {reason[:200]}") from None
 
 
 def build_encoder_model(checkpoint: Checkpoint) -> Wav2Vec2SummaryMixingModel:
@@ -112,12 +154,12 @@ def build_encoder_model(checkpoint: Checkpoint) -> Wav2Vec2SummaryMixingModel:
     if checkpoint.is_fine_tuned:
         config = config["w2v_args"]["model"]
         weights = {n[len(CTC_PREFIX) :]: w for n, w in weights.items() if n.startswith(CTC_PREFIX)}
-    with _named(checkpoint):
-        model = Wav2Vec2SummaryMixingModel(_merge(Wav2Vec2SummaryMixingConfig(), config))
+    with refusals_named(checkpoint.path):
+        model = Wav2Vec2SummaryMixingModel(over_defaults(Wav2Vec2SummaryMixingConfig(), config))
     # its weights may be there or not: what is None is neither missed nor refused
     model.remove_pretraining_modules()
-    _load_weights(model, weights, checkpoint)
-    return model
+    load_weights(model, weights, checkpoint.path)
+    return model.eval().requires_grad_(False)
 
 
 def build_ctc_model(checkpoint: Checkpoint, dictionary: Dictionary) -> Wav2VecCtc:
@@ -126,17 +168,17 @@ def build_ctc_model(checkpoint: Checkpoint, dictionary: Dictionary) -> Wav2VecCt
     Raises:
         InputError: for a dictionary of another size, or weights that do not fit the configuration.
     """
-    with _named(checkpoint):
+    with refusals_named(checkpoint.path):
         num_outputs = checkpoint.weights["w2v_encoder.proj.weight"].size(0)
     if num_outputs != len(dictionary):
         raise InputError(
             f"the dictionary has {len(dictionary)} symbols, {checkpoint.path} {num_outputs} outputs: not of this model"
         )
-    with _named(checkpoint):
-        config = _merge(Wav2Vec2CtcConfig(), checkpoint.config["model"])
+    with refusals_named(checkpoint.path):
+        config = over_defaults(Wav2Vec2CtcConfig(), checkpoint.config["model"])
         model = Wav2VecCtc.build_model(config, SimpleNamespace(target_dictionary=dictionary))
-    _load_weights(model, checkpoint.weights, checkpoint)
-    return model
+    load_weights(model, checkpoint.weights, checkpoint.path)
+    return model.eval().requires_grad_(False)
 
 
 def letter_dictionary(checkpoint: Checkpoint, path: Path | None = None) -> Dictionary:

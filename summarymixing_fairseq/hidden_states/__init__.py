@@ -1,0 +1,8 @@
+"""Hidden states of every layer of a speech encoder, ours or fairseq's, through one interface."""
+
+from __future__ import annotations
+
+from .interface import EncoderSpec, StateEncoder
+from .loading import build_state_encoder, load_state_encoder, read_encoder
+
+__all__ = ["EncoderSpec", "StateEncoder", "build_state_encoder", "load_state_encoder", "read_encoder"]
