@@ -1,0 +1,75 @@
+"""x-vector (Snyder et al. 2018, "X-Vectors: Robust DNN Embeddings for Speaker Recognition")."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .batch_norm import MaskedBatchNorm1d
+from .classifier import build_classifier
+from .head import ProbeHead, require_positive
+from .pooling import masked_mean_std
+from .tdnn import TdnnLayer
+
+# Table 1 of the paper, frame1 to frame5: taps, and frames between two of them
+KERNELS_AND_DILATIONS = [(5, 1), (3, 2), (3, 3), (1, 1), (1, 1)]
+
+
+class XVector(ProbeHead):
+    """Five time-delay layers, statistics pooling, segment6 (the embedding), segment7, output (Table 1 of the paper).
+
+    Convolutions have no padding, as in the paper: each frame before the pooling sees 15 frames of the clip. Nonlinear
+    layers are affine, ReLU, batch norm; the embedding is segment6's affine output (section 2.3). With ``cosine`` the
+    scores are cosines to segment7's output, for the margin that MP3S (arXiv 2308.14456) trains it with.
+
+    Args:
+        input_dim: D; num_classes: speakers.
+        embedding_dim: width of segment6 and segment7.
+        channels: of frame1 to frame4; pooled_channels: of frame5.
+        cosine: give cosines for ``aam_logits`` rather than logits.
+    """
+
+    min_frames = 1 + sum((kernel_size - 1) * dilation for kernel_size, dilation in KERNELS_AND_DILATIONS)
+
+    def __init__(
+        self,
+        input_dim: int,
+        num_classes: int,
+        *,
+        embedding_dim: int = 512,
+        channels: int = 512,
+        pooled_channels: int = 1500,
+        cosine: bool = False,
+    ):
+        super().__init__(input_dim, num_classes)
+        require_positive(embedding_dim=embedding_dim, channels=channels, pooled_channels=pooled_channels)
+        self.gives_cosines = cosine
+        self.embedding_dim = embedding_dim
+        dims = [input_dim, *[channels] * 4, pooled_channels]
+        self.frame_layers = nn.ModuleList(
+            TdnnLayer(d, e, kernel_size, dilation, same=False)
+            for d, e, (kernel_size, dilation) in zip(dims, dims[1:], KERNELS_AND_DILATIONS)
+        )
+        self.segment6 = nn.Linear(2 * pooled_channels, embedding_dim)
+        self.classifier = nn.Sequential(
+            nn.ReLU(),
+            MaskedBatchNorm1d(embedding_dim),
+            nn.Linear(embedding_dim, embedding_dim),  # segment7
+            nn.ReLU(),
+            MaskedBatchNorm1d(embedding_dim),
+            build_classifier(embedding_dim, num_classes, cosine),
+        )
+
+    def embed(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding or None -> (B, embedding_dim).
+
+        Raises:
+            ValueError: for a clip of fewer than 15 valid frames.
+        """
+        x, padding_mask, _ = self.checked(x, padding_mask)
+        for layer in self.frame_layers:
+            x, padding_mask = layer(x, padding_mask)
+        return self.segment6(masked_mean_std(x, padding_mask))
+
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding or None -> logits, or cosines, (B, num_classes)."""
+        return self.classifier(self.embed(x, padding_mask))
