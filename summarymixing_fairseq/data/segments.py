@@ -60,7 +60,7 @@ class SegmentDataset(FileAudioDataset):
         """
         clip = self.manifest[index]
         if clip.offset is None:
-            samples = read_segment(_open(clip.path), sample_rate_hz=self.sample_rate)
+            samples = read_segment(open_clip(clip.path), sample_rate_hz=self.sample_rate)
         else:
             samples = read_segment(clip.path, clip.offset, clip.num_samples, sample_rate_hz=self.sample_rate)
         return {"id": index, "source": self.postprocess(torch.from_numpy(samples), self.sample_rate)}
@@ -71,7 +71,7 @@ class SegmentDataset(FileAudioDataset):
         return t if excess <= 0 else t.narrow(dim, np.random.randint(0, excess + 1), target_size)
 
 
-def _open(path: Path) -> Path | io.BytesIO:
+def open_clip(path: Path) -> Path | io.BytesIO:
     """A path, or what it names in a stored zip as FILE.zip:OFFSET:LENGTH."""
     archive, _, position = str(path).partition(".zip:")
     if not position or path.exists():

@@ -104,8 +104,8 @@ class SpeechDataset(BaseWrapperDataset):
         return int(self._cropped(size))
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Batch of the wrapped dataset, with ``source`` (B, num_samples) in float64 if asked for."""
+        """Batch of the wrapped dataset, with ``source`` (B, num_samples), if it has one, in float64 if asked for."""
         batch = self.dataset.collater(samples)
-        if batch and self.in_float64:
+        if batch and self.in_float64 and "source" in batch["net_input"]:
             batch["net_input"]["source"] = batch["net_input"]["source"].double()
         return batch
