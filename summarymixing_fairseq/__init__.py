@@ -23,10 +23,17 @@ def register() -> None:
     """Make fairseq know our models, tasks and optimizer. Doing it twice is harmless."""
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
-    from .models import wav2vec2_summarymixing  # noqa: F401
-    from .optim import fused_adamw  # noqa: F401
+    from .criterions import classification  # noqa: F401
+    from .models import ssl_probe, wav2vec2_summarymixing  # noqa: F401
+    from .optim import fused_adamw, new_bob  # noqa: F401
     from .registration import allow_fairseq_dictionary
-    from .tasks import speech_finetuning, speech_pretraining  # noqa: F401
+    from .tasks import (  # noqa: F401
+        probe_classification,
+        probe_recognition,
+        probe_verification,
+        speech_finetuning,
+        speech_pretraining,
+    )
 
     allow_fairseq_dictionary()
     # One of the models of fairseq sets the root logger to DEBUG at import: every library's debug lines would follow

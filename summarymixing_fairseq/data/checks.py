@@ -34,13 +34,22 @@ def check_labels(data_dir: str, split: str, extension: str | None, dictionary: A
     """Check a split's labels against its number of rows and its dictionary (fairseq's ``Dictionary``, or None).
 
     Raises:
-        InputError: for labels that are missing or do not match the rows, or, in a training split, a symbol that the
-            dictionary lacks. In another split it counts as an error of the model's, with a warning.
+        InputError: for labels that are missing or do not match the rows, or, in a training split, an empty transcript
+            or a symbol that the dictionary lacks. In another split these count as errors of the model's, with a
+            warning.
     """
     if extension is None:
         raise InputError("task.labels is not set: name the extension of the label files (ltr)")
     path = Path(data_dir) / f"{split}.{extension}"
     labels = read_labels(path, num_rows)
+    empty = [number for number, line in enumerate(labels, start=1) if not line.strip()]
+    if empty and split.startswith("train"):
+        raise InputError(
+            f"{path}, line {empty[0]}: the transcript is empty ({len(empty)} are); take these rows out of labels and "
+            "manifest (the scripts of manifests/ leave such clips out)"
+        )
+    if empty:
+        logger.warning("%s: %d transcripts are empty, line %d first", path, len(empty), empty[0])
     if dictionary is None:
         return
     unknown: dict[str, int] = {}
@@ -79,3 +88,38 @@ def check_batch_limit(dataset: Any, max_tokens: int | None) -> None:
             f"{sizes.max() / 16_000:.1f} s): raise it, crop by task.max_sample_size={max_tokens}, or leave longer "
             "clips out (--max-seconds when making the manifest)"
         )
+
+
+def check_classes(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> None:
+    """Check a split's classes, one a row, against its number of rows and the classes of training.
+
+    Raises:
+        InputError: for labels that are missing or do not match the rows, a row without exactly one class, or, in a
+            training split, a class that the dictionary lacks. In another split it counts as an error of the model's,
+            with a warning.
+    """
+    if extension is None:
+        raise InputError("task.labels is not set: name the extension of the label files (scenario, emotion, speaker)")
+    path = Path(data_dir) / f"{split}.{extension}"
+    unknown: dict[str, int] = {}
+    for number, line in enumerate(read_labels(path, num_rows), start=1):
+        if len(line.split()) != 1:
+            raise InputError(f"{path}, line {number}: {line[:40]!r} is not one class (a word without spaces)")
+        label = line.strip()
+        if label not in dictionary:
+            unknown[label] = unknown.get(label, 0) + 1
+    if not unknown:
+        return
+    label, count = next(iter(unknown.items()))
+    known = f"dict.{extension}.txt"
+    if split.startswith("train"):
+        raise InputError(f"{path}: class {label!r} is not in {known}; add it there, or take the clips out of the split")
+    logger.warning(
+        "%s: %d classes (%d clips) are not in %s: always counted as errors, first %r (%d clips)",
+        path,
+        len(unknown),
+        sum(unknown.values()),
+        known,
+        label,
+        count,
+    )

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from fairseq.data import SubsampleDataset
+from fairseq.data import FairseqDataset, SubsampleDataset
 from fairseq.tasks.audio_pretraining import AudioPretrainingTask
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -18,6 +18,7 @@ from ..data.checks import check_batch_limit, check_data_folder, check_first_clip
 from ..data.manifest import Manifest
 from ..data.segments import SegmentDataset
 from ..data.waveform import SpeechDataset
+from ..optim.new_bob import note_validation
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class SpeechTask:
     """Mixin before one of fairseq's audio tasks."""
 
     cfg: DictConfig
+    _validated_epoch: int | None = None
 
     @classmethod
     def setup_task(cls, cfg: DictConfig, **kwargs: Any) -> Any:
@@ -61,6 +63,17 @@ class SpeechTask:
                 logger.warning("%d of %d clips of %s so far could not be used: see above", num_bad, num_clips, split)
         if next(model.parameters()).device.type == "cpu":
             keep_freed_memory()
+
+    def begin_valid_epoch(self, epoch: int, model: nn.Module) -> None:
+        """As fairseq's; the epoch is kept until ``post_validate``."""
+        super().begin_valid_epoch(epoch, model)
+        self._validated_epoch = epoch
+
+    def post_validate(self, model: nn.Module, stats: dict[str, Any], agg: Any) -> None:
+        """What fairseq calls with the metrics of each validation set; the first set's steer schedules."""
+        if self._validated_epoch is not None:
+            note_validation(self._validated_epoch, stats)
+        self._validated_epoch = None
 
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
         """Load a split.
@@ -101,9 +114,10 @@ class SegmentedAudioTask(AudioPretrainingTask):
             return
         manifest = Manifest(Path(self.cfg.data) / f"{split}.tsv", self.cfg.min_sample_size or 0)
         self.check_split(split, manifest)
-        dataset = SegmentDataset(
+        dataset = self.audio_dataset(
+            split,
             manifest,
-            cfg.get("sample_rate", self.cfg.sample_rate),
+            sample_rate=cfg.get("sample_rate", self.cfg.sample_rate),
             num_buckets=self.cfg.num_batch_buckets or int(self.cfg.tpu),
             max_sample_size=self.cfg.max_sample_size,
             min_sample_size=self.cfg.min_sample_size,
@@ -113,6 +127,10 @@ class SegmentedAudioTask(AudioPretrainingTask):
         if cfg.subsample < 1:
             dataset = SubsampleDataset(dataset, cfg.subsample, shuffle=True, seed=cfg.seed)
         self.datasets[split] = dataset
+
+    def audio_dataset(self, split: str, manifest: Manifest, **options: Any) -> FairseqDataset:
+        """The audio of a split, without its labels; options: of ``SegmentDataset``."""
+        return SegmentDataset(manifest, **options)
 
     def check_split(self, split: str, manifest: Manifest) -> None:
         """Raises InputError for a split that would fail in the middle of a run."""

@@ -1,0 +1,105 @@
+"""``new_bob``: a learning rate that shrinks after an epoch without progress; ``per_group``: one for each group."""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Tuple
+
+from fairseq.dataclass import FairseqDataclass
+from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
+from fairseq.optim.lr_scheduler.pass_through import PassThroughScheduleConfig, PassThroughScheduleSchedule
+from omegaconf import II
+
+# Epoch and metrics of the last validation
+_last_validation: Tuple[int, Dict[str, Any]] = (0, {})
+
+
+def note_validation(epoch: int, stats: Dict[str, Any]) -> None:
+    """Tell what a validation found, before fairseq does.
+
+    At the end of an epoch fairseq saves a checkpoint, then tells schedules the metric: a run that is taken up from
+    there would never hear of that epoch.
+    """
+    global _last_validation
+    _last_validation = epoch, dict(stats)
+
+
+@dataclass
+class NewBobConfig(FairseqDataclass):
+    """Shrinking, and what counts as progress."""
+
+    lr_shrink: float = field(default=0.5, metadata={"help": "factor of the rate after an epoch without progress"})
+    lr_threshold: float = field(
+        default=0.0025, metadata={"help": "relative improvement over the epoch before that counts as progress"}
+    )
+    is_accuracy: bool = field(
+        default=False, metadata={"help": "the metric is an accuracy in percent: 100 minus it is what must fall"}
+    )
+    metric: str = field(
+        default=II("checkpoint.best_checkpoint_metric"),
+        metadata={"help": "what fairseq tells schedules, by its name in the log"},
+    )
+    lr: List[float] = II("optimization.lr")
+
+
+@register_lr_scheduler("new_bob", dataclass=NewBobConfig)
+class NewBobSchedule(FairseqLRScheduler):
+    """New-bob annealing: after each epoch, the validation metric is compared with that of the epoch before.
+
+    fairseq's ``reduce_lr_on_plateau`` compares with the best epoch so far, and a perfect epoch would end all shrinking.
+
+    Raises:
+        ValueError: for a factor out of (0, 1].
+    """
+
+    def __init__(self, cfg: NewBobConfig, optimizer: Any):
+        super().__init__(cfg, optimizer)
+        if not 0 < cfg.lr_shrink <= 1:
+            raise ValueError(f"lr_scheduler.lr_shrink={cfg.lr_shrink}: must be above 0 and at most 1")
+        self.previous: Optional[float] = None
+        # the epoch that a step has ended, and of a checkpoint: an epoch with its metric that no step has ended by then
+        self.num_epochs = 0
+        self.unheard: Optional[List[float]] = None
+        self.optimizer.set_lr(cfg.lr[0])
+
+    def state_dict(self) -> Dict[str, Any]:
+        """The metric of the last epoch, and one not heard of yet; the rate itself is the optimizer's."""
+        epoch, stats = _last_validation
+        unheard = [epoch, float(stats[self.cfg.metric])] if epoch > self.num_epochs else None
+        return {"previous": self.previous, "num_epochs": self.num_epochs, "unheard": unheard}
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        """Take up a run again."""
+        self.previous, self.num_epochs = state_dict["previous"], state_dict["num_epochs"]
+        self.unheard = state_dict["unheard"]
+
+    def step(self, epoch: int, val_loss: Optional[float] = None) -> float:
+        """Shrink the rate if the metric of the epoch that ends is no better than the last one's."""
+        if val_loss is None and self.unheard is not None and self.unheard[0] == epoch - 1:
+            # a run that is taken up again: fairseq gives the epoch that begins
+            epoch, val_loss = int(self.unheard[0]), self.unheard[1]
+        self.unheard = None
+        if val_loss is None:  # taken up again within an epoch, or an epoch without validation
+            return self.optimizer.get_lr()
+        self.num_epochs = epoch
+        error = 100.0 - val_loss if self.cfg.is_accuracy else float(val_loss)
+        if self.previous is not None:
+            improvement = (self.previous - error) / self.previous if self.previous else 0.0
+            if improvement < self.cfg.lr_threshold:
+                self.optimizer.set_lr(self.optimizer.get_lr() * self.cfg.lr_shrink)
+        self.previous = error
+        return self.optimizer.get_lr()
+
+    def step_update(self, num_updates: int) -> float:
+        """The rate changes between epochs only."""
+        return self.optimizer.get_lr()
+
+
+@register_lr_scheduler("per_group", dataclass=PassThroughScheduleConfig)
+class PerGroupSchedule(PassThroughScheduleSchedule):
+    """fairseq's ``pass_through`` that also ends epochs: in it, schedules which follow a metric never move."""
+
+    def step(self, epoch: int, val_loss: Optional[float] = None) -> None:
+        """End an epoch in the schedule of every group."""
+        super().step(epoch, val_loss)
+        # fairseq's CompositeLRScheduler.step would keep the metric from them
+        for schedule in self.optimizer.lr_scheduler.lr_schedulers.values():
+            schedule.step(epoch, val_loss)
