@@ -42,8 +42,13 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-seconds", type=float, default=120.0, help="audio in a padded batch; lower it if memory is short"
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default: a GPU if there is one)")
+    add_device_argument(parser)
     parser.add_argument("--force", action="store_true", help="overwrite outputs that are there already")
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """The argument that ``prepare`` reads."""
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default: a GPU if there is one)")
 
 
 def clips_to_read(args: argparse.Namespace) -> list[ClipToRead]:
@@ -60,10 +65,10 @@ def clips_to_read(args: argparse.Namespace) -> list[ClipToRead]:
         raise InputError(f"--batch-seconds {args.batch_seconds}: must be a positive number")
     if args.audio:
         return [ClipToRead(path, str(path)) for path in args.audio]
-    return [_of_row(clip) for clip in Manifest(args.data / f"{args.split}.tsv")]
+    return [clip_of_row(clip) for clip in Manifest(args.data / f"{args.split}.tsv")]
 
 
-def _of_row(clip: Clip) -> ClipToRead:
+def clip_of_row(clip: Clip) -> ClipToRead:
     """A row of a manifest; parts of one file get names of their own by their first samples."""
     if clip.offset is None:
         return ClipToRead(clip.path, clip.name)

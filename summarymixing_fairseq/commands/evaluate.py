@@ -1,0 +1,113 @@
+"""`summarymixing evaluate`: a trained probe on a split: figures with 95 % intervals, and what they come from."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..files import atomic_write, check_writable, refuse_existing
+from .inputs import add_device_argument, clip_of_row, prepare, read_in_batches
+
+if TYPE_CHECKING:
+    from ..evaluation.results import Results
+
+RESULTS_NAME = "results.json"
+# of all tasks
+OTHER_NAMES = ("hypo.wrd", "ref.wrd", "predictions.tsv", "confusion.tsv", "confusion.png", "scores.tsv")
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the `evaluate` sub-command."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="a trained probe on a split: WER, accuracy, F1 or EER with 95 %% intervals",
+        description="Evaluate a probe (examples/mp3s) on DIR/SPLIT.tsv. Recognition: WER and CER (hypo.wrd, ref.wrd). "
+        "Classes: accuracy, macro-F1, predictions.tsv, confusion.tsv and confusion.png. Speakers: EER and minDCF of "
+        "DIR/SPLIT.trials (scores.tsv), by the cosine of embeddings less their mean over the split's clips. All go to "
+        "results.json too, with checkpoint, configuration, counts and layer weights.",
+    )
+    parser.add_argument("checkpoint", type=Path, help="checkpoint of ssl_probe")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of manifests and labels")
+    parser.add_argument("--split", default="test", help="DIR/SPLIT.tsv is the manifest (default: test)")
+    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder for what is written")
+    parser.add_argument("--trials", type=Path, help="trial list (default: DIR/SPLIT.trials)")
+    parser.add_argument("--bootstrap", type=int, default=1000, help="replicates of the intervals (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the intervals (default: 0)")
+    parser.add_argument("--batch-seconds", type=float, default=60.0, help="audio in a padded batch (default: 60)")
+    parser.add_argument("--encoder-name", help="what results.json calls the encoder (default: its file's name)")
+    add_device_argument(parser)
+    parser.add_argument("--force", action="store_true", help="overwrite outputs that are there already")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate, write, print.
+
+    Raises:
+        InputError: for input that cannot be read, or outputs that are there already.
+    """
+    if args.bootstrap < 1:
+        raise InputError(f"--bootstrap {args.bootstrap}: must be at least 1")
+    if args.seed < 0:
+        raise InputError(f"--seed {args.seed}: must be 0 or more")
+    if not (math.isfinite(args.batch_seconds) and args.batch_seconds > 0):
+        raise InputError(f"--batch-seconds {args.batch_seconds}: must be a positive number")
+    refuse_existing([args.results / name for name in (RESULTS_NAME, *OTHER_NAMES)], args.force)
+
+    from ..data.manifest import Manifest
+
+    manifest = Manifest(args.data / f"{args.split}.tsv")
+    clips = [clip_of_row(clip) for clip in manifest]
+    check_writable(args.results)
+    device = prepare(args)
+
+    from ..evaluation.results import write_results
+    from ..probe_checkpoint import CLASSIFICATION, RECOGNITION, load_probe
+    from ..probe_evaluation import Evaluation, evaluate_classes, evaluate_recognition, evaluate_trials
+
+    probe = load_probe(args.checkpoint, device)
+    if args.trials and probe.task in (CLASSIFICATION, RECOGNITION):
+        raise InputError(f"--trials: {args.checkpoint} was trained by {probe.task}, and has no embeddings")
+    evaluation = Evaluation(
+        probe=probe,
+        data=args.data,
+        split=args.split,
+        names=[manifest.name(row) for row in range(len(manifest))],
+        num_samples=manifest.sizes,
+        batches=read_in_batches(clips, args.batch_seconds),
+        num_replicates=args.bootstrap,
+        seed=args.seed,
+    )
+    if probe.task == RECOGNITION:
+        results, files = evaluate_recognition(evaluation)
+    elif probe.task == CLASSIFICATION:
+        results, files = evaluate_classes(evaluation)
+    else:
+        results, files = evaluate_trials(evaluation, args.trials or args.data / f"{args.split}.trials")
+    if args.encoder_name:
+        results = replace(results, encoder=replace(results.encoder, name=args.encoder_name))
+    for name in (RESULTS_NAME, *OTHER_NAMES):
+        if name not in files:  # of an earlier run
+            (args.results / name).unlink(missing_ok=True)
+    for name, content in files.items():
+        with atomic_write(args.results / name, "wb") as file:
+            # names of clips may be no UTF-8
+            file.write(content if isinstance(content, bytes) else os.fsencode(content))
+    # last: a folder with results.json has everything
+    write_results(args.results / RESULTS_NAME, results)
+    print(summary(results))
+
+
+def summary(results: Results) -> str:
+    """Figures with their intervals, one a line."""
+    counts = ", ".join(f"{value:,.6g} {name}" for name, value in results.data.counts.items())
+    lines = [f"{results.task}, {results.head} on {results.encoder.description}", f"{results.data.split}: {counts}"]
+    for name, metric in results.metrics.items():
+        unit = f" {metric.unit}" if metric.unit else ""
+        lines.append(f"{name} {metric.value:.4g}{unit} (95 % interval {metric.low:.4g} to {metric.high:.4g})")
+    return "\n".join(lines)

@@ -1,0 +1,41 @@
+"""`summarymixing layers`: the learned layer weights of probes, side by side."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..files import check_writable
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the `layers` sub-command."""
+    parser = subparsers.add_parser(
+        "layers",
+        help="learned layer weights of probes, task beside task, printed and plotted",
+        description="Print the weight of each hidden state (0: the encoder's input) for each probe, the largest marked "
+        "by *, and below it the mean state by weight. Folds of a cross-validation are averaged.",
+    )
+    parser.add_argument(
+        "results", type=Path, nargs="+", metavar="RESULTS", help="results.json of `evaluate`, or folders to search"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="heat maps, a panel an encoder")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print and plot.
+
+    Raises:
+        InputError: for results that cannot be read or have no weights, or a plot that cannot be written.
+    """
+    from ..mp3s.layers import as_text, read_columns
+
+    columns = read_columns(args.results)
+    if args.plot is not None:
+        check_writable(args.plot.parent)
+    print(as_text(columns))
+    if args.plot is not None:
+        from ..mp3s.plots import plot_layers
+
+        plot_layers(columns, args.plot)

@@ -1,0 +1,68 @@
+"""Reading checkpoints of ``ssl_probe``: model, classes and the training's configuration, without the encoder's file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from fairseq.data import Dictionary
+
+from .checkpoint import load_safely, load_weights, over_defaults, refusals_named, weights_of
+from .errors import InputError
+from .models.ssl_probe import SslProbe, SslProbeConfig
+
+MODEL_NAME = "ssl_probe"
+RECOGNITION, CLASSIFICATION, VERIFICATION = "probe_recognition", "probe_classification", "probe_verification"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A trained probe: its model in eval mode, its symbols, classes or speakers, and fairseq's whole configuration."""
+
+    path: Path
+    model: SslProbe
+    dictionary: Dictionary
+    config: dict[str, Any]
+
+    @property
+    def task(self) -> str:
+        """``RECOGNITION``, ``CLASSIFICATION`` or ``VERIFICATION``."""
+        return self.config["task"]["_name"]
+
+
+def load_probe(path: Path, device: str | torch.device = "cpu") -> Probe:
+    """Load a probe's checkpoint.
+
+    Raises:
+        InputError: for a file that is missing, no checkpoint, of another model, or damaged.
+    """
+    path = Path(path)
+    state = load_safely(path)
+    weights = weights_of(state, path)
+    config, task_state = state.get("cfg"), state.get("task_state")
+    model_config, task_config = _inner(config, "model"), _inner(config, "task")
+    if model_config.get("_name") != MODEL_NAME:
+        name = model_config.get("_name")
+        raise InputError(f"{path} is a checkpoint of {name!r}, not of a probe ({MODEL_NAME!r}): see examples/mp3s")
+    if task_config.get("_name") not in (RECOGNITION, CLASSIFICATION, VERIFICATION):
+        raise InputError(f"{path} was trained by task {task_config.get('_name')!r}, which is none of the probes'")
+    if not model_config.get("w2v_args"):
+        raise InputError(f"{path} does not say what encoder it has: was it saved by a task of ours?")
+    dictionary = _inner({"task_state": task_state}, "task_state").get("target_dictionary")
+    if not isinstance(dictionary, Dictionary):
+        raise InputError(f"{path} carries no dictionary of its symbols or classes")
+    with refusals_named(path):
+        merged = over_defaults(SslProbeConfig(), model_config)
+        model = SslProbe.build_model(merged, SimpleNamespace(target_dictionary=dictionary))
+    load_weights(model, weights, path)
+    model.requires_grad_(False).eval()
+    return Probe(path, model.to(device), dictionary, config)
+
+
+def _inner(container: Any, key: str) -> dict[str, Any]:
+    """The dictionary at ``key``, or an empty one where there is none."""
+    value = container.get(key) if isinstance(container, dict) else None
+    return value if isinstance(value, dict) else {}
