@@ -1,12 +1,13 @@
 # make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (about 20 minutes on two cores)
 # make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: an hour more)
+# make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (within 20 minutes)
 # make test:       environment and the whole test suite
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart bench bench-full test lint format clean
+.PHONY: install quickstart bench bench-full mp3s-mini test lint format clean
 
 install: $(VENV)/.installed
 
@@ -25,6 +26,9 @@ bench: install
 
 bench-full: install
 	$(BIN)/python examples/benchmarks/run.py --full
+
+mp3s-mini: install
+	$(BIN)/python examples/mp3s/mini.py
 
 test: install
 	$(BIN)/python -m pytest

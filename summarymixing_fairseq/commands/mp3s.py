@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--encoder", action="append", default=[], metavar="[NAME=]CHECKPOINT", help="once for each")
     parser.add_argument("--data", type=Path, metavar="ROOT", help="folder with a folder of manifests for each task")
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder for runs and tables")
-    parser.add_argument("--tasks", metavar="TASK,...", help="only these (default: all that data is found for)")
+    parser.add_argument("--tasks", metavar="TASK,...", help="only these, or TASK_probeN (default: all with data)")
     parser.add_argument("--probes", default="1,2", metavar="N,...", help="1, 2 or 1,2 (default)")
     parser.add_argument(
         "--random", action="store_true", help="also the first encoder's architecture with random weights"
@@ -54,6 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--no-paper", action="store_true", help="leave the paper's figures out, as where the data is not the paper's"
     )
+    parser.add_argument("--note", metavar="TEXT", help="stands first below the table")
     parser.add_argument("--list", action="store_true", help="show tasks, configurations and data; run nothing")
     parser.set_defaults(run=run)
 
@@ -66,12 +67,11 @@ def run(args: argparse.Namespace) -> None:
     """
     from ..mp3s import tasks as mp3s_tasks
 
-    chosen = _chosen_tasks(args.tasks)
-    probes = _chosen_probes(args.probes)
+    chosen = _chosen_tasks(args.tasks, _chosen_probes(args.probes))
     config_dir = args.config_dir or _default_config_dir()
     data = {task: mp3s_tasks.find_data(task, args.data) for task in chosen} if args.data else {}
     if args.list:
-        _print_list(chosen, probes, config_dir, data)
+        _print_list(chosen, config_dir, data)
         return
     for option in ("encoder", "data", "results"):
         if not getattr(args, option):
@@ -83,11 +83,15 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(missing[0])
     if not any(found.folders for found in data.values()):
         raise InputError(f"{args.data} holds no task's data: --list says what is missing")
-    _run_and_report(args, data, probes, config_dir, missing)
+    _run_and_report(args, data, chosen, config_dir, missing)
 
 
 def _run_and_report(
-    args: argparse.Namespace, data: dict[Task, TaskData], probes: list[int], config_dir: Path, missing: list[str]
+    args: argparse.Namespace,
+    data: dict[Task, TaskData],
+    probes: dict[Task, list[int]],
+    config_dir: Path,
+    missing: list[str],
 ) -> None:
     from ..mp3s.encoders import parse_encoders
     from ..mp3s.processes import sole_user
@@ -103,7 +107,7 @@ def _run_and_report(
     runs = [
         Run(encoder, task, probe, folder, settings, fold)
         for task, found in data.items()
-        for probe in probes
+        for probe in probes[task]
         for fold, folder in found.folders
         for encoder in encoders
     ]
@@ -124,6 +128,7 @@ def _run_and_report(
             "command": shlex.join(["summarymixing", *sys.argv[1:]]),
             "seed": args.seed,
             "date": time.strftime("%Y-%m-%d"),
+            "note": args.note,
             "with_paper": not args.no_paper,
         }
 
@@ -142,13 +147,18 @@ def _run_and_report(
         raise InputError(f"{len(failures)} of {len(runs)} runs failed: {names}; run this again to retry them")
 
 
-def _chosen_tasks(names: str | None) -> list[Task]:
-    from ..mp3s.tasks import TASKS, task_named
+def _chosen_tasks(names: str | None, probes: list[int]) -> dict[Task, list[int]]:
+    """Tasks in their order, with the probes of each: those of ``--probes``, or the one that TASK_probeN names."""
+    from ..mp3s.tasks import PROBES, TASKS, task_named
 
     if names is None:
-        return list(TASKS)
-    chosen = {task_named(name.strip()) for name in names.split(",")}
-    return [task for task in TASKS if task in chosen]
+        return dict.fromkeys(TASKS, probes)
+    chosen: dict[Task, set[int]] = {}
+    for name in map(str.strip, names.split(",")):
+        stem, _, number = name.rpartition("_probe")
+        is_one = bool(stem) and number in map(str, PROBES)
+        chosen.setdefault(task_named(stem if is_one else name), set()).update([int(number)] if is_one else probes)
+    return {task: sorted(chosen[task]) for task in TASKS if task in chosen}
 
 
 def _chosen_probes(numbers: str) -> list[int]:
@@ -166,8 +176,8 @@ def _default_config_dir() -> Path:
     return beside if beside.is_dir() and not CONFIG_DIR.is_dir() else CONFIG_DIR
 
 
-def _print_list(chosen: list[Task], probes: list[int], config_dir: Path, data: dict[Task, TaskData]) -> None:
-    for task in chosen:
+def _print_list(chosen: dict[Task, list[int]], config_dir: Path, data: dict[Task, TaskData]) -> None:
+    for task, probes in chosen.items():
         splits = ", ".join(split.name for split in task.splits)
         print(f"{task.name}: {task.title}; {task.metric.title} {task.metric.arrow} on {splits}")
         for probe in probes:

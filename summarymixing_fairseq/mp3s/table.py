@@ -125,7 +125,8 @@ def build(
 
     Args:
         runs: all, tasks and probes in the order of the rows; missing: lines on data that was not found.
-        provenance: ``machine``, ``command``, ``seed``, ``date``, and ``with_paper``: whether its figures are shown.
+        provenance: ``machine``, ``command``, ``seed``, ``date``, ``note`` on the data or None, and ``with_paper``:
+            whether its figures are shown.
 
     Returns:
         with ``rows``, their ``cells`` by the encoder's name (None where there is no figure), ``encoders``,
@@ -282,7 +283,8 @@ def _below(table: dict[str, Any], has_paper: bool) -> list[str]:
     if not all(row["of_mp3s"] for row in table["rows"]):
         lines.append(NOT_OF_MP3S)
     lines += [f"Not found: {line}" for line in table["missing"]]
-    return [f"- {line}" for line in lines + table["notes"]]
+    lead = [table["note"]] if table.get("note") else []
+    return [f"- {line}" for line in lead + lines + table["notes"]]
 
 
 def _encoder_line(encoder: dict[str, Any]) -> str:

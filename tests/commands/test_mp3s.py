@@ -332,3 +332,12 @@ def test_list_shows_what_is_found_without_torch(bench):
     assert f"  data: found in {bench.root / 'iemocap'}, 1 folds" in listed
     assert f"  data: not found: {bench.root / 'slurp' / 'test.tsv'} is not there: make it by" in listed
     assert "(not there)" not in listed  # the project has a configuration for each
+
+
+def test_one_probe_of_a_task(bench):
+    write_data(bench.root, "slurp")
+    write_data(bench.root, "iemocap")
+    assert bench("--tasks", "slurp_probe2,iemocap", "--probes", "1") == 0, bench.err
+    assert [(row["task"], row["probe"]) for row in bench.table()["rows"]] == [("slurp", 2), ("iemocap", 1)]
+    assert bench("--tasks", "slurp_probe3") == 1
+    assert "there is no task 'slurp_probe3'" in bench.err

@@ -1,0 +1,97 @@
+"""`make mp3s-mini`: its commands fit the configurations, a failure says where, the README shows what is on record."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from pipeline import ROOT
+
+from summarymixing_fairseq.commands.main import build_parser
+from summarymixing_fairseq.models.ssl_probe import SslProbeConfig, head_options
+from summarymixing_fairseq.modules.probes import build_head
+from summarymixing_fairseq.mp3s.runs import parse_overrides
+from summarymixing_fairseq.mp3s.table import as_markdown
+
+HERE = ROOT / "examples" / "mp3s"
+
+
+@pytest.fixture(scope="module")
+def mini():
+    spec = importlib.util.spec_from_file_location("mini", HERE / "mini.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def command(mini, tmp_path_factory):
+    """The arguments of the probes' stage, as the command line reads them."""
+    stages = dict(mini.stages(tmp_path_factory.mktemp("mini"), "synthesiser", 7, ["slurp:optimization.max_epoch=2"]))
+    assert "optimization.max_update=7" in stages["pre-training"]
+    return build_parser().parse_args(stages["probes"][1:])
+
+
+def test_runs_every_task_for_a_trained_and_a_random_encoder(command):
+    tasks = {name.partition("_probe")[0] for name in command.tasks.split(",")}
+    assert tasks == {"librispeech", "commonvoice_cy", "commonvoice_eu", "slurp", "iemocap", "voxceleb1", "prompts_en"}
+    assert command.random and command.no_paper and "not the benchmark's" in command.note
+    assert [encoder.partition("=")[0] for encoder in command.encoder] == ["pretrained"]
+
+
+def test_overrides_build_heads_in_every_configuration(command):
+    overrides = parse_overrides(command.override)
+    assert overrides[-1] == ("slurp", "optimization.max_epoch=2")
+    for name in sorted(path.stem for path in HERE.glob("*.yaml")):
+        task = name.partition("_probe")[0]
+        # fairseq's own fields that the file does not list are in its schema, which is not here
+        own = [f"++{one.lstrip('+')}" for of, one in overrides if of in ("", task, name)]
+        with initialize_config_dir(str(HERE), version_base="1.1"):
+            config = compose(name, overrides=["model.encoder_path=a.pt", "task.data=b", *own])
+        fields = {key: value for key, value in config.model.items() if key != "_name"}
+        head = build_head(config.model.head, 144, 18, **head_options(OmegaConf.structured(SslProbeConfig(**fields))))
+        if name != "librispeech_probe2":  # left out of the mini
+            assert sum(parameter.numel() for parameter in head.parameters()) < 2e6, name
+
+
+def test_a_stage_that_fails_ends_with_its_log(mini, tmp_path, capsys):
+    log = tmp_path / "stage.log"
+    with pytest.raises(SystemExit, match=r"error: a stage failed with status 3; its log is .*stage\.log"):
+        mini.run_stage("a stage", [sys.executable, "-c", "print('it broke'); raise SystemExit(3)"], log)
+    assert "it broke" in capsys.readouterr().err
+
+
+def test_readme_shows_what_is_on_record(mini, tmp_path):
+    table = json.loads((HERE / "results" / "mp3s.json").read_text())
+    text = as_markdown(table)
+    assert text.partition("# MP3S\n\n")[2] in (HERE / "README.md").read_text()
+    assert mini.NOTE in text and table["command"] == "make mp3s-mini"
+    # nothing of the machine it ran on but what it is
+    assert not [encoder["path"] for encoder in table["encoders"] if "/" in encoder["path"]]
+    # rendering again changes nothing
+    shutil.copytree(HERE, tmp_path / "mp3s")
+    mini.render(tmp_path / "mp3s")
+    assert (tmp_path / "mp3s" / "README.md").read_text() == (HERE / "README.md").read_text()
+
+
+def test_publishing_leaves_paths_behind(mini, tmp_path):
+    results, here = tmp_path / "results", tmp_path / "here"
+    shutil.copytree(HERE / "results", results)
+    here.mkdir()
+    (here / "README.md").write_text(f"a\n{mini.BEGIN}\nformer table\n{mini.END}\nb\n")
+    table = json.loads((results / "mp3s.json").read_text())
+    table["command"] = f"summarymixing mp3s --results {Path.home()}"
+    for encoder in table["encoders"]:
+        encoder["path"] = str(Path.home() / "a" / "checkpoint_last.pt")
+    (results / "mp3s.json").write_text(json.dumps(table))
+    mini.publish(results, here)
+    assert str(Path.home()) not in (here / "results" / "mp3s.json").read_text()
+    readme = (here / "README.md").read_text()
+    assert readme.startswith("a\n") and readme.endswith("b\n") and "former" not in readme
+    assert {path.name for path in (here / "results").iterdir()} == {"mp3s.json", *mini.PLOTS}
