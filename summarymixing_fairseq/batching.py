@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,3 +35,8 @@ def pad_batch(waveforms: Sequence[np.ndarray], device: torch.device) -> tuple[Te
         row[: len(waveform)] = torch.from_numpy(np.ascontiguousarray(waveform))
     padding_mask = torch.arange(source.size(1)) >= lengths[:, None]
     return source.to(device), padding_mask.to(device)
+
+
+def seconds_up(num_samples: int) -> float:
+    """Samples at 16 kHz as seconds, rounded up to hundredths: a limit that is safe to give."""
+    return math.ceil(num_samples / 160) / 100

@@ -33,6 +33,8 @@ class GreedyDecoder:
     def __init__(self, dictionary: Dictionary, symbols: str = "letter"):
         self.dictionary = dictionary
         self.symbols = symbols
+        # no letters either, though a model that has hardly learnt may give them
+        self.silent = {BLANK, dictionary.pad(), dictionary.eos()}
 
     def decode(self, log_probs: np.ndarray) -> str:
         """See ``CtcDecoder``."""
@@ -40,7 +42,7 @@ class GreedyDecoder:
         if not len(best):
             return ""
         changes = np.concatenate([[True], best[1:] != best[:-1]])
-        kept = [self.dictionary[i] for i in best[changes] if i != BLANK]
+        kept = [self.dictionary[i] for i in best[changes] if i not in self.silent]
         return " ".join(post_process(" ".join(kept), self.symbols).split())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -53,6 +54,22 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
     finally:
         if temporary is not None:
             os.unlink(temporary)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    return digest.hexdigest()
 
 
 def check_writable(folder: Path) -> None:

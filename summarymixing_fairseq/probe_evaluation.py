@@ -12,7 +12,7 @@ from typing import Any, Union
 import numpy as np
 import torch
 
-from .batching import pad_batch
+from .batching import pad_batch, seconds_up
 from .ctc_decoding import GreedyDecoder
 from .data.manifest import read_labels
 from .errors import InputError
@@ -20,7 +20,7 @@ from .evaluation.bootstrap import interval_by_speaker, interval_of_macro_f1, int
 from .evaluation.classification import accuracy, confusion_matrix, macro_f1
 from .evaluation.embeddings import mean_embedding, score_trials
 from .evaluation.error_rate import ErrorRate, character_error_rate, word_error_rate
-from .evaluation.results import EncoderSource, EvaluationData, Metric, Results, installed_versions, sha256_of
+from .evaluation.results import EncoderSource, EvaluationData, Metric, Results, installed_versions
 from .evaluation.trials import check_speakers, read_trials, speakers_of
 from .evaluation.verification import equal_error_rate, min_dcf
 from .probe_checkpoint import Probe
@@ -67,7 +67,7 @@ class Evaluation:
                 for i, waveform in zip(positions, waveforms):
                     if len(waveform) < min_samples:
                         raise InputError(
-                            f"{self.names[i]} of {self.split} is shorter than the {min_samples / 16_000:.2f} s that "
+                            f"{self.names[i]} of {self.split} is shorter than the {seconds_up(min_samples):g} s that "
                             f"{type(model.head).__name__} takes: leave it out of the manifest"
                         )
                 net_output = model(*pad_batch(waveforms, device))
@@ -92,7 +92,8 @@ class Evaluation:
             name=Path(path).stem or "unknown",
             description=description,
             path=path,
-            sha256=sha256_of(Path(path)) if Path(path).is_file() else "",
+            # of what was trained on: the file may be another by now, as a pre-training's checkpoint_last.pt
+            sha256=config["model"].get("encoder_sha256") or "",
         )
         hours = float(self.num_samples.sum()) / model.encoder.sample_rate_hz / 3600
         return Results(
@@ -230,6 +231,8 @@ def evaluate_trials(evaluation: Evaluation, trials_path: Path) -> tuple[Results,
     """
     names = evaluation.names
     trials = read_trials(trials_path, names)
+    if trials.labels.all() or not trials.labels.any():  # before an hour of embeddings
+        raise InputError(f"{trials_path}: all {len(trials)} trials are of one kind, EER and minDCF need both (1 and 0)")
     speakers = speakers_of(evaluation.data, evaluation.split, names)
     check_speakers(trials, speakers, names)
     embeddings = np.stack(evaluation.outputs("embeddings"))

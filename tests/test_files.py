@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 import pytest
 
 from summarymixing_fairseq.errors import InputError
-from summarymixing_fairseq.files import atomic_write, refuse_existing
+from summarymixing_fairseq.files import atomic_write, refuse_existing, sha256_of
 
 
 @pytest.mark.parametrize("mode, content", [("w", "ü\n"), ("wb", b"\x00\xff")])
@@ -63,3 +64,11 @@ def test_refuse_existing(tmp_path):
         refuse_existing(paths, force=False)
     refuse_existing(paths, force=True)
     refuse_existing(paths[:1], force=False)
+
+
+def test_sha256(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(bytes(range(256)) * 5000)
+    assert sha256_of(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(InputError, match="nowhere.pt cannot be read"):
+        sha256_of(tmp_path / "nowhere.pt")

@@ -36,22 +36,9 @@ _FORMAT = 1
 _READER_THREADS = 4
 _BATCHES_AHEAD = 2
 _BAR_AFTER_SECONDS = 3.0
-_HASH_BLOCK_BYTES = 2**20
 
 Read = Callable[[int], np.ndarray]
 Encode = Callable[[Tensor, Tensor], tuple[Tensor, Sequence[int]]]
-
-
-def file_sha256(path: Path) -> str:
-    """Hash of a file's content. Raises InputError if it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(_HASH_BLOCK_BYTES):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
-    return digest.hexdigest()
 
 
 def cache_key(*parts: str | bytes) -> str:
@@ -328,9 +315,7 @@ def _too_short(name: str, num_samples: int) -> str:
 def _not_finite(name: str, states: Tensor) -> InputError:
     if states.isfinite().all():
         largest = states.abs().max().item()
-        return InputError(
-            f"{name}: hidden states as large as {largest:.3g} do not fit float16: set task.cache_dtype=float32"
-        )
+        return InputError(f"{name}: hidden states as large as {largest:.3g} do not fit float16: keep them in float32")
     return InputError(
         f"{name}: its hidden states are not finite numbers: leave it out of the manifest if it is the only one, "
         "otherwise the encoder's checkpoint is broken"

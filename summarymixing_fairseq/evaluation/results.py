@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import platform
@@ -135,22 +134,6 @@ def installed_versions() -> dict[str, str]:
             versions[name] = version if distribution == "torch" else f"{distribution} {version}"
             break
     return versions
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..files import sha256_of
 from ..hidden_states import EncoderSpec, StateEncoder, build_state_encoder, load_state_encoder
 from ..modules.probes import HEADS, ProbeHead, build_head
 from ..modules.weighted_sum import WeightedSum, normalise_states
@@ -62,6 +64,10 @@ class SslProbeConfig(FairseqDataclass):
     cosine: Optional[bool] = field(
         default=None, metadata={"help": "the head gives cosines to class weights, for criterion aam_softmax"}
     )
+    encoder_sha256: Optional[str] = field(
+        default=None,
+        metadata={"help": "of the file encoder_path as it was read; written by the task, not an option"},
+    )
     # fairseq's own name for it: its audio tasks copy this field into checkpoints, which so need no encoder_path
     w2v_args: Any = None
 
@@ -97,6 +103,8 @@ class SslProbe(BaseFairseqModel):
         self.freeze = freeze
         self.layer_norm = layer_norm
         self.gives_cosines = head.gives_cosines
+        # digests of the encoder it began with and of its data, which a task fills in: what a checkpoint is of
+        self.register_buffer("trained_on", torch.zeros(2, 32, dtype=torch.uint8))
         if freeze:
             encoder.requires_grad_(False)
             encoder.eval()
@@ -123,6 +131,7 @@ class SslProbe(BaseFairseqModel):
             raise InputError("model.encoder_path is not set: name the checkpoint to probe")
         else:
             encoder = load_state_encoder(cfg.encoder_path, dropout)
+            cfg.encoder_sha256 = sha256_of(Path(cfg.encoder_path))
             if cfg.random_encoder:
                 encoder = build_state_encoder(encoder.spec, dropout)
             cfg.w2v_args = encoder.spec.to_dict()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..evaluation.results import sha256_of
+from ..files import sha256_of
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 RANDOM_SUFFIX = "-random"

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..evaluation.results import sha256_of
-from ..files import atomic_write
+from ..files import atomic_write, sha256_of
 from .encoders import Encoder
 from .tasks import PROBES, TASKS, Split, Task
 
@@ -136,16 +135,18 @@ class Run:
         }
 
     def difference(self) -> str | None:
-        """What the folder's earlier run was made with that this one is not, None if nothing, or there is none.
+        """What the folder's earlier run was made with that this one is not; None if nothing.
 
-        Raises:
-            InputError: if the folder's record cannot be read.
+        Also None if the earlier run left neither checkpoints nor results: nothing is lost by starting over, and what
+        it failed for may be what has been changed.
         """
         path = self.folder / RECORD_NAME
+        # what fairseq would take for an earlier part of this run
+        checkpoint = next(iter(sorted(self.folder.glob("checkpoint*.pt"))), None)
         if not path.exists():
-            # what fairseq would take for an earlier part of this run
-            strange = next(iter(sorted(self.folder.glob("checkpoint*.pt"))), None)
-            return f"{strange.name}, which it did not make" if strange else None
+            return f"{checkpoint.name}, which it did not make" if checkpoint else None
+        if checkpoint is None and not any(self.results_path(split).exists() for split in self.task.splits):
+            return None
         try:
             earlier = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -190,6 +191,15 @@ def refuse_changed(runs: Sequence[Run], force: bool) -> None:
             )
         if difference:
             run.clear()
+
+
+def left_out(runs: Sequence[Run]) -> list[str]:
+    """Encoders' folders of the runs below the results folder that are not of ``runs``: one entry a run, sorted."""
+    chosen = {run.folder / RECORD_NAME for run in runs}
+    results = runs[0].settings.results
+    # ENCODER/TASK_probeN, and folds in it
+    records = {path for depth in ("*/*", "*/*/*") for path in results.glob(f"{depth}/{RECORD_NAME}")}
+    return sorted(path.relative_to(results).parts[0] for path in records - chosen)
 
 
 def _hash_of_files(folder: Path, names: Sequence[str]) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from fairseq.data import FairseqDataset
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
+from ..batching import seconds_up
 from ..data.cached_states import CachedStatesDataset
 from ..data.manifest import Manifest
 from ..data.segments import SegmentDataset
@@ -45,6 +46,7 @@ class ProbeTask(SpeechTask):
     def __init__(self, cfg: DictConfig, **kwargs: Any):
         super().__init__(cfg, **kwargs)
         self._filled: set[StateCache] = set()
+        self._trained_on: Tensor | None = None  # (2, 32) uint8, of encoder and data
 
     def build_model(self, model_cfg: Any, from_checkpoint: bool = False) -> nn.Module:
         """As fairseq's.
@@ -68,8 +70,33 @@ class ProbeTask(SpeechTask):
                 f"task.sample_rate={self.cfg.sample_rate}: the encoder takes audio at {model.encoder.sample_rate_hz} "
                 "Hz (files at other rates are resampled to it)"
             )
+        with open_dict(model_cfg):  # for checkpoints, as fairseq does with w2v_args
+            model_cfg.encoder_sha256 = model.cfg.encoder_sha256
+        if not from_checkpoint:
+            self._trained_on = torch.stack([_digest(*_weights(model.encoder)), self._data_digest()])
+            model.trained_on.copy_(self._trained_on)
         self.model = model
         return model
+
+    def _data_digest(self) -> Tensor:
+        """(32,) of the rows and labels of training, wherever they lie."""
+        folder, parts = Path(self.cfg.data), []
+        for name in ("train.tsv", f"train.{self.cfg.labels}", f"dict.{self.cfg.labels}.txt"):
+            content = (folder / name).read_bytes() if (folder / name).is_file() else b""
+            parts.append(content.partition(b"\n")[2] if name == "train.tsv" else content)
+        return _digest(*parts)
+
+    def check_trained_on(self) -> None:
+        """Raises InputError where the checkpoint that was taken up is of another encoder or other training data."""
+        if self._trained_on is None:
+            return
+        same = (self.model.trained_on.cpu() == self._trained_on).all(1).tolist()
+        differing = " and ".join(what for what, equal in zip(("encoder", "training data"), same) if not equal)
+        if differing:
+            raise InputError(
+                f"the checkpoint in checkpoint.save_dir is of a probe with another {differing}, which this run would "
+                "go on with: choose another checkpoint.save_dir for each encoder and data, or delete that one"
+            )
 
     def audio_dataset(self, split: str, manifest: Manifest, **options: Any) -> FairseqDataset:
         """The waveforms of a split, or their hidden states once these are computed."""
@@ -85,9 +112,9 @@ class ProbeTask(SpeechTask):
         short = (manifest.sizes < min_samples).nonzero()[0]
         if len(short):
             raise InputError(
-                f"{len(short)} clips of {manifest.path} are shorter than the {min_samples / 16_000:.2f} s "
+                f"{len(short)} clips of {manifest.path} are shorter than the {seconds_up(min_samples):g} s "
                 f"({min_frames} frames) that {type(self.model.head).__name__} takes, {manifest.name(int(short[0]))} "
-                f"first: make the manifest with --min-seconds {min_samples / 16_000:.2f}, or set "
+                f"first: make the manifest with --min-seconds {seconds_up(min_samples):g}, or set "
                 f"task.min_sample_size={min_samples}"
             )
 
@@ -114,7 +141,7 @@ class ProbeTask(SpeechTask):
         gib = cache.needed_bytes(manifest.sizes, self._samples_per_row(manifest)) / GIB
         if gib > self.cfg.cache_max_gib:
             logger.warning(
-                "the features of %s would take %.0f GiB, more than task.cache_max_gib=%g: they are computed anew in "
+                "the features of %s would take %.2g GiB, more than task.cache_max_gib=%g: they are computed anew in "
                 "every epoch",
                 split,
                 gib,
@@ -134,8 +161,11 @@ class ProbeTask(SpeechTask):
         """As fairseq's; features are computed first, by the model where it is then: on its GPU.
 
         Raises:
-            InputError: for a clip whose features are not finite, or a disk too small.
+            InputError: for a checkpoint of another encoder or other data, a clip whose features are not finite, or a
+                disk too small.
         """
+        # the first call after fairseq has loaded a checkpoint
+        self.check_trained_on()
         self.fill_cache(dataset)
         return super().get_batch_iterator(dataset, max_tokens=max_tokens, **kwargs)
 
@@ -174,7 +204,7 @@ class ProbeTask(SpeechTask):
                 encode,
                 audio.sizes,
                 FILL_BATCH_SAMPLES,
-                f"features of {audio.manifest.path.stem}",
+                audio.manifest.path.stem,
                 names=audio.fnames,
                 min_samples=model.encoder.min_samples(),
                 samples_per_frame=self._samples_per_row(audio.manifest),
@@ -182,6 +212,11 @@ class ProbeTask(SpeechTask):
         finally:
             model.train(training)
         self._filled.add(dataset.cache)
+
+
+def _digest(*parts: str | bytes) -> Tensor:
+    """(32,) uint8, SHA-256 of the parts."""
+    return torch.tensor(list(bytes.fromhex(cache_key(*parts))), dtype=torch.uint8)
 
 
 def _stamp(path: Path) -> str:

@@ -11,6 +11,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.audio_pretraining import AudioPretrainingTask
 from omegaconf import II
 
+from ..batching import seconds_up
 from ..criterions.classification import UNKNOWN_CLASS
 from ..data.chunks import ChunkDataset
 from ..data.manifest import Manifest
@@ -56,9 +57,9 @@ class ProbeVerificationTask(ProbeClassificationTask):
         model = super().build_model(model_cfg, from_checkpoint)
         if not hasattr(model.head, "embed"):
             raise InputError(f"model.head={model_cfg.head} has no speaker embeddings: choose xvector or ecapa")
-        min_seconds = model.encoder.min_samples(model.head.min_frames) / self.cfg.sample_rate
+        min_seconds = seconds_up(model.encoder.min_samples(model.head.min_frames))
         if not self.cfg.chunk_seconds >= min_seconds:
-            raise InputError(f"task.chunk_seconds={self.cfg.chunk_seconds}: {model_cfg.head} needs {min_seconds:.2f}")
+            raise InputError(f"task.chunk_seconds={self.cfg.chunk_seconds}: {model_cfg.head} needs {min_seconds:g}")
         return model
 
     def is_chunked(self, split: str) -> bool:

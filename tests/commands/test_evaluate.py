@@ -16,6 +16,7 @@ from pipeline import Trained, run
 
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.evaluation.results import read_results
+from summarymixing_fairseq.files import sha256_of
 
 NUM_EPOCHS = 3
 COMMON = (
@@ -173,7 +174,7 @@ def test_interrupted_run_goes_on_as_if_it_had_not_been(probes, probe_data, train
     assert histories[0] == histories[1] and histories[0]["layer_weights"]["previous"] is not None
 
 
-def test_recognition_results(probes, probe_data, tmp_path, capsys):
+def test_recognition_results(trained, probes, probe_data, tmp_path, capsys):
     assert evaluate(last_of(probes, "recognition"), probe_data, tmp_path) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"results.json", "hypo.wrd", "ref.wrd"}
     assert (tmp_path / "ref.wrd").read_text() == (probe_data / "test.wrd").read_text()
@@ -186,7 +187,8 @@ def test_recognition_results(probes, probe_data, tmp_path, capsys):
     assert results.data.counts["words"] == len((probe_data / "test.wrd").read_text().split())
     assert len(results.layer_weights) == 3 and sum(results.layer_weights) == pytest.approx(1)
     assert (results.task, results.head) == ("probe_recognition", "bilstm_ctc")
-    assert results.encoder.name == "encoder" and results.encoder.sha256 == "", "its file is gone"
+    # of the file that was trained on, which is gone by now
+    assert (results.encoder.name, results.encoder.sha256) == ("encoder", sha256_of(trained.pretrained))
     assert "job_logging_cfg" not in results.config and results.config["optimization"]["max_epoch"] == NUM_EPOCHS
     assert re.search(r"^wer [\d.]+ % \(95 % interval [\d.]+ to [\d.]+\)$", capsys.readouterr().out, re.M)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import replace
@@ -19,7 +18,6 @@ from summarymixing_fairseq.evaluation.results import (
     Results,
     installed_versions,
     read_results,
-    sha256_of,
     write_results,
 )
 
@@ -133,14 +131,6 @@ def test_not_an_object_and_missing(tmp_path):
     path.write_text("[1, 2]")
     with pytest.raises(InputError, match="results.json is no JSON object"):
         read_results(path)
-
-
-def test_sha256(tmp_path):
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes(bytes(range(256)) * 5000)
-    assert sha256_of(path) == hashlib.sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(InputError, match="nowhere.pt cannot be read"):
-        sha256_of(tmp_path / "nowhere.pt")
 
 
 def test_versions():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -209,12 +210,12 @@ def test_each_encoder_and_form_has_its_own_cache(corpus, encoder_paths, monkeypa
 
 
 def test_features_are_those_of_the_weights_that_a_resumed_run_loads(corpus, encoder_paths):
-    """fairseq loads the validation set, then the checkpoint, whose encoder may be another than was built."""
+    """fairseq loads the validation set, then the checkpoint, whose encoder may have learnt since it was built."""
     data = corpus("train", CLASSES, "emotion")
     task, model = with_model(set_up(CLASSIFICATION, data), encoder_paths[0], "bilstm_mean")
     task.load_dataset("train")
     _, other = with_model(set_up(CLASSIFICATION, data), encoder_paths[1], "bilstm_mean")
-    model.load_state_dict(other.state_dict())
+    model.load_state_dict({**other.state_dict(), "trained_on": model.trained_on})
     (batch, *_) = batches_of(task, size=1)
     audio = task.dataset("train").dataset.dataset.dataset
     states, _ = other.encode(audio[int(batch["id"])]["source"][None], None)
@@ -429,8 +430,8 @@ def test_clips_shorter_than_the_heads_receptive_field(corpus, encoder_paths):
     task, model = with_model(set_up(CLASSIFICATION, data), encoder_paths[0], "xvector")
     needed = model.encoder.min_samples(15)
     message = (
-        rf"2 clips of .*train\.tsv are shorter than the {needed / 16_000:.2f} s \(15 frames\) that XVector takes, "
-        rf"train1\.wav first: .*task\.min_sample_size={needed}"
+        rf"2 clips of .*train\.tsv are shorter than the {math.ceil(needed / 160) / 100:g} s \(15 frames\) that XVector "
+        rf"takes, train1\.wav first: .*task\.min_sample_size={needed}"
     )
     with refused(message):
         task.load_dataset("train")
@@ -500,3 +501,29 @@ def test_features_that_are_not_finite_end_the_run_before_training(corpus, encode
         next(iter(model.encoder.model.encoder.layers[1].parameters())).fill_(float("nan"))
     with refused(r"train\d\.wav: its hidden states are not finite numbers"):
         batches_of(task)
+
+
+def test_a_checkpoint_of_another_encoder_or_other_data_is_not_taken_up(corpus, encoder_paths):
+    data = corpus("train", CLASSES, "emotion")
+    saved = with_model(set_up(CLASSIFICATION, data), encoder_paths[0], "mean_linear")[1].state_dict()
+
+    def take_up(encoder_path: Path = encoder_paths[0], **options) -> None:
+        """As fairseq's trainer does."""
+        task, model = with_model(set_up(CLASSIFICATION, data), encoder_path, "mean_linear", **options)
+        model.load_state_dict(saved)
+        task.load_dataset("train")
+        batches_of(task)
+
+    take_up()
+    with refused(r"another encoder, which this run would go on with: choose another checkpoint\.save_dir"):
+        take_up(random_encoder=True)
+    rows = (data / "train.tsv").read_text().splitlines()
+    (data / "train.tsv").write_text("\n".join([str(data), *rows[1:]]) + "\n")
+    if rows[0] != str(data):  # the corpus has moved: its root is another, its rows are the same
+        (data / "train.tsv").write_text("\n".join(rows) + "\n")
+    take_up()
+    (data / "train.emotion").write_text("\n".join(reversed(CLASSES)) + "\n")
+    with refused(r"another training data"):
+        take_up()
+    with refused(r"another encoder and training data"):
+        take_up(random_encoder=True)

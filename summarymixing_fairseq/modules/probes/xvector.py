@@ -19,7 +19,7 @@ class XVector(ProbeHead):
 
     Convolutions have no padding, as in the paper: each frame before the pooling sees 15 frames of the clip. Nonlinear
     layers are affine, ReLU, batch norm; the embedding is segment6's affine output (section 2.3). With ``cosine`` the
-    scores are cosines to segment7's output, for the margin that MP3S (arXiv 2308.14456) trains it with.
+    scores are cosines to segment7's output, for an angular margin. The paper has none.
 
     Args:
         input_dim: D; num_classes: speakers.
