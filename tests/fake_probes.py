@@ -1,7 +1,7 @@
 """Stand-ins for `fairseq-hydra-train` and `summarymixing evaluate` that take milliseconds, and data for them.
 
-What they do is told by overrides: ``fake.value`` the figure, ``fake.fail`` the status to end with, ``fake.sleep``
-seconds after the first checkpoint.
+What they do is told by overrides: ``fake.value`` the figure, ``fake.refuse`` the status to end with before the
+first checkpoint, ``fake.fail`` that after it, ``fake.sleep`` seconds in between.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ with open(folder / "trace.jsonl", "a") as file:
     print(json.dumps({"options": options, "config": arguments[3], "resumed": last.exists(), "pid": os.getpid(),
                       "start": time.time(), "threads": os.environ.get("OMP_NUM_THREADS"),
                       "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}), file=file)
+if "fake.refuse" in options:
+    sys.exit(int(options["fake.refuse"]))
 for epoch in (1, 2):
     figures = json.dumps({"epoch": epoch, "valid_wer": str(epoch), "valid_best_wer": "7"})
     print("[2026-11-23 03:00:00][valid][INFO] - " + figures, flush=True)

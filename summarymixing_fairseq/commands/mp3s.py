@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,13 @@ from ..errors import InputError
 from ..files import check_writable
 
 if TYPE_CHECKING:
-    from ..mp3s.runner import Messages
-    from ..mp3s.runs import Tools
+    from ..mp3s.encoders import Encoder
+    from ..mp3s.runner import Failure, Messages
+    from ..mp3s.runs import Run, Tools
     from ..mp3s.tasks import Task, TaskData
 
 CONFIG_DIR = Path("examples/mp3s")
+DEFAULT_PROBES = "1,2"
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -35,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--data", type=Path, metavar="ROOT", help="folder with a folder of manifests for each task")
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder for runs and tables")
     parser.add_argument("--tasks", metavar="TASK,...", help="only these, or TASK_probeN (default: all with data)")
-    parser.add_argument("--probes", default="1,2", metavar="N,...", help="1, 2 or 1,2 (default)")
+    parser.add_argument("--probes", default=DEFAULT_PROBES, metavar="N,...", help="1, 2 or 1,2 (default)")
     parser.add_argument(
         "--random", action="store_true", help="also the first encoder's architecture with random weights"
     )
@@ -118,10 +121,13 @@ def _run_and_report(
     check_writable(results)
     machine = _machine(args.device)
     messages = _messages()
-    with sole_user(results):
+    with sole_user(results) as lock:
         refuse_changed(runs, args.force)
         for line in missing:
             messages.say(f"not found: {line}")
+        others = _line_on_others(runs, encoders, args)
+        if others:
+            messages.say(others)
         messages.say(f"{len(runs)} runs, {args.jobs} at a time; logs: {results}/ENCODER/TASK_probeN/run.log")
         provenance = {
             "machine": machine,
@@ -132,19 +138,38 @@ def _run_and_report(
             "with_paper": not args.no_paper,
         }
 
-        def write_table() -> None:
-            write(build(runs, encoders, (), missing, provenance), results)
+        def write_table(failures: Sequence[Failure] = ()) -> dict:
+            table = build(runs, encoders, failures, missing, provenance)
+            table["notes"] += [others] if others else []
+            write(table, results)
+            return table
 
         env = environment(args.device, args.jobs, machine["num_threads"])
-        failures = run_all(runs, tools, args.jobs, env, messages, write_table)
+        failures = run_all(runs, tools, args.jobs, env, messages, write_table, (lock,))
         messages.show("")
-        table = build(runs, encoders, failures, missing, provenance)
-        write(table, results)
+        table = write_table(failures)
         print(as_markdown(table))
         _plot(table, results, messages)
     if failures:
         names = ", ".join(f"{failure.run.name} ({failure.stage})" for failure in failures)
-        raise InputError(f"{len(failures)} of {len(runs)} runs failed: {names}; run this again to retry them")
+        raise InputError(
+            f"{len(failures)} of {len(runs)} runs failed: {names}: see their logs; run this again to retry"
+        )
+
+
+def _line_on_others(runs: Sequence[Run], encoders: Sequence[Encoder], args: argparse.Namespace) -> str | None:
+    """How many runs of the results folder the table leaves out, and how to have them in it; None if none."""
+    from ..mp3s.runs import left_out
+
+    others = left_out(runs)
+    if not others:
+        return None
+    unnamed = sorted({*others} - {encoder.name for encoder in encoders})
+    advice = ["without --tasks and --probes"] if args.tasks or args.probes != DEFAULT_PROBES else []
+    advice += [f"with {', '.join(unnamed)} as well"] if unnamed else []
+    return f"not in the table: {len(others)} of the runs in the results folder" + (
+        f"; run this {' and '.join(advice)} to show all" if advice else ""
+    )
 
 
 def _chosen_tasks(names: str | None, probes: list[int]) -> dict[Task, list[int]]:
@@ -253,15 +278,22 @@ def _messages() -> Messages:
 
 
 def _plot(table: dict, results: Path, messages: Messages) -> None:
-    """With several encoders, mp3s.png and layers.png; without matplotlib a line that says so."""
+    """With several encoders, mp3s.png and layers.png; without matplotlib a line that says so.
+
+    Those of an earlier table go in any case.
+    """
     from ..mp3s.plots import plot_layers, plot_table
     from ..mp3s.table import columns_of
 
+    paths = [results / name for name in ("mp3s.png", "layers.png")]
+    if paths[0].exists():  # else layers.png is not this command's but one that `summarymixing layers` was asked for
+        for path in paths:
+            path.unlink(missing_ok=True)
     columns = columns_of(table)
     if len(table["encoders"]) < 2 or not columns:
         return
     try:
-        plot_table(table, results / "mp3s.png")
-        plot_layers(columns, results / "layers.png")
+        plot_table(table, paths[0])
+        plot_layers(columns, paths[1])
     except InputError as error:
         messages.say(f"no plots: {error}")

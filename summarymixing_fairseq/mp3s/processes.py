@@ -25,9 +25,17 @@ class LoggedProcess:
     Args:
         command: a list, no shell has a part in it.
         log: file; folder: to work in; environment: all of it.
+        descriptors: open files that the process gets, as a lock that is to last as long as it does.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, folder: Path, environment: Mapping[str, str]):
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        folder: Path,
+        environment: Mapping[str, str],
+        descriptors: Sequence[int] = (),
+    ):
         self._log = log
         self._started = time.monotonic()
         with open(log, "ab") as file:
@@ -42,6 +50,7 @@ class LoggedProcess:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=descriptors,
             )
 
     @property
@@ -94,17 +103,25 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def sole_user(folder: Path) -> Iterator[None]:
+def sole_user(folder: Path) -> Iterator[int]:
     """Refuse a second command in a folder.
+
+    Yields:
+        The lock's descriptor. A process that gets it holds the lock too: one that outlives a command that was killed
+        still writes there.
 
     Raises:
         InputError: if another one is at work there.
     """
-    with open(folder / ".lock", "w", encoding="utf-8") as file:
+    path = folder / ".lock"
+    with open(path, "w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"another command is at work in {folder}: wait for it, or change --results") from None
+            raise InputError(
+                f"another command, or a training that an interrupted one left behind, is at work in {folder}: wait for "
+                f"it, end it (fuser {path} names its processes), or change --results"
+            ) from None
         except OSError:
             pass  # a file system without locks
-        yield
+        yield file.fileno()

@@ -61,12 +61,14 @@ def run_all(
     jobs: int,
     env: Mapping[str, str],
     messages: Messages,
-    on_finished: Callable[[], None] = lambda: None,
+    on_finished: Callable[[], object] = lambda: None,
+    descriptors: Sequence[int] = (),
 ) -> list[Failure]:
     """Train and evaluate, ``jobs`` runs at a time.
 
     Args:
         on_finished: called when a run has come to its end.
+        descriptors: open files that the processes get, see ``LoggedProcess``.
 
     Returns:
         What failed. A KeyboardInterrupt ends all processes first.
@@ -77,7 +79,7 @@ def run_all(
         with interruptible():
             while waiting or active:
                 while waiting and len(active) < jobs:
-                    job = _Job(waiting.pop(0), tools, env, messages.say)
+                    job = _Job(waiting.pop(0), tools, env, messages.say, descriptors)
                     if job.advance():
                         active.append(job)
                     elif job.failure:
@@ -101,9 +103,16 @@ def run_all(
 class _Job:
     """The stages of a run, one after the other."""
 
-    def __init__(self, run: Run, tools: Tools, env: Mapping[str, str], say: Callable[[str], None]):
+    def __init__(
+        self,
+        run: Run,
+        tools: Tools,
+        env: Mapping[str, str],
+        say: Callable[[str], None],
+        descriptors: Sequence[int],
+    ):
         self.run, self.failure = run, None
-        self._tools, self._env, self._say = tools, env, say
+        self._tools, self._env, self._say, self._descriptors = tools, env, say, descriptors
         self._log = run.folder / LOG_NAME
         self._process: LoggedProcess | None = None
         self._split: Split | None = None  # that is evaluated; None: training
@@ -148,7 +157,7 @@ class _Job:
         return False
 
     def _launch(self, command: list[str]) -> None:
-        self._process = LoggedProcess(command, self._log, self.run.folder, self._env)
+        self._process = LoggedProcess(command, self._log, self.run.folder, self._env, self._descriptors)
 
     def _finish(self, process: LoggedProcess) -> bool:
         run, status = self.run, process.status()

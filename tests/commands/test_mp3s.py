@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,16 @@ def bench(tmp_path, capsys, monkeypatch, request) -> Bench:
     tools = fake_tools(tmp_path / "tools")
     monkeypatch.setattr(mp3s, "find_tools", lambda: tools)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
-    if "random" not in request.node.name:  # plots are the slowest part
+    if "random" not in request.node.name and "plots" not in request.node.name:  # they are the slowest part
         monkeypatch.setattr(mp3s, "_plot", lambda *_: None)
     return Bench(tmp_path, capsys)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def cells(row: dict) -> list[float | None]:
@@ -186,6 +194,40 @@ def test_one_failure_leaves_the_others(bench):
     assert [cells(row) for row in bench.table()["rows"]] == [[40]] * 4
 
 
+def test_a_training_that_was_refused_is_corrected_without_force(bench):
+    write_data(bench.root, "slurp")
+    assert bench("--probes", "1", "--override", "fake.refuse=2") == 1
+    assert bench.err.strip().endswith("a slurp_probe1 (training): see their logs; run this again to retry")
+    assert bench("--probes", "1") == 0, bench.err
+    assert cells(bench.table()["rows"][0]) == [40]
+
+
+def test_runs_that_the_table_leaves_out_are_named(bench):
+    write_data(bench.root, "slurp")
+    write_data(bench.root, "iemocap", fold="fold1")
+    assert bench(encoders=("a.pt", "b.pt")) == 0 and "not in the table" not in bench.err + bench.out
+    for options, encoders, line in (
+        (("--tasks", "slurp"), ("a.pt", "b.pt"), "4 {}without --tasks and --probes to"),
+        (("--probes", "2"), ("b.pt",), "6 {}without --tasks and --probes and with a as well to"),
+        ((), ("a.pt",), "4 {}with b as well to"),
+    ):
+        assert bench(*options, encoders=encoders) == 0
+        (note,) = bench.table()["notes"]
+        assert note == f"not in the table: {line} show all".format("of the runs in the results folder; run this ")
+        assert bench.err.count(note) == bench.out.count(f"- {note}\n") == 1
+
+
+def test_plots_of_an_earlier_table_go(bench):
+    write_data(bench.root, "slurp")
+    bench.results.mkdir()
+    for name in ("mp3s.png", "layers.png"):
+        (bench.results / name).write_text("of more encoders")
+    assert bench("--probes", "1") == 0
+    assert not list(bench.results.glob("*.png"))
+    (bench.results / "layers.png").write_text("of `summarymixing layers --plot`")
+    assert bench("--probes", "1") == 0 and (bench.results / "layers.png").exists()
+
+
 def test_an_evaluation_that_fails_is_tried_again_alone(bench):
     data = write_data(bench.root, "voxceleb1")
     value = ("--override", "voxceleb1:fake.value=no", "--probes", "1")
@@ -312,8 +354,40 @@ def test_a_second_command_in_the_same_folder_waits_outside(bench):
     write_data(bench.root, "slurp")
     bench.results.mkdir()
     with sole_user(bench.results):
-        assert bench() == 1 and "another command is at work in" in bench.err
+        assert bench() == 1 and "another command, or a training that" in bench.err
     assert bench("--probes", "1") == 0
+
+
+def test_a_training_that_outlives_its_command_keeps_the_folder(bench):
+    write_data(bench.root, "slurp")
+    folder = bench.results / "a" / "slurp_probe1"
+    # the machine's description is left out: it takes seconds to import torch
+    code = f"""if True:
+        from summarymixing_fairseq.commands import main, mp3s
+        from summarymixing_fairseq.mp3s.runs import Tools
+        mp3s.find_tools = lambda: {mp3s.find_tools()!r}
+        mp3s._machine = lambda device: {{"num_threads": 1}}
+        main.main(["mp3s", "--data", {str(bench.root)!r}, "--results", {str(bench.results)!r}, "--device", "cpu",
+                   "--config-dir", {str(bench.folder / "configs")!r}, "--encoder", {str(bench.folder / "a.pt")!r},
+                   "--probes", "1", "--override", "fake.sleep=60"])
+    """
+    command = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2])
+    try:
+        wait_until((folder / "checkpoint_last.pt").exists)
+    finally:
+        command.kill()
+        command.wait()
+    (trace,) = bench.traces("a/slurp_probe1")
+    try:
+        assert bench("--probes", "1", "--override", "fake.sleep=60") == 1
+        assert "a training that an interrupted one left behind, is at work in" in bench.err
+        assert len(bench.err.strip().splitlines()) == 1 and len(bench.traces("a/slurp_probe1")) == 1
+    finally:
+        os.kill(trace["pid"], signal.SIGKILL)
+    fake = Path(mp3s.find_tools().train[-1])
+    fake.write_text(fake.read_text().replace('float(options.get("fake.sleep", 0))', "0"))
+    wait_until(lambda: bench("--probes", "1", "--override", "fake.sleep=60") == 0)
+    assert [trace["resumed"] for trace in bench.traces("a/slurp_probe1")] == [False, True]
 
 
 def test_list_shows_what_is_found_without_torch(bench):

@@ -60,6 +60,7 @@ def test_what_makes_another_run(tmp_path):
     run = run_of(tmp_path)
     assert run.difference() is None
     run.begin()
+    (run.folder / "checkpoint_last.pt").touch()
     assert run.difference() is None
     # the device decides nothing, nor do places; content does
     assert run_of(tmp_path, device="cpu").difference() is None
@@ -75,6 +76,19 @@ def test_what_makes_another_run(tmp_path):
     assert run.difference() == "other the configuration file, manifests or labels"
     (run.folder / "run.json").write_text("{")
     assert run.difference() == "a run.json that cannot be read"
+
+
+def test_a_run_without_checkpoints_and_results_can_be_made_otherwise(tmp_path):
+    run_of(tmp_path).begin()
+    other = run_of(tmp_path, seed=2)
+    assert other.difference() is None
+    results = other.results_path(other.task.splits[0])
+    results.parent.mkdir()
+    results.touch()  # kept of a run whose checkpoints were removed
+    assert other.difference() == "other overrides, seed or --random"
+    results.unlink()
+    (other.folder / "checkpoint_1_5.pt").touch()
+    assert other.difference() == "other overrides, seed or --random"
 
 
 def test_overrides():
