@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from typing import Any
 
-FAIRSEQ_DISTRIBUTIONS = ("ve-fairseq", "fairseq-fixed", "fairseq")
+from ..evaluation.results import installed_versions
 
 
 def available_threads() -> int:
@@ -24,15 +23,6 @@ def _cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _fairseq_version() -> str:
-    for name in FAIRSEQ_DISTRIBUTIONS:
-        try:
-            return f"{name} {metadata.version(name)}"
-        except metadata.PackageNotFoundError:
-            continue
-    return "unknown"
 
 
 def describe(device: str, num_threads: int) -> dict[str, Any]:
@@ -54,5 +44,5 @@ def describe(device: str, num_threads: int) -> dict[str, Any]:
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "fairseq": _fairseq_version(),
+        "fairseq": installed_versions()["fairseq"],
     }

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from ..checkpoint import load_safely, load_weights, no_fairseq_checkpoint, refusals_named, weights_of
 from ..errors import InputError
@@ -132,13 +131,3 @@ def load_state_encoder(path: str | Path, dropout: float = 0.0) -> StateEncoder:
     module = ours if spec.kind == ours.KIND else stock
     load_weights(encoder, module.encoder_weights(weights, spec.config), path)
     return encoder.eval()
-
-
-def read_encoder(path: str | Path) -> tuple[EncoderSpec, dict[str, Tensor]]:
-    """Specification and weights of a checkpoint's encoder: of ``build_state_encoder(spec).load_state_dict(weights)``.
-
-    Raises:
-        InputError: as ``load_state_encoder``.
-    """
-    encoder = load_state_encoder(path)
-    return encoder.spec, encoder.state_dict()

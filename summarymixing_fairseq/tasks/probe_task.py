@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ class ProbeTask(SpeechTask):
         with open_dict(model_cfg):  # for checkpoints, as fairseq does with w2v_args
             model_cfg.encoder_sha256 = model.cfg.encoder_sha256
         if not from_checkpoint:
-            self._trained_on = torch.stack([_digest(*_weights(model.encoder)), self._data_digest()])
+            self._trained_on = torch.stack([_digest(_hash_of_weights(model.encoder)), self._data_digest()])
             model.trained_on.copy_(self._trained_on)
         self.model = model
         return model
@@ -131,7 +132,7 @@ class ProbeTask(SpeechTask):
         what = f"{'pooled' if pooled else 'frames'}, layer_norm={model.layer_norm}, normalize={self.cfg.normalize}"
         rows = [manifest.root, manifest.sizes.tobytes(), manifest.offsets.tobytes()]
         rows += [part for clip in manifest for part in (clip.name, _stamp(clip.path))]
-        key = cache_key(what, repr(model.encoder.spec.to_dict()), *_weights(model.encoder), *rows)
+        key = cache_key(what, repr(model.encoder.spec.to_dict()), _hash_of_weights(model.encoder), *rows)
         folder = Path(self.cfg.cache_dir or Path(self.cfg.data) / "state_cache").absolute()
         return StateCache(folder, key, len(manifest), model.encoder.num_states, model.encoder.state_dim)
 
@@ -228,6 +229,11 @@ def _stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _weights(module: nn.Module) -> list[str | bytes]:
-    """Names and values of a module's parameters and buffers, as far as its state holds them."""
-    return [part for name, value in module.state_dict().items() for part in (name, value.cpu().numpy().tobytes())]
+def _hash_of_weights(module: nn.Module) -> bytes:
+    """SHA-256 of a module's parameters and buffers with their names, as far as its state holds them."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        # one after the other: a large encoder's are not copied all at once
+        digest.update(value.detach().cpu().contiguous().numpy().data)
+    return digest.digest()

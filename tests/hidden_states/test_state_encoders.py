@@ -16,7 +16,6 @@ from summarymixing_fairseq.hidden_states import (
     EncoderSpec,
     build_state_encoder,
     load_state_encoder,
-    read_encoder,
 )
 from summarymixing_fairseq.hidden_states.interface import normalise_waveform
 
@@ -33,6 +32,12 @@ STOCK = [
 STOCK_IDS = ["-".join([kind, *changes]) for kind, changes in STOCK]
 MIXERS = ["summarymixing", "mhsa"]
 NUM_SAMPLES = [5_200, 9_043, 1_400]
+
+
+def read_encoder(path):
+    """Specification and weights of a checkpoint's encoder."""
+    encoder = load_state_encoder(path)
+    return encoder.spec, encoder.state_dict()
 
 
 @pytest.fixture
