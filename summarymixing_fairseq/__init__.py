@@ -34,8 +34,10 @@ def register() -> None:
         speech_finetuning,
         speech_pretraining,
     )
+    from .training import checkpoints
 
     allow_fairseq_dictionary()
+    checkpoints.install()
     # One of the models of fairseq sets the root logger to DEBUG at import: every library's debug lines would follow
     root.setLevel(level)
     root.handlers[:] = handlers

@@ -16,14 +16,17 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
+from .checkpoint_file import load_safely
 from .errors import InputError
+from .finite import check_finite
 from .models.config import Wav2Vec2SummaryMixingConfig
 from .models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
-from .registration import allow_fairseq_dictionary, old_configurations_allowed
 
 MODEL_NAME = "wav2vec2_summarymixing"
 # where fairseq's CTC model keeps ours
 CTC_PREFIX = "w2v_encoder.w2v_model."
+# A configuration may ask for this many numbers more than there are weights: pre-training heads, rounding of the bound.
+SPARE_NUMBERS = 2**24
 # what our modules, fairseq's and omegaconf raise over a configuration
 REFUSALS = (
     ArithmeticError,
@@ -52,24 +55,6 @@ class Checkpoint:
         return self.config["model"]["_name"] == "wav2vec_ctc"
 
 
-def load_safely(path: Path) -> Any:
-    """What a file of ``torch.save``'s holds, on the CPU, read with ``weights_only=True``.
-
-    Raises:
-        InputError: for a file that is missing, or cannot be read without running code of its own.
-    """
-    allow_fairseq_dictionary()
-    try:
-        with old_configurations_allowed():
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"checkpoint {path} cannot be read: {error.strerror or error}") from None
-    except Exception:  # torch raises half a dozen types here, depending on where a file goes wrong
-        raise InputError(
-            f"{path} is not a checkpoint that can be loaded safely (tensors and plain containers, no code)"
-        ) from None
-
-
 def weights_of(state: Any, path: Path) -> dict[str, torch.Tensor]:
     """The model's weights in what ``load_safely`` gave.
 
@@ -79,6 +64,7 @@ def weights_of(state: Any, path: Path) -> dict[str, torch.Tensor]:
     weights = _dict(state, "model")
     if not weights or not all(isinstance(weight, torch.Tensor) for weight in weights.values()):
         raise no_fairseq_checkpoint(path)
+    check_finite(weights, path)
     return weights
 
 
@@ -88,10 +74,10 @@ def no_fairseq_checkpoint(path: Path) -> InputError:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint with ``weights_only=True``.
+    """Read a checkpoint, of ``torch.save`` or safetensors.
 
     Raises:
-        InputError: for a file that is missing, no checkpoint, or of another model.
+        InputError: for a file that is missing, no checkpoint, unsafe (see ``load_safely``), or of another model.
     """
     state = load_safely(path)
     config = _dict(state, "cfg")
@@ -126,6 +112,33 @@ def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path)
         raise InputError(f"{path}: weights do not fit its configuration: {first[:200]}") from None
 
 
+def check_proportion(config: Any, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Compare a configuration with the weights beside it before anything is allocated by it.
+
+    Args:
+        config: of an encoder, ours or fairseq's: its widths and its number of layers.
+
+    Raises:
+        InputError: for a model several times larger than its weights: of the wrong file, or made to fill the memory.
+    """
+    num_weights = sum(weight.numel() for weight in weights.values())
+
+    def size(name: str) -> int:
+        value = config.get(name)
+        return value if type(value) is int and value > 0 else 1
+
+    dim, channels, num_layers = size("encoder_embed_dim"), size("frontend_channels"), size("encoder_layers")
+    widths = sum(map(size, ("local_hidden_dim", "local_out_dim", "summary_hidden_dim", "summary_out_dim")))
+    in_layers = num_layers * dim * (4 * size("encoder_ffn_embed_dim") + 8 * dim + 2 * widths)
+    codebook = size("latent_vars") * size("latent_groups") * (channels + max(map(size, ("latent_dim", "final_dim"))))
+    around = channels * (4 * channels * len(config.get("frontend_strides") or ()) + dim) + codebook
+    if num_layers > len(weights) or in_layers + around > 4 * num_weights + SPARE_NUMBERS:
+        raise InputError(
+            f"{path}: its configuration is of {num_layers} layers and some {in_layers + around:.1e} numbers, but it "
+            f"holds {num_weights:.1e}: refused"
+        )
+
+
 def over_defaults(defaults: Any, config: dict[str, Any]) -> Any:
     """Configuration of a checkpoint over today's defaults; fields that are gone since are left out."""
     known = {name: value for name, value in config.items() if name in defaults.__dataclass_fields__}
@@ -155,6 +168,7 @@ def build_encoder_model(checkpoint: Checkpoint) -> Wav2Vec2SummaryMixingModel:
         config = config["w2v_args"]["model"]
         weights = {n[len(CTC_PREFIX) :]: w for n, w in weights.items() if n.startswith(CTC_PREFIX)}
     with refusals_named(checkpoint.path):
+        check_proportion(config, weights, checkpoint.path)
         model = Wav2Vec2SummaryMixingModel(over_defaults(Wav2Vec2SummaryMixingConfig(), config))
     # its weights may be there or not: what is None is neither missed nor refused
     model.remove_pretraining_modules()
@@ -175,6 +189,7 @@ def build_ctc_model(checkpoint: Checkpoint, dictionary: Dictionary) -> Wav2VecCt
             f"the dictionary has {len(dictionary)} symbols, {checkpoint.path} {num_outputs} outputs: not of this model"
         )
     with refusals_named(checkpoint.path):
+        check_proportion(checkpoint.config["model"]["w2v_args"]["model"], checkpoint.weights, checkpoint.path)
         config = over_defaults(Wav2Vec2CtcConfig(), checkpoint.config["model"])
         model = Wav2VecCtc.build_model(config, SimpleNamespace(target_dictionary=dictionary))
     load_weights(model, checkpoint.weights, checkpoint.path)

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from fairseq.data import Dictionary
 
-from .checkpoint import load_safely, load_weights, over_defaults, refusals_named, weights_of
+from .checkpoint import SPARE_NUMBERS, check_proportion, load_weights, over_defaults, refusals_named, weights_of
+from .checkpoint_file import load_safely
 from .errors import InputError
-from .models.ssl_probe import SslProbe, SslProbeConfig
+from .models.ssl_probe import HEAD_OPTIONS, SslProbe, SslProbeConfig
 
 MODEL_NAME = "ssl_probe"
 RECOGNITION, CLASSIFICATION, VERIFICATION = "probe_recognition", "probe_classification", "probe_verification"
@@ -55,11 +56,21 @@ def load_probe(path: Path, device: str | torch.device = "cpu") -> Probe:
     if not isinstance(dictionary, Dictionary):
         raise InputError(f"{path} carries no dictionary of its symbols or classes")
     with refusals_named(path):
+        check_proportion(model_config["w2v_args"]["config"], weights, path)
+        _check_head(model_config, weights, path)
         merged = over_defaults(SslProbeConfig(), model_config)
         model = SslProbe.build_model(merged, SimpleNamespace(target_dictionary=dictionary))
     load_weights(model, weights, path)
     model.requires_grad_(False).eval()
     return Probe(path, model.to(device), dictionary, config)
+
+
+def _check_head(model_config: dict[str, Any], weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Raises InputError for a head far larger than the weights."""
+    sizes = sorted(value for name in HEAD_OPTIONS if type(value := model_config.get(name)) is int)
+    num_weights = sum(weight.numel() for weight in weights.values())
+    if len(sizes) and sizes[-1] * sizes[-2 % len(sizes)] > 4 * num_weights + SPARE_NUMBERS:
+        raise InputError(f"{path}: its configuration is of a head far larger than the weights it holds: refused")
 
 
 def _inner(container: Any, key: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from ..errors import InputError
 from ..version import __version__
-from . import benchmark, check_manifest, decode, evaluate, features, layers, mp3s
+from . import benchmark, check_manifest, decode, evaluate, export, features, layers, mp3s
 
-COMMANDS = (check_manifest, decode, features, evaluate, layers, mp3s, benchmark)
+COMMANDS = (check_manifest, decode, features, export, evaluate, layers, mp3s, benchmark)
 
 
 def build_parser() -> argparse.ArgumentParser:

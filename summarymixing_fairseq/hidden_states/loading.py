@@ -8,7 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..checkpoint import load_safely, load_weights, no_fairseq_checkpoint, refusals_named, weights_of
+from ..checkpoint import check_proportion, load_weights, no_fairseq_checkpoint, refusals_named, weights_of
+from ..checkpoint_file import load_safely
 from ..errors import InputError
 from . import ours, stock
 from .interface import EncoderSpec, StateEncoder
@@ -126,6 +127,7 @@ def load_state_encoder(path: str | Path, dropout: float = 0.0) -> StateEncoder:
     weights = weights_of(state, path)
     with refusals_named(path):
         spec, prefix = _read_spec(state, path)
+        check_proportion(spec.config, weights, path)
         encoder = _build(spec, dropout)
     weights = {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
     module = ours if spec.kind == ours.KIND else stock

@@ -322,7 +322,7 @@ def test_files_that_hold_no_encoder(tmp_path):
         ({"encoder_layers": 3}, {}, r"weights do not fit its configuration: Missing key.*layers\.2"),
         ({"encoder_layers": 1}, {}, r"weights do not fit its configuration: Unexpected key.*layers\.1"),
         ({"encoder_ffn_embed_dim": 32}, {}, r"weights do not fit its configuration: size mismatch for encoder"),
-        ({"conv_feature_layers": "open('ran', 'w')"}, {}, r"conv_feature_layers=.*nothing else"),
+        ({"conv_feature_layers": "open('ran', 'w')"}, {}, r"conv_feature_layers=.*(nothing else|run as code)"),
     ],
 )
 def test_refusals(tmp_path, monkeypatch, model_changes, task_changes, message):
