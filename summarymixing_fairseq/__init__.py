@@ -34,10 +34,12 @@ def register() -> None:
         speech_finetuning,
         speech_pretraining,
     )
-    from .training import checkpoints
+    from .training import checkpoints, processes, trainer_hooks
 
     allow_fairseq_dictionary()
     checkpoints.install()
+    processes.install()
+    trainer_hooks.install()
     # One of the models of fairseq sets the root logger to DEBUG at import: every library's debug lines would follow
     root.setLevel(level)
     root.handlers[:] = handlers

@@ -20,7 +20,7 @@ class ChunkDataset(SegmentDataset):
     hears what it would have heard. With ``normalize``, a chunk is normalised by itself.
 
     Args:
-        chunk_seconds: length of a chunk; seed: of the positions; others: of ``SegmentDataset``.
+        chunk_seconds: length of a chunk; others: of ``SegmentDataset``, whose seed is that of the positions too.
 
     Raises:
         InputError: for a chunk that has no sample.
@@ -33,7 +33,6 @@ class ChunkDataset(SegmentDataset):
         num_buckets: int = 0,
         *,
         chunk_seconds: float,
-        seed: int = 1,
         **others: Any,
     ):
         super().__init__(manifest, sample_rate, **others)
@@ -41,24 +40,17 @@ class ChunkDataset(SegmentDataset):
         if self.chunk_samples < 1:
             raise InputError(f"task.chunk_seconds={chunk_seconds:g}: a chunk must have a sample at least")
         self.sizes = np.minimum(manifest.sizes, self.chunk_samples)
-        self.seed = seed
-        self.epoch = 1
         self.set_bucket_info(num_buckets)
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """False: data workers keep the dataset, and with it the epoch, that they were started with.
+        """False: a clip is another one in every epoch, and cannot be cached.
 
-        fairseq then starts them anew. With its default of persistent workers those of the last epoch stay until
+        fairseq then starts data workers anew. With its default of persistent workers those of the last epoch stay until
         Python's garbage collection finds them, and take 5 s each to end: a task of chunks should have a field
         ``persistent_workers = False``, which fairseq looks for.
         """
         return False
-
-    def set_epoch(self, epoch: int) -> None:
-        """fairseq says here which epoch begins, before it starts the epoch's data workers."""
-        super().set_epoch(epoch)
-        self.epoch = epoch
 
     def chunk_start(self, index: int) -> int:
         """First sample, within its clip, of this epoch's chunk."""

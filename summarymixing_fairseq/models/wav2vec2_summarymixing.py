@@ -120,6 +120,9 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         self.final_proj = nn.Linear(dim, final_dim)
         self.min_maskable_frames = min_maskable_frames(cfg.mask_prob, cfg.mask_length)
         self._warned_of_half_waveform = False
+        if cfg.feature_grad_mult == 0:
+            # frozen: no optimizer may decay it, nor processes wait for its gradient
+            self.feature_extractor.requires_grad_(False)
 
     @classmethod
     def build_model(cls, cfg: Wav2Vec2SummaryMixingConfig, task: Any = None) -> Wav2Vec2SummaryMixingModel:

@@ -131,6 +131,18 @@ class ConformerEncoder(nn.Module):
         self.checkpoint_activations = checkpoint_activations
         self._to_compile = compile_layers
 
+    def fill_missing_gradients(self) -> None:
+        """Give layers that LayerDrop left out of a whole update a gradient of zero, once the others have theirs.
+
+        Several processes have that anyway, as one of them has not dropped the layer, or by fairseq's sum over all; on
+        one, optimizers would skip the layer, and its moments and weight decay would come to differ.
+        """
+        parameters = [parameter for parameter in self.layers.parameters() if parameter.requires_grad]
+        if self.layer_drop > 0 and any(parameter.grad is not None for parameter in parameters):
+            for parameter in parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+
     def forward(
         self,
         x: Tensor,

@@ -9,7 +9,6 @@ import numpy as np
 from fairseq.data import FairseqDataset
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_pretraining import AudioPretrainingTask
-from omegaconf import II
 
 from ..batching import seconds_up
 from ..criterions.classification import UNKNOWN_CLASS
@@ -33,7 +32,6 @@ class ProbeVerificationConfig(ProbeClassificationConfig):
 
     labels: str = field(default="speaker", metadata={"help": "extension of the files of speaker labels"})
     chunk_seconds: float = field(default=3.0, metadata={"help": "training hears a random chunk of this length a clip"})
-    seed: int = II("common.seed")  # of the chunks' positions
     # fairseq asks for it: workers of an epoch that is over would live on, with their epoch's chunks
     persistent_workers: bool = field(default=False, metadata={"help": "keep data workers from epoch to epoch"})
 
@@ -75,7 +73,7 @@ class ProbeVerificationTask(ProbeClassificationTask):
         if not self.is_chunked(split):
             return super().audio_dataset(split, manifest, **options)
         self.check_lengths(split, manifest)
-        return ChunkDataset(manifest, chunk_seconds=self.cfg.chunk_seconds, seed=self.cfg.seed, **options)
+        return ChunkDataset(manifest, chunk_seconds=self.cfg.chunk_seconds, **options)
 
     def valid_step(self, sample: Dict[str, Any], model: Any, criterion: Any) -> Any:
         """As fairseq's; each clip's embedding is kept until ``post_validate``."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from fairseq.data import FairseqDataset, SubsampleDataset
 from fairseq.tasks.audio_pretraining import AudioPretrainingTask
+from fairseq.trainer import Trainer
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
@@ -18,7 +19,9 @@ from ..data.checks import check_batch_limit, check_data_folder, check_first_clip
 from ..data.manifest import Manifest
 from ..data.segments import SegmentDataset
 from ..data.waveform import SpeechDataset
+from ..modules.conformer import ConformerEncoder
 from ..optim.new_bob import note_validation
+from ..training.noise import UpdateNoise, seed_torch
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +39,20 @@ def trains_in_half(cfg: DictConfig) -> bool:
         return True
 
 
+def seed_of(cfg: DictConfig) -> int:
+    """``common.seed`` as a task knows it: one that was set up on its own, or in a fairseq without the field, has 1."""
+    try:
+        return int(cfg.seed)
+    except (AttributeError, OmegaConfBaseException):
+        return 1
+
+
 class SpeechTask:
     """Mixin before one of fairseq's audio tasks."""
 
     cfg: DictConfig
     _validated_epoch: int | None = None
+    _noise: UpdateNoise | None = None
 
     @classmethod
     def setup_task(cls, cfg: DictConfig, **kwargs: Any) -> Any:
@@ -75,6 +87,26 @@ class SpeechTask:
             note_validation(self._validated_epoch, stats)
         self._validated_epoch = None
 
+    def begin_update(self, trainer: Trainer) -> None:
+        """What our hook in fairseq's trainer calls before an update, and before each try of one under amp."""
+        self._noise = UpdateNoise(trainer.cfg.common.seed + trainer.get_num_updates())
+
+    def end_update(self) -> None:
+        """What that hook calls after an update, unless it failed."""
+
+    def train_step(self, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        """As fairseq's: forward and backward pass of a batch, with random numbers of its own."""
+        if self._noise is not None:
+            seed_torch(self._noise.next_seed())
+        return super().train_step(sample, *args, **kwargs)
+
+    def optimizer_step(self, optimizer: Any, model: nn.Module, update_num: int) -> None:
+        """As fairseq's; no layer is left out of it."""
+        for module in model.modules():
+            if isinstance(module, ConformerEncoder):
+                module.fill_missing_gradients()
+        super().optimizer_step(optimizer, model=model, update_num=update_num)
+
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
         """Load a split.
 
@@ -89,14 +121,27 @@ class SpeechTask:
             bad_clips=BadClips(split, len(dataset), self.cfg.max_bad_fraction),
         )
 
-    def get_batch_iterator(self, dataset: Any, max_tokens: Any = None, **kwargs: Any) -> Any:
-        """As fairseq's.
+    def get_batch_iterator(self, dataset: Any, max_tokens: Any = None, epoch: int = 1, **kwargs: Any) -> Any:
+        """As fairseq's, but with the same batches in a run that is taken up again.
+
+        Where batches are made once for all epochs (``task.rebuild_batches=false``) fairseq makes them by the epoch
+        that a run begins with: others after each resume.
 
         Raises:
             InputError: for a clip longer than ``dataset.max_tokens``.
         """
         check_batch_limit(dataset, max_tokens)
-        return super().get_batch_iterator(dataset, max_tokens=max_tokens, **kwargs)
+        made_once = self.can_reuse_epoch_itr(dataset) and not (
+            self.cfg.get("rebuild_batches", False)
+            or kwargs.get("update_epoch_batch_itr", False)
+            or kwargs.get("disable_iterator_cache", False)
+        )
+        is_new = dataset not in self.dataset_to_epoch_iter
+        iterator = super().get_batch_iterator(dataset, max_tokens=max_tokens, epoch=1 if made_once else epoch, **kwargs)
+        if made_once and is_new:
+            iterator.epoch = max(epoch, 1)
+            dataset.set_epoch(epoch)
+        return iterator
 
 
 class SegmentedAudioTask(AudioPretrainingTask):
@@ -123,6 +168,7 @@ class SegmentedAudioTask(AudioPretrainingTask):
             min_sample_size=self.cfg.min_sample_size,
             pad=cfg.labels is not None or cfg.enable_padding,
             normalize=cfg.normalize,
+            seed=seed_of(self.cfg),
         )
         if cfg.subsample < 1:
             dataset = SubsampleDataset(dataset, cfg.subsample, shuffle=True, seed=cfg.seed)

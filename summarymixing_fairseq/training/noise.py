@@ -1,0 +1,46 @@
+"""Random numbers that an update draws, whatever has run before it and however its batches are shared out.
+
+fairseq seeds torch's generator with ``common.seed`` + updates at the start of an update, the same on every process: all
+of them draw the same masks, and a second batch of an update goes on where the first stopped. Here each batch of an
+update has a seed of its own, by its place among the batches of all processes, so that two processes draw what one draws
+with ``optimization.update_freq=[2]``. From that generator come masks, negatives, Gumbel noise, dropout and LayerDrop.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from fairseq.distributed import utils as distributed_utils
+
+
+def mixed_seed(*numbers: int) -> int:
+    """A seed of 64 bits that differs wherever one of some whole numbers of at least 0 does."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+class UpdateNoise:
+    """Seeds for the batches of one update on this process.
+
+    Args:
+        update_seed: ``common.seed`` + number of updates.
+    """
+
+    def __init__(self, update_seed: int):
+        self._update_seed = update_seed % 2**63  # a negative seed is allowed by torch, not here
+        self._num_batches = 0
+
+    def next_seed(self) -> int:
+        """Seed of the next batch: its place among all processes' batches is theirs in turn."""
+        rank, num_processes = 0, 1
+        if dist.is_available() and dist.is_initialized():
+            group = distributed_utils.get_data_parallel_group()
+            rank, num_processes = dist.get_rank(group), dist.get_world_size(group)
+        place = self._num_batches * num_processes + rank
+        self._num_batches += 1
+        return mixed_seed(self._update_seed, place)
+
+
+def seed_torch(seed: int) -> None:
+    """Seed torch's generators on all devices."""
+    torch.manual_seed(seed)

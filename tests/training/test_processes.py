@@ -1,0 +1,119 @@
+"""Two processes on CPUs by torchrun: the same as one, and what happens when one dies."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from pipeline import BIN, ROOT
+from training.conftest import NOISY, differences, load
+
+UPDATES = 6
+
+
+def torchrun(arguments: list[str], log: Path, *options: str) -> subprocess.Popen:
+    """`torchrun` with two processes and the documented run configuration; output, errors included, goes to a log."""
+    command = [BIN / "torchrun", "--standalone", "--nproc_per_node", "2", *options, BIN / "fairseq-hydra-train"]
+    with open(log, "w") as file:
+        return subprocess.Popen(
+            [*map(str, command), *arguments, "+run_config=torchrun_cpu"],
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+
+
+def ended(process: subprocess.Popen, log: Path, seconds: float = 240.0) -> str:
+    """Wait for it; what it wrote."""
+    try:
+        process.wait(seconds)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    return log.read_text()
+
+
+@pytest.fixture(scope="module")
+def two_processes(arguments, tmp_path_factory) -> Path:
+    """The folder of a run by two processes that nothing happened to."""
+    folder = tmp_path_factory.mktemp("two")
+    process = torchrun(arguments(folder, UPDATES, *NOISY), folder / "log")
+    output = ended(process, folder / "log")
+    assert process.returncode == 0, output[-3000:]
+    assert "training on 2 devices" in output
+    return folder
+
+
+def test_two_processes_equal_one_that_takes_two_batches(zygote, arguments, two_processes, tmp_path):
+    """LayerDrop of 0.4 included: batch for batch the same masks, noise and dropped layers."""
+    zygote.run(arguments(tmp_path, UPDATES, *NOISY, "optimization.update_freq=[2]"), tmp_path / "log")
+    names = sorted(path.name for path in two_processes.glob("checkpoint_*_*.pt"))
+    assert len(names) >= 3  # fairseq saves the last update of an epoch as checkpoint_last.pt only
+    for name in [*names, "checkpoint_last.pt"]:
+        one, two = load(tmp_path / name), load(two_processes / name)
+        update = one["optimizer_history"][-1]["num_updates"]
+        for name, weight in one["model"].items():
+            torch.testing.assert_close(two["model"][name], weight, rtol=0, atol=1e-5, msg=f"{name} after {update}")
+        steps = [
+            {key: float(value["step"]) for key, value in state["last_optimizer_state"]["state"].items()}
+            for state in (one, two)
+        ]
+        assert steps[0] == steps[1] and set(steps[0].values()) == {float(update)}
+
+
+def workers_of(launcher: int) -> list[int]:
+    """Processes that torchrun has started, by rank."""
+    ranks = {}
+    for task in Path(f"/proc/{launcher}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+            ranks.update({int(entry[5:]): int(child) for entry in environment if entry.startswith(b"RANK=")})
+    return [ranks[rank] for rank in sorted(ranks)]
+
+
+def test_a_process_that_is_killed_is_replaced_and_the_run_resumes_exactly(arguments, two_processes, tmp_path):
+    log = tmp_path / "log"
+    process = torchrun(arguments(tmp_path, UPDATES, *NOISY), log, "--max-restarts", "1")
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("checkpoint_*_3.pt")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(workers_of(process.pid)[1], signal.SIGKILL)
+    killed = time.monotonic()
+    output = ended(process, log)
+    assert process.returncode == 0, output[-3000:]
+    assert time.monotonic() - killed < 60
+    assert re.search(r"Signal 9 \(SIGKILL\)|exitcode: -9", output), output[-3000:]
+    assert len(re.findall(r"Loaded checkpoint .*checkpoint_last\.pt \(epoch \d+ @ \d+ updates\)", output)) >= 1
+    first, second = load(two_processes / "checkpoint_last.pt"), load(tmp_path / "checkpoint_last.pt")
+    for part in ("model", "last_optimizer_state"):
+        assert differences(first[part], second[part]) == []
+
+
+def test_an_error_of_one_process_ends_the_run_and_is_shown(arguments, manifests, tmp_path):
+    """A clip that only the second process reads is broken."""
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = (manifests / "train.tsv").read_text().splitlines()
+    clips = sorted((row.split("\t") for row in rows[1:]), key=lambda row: int(row[1]))
+    # two batches of one clip: which process gets which is told by the shuffle, so one of two files is broken
+    (data / "broken.flac").write_bytes((manifests / clips[-1][0]).read_bytes()[:3_000])
+    (data / "whole.flac").write_bytes((manifests / clips[-2][0]).read_bytes())
+    for split in ("train", "valid"):
+        lines = [f"broken.flac\t{clips[-1][1]}\n", f"whole.flac\t{clips[-2][1]}\n"]
+        (data / f"{split}.tsv").write_text(f"{data}\n" + "".join(lines))
+    options = [f"task.data={data}", "dataset.batch_size=1", "dataset.num_workers=1"]
+    process = torchrun(arguments(tmp_path / "run", UPDATES, *NOISY, *options), tmp_path / "log")
+    started = time.monotonic()
+    output = ended(process, tmp_path / "log")
+    assert process.returncode
+    assert time.monotonic() - started < 90  # imports included
+    assert "broken.flac breaks off after" in output or "broken.flac cannot be read" in output
+    assert "more than task.max_bad_fraction=0.01 allows" in output

@@ -1,0 +1,142 @@
+"""A run that was stopped, however rudely, gives bit for bit what one gives that was not."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from training.conftest import NOISY, differences, load
+
+UPDATES = 9
+
+
+def assert_same(first: Path, second: Path) -> None:
+    """Parameters, optimizer and schedule of two checkpoints."""
+    first_state, second_state = load(first), load(second)
+    for part in ("model", "last_optimizer_state"):
+        assert differences(first_state[part], second_state[part]) == []
+    histories = [state["optimizer_history"][-1] for state in (first_state, second_state)]
+    assert histories[0] == histories[1]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(zygote, arguments, tmp_path_factory) -> Path:
+    """The folder of a run of 9 updates, two batches each, that was never stopped; its data come from two workers."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    options = ["optimization.update_freq=[2]", "dataset.num_workers=2"]
+    zygote.run(arguments(folder, UPDATES, *NOISY, *options), folder / "log")
+    return folder
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_resuming_is_exact(zygote, arguments, uninterrupted, tmp_path, epoch):
+    """In the middle of the first and of a later epoch, with data read by this process rather than by workers."""
+    saved = sorted(uninterrupted.glob(f"checkpoint_{epoch}_*.pt"))
+    assert saved, os.listdir(uninterrupted)
+    state = load(saved[0])
+    assert state["extra_state"]["train_iterator"]["iterations_in_epoch"] > 0
+    shutil.copy(saved[0], tmp_path / "checkpoint_last.pt")
+    zygote.run(arguments(tmp_path, UPDATES, *NOISY, "optimization.update_freq=[2]"), tmp_path / "log")
+    updates = state["optimizer_history"][-1]["num_updates"]
+    assert f"(epoch {epoch} @ {updates} updates)" in (tmp_path / "log").read_text()
+    assert load(tmp_path / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == UPDATES > updates
+    assert_same(uninterrupted / "checkpoint_last.pt", tmp_path / "checkpoint_last.pt")
+
+
+def test_randomness_is_there(uninterrupted):
+    """What the test above would not miss: LayerDrop left a layer without a step, and crops differ between epochs."""
+    log = (uninterrupted / "log").read_text()
+    losses = re.findall(r'"loss": "([0-9.]+)"', log)
+    assert len(set(losses)) > 5
+
+
+def test_resuming_is_exact_where_batches_are_made_once(zygote, arguments, tmp_path):
+    """fairseq makes them by the epoch that a run begins with."""
+    options = [*NOISY, "+task.rebuild_batches=false", "optimization.update_freq=[1]"]
+    zygote.run(arguments(tmp_path / "whole", 14, *options), tmp_path / "log")
+    saved = sorted((tmp_path / "whole").glob("checkpoint_2_*.pt"))
+    (tmp_path / "half").mkdir()
+    shutil.copy(saved[0], tmp_path / "half" / "checkpoint_last.pt")
+    zygote.run(arguments(tmp_path / "half", 14, *options), tmp_path / "log")
+    assert_same(tmp_path / "whole" / "checkpoint_last.pt", tmp_path / "half" / "checkpoint_last.pt")
+
+
+def kill_and_go_on(zygote, arguments, folder: Path, num_kills: int, seed: int) -> dict[str, int]:
+    """Kill a run again and again, at random moments and as it writes, let it finish, and hold it to one that was not.
+
+    Returns:
+        counts of kills: all, those in the middle of a write, and those that left a temporary file.
+    """
+    generator = random.Random(seed)
+    num_updates = 12 + 4 * num_kills
+    options = [*NOISY, "checkpoint.keep_interval_updates=3"]
+    zygote.run(arguments(folder / "reference", num_updates, *options), folder / "reference.log")
+    run, log = folder / "run", folder / "run.log"
+    counts = {"kills": 0, "while writing": 0, "temporary files": 0, "resumed": 0}
+    last = 0
+    for number in range(num_kills):
+        log.unlink(missing_ok=True)
+        pid = zygote.start(arguments(run, num_updates, *options), log)
+        while "begin training epoch" not in (log.read_text() if log.exists() else ""):
+            time.sleep(0.01)
+        if number % 2:
+            # as soon as a checkpoint is being written, or a moment later
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and not any(name.endswith(".tmp") for name in _names(run)):
+                pass
+            time.sleep(generator.uniform(0, 0.02))
+        else:
+            time.sleep(generator.uniform(0, 1.0))
+        os.killpg(pid, signal.SIGKILL)
+        assert zygote.wait(pid) == -signal.SIGKILL, log.read_text()[-2000:]
+        counts["kills"] += 1
+        temporary = [name for name in _names(run) if name.endswith(".tmp")]
+        counts["temporary files"] += len(temporary)
+        counts["while writing"] += bool(temporary)
+        # nothing under a final name is partial, and the run went on from where the last one had been
+        for path in run.glob("*.pt"):
+            load(path)
+        if last:
+            assert f"@ {last} updates)" in log.read_text()
+            counts["resumed"] += 1
+        path = run / "checkpoint_last.pt"
+        now = load(path)["optimizer_history"][-1]["num_updates"] if path.exists() else 0
+        assert now >= last
+        last = now
+    zygote.run(arguments(run, num_updates, *options), log)
+    assert_same(folder / "reference" / "checkpoint_last.pt", run / "checkpoint_last.pt")
+    assert not [name for name in _names(run) if name.endswith(".tmp")]
+    return counts
+
+
+def _names(folder: Path) -> list[str]:
+    return os.listdir(folder) if folder.exists() else []
+
+
+def test_three_kills(zygote, arguments, tmp_path):
+    assert kill_and_go_on(zygote, arguments, tmp_path, 3, seed=1)["kills"] == 3
+
+
+@pytest.mark.long
+def test_twenty_kills(zygote, arguments, tmp_path):
+    """With its count printed: pytest -m long -s."""
+    counts = kill_and_go_on(zygote, arguments, tmp_path, 20, seed=2)
+    print(f"\n{counts}")
+    assert counts["kills"] == 20 and counts["while writing"] >= 3 and counts["resumed"] >= 10
+
+
+def test_the_seed_of_a_batch_is_its_own():
+    from summarymixing_fairseq.training.noise import UpdateNoise
+
+    seeds = [UpdateNoise(update) for update in (1, 2, 2**64 - 1, -1)]
+    drawn = [noise.next_seed() for noise in seeds for _ in range(50)]
+    assert len(set(drawn[:150])) == 150
+    for seed in drawn:
+        torch.manual_seed(seed)
