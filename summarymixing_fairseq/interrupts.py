@@ -1,0 +1,133 @@
+"""Ctrl-C, SIGTERM and a closed terminal end a command: one line, no traceback, nothing half written left behind.
+
+A KeyboardInterrupt is raised wherever the interpreter happens to be: a bare ``except``, a callback of a C library or an
+import swallows it, or dresses it up as another error. Once ``install`` is called the command ends from within the
+signal's handler instead: what has been registered by ``cleanup`` is done, processes of this one are ended, and the exit
+status is 128 plus the signal's number, as a shell would have it. Without ``install`` (a library's user, a test) all is
+as ever in Python.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+# What a process of a pool is given to end by itself, so that its temporary files go too.
+_SECONDS_TO_END = 3.0
+
+_cleanups: dict[object, Callable[[], object]] = {}
+_owner: int | None = None
+_line = "interrupted"
+_held_back = 0
+_pending: int | None = None
+
+
+def install(line: str = "interrupted") -> None:
+    """End this process on a signal from now on, with ``line`` on stderr. A signal that is ignored stays so (nohup)."""
+    global _owner, _line
+    _owner, _line = os.getpid(), line
+    for sign in SIGNALS:
+        if signal.getsignal(sign) is not signal.SIG_IGN:
+            signal.signal(sign, _on_signal)
+
+
+@contextmanager
+def cleanup(callback: Callable[[], object]) -> Iterator[None]:
+    """Have ``callback`` called if a signal ends the process within the block; the last one registered goes first."""
+    key = object()
+    _cleanups[key] = callback
+    try:
+        yield
+    finally:
+        _cleanups.pop(key, None)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold a signal back until the block has ended: for a few system calls that belong together."""
+    global _held_back
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread
+        return
+    _held_back += 1
+    try:
+        yield
+    finally:
+        _held_back -= 1
+        if not _held_back and _pending is not None:
+            _end(_pending)
+
+
+@contextmanager
+def ctrl_c_blocked() -> Iterator[None]:
+    """Start processes in the block: they do not hear the terminal's Ctrl-C, this one ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
+def _on_signal(number: int, _frame: object) -> None:
+    global _pending
+    if _held_back:
+        _pending = number
+    else:
+        _end(number)
+
+
+def _end(number: int) -> None:
+    for sign in SIGNALS:
+        signal.signal(sign, signal.SIG_IGN)
+    for callback in reversed(list(_cleanups.values())):
+        with suppress(Exception):
+            callback()
+    if os.getpid() == _owner:
+        _end_pool()
+        named = _line if number == signal.SIGINT else f"{_line} ({signal.Signals(number).name})"
+        with suppress(OSError):
+            # a progress bar has left the cursor behind it, a terminal has written ^C
+            os.write(2, f"{'' if not _mid_line() else chr(10)}{named}\n".encode())
+    os._exit(128 + number)
+
+
+def _mid_line() -> bool:
+    bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
+    with suppress(OSError):
+        return bool(bars) or os.isatty(2)
+    return False
+
+
+def _end_pool() -> None:
+    """End the processes that ``multiprocessing`` has started."""
+    if "multiprocessing" not in sys.modules:
+        return
+    import multiprocessing
+
+    children = multiprocessing.active_children()
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.join(_SECONDS_TO_END)
+        if child.is_alive():
+            child.kill()
+            child.join()
+
+
+def _forget() -> None:
+    """In a forked process: what is registered is its parent's."""
+    global _held_back, _pending
+    _cleanups.clear()
+    _held_back, _pending = 0, None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
