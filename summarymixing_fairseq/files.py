@@ -132,9 +132,9 @@ def check_writable(folder: Path) -> None:
 
 def refuse_existing(paths: list[Path], force: bool) -> None:
     """Raises InputError if an output is there already and ``--force`` was not given."""
-    existing = [path for path in paths if path.exists()]
+    existing = [path for path in paths if path.exists() and not path.is_dir()]
     if existing and not force:
-        raise InputError(f"{existing[0]} is there already: choose another folder, or overwrite it by --force")
+        raise InputError(f"{existing[0]} is there already: choose another place, or overwrite it by --force")
 
 
 @contextmanager

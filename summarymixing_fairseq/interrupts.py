@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -36,15 +37,21 @@ def install(line: str = "interrupted") -> None:
             signal.signal(sign, _on_signal)
 
 
-@contextmanager
-def cleanup(callback: Callable[[], object]) -> Iterator[None]:
-    """Have ``callback`` called if a signal ends the process within the block; the last one registered goes first."""
+def register(callback: Callable[[], object]) -> Callable[[], object]:
+    """Have ``callback`` called if a signal ends the process, the last one first; returns what takes that back."""
     key = object()
     _cleanups[key] = callback
+    return lambda: _cleanups.pop(key, None)
+
+
+@contextmanager
+def cleanup(callback: Callable[[], object]) -> Iterator[None]:
+    """``register``, for the time of a block."""
+    forget = register(callback)
     try:
         yield
     finally:
-        _cleanups.pop(key, None)
+        forget()
 
 
 @contextmanager
@@ -61,6 +68,30 @@ def uninterrupted() -> Iterator[None]:
         _held_back -= 1
         if not _held_back and _pending is not None:
             _end(_pending)
+
+
+def end_group(process: subprocess.Popen, seconds: float) -> None:
+    """End a process that leads a group (``start_new_session``) and all in it, by force after ``seconds``."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, sign)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+    process.wait()
+
+
+def serve_parent() -> None:
+    """In a process of a pool: end on a signal without a word, and with the process that started this one."""
+    import multiprocessing
+
+    for sign in SIGNALS:
+        signal.signal(sign, _on_signal)
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager
@@ -85,34 +116,32 @@ def _on_signal(number: int, _frame: object) -> None:
 
 
 def _end(number: int) -> None:
-    for sign in SIGNALS:
-        signal.signal(sign, signal.SIG_IGN)
-    for callback in reversed(list(_cleanups.values())):
-        with suppress(Exception):
-            callback()
-    if os.getpid() == _owner:
+    try:
+        for sign in SIGNALS:
+            signal.signal(sign, signal.SIG_IGN)
+        for callback in reversed(list(_cleanups.values())):
+            with suppress(Exception):
+                callback()
         _end_pool()
-        named = _line if number == signal.SIGINT else f"{_line} ({signal.Signals(number).name})"
-        with suppress(OSError):
-            # a progress bar has left the cursor behind it, a terminal has written ^C
-            os.write(2, f"{'' if not _mid_line() else chr(10)}{named}\n".encode())
-    os._exit(128 + number)
+        if os.getpid() == _owner:
+            named = _line if number == signal.SIGINT else f"{_line} ({signal.Signals(number).name})"
+            os.write(2, f"{_line_break()}{named}\n".encode())
+    except Exception:
+        pass  # a closed stderr, a module that is just being imported: it ends all the same
+    finally:
+        os._exit(128 + number)
 
 
-def _mid_line() -> bool:
+def _line_break() -> str:
+    """Where a progress bar has left the cursor behind it, or a terminal has written ^C."""
     bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
-    with suppress(OSError):
-        return bool(bars) or os.isatty(2)
-    return False
+    return "\n" if len(bars) or os.isatty(2) else ""
 
 
 def _end_pool() -> None:
     """End the processes that ``multiprocessing`` has started."""
-    if "multiprocessing" not in sys.modules:
-        return
-    import multiprocessing
-
-    children = multiprocessing.active_children()
+    active_children = getattr(sys.modules.get("multiprocessing"), "active_children", list)
+    children = active_children()
     for child in children:
         child.terminate()
     for child in children:

@@ -108,7 +108,7 @@ def measure(stages: dict[str, str]) -> None:
     for number, (name, arguments) in enumerate(stages.items(), 1):
         print(f"[{number}/{len(stages)}] summarymixing benchmark {arguments}", flush=True)
         start = time.monotonic()
-        outputs = ["--json", str(folder / f"{name}.json"), "--plot", str(folder / f"{name}.png")]
+        outputs = ["--json", str(folder / f"{name}.json"), "--plot", str(folder / f"{name}.png"), "--force"]
         command = [str(Path(sys.executable).with_name("summarymixing")), "benchmark", *shlex.split(arguments), *outputs]
         status = subprocess.run(command, cwd=ROOT).returncode
         if status:

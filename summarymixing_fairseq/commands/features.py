@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import atomic_write, check_writable, refuse_existing
+from ..files import atomic_write, check_writable, exclusive, refuse_existing
 from .inputs import ClipToRead, add_input_arguments, clips_to_read, prepare, read_in_batches
 
 
@@ -69,8 +69,14 @@ def run(args: argparse.Namespace) -> None:
     clips = clips_to_read(args)
     names = output_names(clips)
     archive = args.dest / f"{args.split if args.data else 'features'}.safetensors"
-    refuse_existing([archive] if args.format == "safetensors" else [args.dest / f"{n}.npy" for n in names], args.force)
-    check_writable(args.dest)
+    outputs = [archive] if args.format == "safetensors" else [args.dest / f"{name}.npy" for name in names]
+    with exclusive(args.dest):
+        refuse_existing(outputs, args.force)
+        check_writable(args.dest)
+        _extract(args, clips, names, archive)
+
+
+def _extract(args: argparse.Namespace, clips: list[ClipToRead], names: list[str], archive: Path) -> None:
     device = prepare(args)
 
     import numpy as np
