@@ -89,7 +89,7 @@ def write_together(files: Mapping[Path, str | bytes], absent: Iterable[Path] = (
     Raises:
         InputError: if one cannot be written; none has been changed then.
     """
-    last = list(files)[-1]
+    last = next(reversed(files), None)
     with ExitStack() as stack:
         # as the stack unwinds, renames come one after the other: no signal in between
         stack.enter_context(uninterrupted())
@@ -97,7 +97,7 @@ def write_together(files: Mapping[Path, str | bytes], absent: Iterable[Path] = (
             file = stack.enter_context(atomic_write(path, "w" if isinstance(content, str) else "wb"))
             file.write(content)
             file.flush()
-        for path in (last, *absent):
+        for path in (*([last] if len(files) > 1 else ()), *absent):
             with _named(path):
                 path.unlink(missing_ok=True)
 
@@ -152,15 +152,21 @@ def exclusive(folder: Path, what: str = "another run") -> Iterator[int | None]:
     Raises:
         InputError: if another command is at work there, or the folder cannot be written.
     """
-    path = folder / LOCK_NAME
+    path, is_new = folder / LOCK_NAME, not folder.exists()
     descriptor = _lock(folder, what)
-    # the file goes while it is locked: who has opened it meanwhile sees that it is another one, and tries again
-    with cleanup(lambda: path.unlink(missing_ok=True)):
+
+    def remove() -> None:
+        # while it is locked: who has opened it meanwhile sees that it is another one, and tries again
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+            if is_new:
+                folder.rmdir()  # if nothing has been written to it
+
+    with cleanup(remove):
         try:
             yield descriptor
         finally:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+            remove()
             if descriptor is not None:
                 os.close(descriptor)
 

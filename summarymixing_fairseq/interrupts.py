@@ -14,11 +14,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-# What a process of a pool is given to end by itself, so that its temporary files go too.
+# What another process is given to end by itself, so that its temporary files go too.
 _SECONDS_TO_END = 3.0
 
 _cleanups: dict[object, Callable[[], object]] = {}
@@ -70,6 +72,33 @@ def uninterrupted() -> Iterator[None]:
             _end(_pending)
 
 
+@contextmanager
+def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen]:
+    """A process, and all that it starts, that end with the block and with this process.
+
+    It leads a group of its own: Ctrl-C is this process's matter. Options are those of ``Popen``.
+    """
+    with uninterrupted():
+        process = subprocess.Popen(command, start_new_session=True, **options)
+        end = partial(end_group, process, _SECONDS_TO_END)
+        forget = register(end)
+    try:
+        yield process
+    except BaseException:
+        end()
+        raise
+    finally:
+        process.wait()
+        forget()
+
+
+def run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess:
+    """``subprocess.run`` by ``started``."""
+    with started(command, **options) as process:
+        output, errors = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
 def end_group(process: subprocess.Popen, seconds: float) -> None:
     """End a process that leads a group (``start_new_session``) and all in it, by force after ``seconds``."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
@@ -83,6 +112,9 @@ def end_group(process: subprocess.Popen, seconds: float) -> None:
 def serve_parent() -> None:
     """In a process of a pool: end on a signal without a word, and with the process that started this one."""
     import multiprocessing
+
+    global _owner
+    _owner = None
 
     for sign in SIGNALS:
         signal.signal(sign, _on_signal)
