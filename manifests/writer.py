@@ -173,7 +173,8 @@ def run_command(command: Callable[[], str], dest: Path | None = None) -> int:
     try:
         with package_files.exclusive(dest) if dest else contextlib.nullcontext():
             summary = command()
-        print(summary, flush=True)
+        if summary:
+            print(summary, flush=True)
     except (ManifestError, InputError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:

@@ -9,11 +9,13 @@ as ever in Python.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,6 +24,9 @@ from typing import Any
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 # What another process is given to end by itself, so that its temporary files go too.
 _SECONDS_TO_END = 3.0
+# And a command that has processes of its own to end first.
+_SECONDS_TO_END_OTHERS = 30.0
+_POLL_SECONDS = 0.02
 
 _cleanups: dict[object, Callable[[], object]] = {}
 _owner: int | None = None
@@ -80,7 +85,7 @@ def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
     """
     with uninterrupted():
         process = subprocess.Popen(command, start_new_session=True, **options)
-        end = partial(end_group, process, _SECONDS_TO_END)
+        end = partial(end_group, process, _SECONDS_TO_END_OTHERS)
         forget = register(end)
     try:
         yield process
@@ -100,13 +105,23 @@ def run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess:
 
 
 def end_group(process: subprocess.Popen, seconds: float) -> None:
-    """End a process that leads a group (``start_new_session``) and all in it, by force after ``seconds``."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
+    """End a process that leads a group (``start_new_session``) and all in it, by force after ``seconds``.
+
+    ``Popen.wait`` holds a lock: a handler that interrupts it must not call it again.
+    """
+    for sign, wait in ((signal.SIGTERM, seconds), (signal.SIGKILL, math.inf)):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, sign)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-    process.wait()
+        until = time.monotonic() + wait
+        while process.returncode is None and not _is_reaped(process.pid) and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
+
+
+def _is_reaped(child: int) -> bool:
+    try:
+        return os.waitpid(child, os.WNOHANG)[0] == child
+    except ChildProcessError:
+        return True
 
 
 def serve_parent() -> None:
