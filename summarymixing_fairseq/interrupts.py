@@ -27,6 +27,8 @@ _SECONDS_TO_END = 3.0
 # And a command that has processes of its own to end first.
 _SECONDS_TO_END_OTHERS = 30.0
 _POLL_SECONDS = 0.02
+# Set for a process whose parent says what has ended both.
+_WORDLESS = "SUMMARYMIXING_ENDS_WORDLESS"
 
 _cleanups: dict[object, Callable[[], object]] = {}
 _owner: int | None = None
@@ -38,7 +40,7 @@ _pending: int | None = None
 def install(line: str = "interrupted") -> None:
     """End this process on a signal from now on, with ``line`` on stderr. A signal that is ignored stays so (nohup)."""
     global _owner, _line
-    _owner, _line = os.getpid(), line
+    _owner, _line = os.getpid(), "" if _WORDLESS in os.environ else line
     for sign in SIGNALS:
         if signal.getsignal(sign) is not signal.SIG_IGN:
             signal.signal(sign, _on_signal)
@@ -83,6 +85,7 @@ def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
 
     It leads a group of its own: Ctrl-C is this process's matter. Options are those of ``Popen``.
     """
+    options["env"] = {**(options.get("env") or os.environ), _WORDLESS: "1"}  # one line is enough
     with uninterrupted():
         process = subprocess.Popen(command, start_new_session=True, **options)
         end = partial(end_group, process, _SECONDS_TO_END_OTHERS)
@@ -171,8 +174,8 @@ def _end(number: int) -> None:
                 callback()
         _end_pool()
         if os.getpid() == _owner:
-            named = _line if number == signal.SIGINT else f"{_line} ({signal.Signals(number).name})"
-            os.write(2, f"{_line_break()}{named}\n".encode())
+            name = "" if number == signal.SIGINT else f" ({signal.Signals(number).name})"
+            os.write(2, (_line_break() + (f"{_line}{name}\n" if _line else "")).encode())
     except Exception:
         pass  # a closed stderr, a module that is just being imported: it ends all the same
     finally:

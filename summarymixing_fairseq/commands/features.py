@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from types import SimpleNamespace
 
 from ..errors import InputError
 from ..files import atomic_write, check_writable, exclusive, refuse_existing
@@ -97,7 +98,8 @@ def _extract(args: argparse.Namespace, clips: list[ClipToRead], names: list[str]
         for i, states in zip(positions, encoder.extract_batch(waveforms, args.layer)):
             if args.format == "npy":
                 with atomic_write(args.dest / f"{names[i]}.npy", "wb") as file:
-                    np.save(file, states.numpy())
+                    # by Python: to a file as such numpy would write itself, and say no more than that it failed
+                    np.save(SimpleNamespace(write=file.write), states.numpy())
             else:
                 gathered[names[i]] = states.numpy()
     if args.format == "safetensors":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import sys
@@ -23,8 +24,17 @@ def secure() -> None:
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
     encoding = "utf-8" if sys.stderr is None else sys.stderr.encoding
+    atexit.register(_flush_output)
     raw = io.BufferedWriter(_Droppable(2, "wb", closefd=False))
     sys.stderr = io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=True)
+
+
+def _flush_output() -> None:
+    """What argparse has printed before it ended the process: Python itself would complain of a closed pipe."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        abandon_output()
 
 
 def abandon_output() -> None:
