@@ -24,7 +24,7 @@ LOCK_NAME = ".lock"
 # A file's name may have 255 bytes: of one as long, the temporary file takes the beginning.
 _LONGEST_NAME = 50
 # Locks that this process keeps until it ends, by folder.
-_held: dict[str, int] = {}
+_held: dict[str, int | None] = {}
 
 
 @contextmanager
@@ -172,16 +172,28 @@ def exclusive(folder: Path, what: str = "another run") -> Iterator[int | None]:
 
 
 def hold_lock(folder: Path, what: str = "another run") -> None:
-    """As ``exclusive``, until this process and all that it has forked have ended; asking again changes nothing.
+    """As ``exclusive``, until this process ends; asking again changes nothing, here or in a process that it has forked.
+
+    Data workers, which are forked and live on for seconds when a training is killed, do not hold the lock.
 
     Raises:
         InputError: if another command is at work there, or the folder cannot be written.
     """
     key = os.path.realpath(folder)
     if key not in _held:
-        descriptor = _lock(folder, what)
+        _held[key] = _lock(folder, what)
+
+
+def _let_go() -> None:
+    """In a forked process: the lock is its parent's."""
+    for key, descriptor in _held.items():
         if descriptor is not None:
-            _held[key] = descriptor
+            os.close(descriptor)
+            _held[key] = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def _lock(folder: Path, what: str) -> int | None:

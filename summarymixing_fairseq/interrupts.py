@@ -9,6 +9,7 @@ as ever in Python.
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import signal
@@ -44,6 +45,8 @@ def install(line: str = "interrupted") -> None:
     for sign in SIGNALS:
         if signal.getsignal(sign) is not signal.SIG_IGN:
             signal.signal(sign, _on_signal)
+    # the last thing at exit: all is done, and Python, which then takes handlers away, would let a signal say otherwise
+    atexit.register(_ignore)
 
 
 def register(callback: Callable[[], object]) -> Callable[[], object]:
@@ -167,8 +170,7 @@ def _on_signal(number: int, _frame: object) -> None:
 
 def _end(number: int) -> None:
     try:
-        for sign in SIGNALS:
-            signal.signal(sign, signal.SIG_IGN)
+        _ignore()
         for callback in reversed(list(_cleanups.values())):
             with suppress(Exception):
                 callback()
@@ -180,6 +182,11 @@ def _end(number: int) -> None:
         pass  # a closed stderr, a module that is just being imported: it ends all the same
     finally:
         os._exit(128 + number)
+
+
+def _ignore() -> None:
+    for sign in SIGNALS:
+        signal.signal(sign, signal.SIG_IGN)
 
 
 def _line_break() -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline import BIN, ROOT
 
 MARK = "SUMMARYMIXING_TEST_PROCESS"
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 100
 # SIGTERM in the mask of signals that a process has handlers for (/proc/PID/status)
 _SIGTERM_BIT = 1 << (signal.SIGTERM - 1)
 
@@ -57,11 +57,13 @@ class Started:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=self._limit if self.file_size_limit is not None else None,
+            preexec_fn=self._prepare,
         )
 
-    def _limit(self) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (self.file_size_limit, self.file_size_limit))
+    def _prepare(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in a shell's background
+        if self.file_size_limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.file_size_limit, self.file_size_limit))
 
     def wait_for(self, condition: Callable[[], object]) -> None:
         """Until something has happened, or the command has ended."""

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -127,18 +128,25 @@ def test_a_killed_process_lets_go_of_its_lock(tmp_path):
     code = (
         "import pathlib, sys, time; sys.argv[0] = 'summarymixing'; from summarymixing_fairseq.files import hold_lock\n"
         f"hold_lock(pathlib.Path({str(tmp_path)!r})); hold_lock(pathlib.Path({str(tmp_path)!r}))\n"
-        "print('held', flush=True); time.sleep(60)"
+        "import os; worker = os.fork()\n"
+        f"if not worker: hold_lock(pathlib.Path({str(tmp_path)!r}))\n"
+        "if worker: print(worker, flush=True)\n"
+        "time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
-        assert holder.stdout.readline() == "held\n"
+        worker = int(holder.stdout.readline())
         with pytest.raises(InputError, match="another run is writing to"), exclusive(tmp_path):
             pass
     finally:
         holder.kill()
+        holder.wait()
+    try:
+        with exclusive(tmp_path):  # its worker, which lives on for a while, does not keep others out
+            os.kill(worker, 0)
+    finally:
+        os.kill(worker, signal.SIGKILL)
         holder.communicate()
-    with exclusive(tmp_path):
-        pass
 
 
 def test_a_file_system_without_locks_is_gone_on_with(tmp_path, monkeypatch):

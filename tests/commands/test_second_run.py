@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from pipeline import Trained
-from processes import Started, summarymixing
+from processes import Started, script, summarymixing
 
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.files import exclusive
@@ -81,3 +81,19 @@ def test_a_plot_is_not_overwritten(tmp_path: Path, capsys):
     assert main(arguments) == 1 and "layers.png is there already: " in capsys.readouterr().err
     assert plot.read_text() == "precious"
     assert main([*arguments, "--force"]) == 0 and plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("examples/quickstart/run.py", "--dest", "FOLDER"),
+        ("examples/mp3s/mini.py", "--dest", "FOLDER"),
+        ("examples/benchmarks/scaling.py", "--from-json", "--output", "FOLDER/page.md"),
+    ],
+)
+def test_examples_are_kept_out_too(tmp_path: Path, command: tuple[str, ...]):
+    with exclusive(tmp_path):
+        ended = Started(script(*(one.replace("FOLDER", str(tmp_path)) for one in command))).end()
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    (line,) = ended.lines()
+    assert ended.status == 1 and line.startswith(f"error: another run is writing to {tmp_path}: ")
