@@ -46,13 +46,14 @@ class Started:
 
     command: list[str]
     file_size_limit: int | None = None
+    temporary: Path | None = None  # the folder for temporary files
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
         self.process = subprocess.Popen(
             self.command,
             cwd=ROOT,
-            env=environment(**{MARK: self.mark}),
+            env=environment(**{MARK: self.mark}, **({"TMPDIR": str(self.temporary)} if self.temporary else {})),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
