@@ -130,7 +130,7 @@ def test_a_killed_process_lets_go_of_its_lock(tmp_path):
         f"hold_lock(pathlib.Path({str(tmp_path)!r})); hold_lock(pathlib.Path({str(tmp_path)!r}))\n"
         "import os; worker = os.fork()\n"
         f"if not worker: hold_lock(pathlib.Path({str(tmp_path)!r}))\n"
-        "if worker: print(worker, flush=True)\n"
+        "if not worker: print(os.getpid(), flush=True)\n"
         "time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
