@@ -259,7 +259,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             source=args.source,
             force=args.force,
             workers=args.workers,
-        )
+        ),
+        args.dest,
     )
 
 

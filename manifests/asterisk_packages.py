@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import gzip
 import os
+import secrets
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from package_parts import interrupts
 from writer import ManifestError
 
 _SOUNDS = Path("usr/share/asterisk/sounds")
@@ -125,20 +126,27 @@ def _unpack(package: Path, cache_dir: Path) -> Path:
 
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}, check=False
+    return interrupts.run(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "LC_ALL": "C"},
     )
 
 
 @contextmanager
 def _temporary_folder(parent: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=parent))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = parent / f".partial-{secrets.token_hex(8)}"
+    with interrupts.cleanup(lambda: shutil.rmtree(folder, ignore_errors=True)):
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def find_recordings(roots: Sequence[Path], language: str) -> dict[str, Path]:

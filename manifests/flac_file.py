@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from package_parts import files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,15 +24,15 @@ def existing_num_samples(path: Path, sample_rate_hz: int) -> int:
 
 
 def write_flac(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
-    """Write samples of shape (num_samples,) as 16-bit FLAC, under its final name only once complete."""
+    """Write samples of shape (num_samples,) as 16-bit FLAC, under its final name only once complete.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
     import soundfile
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            soundfile.write(stream, samples, sample_rate_hz, format="FLAC", subtype="PCM_16")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    # in memory first: an error of the disk would be lost, or printed, in libsndfile's callbacks
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, sample_rate_hz, format="FLAC", subtype="PCM_16")
+    with files.atomic_write(path, "wb") as file:
+        file.write(encoded.getvalue())

@@ -205,7 +205,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             workers=args.workers,
             max_refused=args.max_refused,
             force=args.force,
-        )
+        ),
+        args.dest,
     )
 
 

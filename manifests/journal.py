@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 from audio_file import AudioRules, read_clip
-from writer import Clip, Refusal
+from package_parts import interrupts
+from writer import Clip, ManifestError, Refusal
 
 # Lines between two flushes: what a kill can cost.
 _LINES_PER_FLUSH = 256
@@ -51,17 +53,26 @@ class Journal:
     def __enter__(self) -> Journal:
         if self._path is None:
             return self
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        length = self._read()
-        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
-        self._file.truncate(length)
-        if not length:
-            self._file.write(self._header)
+        with self._named():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            length = self._read()
+            self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
+            self._file.truncate(length)
+            if not length:
+                self._file.write(self._header)
+        self._forget = interrupts.register(self._file.flush)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+    def __exit__(self, error_type: object, *_: object) -> None:
+        if self._file is None:
+            return
+        self._forget()
+        try:
+            with self._named():
+                self._file.close()
+        except ManifestError:
+            if error_type is None:  # otherwise the first error is the one to tell
+                raise
 
     def _read(self) -> int:
         """Load an earlier run's results; the number of bytes that hold whole lines of this scan."""
@@ -106,9 +117,18 @@ class Journal:
     def _write(self, path: str, entry: Entry, count: int) -> None:
         if self._file is None:
             return
-        self._file.write(json.dumps([path, *entry]) + "\n")
-        if count % _LINES_PER_FLUSH == 0:
-            self._file.flush()
+        with self._named():
+            self._file.write(json.dumps([path, *entry]) + "\n")
+            if count % _LINES_PER_FLUSH == 0:
+                self._file.flush()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Have an error of the disk name the journal."""
+        try:
+            yield
+        except OSError as error:
+            raise ManifestError(f"{self._path} cannot be written: {error.strerror or error}") from None
 
 
 def _result(path: str, entry: Entry) -> Clip | Refusal:

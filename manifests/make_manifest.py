@@ -120,7 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             extensions=args.ext,
             max_refused=args.max_refused,
             force=args.force,
-        )
+        ),
+        args.dest,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import glob
 import io
 import math
@@ -30,8 +31,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from options import positive_int
+from package_parts import interrupts
 from parallel import available_workers
 from scan import JOURNAL_NAME
+from writer import run_command
 
 # Targets, checked against the medians and printed beside them.
 _LEAST_SPEEDUP_BY_WORKERS = 1.6
@@ -47,7 +50,7 @@ _FEWEST_SOURCES = 16
 def make_tree(root: Path, num_files: int) -> int:
     """Fill `root` with hard links to spoken flac files of 1 to 5 s; the number of files that they are links to."""
     import numpy as np
-    import soundfile
+    from flac_file import write_flac
     from synthesiser import speak
 
     num_sources = max(_FEWEST_SOURCES, -(-num_files // _MOST_LINKS))
@@ -56,7 +59,7 @@ def make_tree(root: Path, num_files: int) -> int:
     sources.mkdir(parents=True)
     for source in range(num_sources):
         num_samples = 16000 + (64000 * source) // num_sources
-        soundfile.write(sources / f"{source}.flac", speech[-num_samples:], 16000)
+        write_flac(sources / f"{source}.flac", speech[-num_samples:], 16000)
     for start in range(0, num_files, _FILES_PER_FOLDER):
         folder = root / f"{start // (100 * _FILES_PER_FOLDER):03}" / f"speaker {start // _FILES_PER_FOLDER:05}"
         folder.mkdir(parents=True)
@@ -210,7 +213,7 @@ def _run(root: Path, dest: Path, *, die_after: int | None = None) -> _Run | None
     command = [sys.executable, "-c", code, str(root), str(dest), str(-1 if die_after is None else die_after)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     started = time.perf_counter()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = interrupts.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     seconds = time.perf_counter() - started
     if die_after is not None and done.returncode == -signal.SIGKILL:
         return None
@@ -261,12 +264,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tree", type=positive_int, default=1_000_000, help="files of the large tree (1000000)")
     parser.add_argument("--rounds", type=positive_int, default=5, help="of the comparison (5)")
     args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory(prefix="measure-scale-", dir=args.folder) as folder:
+    return run_command(lambda: _measure(args))
+
+
+def _measure(args: argparse.Namespace) -> str:
+    with contextlib.ExitStack() as stack:
+        with interrupts.uninterrupted():
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="measure-scale-", dir=args.folder))
+            stack.enter_context(interrupts.cleanup(functools.partial(shutil.rmtree, folder, ignore_errors=True)))
         print(f"{machine()}\n")
-        print(measure_speed(Path(folder), args.files, args.rounds), flush=True)
-        print()
-        print(measure_tree(Path(folder), args.tree), flush=True)
-    return 0
+        print(measure_speed(Path(folder), args.files, args.rounds), end="\n\n", flush=True)
+        return measure_tree(Path(folder), args.tree)
 
 
 if __name__ == "__main__":

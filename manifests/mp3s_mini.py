@@ -361,7 +361,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=positive_int, help="processes (default: one for each CPU)")
     parser.add_argument("--force", action="store_true", help="replace manifests that differ")
     args = parser.parse_args(argv)
-    return run_command(lambda: prepare(args.dest, scale=args.scale, workers=args.workers, force=args.force))
+    return run_command(lambda: prepare(args.dest, scale=args.scale, workers=args.workers, force=args.force), args.dest)
 
 
 if __name__ == "__main__":

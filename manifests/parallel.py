@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TypeVar
 
+from package_parts import interrupts
 from writer import ManifestError
 
 # Starting a process costs as much as some dozens of headers: fewer items are worked on in this process.
@@ -91,10 +90,10 @@ def _in_processes(
 
     chunk_size = max(1, min(most_per_chunk, len(items) // (4 * workers)))
     chunks = (items[start : start + chunk_size] for start in range(0, len(items), chunk_size))
-    pool = ProcessPoolExecutor(workers, _process_context(), initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(workers, _process_context(), initializer=_serve)
     try:
         pending = deque()
-        with _ctrl_c_ignored():  # the processes start here, and inherit it: this one alone answers to Ctrl-C
+        with interrupts.ctrl_c_blocked():  # the processes start here: this one alone answers to Ctrl-C
             for _ in range(workers):
                 pending.append(pool.submit(_apply, function, next(chunks, [])))
         for chunk in chunks:
@@ -113,15 +112,9 @@ def _apply(function: Callable[[Item], Result], chunk: Sequence[Item]) -> list[Re
     return [function(item) for item in chunk]
 
 
-def _end_with_parent() -> None:
-    """End this process when its parent is killed: nothing else would tell it, and it would wait for work for ever."""
-    import multiprocessing
-
-    def wait() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+def _serve() -> None:
+    """In a process of the pool; of this module, so that a spawned one finds it."""
+    interrupts.serve_parent()
 
 
 def _process_context():
@@ -133,15 +126,3 @@ def _process_context():
 
     can_fork = sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules
     return multiprocessing.get_context("fork" if can_fork else "spawn")
-
-
-@contextmanager
-def _ctrl_c_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can set a signal's handler
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -6,6 +6,7 @@ import functools
 import os
 from collections import deque
 from collections.abc import Container, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,8 +107,9 @@ def read_clips(
         entries = parallel_iter(
             read, unread, workers=workers, description=_description(rules), most_per_chunk=_FILES_PER_CHUNK
         )
-        for result in journal.merge(paths, entries):
-            (clips if isinstance(result, Clip) else refusals).append(result)
+        with closing(entries):  # a journal that cannot be written ends the processes and the bar first
+            for result in journal.merge(paths, entries):
+                (clips if isinstance(result, Clip) else refusals).append(result)
     return clips, refusals
 
 

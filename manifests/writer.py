@@ -11,11 +11,13 @@ import contextlib
 import os
 import statistics
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from package_parts import InputError, streams
+from package_parts import files as package_files
 
 # The endings that fairseq's parse_path takes as plain audio files; any other path is split at its colons.
 _PLAIN_ENDINGS = {".npy", ".wav", ".flac", ".ogg"}
@@ -105,23 +107,7 @@ def write_files(files: Mapping[Path, str | bytes], *, force: bool, reports: Mapp
     if changed and not force:
         raise ManifestError(f"{changed[0]} exists with other content: give --force to replace it, or another --dest")
     new.update({path: text for path, text in reports.items() if text and not _holds(path, text)})
-    temporary: dict[Path, Path] = {}
-    try:
-        for path, text in new.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-            temporary[path] = Path(name)
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(_encoded(text))
-            os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-        for path, name in temporary.items():
-            os.replace(name, path)
-    finally:
-        for leftover in temporary.values():
-            leftover.unlink(missing_ok=True)
-    for path, text in reports.items():
-        if not text:
-            path.unlink(missing_ok=True)
+    package_files.write_together(new, absent=[path for path, text in reports.items() if not text])
 
 
 def _encoded(content: str | bytes) -> bytes:
@@ -130,12 +116,6 @@ def _encoded(content: str | bytes) -> bytes:
 
 def _holds(path: Path, content: str | bytes) -> bool:
     return path.is_file() and path.read_bytes() == _encoded(content)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def format_refusals(refusals: Iterable[Refusal]) -> str:
@@ -185,19 +165,23 @@ def summarise(
     return "\n".join([*lines, *notes])
 
 
-def run_command(command: Callable[[], str]) -> int:
-    """Run a script's work, print the summary it returns, and turn what went wrong into an exit status."""
+def run_command(command: Callable[[], str], dest: Path | None = None) -> int:
+    """Run a script's work, print the summary it returns, and turn what went wrong into an exit status.
+
+    Another script is kept out of `dest` meanwhile.
+    """
     try:
-        print(command(), flush=True)
-    except ManifestError as error:
+        with package_files.exclusive(dest) if dest else contextlib.nullcontext():
+            summary = command()
+        if summary:
+            print(summary, flush=True)
+    except (ManifestError, InputError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (`| head`) has left. Python flushes stdout once more at exit: let that go nowhere.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.abandon_output()  # the reader (`| head`) has left
         return 141
     except OSError as error:
         return _fail(f"{error.filename or 'writing'}: {error.strerror or error}")

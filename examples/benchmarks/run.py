@@ -10,7 +10,6 @@ import argparse
 import json
 import re
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +18,11 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path.append(str(ROOT / "manifests"))
+
+from package_parts import files, interrupts  # noqa: E402
+from writer import run_command  # noqa: E402
+
 RESULTS = HERE / "results"
 
 # Name of the result, then the arguments of `summarymixing benchmark`.
@@ -108,20 +112,24 @@ def measure(stages: dict[str, str]) -> None:
     for number, (name, arguments) in enumerate(stages.items(), 1):
         print(f"[{number}/{len(stages)}] summarymixing benchmark {arguments}", flush=True)
         start = time.monotonic()
-        outputs = ["--json", str(folder / f"{name}.json"), "--plot", str(folder / f"{name}.png")]
+        outputs = ["--json", str(folder / f"{name}.json"), "--plot", str(folder / f"{name}.png"), "--force"]
         command = [str(Path(sys.executable).with_name("summarymixing")), "benchmark", *shlex.split(arguments), *outputs]
-        status = subprocess.run(command, cwd=ROOT).returncode
+        status = interrupts.run(command, cwd=ROOT).returncode
         if status:
             print(f"{name}: exit status {status}; its earlier result, if there is one, stays", file=sys.stderr)
         print(f"{time.monotonic() - start:.0f} s\n", flush=True)
 
 
-def main() -> None:
+def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the long benchmarks instead")
     parser.add_argument("--render", action="store_true", help="measure nothing, write RESULTS.md from what is there")
     args = parser.parse_args()
+    return run_command(lambda: _run(args), RESULTS)
+
+
+def _run(args: argparse.Namespace) -> str:
     if not args.render:
         import torch
 
@@ -130,13 +138,11 @@ def main() -> None:
         else:
             measure(FULL if args.full else QUICK)
 
-    from summarymixing_fairseq.files import atomic_write
-
     notes = HERE / "NOTES.md"
-    with atomic_write(HERE / "RESULTS.md") as file:
+    with files.atomic_write(HERE / "RESULTS.md") as file:
         file.write(render(read_results(RESULTS), notes.read_text(encoding="utf-8") if notes.exists() else ""))
-    print(HERE / "RESULTS.md")
+    return str(HERE / "RESULTS.md")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -22,6 +22,11 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parents[1] / "manifests"))
+
+from package_parts import InputError, files  # noqa: E402
+from writer import run_command  # noqa: E402
+
 NAMES = ("small", "small_mhsa", "base", "base_mhsa", "large", "large_mhsa")
 SAMPLE_RATE_HZ, FRAMES_PER_SECOND = 16_000, 50
 # One update of the recipes: 24 clips of 15 s are the 360 s of a GPU.
@@ -369,7 +374,7 @@ Share of a clip's FLOPs. The objective compares all pairs of masked frames: it i
 {table("clip; mixer, `base`; mixer, `base_mhsa`; objective, `base`; `base_mhsa` / `base`", lengths)}"""
 
 
-def main() -> None:
+def main() -> int:
     """Measure, or read what was measured, and write the page."""
     parser = argparse.ArgumentParser(description="Write SCALING.md: what an update costs as work grows.")
     parser.add_argument("--output", type=Path, default=HERE / "SCALING.md", help="page; results/scaling.json beside it")
@@ -382,22 +387,28 @@ def main() -> None:
     args = parser.parse_args()
     if min(args.clips, args.seconds, args.repeats) < 1:
         parser.error("--clips, --seconds and --repeats must be at least 1")
+    return run_command(lambda: _run(args), args.output.parent)
+
+
+def _run(args: argparse.Namespace) -> str:
     results = args.output.parent / "results" / "scaling.json"
     if not args.from_json:
-        results.parent.mkdir(parents=True, exist_ok=True)
         measured = measure(("base", "base_mhsa"), args.clips, args.seconds, args.repeats)
         measured["command"] = " ".join(["python examples/benchmarks/scaling.py", *sys.argv[1:]])
-        results.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+        with files.atomic_write(results) as file:
+            file.write(json.dumps(measured, indent=2) + "\n")
     elif not results.exists():
-        raise SystemExit(f"error: {results}: no such file; measure first, without --from-json")
+        raise InputError(f"{results}: no such file; measure first, without --from-json")
     measured, models = json.loads(results.read_text(encoding="utf-8")), {name: read_model(name) for name in NAMES}
     head = f"""# Cost as work grows
 
 Sections 1, 2 and 5 are counted by hand, 3 is measured, 4 is predicted. Measured on {measured["date"]} by
 `{measured["command"]}` on {measured["machine"]}."""
     sections = head, counted_sections(models), measured_section(measured), derived_sections(models)
-    args.output.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    with files.atomic_write(args.output) as file:
+        file.write("\n\n".join(sections) + "\n")
+    return str(args.output)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,14 +8,20 @@ Whole trainings by fairseq-hydra-train, set-up included, in turn; each with kept
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from mini import OVERRIDES, ROOT, tool
+from package_parts import InputError, interrupts
+from writer import run_command
 
 LABELS = {"slurp": "scenario", "iemocap": "emotion"}
 
@@ -31,22 +37,33 @@ def take_rows(source: Path, dest: Path, labels: str, num_clips: int | None) -> N
             (dest / f"{split}.{extension}").write_text("".join(kept), encoding="utf-8")
 
 
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str]:
+    """A folder that goes in any case."""
+    with contextlib.ExitStack() as stack:
+        with interrupts.uninterrupted():
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            stack.enter_context(interrupts.cleanup(functools.partial(shutil.rmtree, folder, ignore_errors=True)))
+        yield folder
+
+
 def train(config: str, encoder: Path, data: Path, epochs: int, cache: bool) -> float:
     """Seconds of a training from nothing.
 
     Raises:
-        SystemExit: with the end of its log, if it fails.
+        InputError: with the end of its log, if it fails.
     """
     overrides = [*OVERRIDES[""].split(), *OVERRIDES[config].split(), f"optimization.max_epoch={epochs}"]
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         command = [tool("fairseq-hydra-train"), "--config-dir", "examples/mp3s", "--config-name", config]
         command += [f"model.encoder_path={encoder}", f"task.data={data}", f"checkpoint.save_dir={folder}/run"]
         command += [f"task.cache={str(cache).lower()}", f"task.cache_dir={folder}/cache", *overrides]
         started = time.monotonic()
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        done = interrupts.run(command, cwd=ROOT, text=True, **pipes)
         seconds = time.monotonic() - started
     if done.returncode:
-        raise SystemExit(f"error: {config} failed:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
+        raise InputError(f"{config} failed:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
     return seconds
 
 
@@ -60,10 +77,15 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
+    return run_command(lambda: measure(args))
+
+
+def measure(args: argparse.Namespace) -> str:
+    """Prints the table row by row; returns its end."""
     print("| configuration | without, s | with, s | ratio | range |\n|---|---|---|---|---|")
     for config in args.configs:
         task = config.rpartition("_probe")[0]
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             data = Path(folder, task)
             take_rows(args.data / task, data, LABELS[task], args.clips)
             rounds = []
@@ -80,7 +102,7 @@ def main() -> int:
             f"{min(ratios):.1f} to {max(ratios):.1f} |",
             flush=True,
         )
-    return 0
+    return ""
 
 
 if __name__ == "__main__":

@@ -12,12 +12,16 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "manifests"))
+
+from package_parts import InputError, files, interrupts  # noqa: E402
+from writer import run_command  # noqa: E402
+
 NOTE = "Figures on synthetic speech compare encoders and prove the machinery; they are not the benchmark's."
 BILSTM = "model.num_layers=1 model.hidden_dim=128 optimizer.groups.head.optimizer.lr=[0.002]"
 SMALL_ECAPA = "model.channels=64 model.embedding_dim=64 +model.aggregated_channels=192"
@@ -57,7 +61,7 @@ def tool(name: str) -> str:
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        raise SystemExit(f"error: {name} is not installed: run `make mp3s-mini`, or pip install -e '.[quickstart]'")
+        raise InputError(f"{name} is not installed: run `make mp3s-mini`, or pip install -e '.[quickstart]'")
     return found
 
 
@@ -87,7 +91,7 @@ def run_stage(name: str, command: list[str], log: Path | None) -> None:
     """Run a command; what a training prints goes to its log.
 
     Raises:
-        SystemExit: with the end of the log, if the command fails.
+        InputError: if the command fails; the end of its log has been printed.
     """
     print(f"{name}: {shlex.join(command)}", flush=True)
     started = time.monotonic()
@@ -95,14 +99,14 @@ def run_stage(name: str, command: list[str], log: Path | None) -> None:
     # batches of ever other shapes fragment glibc's heap: with large tensors mapped instead, memory stops growing
     environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
     if log is None:
-        status = subprocess.run(command, cwd=ROOT, env=environment).returncode
+        status = interrupts.run(command, cwd=ROOT, env=environment).returncode
     else:
         with open(log, "a", encoding="utf-8") as file:
-            status = subprocess.run(command, cwd=ROOT, env=environment, stdout=file, stderr=file).returncode
+            status = interrupts.run(command, cwd=ROOT, env=environment, stdout=file, stderr=file).returncode
     if status:
         if log is not None:
             print("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]), file=sys.stderr)
-        raise SystemExit(f"error: {name} failed with status {status}" + (f"; its log is {log}" if log else ""))
+        raise InputError(f"{name} failed with status {status}" + (f"; its log is {log}" if log else ""))
     print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
 
 
@@ -113,11 +117,9 @@ def publish(results: Path, here: Path) -> None:
     table["machine"]["system"] = table["machine"]["system"].split("-with-")[0].split("-")[0]
     for encoder in table["encoders"]:
         encoder["path"] = Path(encoder["path"]).name
-    (here / "results").mkdir(exist_ok=True)
-    text = json.dumps(table, indent=1, ensure_ascii=False) + "\n"
-    (here / "results" / "mp3s.json").write_text(text, encoding="utf-8")
-    for name in PLOTS:
-        shutil.copyfile(results / name, here / "results" / name)
+    published = {here / "results" / name: (results / name).read_bytes() for name in PLOTS}
+    published[here / "results" / "mp3s.json"] = json.dumps(table, indent=1, ensure_ascii=False) + "\n"
+    files.write_together(published)
     render(here)
 
 
@@ -130,7 +132,8 @@ def render(here: Path) -> None:
     before, rest = readme.split(BEGIN)
     after = rest.split(END)[1]
     table = table.removeprefix("# MP3S\n\n")
-    (here / "README.md").write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
+    with files.atomic_write(here / "README.md") as file:
+        file.write(f"{before}{BEGIN}\n{table}{END}{after}")
 
 
 def main() -> int:
@@ -147,23 +150,24 @@ def main() -> int:
     parser.add_argument("--override", action="append", default=[], metavar="[TASK:]KEY=VALUE", help="of the probes")
     parser.add_argument("--publish", action="store_true", help="only put what came out into the README here")
     args = parser.parse_args()
+    interrupts.install("interrupted: run the same command again to go on")
     dest = args.dest.resolve()
+    return run_command(lambda: _run(args, dest), dest)
+
+
+def _run(args: argparse.Namespace, dest: Path) -> str:
     if args.publish:
-        publish(dest / "results", ROOT / "examples" / "mp3s")
-        return 0
+        here = ROOT / "examples" / "mp3s"
+        publish(dest / "results", here)
+        return f"{here / 'README.md'} and {here / 'results'} hold what {dest} does"
     (dest / "data").mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     prompts = dest / "data" / "prompts_en"
     if not prompts.is_symlink():
         prompts.symlink_to(Path("..", "prompts", "finetune"))
-    try:
-        for name, command in stages(dest, args.source, args.updates, args.override):
-            run_stage(name, command, dest / "pretrain.log" if name == "pre-training" else None)
-    except KeyboardInterrupt:
-        print("\ninterrupted: run the same command again to go on", file=sys.stderr)
-        return 130
-    print(f"{NOTE}\n{(time.monotonic() - started) / 60:.1f} minutes in all; tables and plots: {dest / 'results'}")
-    return 0
+    for name, command in stages(dest, args.source, args.updates, args.override):
+        run_stage(name, command, dest / "pretrain.log" if name == "pre-training" else None)
+    return f"{NOTE}\n{(time.monotonic() - started) / 60:.1f} minutes in all; tables and plots: {dest / 'results'}"
 
 
 if __name__ == "__main__":

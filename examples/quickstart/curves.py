@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from package_parts import files
+
 
 def read_log(path: Path) -> list[dict[str, float]]:
     """Records of training (`train_inner`) and validation (`valid`), in order of updates.
@@ -76,5 +78,6 @@ def plot_curves(dest: Path, chance: float, num_codes: int) -> None:
     right.legend()
     right.grid(alpha=0.3)
     figure.tight_layout()
-    figure.savefig(dest / "curves.png", dpi=120)
+    with files.atomic_write(dest / "curves.png", "wb") as file:
+        figure.savefig(file, format="png", dpi=120)
     pyplot.close(figure)

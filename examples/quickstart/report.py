@@ -12,6 +12,7 @@ from typing import Any
 import editdistance
 import yaml
 from curves import plot_curves, read_log, series
+from package_parts import files
 
 CONFIGS = Path(__file__).resolve().parents[1]
 RUNS = (("finetune", "pre-trained, then fine-tuned"), ("scratch", "the same model from random weights"))
@@ -126,5 +127,6 @@ Licences and voices: corpus/LICENSES.txt.
 {commands}
 ```
 """
-    (dest / "report.md").write_text(text, encoding="utf-8")
+    with files.atomic_write(dest / "report.md") as file:
+        file.write(text)
     return table

@@ -19,8 +19,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from curves import read_log
-from report import write_report
+sys.path.append(str(Path(__file__).resolve().parents[2] / "manifests"))
+
+from curves import read_log  # noqa: E402
+from package_parts import InputError, files, interrupts  # noqa: E402
+from report import write_report  # noqa: E402
+from writer import run_command  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,7 +43,7 @@ def tool(name: str) -> str:
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        raise SystemExit(f"error: {name} is not installed: run `make quickstart`, or pip install -e '.[quickstart]'")
+        raise InputError(f"{name} is not installed: run `make quickstart`, or pip install -e '.[quickstart]'")
     return found
 
 
@@ -100,7 +104,7 @@ def run_stage(stage: Stage, dest: Path) -> dict[str, float]:
     """Run a stage unless it is done, and return its seconds and peak memory.
 
     Raises:
-        SystemExit: with the end of the log, if the command fails; or if it is done, but with other options.
+        InputError: if the command fails, the end of its log having been printed; or if it is done with other options.
     """
     done, log = dest / f"{stage.name}.done.json", dest / f"{stage.name}.log"
     if done.exists():
@@ -108,7 +112,7 @@ def run_stage(stage: Stage, dest: Path) -> dict[str, float]:
         if record["command"] == stage.command:
             print(f"{stage.name}: done before, {record['seconds']:.0f} s", flush=True)
             return record
-        raise SystemExit(f"error: {dest} was made with other options: give another --dest, or delete it")
+        raise InputError(f"{dest} was made with other options: give another --dest, or delete it")
     print(f"{stage.name}: {' '.join(stage.command)}", flush=True)
     started = time.monotonic()
     quiet = bool(stage.max_update)  # fairseq's log is for the file; other commands draw their own progress bar
@@ -116,31 +120,20 @@ def run_stage(stage: Stage, dest: Path) -> dict[str, float]:
     # batches of ever other shapes fragment glibc's heap: with large tensors mapped instead, memory stops growing
     environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
     with open(log, "a", encoding="utf-8") as file:
-        process = subprocess.Popen(
-            stage.command,
-            cwd=ROOT,
-            env=environment,
-            stdout=file if quiet else None,
-            stderr=subprocess.STDOUT if quiet else None,
-        )
-        try:
+        output = {"stdout": file, "stderr": subprocess.STDOUT} if quiet else {}
+        with interrupts.started(stage.command, cwd=ROOT, env=environment, **output) as process:
             if quiet:
                 follow(process, log, stage.max_update)
             status = process.wait()
-        except KeyboardInterrupt:
-            process.terminate()
-            process.wait()
-            raise
     if status:
         if quiet:
             print("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]), file=sys.stderr)
-        raise SystemExit(f"error: {stage.name} failed with status {status}" + (f"; its log is {log}" if quiet else ""))
+        raise InputError(f"{stage.name} failed with status {status}" + (f"; its log is {log}" if quiet else ""))
     # the kernel keeps the largest child of this process so far: what any stage up to here has needed
     peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     record = {"command": stage.command, "seconds": time.monotonic() - started, "peak_mib": peak_mib}
-    temporary = done.with_suffix(".tmp")
-    temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
-    os.replace(temporary, done)
+    with files.atomic_write(done) as file:
+        json.dump(record, file, indent=2)
     return record
 
 
@@ -159,19 +152,15 @@ def main() -> int:
     parser.add_argument("--pretrain-updates", type=int, default=1400)
     parser.add_argument("--finetune-updates", type=int, default=500)
     args = parser.parse_args()
+    interrupts.install("interrupted: run the same command again to go on")
     dest = args.dest.resolve()
-    dest.mkdir(parents=True, exist_ok=True)
-    try:
-        records = {
-            stage.name: run_stage(stage, dest)
-            for stage in stages(dest, args.source, args.pretrain_updates, args.finetune_updates)
-        }
-    except KeyboardInterrupt:
-        print("\ninterrupted: run the same command again to go on", file=sys.stderr)
-        return 130
-    print(write_report(dest, records))
-    print(f"report: {dest / 'report.md'}, curves: {dest / 'curves.png'}")
-    return 0
+    return run_command(lambda: _run(args, dest), dest)
+
+
+def _run(args: argparse.Namespace, dest: Path) -> str:
+    todo = stages(dest, args.source, args.pretrain_updates, args.finetune_updates)
+    table = write_report(dest, {stage.name: run_stage(stage, dest) for stage in todo})
+    return f"{table}\nreport: {dest / 'report.md'}, curves: {dest / 'curves.png'}"
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import atexit
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .folder import temporary_folder
 from .options import SAMPLE_RATE_HZ
 from .step import Step
 
@@ -67,8 +65,7 @@ def build(contender: str, size: int, settings: dict[str, Any], device: torch.dev
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
     from omegaconf import OmegaConf
 
-    folder = tempfile.mkdtemp(prefix="summarymixing-benchmark-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = temporary_folder()
     write_corpus(Path(folder), size)
     fields = {"_name": contender, "data": folder, "enable_padding": True, "max_sample_size": 30 * SAMPLE_RATE_HZ}
     cfg = OmegaConf.merge(OmegaConf.structured(TASK_DATACLASS_REGISTRY[contender]), fields)

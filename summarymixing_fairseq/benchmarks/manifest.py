@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import atexit
 import multiprocessing
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .folder import temporary_folder
 from .step import Step
 
 if TYPE_CHECKING:
@@ -104,8 +103,7 @@ def _workers_bytes(dataset: Any, num_workers: int) -> int:
 
 def build(contender: str, size: int, settings: dict[str, Any], device: torch.device) -> Step:
     """Load the dataset and order an epoch; with workers, let them read every row's path too."""
-    folder = tempfile.mkdtemp(prefix="summarymixing-benchmark-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = temporary_folder()
     path = write_manifest(Path(folder), size)
     small = write_manifest(Path(tempfile.mkdtemp(dir=folder)), 1000)
     children = {"bytes": 0}

@@ -12,8 +12,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import Any
+
+from ..interrupts import end_group, register, uninterrupted
 
 # Threads of a contender that has just run spin for some milliseconds, on processors that the next one needs.
 SETTLE_SECONDS = 0.2
@@ -66,14 +69,17 @@ class Worker:
     def __init__(self, job: dict[str, Any], limit_seconds: float):
         self._limit_seconds = limit_seconds
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed below)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.worker", json.dumps(job)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env={**os.environ, **job.get("environment", {})},
-        )
+        with uninterrupted():
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", f"{__package__}.worker", json.dumps(job)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                env={**os.environ, **job.get("environment", {})},
+                start_new_session=True,  # Ctrl-C is this process's matter
+            )
+            self._forget = register(partial(end_group, self._process, SECONDS_TO_END))
         try:
             self._reply()
         except BaseException:
@@ -112,8 +118,8 @@ class Worker:
         try:
             self._process.wait(SECONDS_TO_END)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            end_group(self._process, SECONDS_TO_END)
+        self._forget()
         self._process.stdout.close()
         self._errors.close()
 

@@ -9,6 +9,8 @@ import sys
 import time
 from typing import Any
 
+from .. import interrupts
+
 # Repetitions before the first that counts: caches, lazy set-up, and a heap that has found its size.
 WARM_UPS = 3
 # After a repetition as long as this, what the first one sets up no longer matters to the next.
@@ -90,6 +92,7 @@ def serve(job: dict[str, Any], replies: Any) -> None:
 
 def main() -> None:
     """Entry point: the job is the one argument, in JSON."""
+    interrupts.install()
     # replies go where standard output was; whatever a library prints goes to standard error
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import atomic_write, check_writable
+from ..files import atomic_write, check_writable, refuse_existing
 
 # Between two lines of progress in a log.
 LOG_SECONDS = 30
@@ -41,6 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         sub.add_argument("--limit-seconds", type=float, default=900, help="leave out what takes longer once")
         sub.add_argument("--json", type=Path, metavar="FILE", help="write every sample")
         sub.add_argument("--plot", type=Path, metavar="PNG", help="plot time and memory")
+        sub.add_argument("--force", action="store_true", help="overwrite these files if they are there already")
     parser.set_defaults(run=run)
 
 
@@ -64,7 +65,7 @@ def _command(arguments: Sequence[str]) -> str:
     """What was typed, without where the outputs went: it stands in files that are shared."""
     kept, skip = [], False
     for argument in arguments:
-        if not skip and not argument.startswith(("--json", "--plot")):
+        if not skip and not argument.startswith(("--json", "--plot", "--force")):
             kept.append(argument)
         skip = argument in ("--json", "--plot")
     return shlex.join(["summarymixing", *kept])
@@ -78,9 +79,10 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.repeats < 1:
         raise InputError(f"--repeats {args.repeats}: at least 1")
-    for path in (args.json, args.plot):
-        if path is not None:
-            check_writable(path.parent)
+    outputs = [path for path in (args.json, args.plot) if path is not None]
+    refuse_existing(outputs, args.force)
+    for path in outputs:
+        check_writable(path.parent)
 
     import torch
 
@@ -108,11 +110,11 @@ def run(args: argparse.Namespace) -> None:
     result = runner.result(
         args.benchmark, module, settings, machine.describe(device, num_threads), _command(sys.argv[1:]), rows
     )
-    print(report.as_text(result))
     if args.json is not None:
         with atomic_write(args.json) as file:
             json.dump(result, file, indent=1)
     if args.plot is not None:
         report.plot(result, args.plot)
+    print(report.as_text(result))
     if not any(row.seconds for row in rows):
         raise InputError(f"no contender could be measured: {rows[0].failed}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..files import atomic_write
+from ..files import atomic_write, check_writable, refuse_existing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one for each CPU)"
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="list everything that is wrong, tab-separated")
+    parser.add_argument("--force", action="store_true", help="overwrite the report if it is there already")
     parser.set_defaults(run=run)
 
 
@@ -54,18 +55,21 @@ def run(args: argparse.Namespace) -> None:
     )
     if not splits:
         raise InputError(f"{args.data} has no manifest (SPLIT.tsv)")
+    if args.report is not None:
+        refuse_existing([args.report], args.force)
+        check_writable(args.report.parent)
     findings = check_folder(args.data, splits, sample_rate_hz=args.sample_rate, workers=args.workers)
+    if args.report is not None:
+        with atomic_write(args.report) as file:
+            file.writelines(
+                f"{kind}\t{where}\t{what}\n" for kind, found in findings.problems.items() for where, what in found
+            )
     for split, sizes in findings.sizes.items():
         seconds = sizes / args.sample_rate
         print(f"{split}: {len(sizes):,} clips, {seconds.sum() / 3600:.2f} h")
         print(histogram(seconds))
     for note in findings.notes:
         print(f"note: {note}")
-    if args.report is not None:
-        with atomic_write(args.report) as file:
-            file.writelines(
-                f"{kind}\t{where}\t{what}\n" for kind, found in findings.problems.items() for where, what in found
-            )
     _fail_on(findings, args.data)
 
 

@@ -7,11 +7,16 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import atomic_write, check_writable, refuse_existing
-from .inputs import add_input_arguments, clips_to_read, prepare, read_in_batches
+from ..files import check_writable, exclusive, refuse_existing, write_together
+from .inputs import ClipToRead, add_input_arguments, clips_to_read, prepare, read_in_batches
+
+# The last one says that all are there.
+OUTPUT_NAMES = ("hypo.wrd", "ref.wrd", "scores.json")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -70,10 +75,14 @@ def run(args: argparse.Namespace) -> None:
     """
     _check_beam_options(args)
     clips = clips_to_read(args)
-    outputs = [args.results / name for name in ("hypo.wrd", "ref.wrd", "scores.json")] if args.results else []
-    refuse_existing(outputs, args.force)
-    if args.results:
-        check_writable(args.results)
+    with exclusive(args.results) if args.results else nullcontext():
+        if args.results:
+            refuse_existing([args.results / name for name in OUTPUT_NAMES], args.force)
+            check_writable(args.results)
+        _decode(args, clips)
+
+
+def _decode(args: argparse.Namespace, clips: Sequence[ClipToRead]) -> None:
     device = prepare(args)
 
     import torch
@@ -145,15 +154,12 @@ def _report(args, clips, hypotheses, references, audio_seconds: float, seconds: 
             scores[name] = score.rate
             scores[f"{name}_errors"], scores[f"{name}_total"] = score.errors, score.total
     if args.results:
-        for name, lines in (("hypo.wrd", hypotheses), ("ref.wrd", references)):
-            if lines is not None:
-                with atomic_write(args.results / name) as file:
-                    file.writelines(f"{line}\n" for line in lines)
-            else:
-                (args.results / name).unlink(missing_ok=True)  # --force: those of an earlier run would not match
-        with atomic_write(args.results / "scores.json") as file:
-            json.dump({"checkpoint": str(args.checkpoint), **scores}, file, indent=2)
-            file.write("\n")
+        files = {"hypo.wrd": hypotheses, "ref.wrd": references}
+        contents = {name: "".join(f"{line}\n" for line in lines) for name, lines in files.items() if lines is not None}
+        contents["scores.json"] = json.dumps({"checkpoint": str(args.checkpoint), **scores}, indent=2) + "\n"
+        # --force: those of an earlier run would not match
+        absent = [args.results / name for name in OUTPUT_NAMES if name not in contents]
+        write_together({args.results / name: content for name, content in contents.items()}, absent)
     else:
         for clip, text in zip(clips, hypotheses):
             print(f"{clip.name}\t{text}")

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..files import atomic_write, check_writable, refuse_existing
-from .inputs import add_device_argument, clip_of_row, prepare, read_in_batches
+from ..files import check_writable, exclusive, refuse_existing, write_together
+from .inputs import ClipToRead, add_device_argument, clip_of_row, prepare, read_in_batches
 
 if TYPE_CHECKING:
+    from ..data.manifest import Manifest
     from ..evaluation.results import Results
 
 RESULTS_NAME = "results.json"
@@ -57,16 +58,20 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--seed {args.seed}: must be 0 or more")
     if not (math.isfinite(args.batch_seconds) and args.batch_seconds > 0):
         raise InputError(f"--batch-seconds {args.batch_seconds}: must be a positive number")
-    refuse_existing([args.results / name for name in (RESULTS_NAME, *OTHER_NAMES)], args.force)
-
     from ..data.manifest import Manifest
 
     manifest = Manifest(args.data / f"{args.split}.tsv")
     clips = [clip_of_row(clip) for clip in manifest]
-    check_writable(args.results)
+    with exclusive(args.results):
+        refuse_existing([args.results / name for name in (RESULTS_NAME, *OTHER_NAMES)], args.force)
+        check_writable(args.results)
+        _evaluate(args, manifest, clips)
+
+
+def _evaluate(args: argparse.Namespace, manifest: Manifest, clips: list[ClipToRead]) -> None:
     device = prepare(args)
 
-    from ..evaluation.results import write_results
+    from ..evaluation.results import as_json
     from ..probe_checkpoint import CLASSIFICATION, RECOGNITION, load_probe
     from ..probe_evaluation import Evaluation, evaluate_classes, evaluate_recognition, evaluate_trials
 
@@ -91,15 +96,11 @@ def run(args: argparse.Namespace) -> None:
         results, files = evaluate_trials(evaluation, args.trials or args.data / f"{args.split}.trials")
     if args.encoder_name:
         results = replace(results, encoder=replace(results.encoder, name=args.encoder_name))
-    for name in (RESULTS_NAME, *OTHER_NAMES):
-        if name not in files:  # of an earlier run
-            (args.results / name).unlink(missing_ok=True)
-    for name, content in files.items():
-        with atomic_write(args.results / name, "wb") as file:
-            # names of clips may be no UTF-8
-            file.write(content if isinstance(content, bytes) else os.fsencode(content))
-    # last: a folder with results.json has everything
-    write_results(args.results / RESULTS_NAME, results)
+    # names of clips may be no UTF-8
+    contents = {name: os.fsencode(content) for name, content in files.items()}
+    contents[RESULTS_NAME] = as_json(results)  # last: a folder with results.json has everything
+    absent = [args.results / name for name in OTHER_NAMES if name not in contents]  # of an earlier run
+    write_together({args.results / name: content for name, content in contents.items()}, absent)
     print(summary(results))
 
 

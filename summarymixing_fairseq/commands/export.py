@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import refuse_existing
+from ..files import exclusive, refuse_existing
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -33,8 +33,12 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.output.suffix != ".safetensors":
         raise InputError(f"{args.output}: name it FILE.safetensors, by which other commands know its format")
-    refuse_existing([args.output], args.force)
+    with exclusive(args.output.parent):
+        refuse_existing([args.output], args.force)
+        _export(args)
 
+
+def _export(args: argparse.Namespace) -> None:
     from ..checkpoint import weights_of
     from ..checkpoint_file import load_safely
     from ..shared_weights import write_safetensors

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from types import SimpleNamespace
 
 from ..errors import InputError
-from ..files import atomic_write, check_writable, refuse_existing
+from ..files import atomic_write, check_writable, exclusive, refuse_existing
 from .inputs import ClipToRead, add_input_arguments, clips_to_read, prepare, read_in_batches
 
 
@@ -69,8 +70,14 @@ def run(args: argparse.Namespace) -> None:
     clips = clips_to_read(args)
     names = output_names(clips)
     archive = args.dest / f"{args.split if args.data else 'features'}.safetensors"
-    refuse_existing([archive] if args.format == "safetensors" else [args.dest / f"{n}.npy" for n in names], args.force)
-    check_writable(args.dest)
+    outputs = [archive] if args.format == "safetensors" else [args.dest / f"{name}.npy" for name in names]
+    with exclusive(args.dest):
+        refuse_existing(outputs, args.force)
+        check_writable(args.dest)
+        _extract(args, clips, names, archive)
+
+
+def _extract(args: argparse.Namespace, clips: list[ClipToRead], names: list[str], archive: Path) -> None:
     device = prepare(args)
 
     import numpy as np
@@ -91,7 +98,8 @@ def run(args: argparse.Namespace) -> None:
         for i, states in zip(positions, encoder.extract_batch(waveforms, args.layer)):
             if args.format == "npy":
                 with atomic_write(args.dest / f"{names[i]}.npy", "wb") as file:
-                    np.save(file, states.numpy())
+                    # by Python: to a file as such numpy would write itself, and say no more than that it failed
+                    np.save(SimpleNamespace(write=file.write), states.numpy())
             else:
                 gathered[names[i]] = states.numpy()
     if args.format == "safetensors":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..files import check_writable
+from ..files import check_writable, refuse_existing
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -20,6 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "results", type=Path, nargs="+", metavar="RESULTS", help="results.json of `evaluate`, or folders to search"
     )
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="heat maps, a panel an encoder")
+    parser.add_argument("--force", action="store_true", help="overwrite the plot if it is there already")
     parser.set_defaults(run=run)
 
 
@@ -33,9 +34,9 @@ def run(args: argparse.Namespace) -> None:
 
     columns = read_columns(args.results)
     if args.plot is not None:
-        check_writable(args.plot.parent)
-    print(as_text(columns))
-    if args.plot is not None:
         from ..mp3s.plots import plot_layers
 
+        refuse_existing([args.plot], args.force)
+        check_writable(args.plot.parent)
         plot_layers(columns, args.plot)
+    print(as_text(columns))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..files import check_writable
+from ..files import check_writable, exclusive
 
 if TYPE_CHECKING:
     from ..mp3s.encoders import Encoder
@@ -97,7 +97,6 @@ def _run_and_report(
     missing: list[str],
 ) -> None:
     from ..mp3s.encoders import parse_encoders
-    from ..mp3s.processes import sole_user
     from ..mp3s.runner import environment, run_all
     from ..mp3s.runs import Run, Settings, parse_overrides, refuse_changed
     from ..mp3s.table import as_markdown, build, write
@@ -121,7 +120,7 @@ def _run_and_report(
     check_writable(results)
     machine = _machine(args.device)
     messages = _messages()
-    with sole_user(results) as lock:
+    with exclusive(results, "another command, or a training that an interrupted one left behind,") as lock:
         refuse_changed(runs, args.force)
         for line in missing:
             messages.say(f"not found: {line}")
@@ -145,11 +144,11 @@ def _run_and_report(
             return table
 
         env = environment(args.device, args.jobs, machine["num_threads"])
-        failures = run_all(runs, tools, args.jobs, env, messages, write_table, (lock,))
+        failures = run_all(runs, tools, args.jobs, env, messages, write_table, () if lock is None else (lock,))
         messages.show("")
         table = write_table(failures)
-        print(as_markdown(table))
         _plot(table, results, messages)
+        print(as_markdown(table))
     if failures:
         names = ", ".join(f"{failure.run.name} ({failure.stage})" for failure in failures)
         raise InputError(

@@ -6,9 +6,12 @@ import logging
 import os
 import tempfile
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from ..errors import InputError
+from ..interrupts import register, uninterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +34,11 @@ class BadClips:
         self.split = split
         self.num_clips = num_clips
         self.max_fraction = max_fraction
-        descriptor, self._path = tempfile.mkstemp(prefix="bad-clips-", suffix=".tsv")
+        with uninterrupted():
+            descriptor, self._path = tempfile.mkstemp(prefix="bad-clips-", suffix=".tsv")
+            forget = register(partial(_remove, self._path, os.getpid()))
         os.close(descriptor)
-        weakref.finalize(self, _remove, self._path, os.getpid())
+        weakref.finalize(self, _remove, self._path, os.getpid(), forget)
 
     def add(self, index: int, reason: str) -> None:
         """Count a clip, once however often it is met.
@@ -63,7 +68,8 @@ class BadClips:
             return {int(index): reason for index, _, reason in rows}
 
 
-def _remove(path: str, owner: int) -> None:
+def _remove(path: str, owner: int, forget: Callable[[], object] = lambda: None) -> None:
+    forget()
     if os.getpid() == owner:  # a data worker that ends leaves it to the others
         with suppress(OSError):
             os.unlink(path)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..audio import SAMPLE_RATE_HZ
 from ..errors import InputError
+from ..interrupts import ctrl_c_blocked, serve_parent
 from .manifest import Clip, Manifest, read_labels
 
 TEXT_EXTENSIONS = ("wrd",)
@@ -122,8 +123,10 @@ def _headers(paths: Sequence[Path], workers: int) -> Iterator[AudioHeader]:
     if workers <= 1 or len(paths) < _FILES_PER_TASK:
         yield from tqdm(map(read_header, paths), **bar)
         return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from tqdm(pool.map(read_header, paths, chunksize=_FILES_PER_TASK), **bar)
+    with ProcessPoolExecutor(workers, initializer=serve_parent) as pool:
+        with ctrl_c_blocked():  # the processes start here
+            headers = pool.map(read_header, paths, chunksize=_FILES_PER_TASK)
+        yield from tqdm(headers, **bar)
 
 
 def _check_row(where: str, clip: Clip, header: AudioHeader, sample_rate_hz: int, findings: Findings) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import atomic_write
 from ..version import __version__
 
 SCHEMA_VERSION = 1
@@ -72,22 +71,20 @@ class Results:
     date: str | None = None
 
 
-def write_results(path: Path, results: Results) -> None:
-    """Write results.json, whole or not at all. Numbers that are not finite become null.
+def as_json(results: Results) -> str:
+    """The text of results.json. Numbers that are not finite become null.
 
     Raises:
-        InputError: if the file cannot be written; TypeError: for a value in it that JSON has no form for.
+        TypeError: for a value that JSON has no form for.
     """
     content = {"schema_version": SCHEMA_VERSION, **asdict(results)}
     if results.date is None:
         del content["date"]
-    text = json.dumps(_plain(content), indent=2, allow_nan=False)
-    with atomic_write(Path(path)) as file:
-        file.write(text + "\n")
+    return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
 
 
 def read_results(path: Path) -> Results:
-    """Read what ``write_results`` wrote. A null among the metrics' numbers becomes NaN.
+    """Read what ``as_json`` gave. A null among the metrics' numbers becomes NaN.
 
     Raises:
         InputError: for a file that is missing, not JSON, of another schema version, or lacks a field.

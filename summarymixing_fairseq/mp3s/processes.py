@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shlex
-import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import InputError
+from ..interrupts import end_group, register, uninterrupted
 
 SECONDS_TO_END = 10
 TAIL_LINES = 12
@@ -42,16 +37,18 @@ class LoggedProcess:
             file.write(f"$ {shlex.join(command)}\n".encode())
             file.flush()
             self._start = file.tell()
-            self._process = subprocess.Popen(
-                list(command),
-                cwd=folder,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=descriptors,
-            )
+            with uninterrupted():
+                self._process = subprocess.Popen(
+                    list(command),
+                    cwd=folder,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=descriptors,
+                )
+                self._forget = register(self.stop)
 
     @property
     def seconds(self) -> float:
@@ -60,7 +57,10 @@ class LoggedProcess:
 
     def status(self) -> int | None:
         """Exit status; None while it runs."""
-        return self._process.poll()
+        status = self._process.poll()
+        if status is not None:
+            self._forget()
+        return status
 
     def tail(self) -> str:
         """The last lines of what this process wrote."""
@@ -71,57 +71,5 @@ class LoggedProcess:
 
     def stop(self) -> None:
         """End the process and those that it started."""
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, sign)
-            try:
-                self._process.wait(SECONDS_TO_END)
-            except subprocess.TimeoutExpired:
-                continue
-        self._process.wait()
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Have SIGTERM and a closed terminal end the block as Ctrl-C does: the processes are in groups of their own."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    earlier = {}
-    for sign in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(sign) == signal.SIG_DFL:  # nohup has it ignored
-            earlier[sign] = signal.signal(sign, interrupt)
-    try:
-        yield
-    finally:
-        for sign, handler in earlier.items():
-            signal.signal(sign, handler)
-
-
-@contextmanager
-def sole_user(folder: Path) -> Iterator[int]:
-    """Refuse a second command in a folder.
-
-    Yields:
-        The lock's descriptor. A process that gets it holds the lock too: one that outlives a command that was killed
-        still writes there.
-
-    Raises:
-        InputError: if another one is at work there.
-    """
-    path = folder / ".lock"
-    with open(path, "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another command, or a training that an interrupted one left behind, is at work in {folder}: wait for "
-                f"it, end it (fuser {path} names its processes), or change --results"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        yield file.fileno()
+        end_group(self._process, SECONDS_TO_END)
+        self._forget()

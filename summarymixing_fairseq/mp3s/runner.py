@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..evaluation.results import read_results
 from ..files import atomic_write
-from .processes import LoggedProcess, interruptible
+from .processes import LoggedProcess
 from .runs import CHECKPOINT_NAME, LOG_NAME, TRAINED_NAME, Run, Tools
 from .tasks import Split
 from .training_log import TrainingLog
@@ -71,29 +71,28 @@ def run_all(
         descriptors: open files that the processes get, see ``LoggedProcess``.
 
     Returns:
-        What failed. A KeyboardInterrupt ends all processes first.
+        What failed. A KeyboardInterrupt ends all processes first, a signal too (see ``interrupts``).
     """
     waiting, active, failures = list(runs), [], []
     last_shown = time.monotonic()
     try:
-        with interruptible():
-            while waiting or active:
-                while waiting and len(active) < jobs:
-                    job = _Job(waiting.pop(0), tools, env, messages.say, descriptors)
-                    if job.advance():
-                        active.append(job)
-                    elif job.failure:
-                        failures.append(job.failure)
-                for job in [job for job in active if not job.is_busy()]:
-                    if not job.advance():
-                        active.remove(job)
-                        failures += [job.failure] if job.failure else []
-                        on_finished()
-                if active:
-                    time.sleep(POLL_SECONDS)
-                    if time.monotonic() - last_shown > SHOW_SECONDS:
-                        last_shown = time.monotonic()
-                        messages.show("; ".join(job.describe() for job in active))
+        while waiting or active:
+            while waiting and len(active) < jobs:
+                job = _Job(waiting.pop(0), tools, env, messages.say, descriptors)
+                if job.advance():
+                    active.append(job)
+                elif job.failure:
+                    failures.append(job.failure)
+            for job in [job for job in active if not job.is_busy()]:
+                if not job.advance():
+                    active.remove(job)
+                    failures += [job.failure] if job.failure else []
+                    on_finished()
+            if active:
+                time.sleep(POLL_SECONDS)
+                if time.monotonic() - last_shown > SHOW_SECONDS:
+                    last_shown = time.monotonic()
+                    messages.show("; ".join(job.describe() for job in active))
     finally:
         for job in active:
             job.stop()

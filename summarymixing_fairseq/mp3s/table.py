@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..evaluation.results import Results, read_results
-from ..files import atomic_write
+from ..files import write_together
 from . import paper
 from .encoders import Encoder
 from .layers import Column, mean_column
@@ -305,8 +305,5 @@ def write(table: dict[str, Any], folder: Path) -> None:
     Raises:
         InputError: if they cannot be written.
     """
-    with atomic_write(folder / "mp3s.json") as file:
-        json.dump(table, file, indent=1, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
-    with atomic_write(folder / "mp3s.md") as file:
-        file.write(as_markdown(table))
+    text = json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_together({folder / "mp3s.md": as_markdown(table), folder / "mp3s.json": text})

@@ -7,7 +7,6 @@ write that failed again in the middle of what it had written. It reads with what
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -21,12 +20,11 @@ from omegaconf import OmegaConf
 
 from ..checkpoint_file import load_safely
 from ..errors import InputError
+from ..files import hold_lock
 from ..finite import check_finite
 
 # What is being written: never taken for a checkpoint, and the next run in the folder removes it.
 TEMPORARY_SUFFIX = ".tmp"
-LOCK_NAME = ".training.lock"
-_locks: dict[str, Any] = {}
 
 _save_remotely = checkpoint_utils.torch_persistent_save
 _copy_remotely = PathManager.copy
@@ -136,31 +134,9 @@ def prepare_folder(save_dir: str) -> None:
         InputError: if another run saves there.
     """
     _verify_checkpoint_directory(save_dir)
-    _hold_lock(Path(save_dir))
+    hold_lock(Path(save_dir), "another training")
     for path in Path(save_dir).glob("*.pt" + TEMPORARY_SUFFIX):
         _remove(str(path))
-
-
-def _hold_lock(folder: Path) -> None:
-    """Keep other runs out of a folder until this process ends, however it does.
-
-    The lock is the process's own: data workers, which may outlive it by seconds, have no part in it, so that a run that
-    was killed starts again at once.
-    """
-    key = os.path.realpath(folder)
-    if key in _locks:
-        return
-    file = open(folder / LOCK_NAME, "a", encoding="utf-8")  # noqa: SIM115
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise InputError(
-            f"another run saves its checkpoints in {folder}: wait for it, end it, or choose another checkpoint.save_dir"
-        ) from None
-    except OSError:
-        pass  # a file system without locks
-    _locks[key] = file
 
 
 def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ranks: bool = False) -> Any:

@@ -283,7 +283,7 @@ def test_words_of_the_labels_where_there_are_no_others(probes, probe_data, tmp_p
 def test_existing_results_are_kept_unless_forced(probes, probe_data, tmp_path, capsys):
     (tmp_path / "hypo.wrd").write_text("precious\n")
     assert evaluate(last_of(probes, "classification"), probe_data, tmp_path) == 1
-    assert "hypo.wrd is there already: choose another folder, or overwrite it by --force" in capsys.readouterr().err
+    assert "hypo.wrd is there already: choose another place, or overwrite it by --force" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["hypo.wrd"]
     assert evaluate(last_of(probes, "classification"), probe_data, tmp_path, "--force") == 0
     assert not (tmp_path / "hypo.wrd").exists(), "of another run than the results beside it"

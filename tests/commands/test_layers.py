@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from summarymixing_fairseq.commands.main import main
-from summarymixing_fairseq.evaluation.results import EncoderSource, EvaluationData, Results, write_results
+from summarymixing_fairseq.evaluation.results import EncoderSource, EvaluationData, Results, as_json
 
 OURS = EncoderSource("ours", "summarymixing, 2 layers of 8, pre-trained", "/x/ours.pt", "aa")
 
@@ -25,7 +25,8 @@ def write(folder: Path, checkpoint: str, weights: list[float], **changes) -> Pat
         versions={},
     )
     path = folder / "results.json"
-    write_results(path, replace(results, **changes))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(as_json(replace(results, **changes)))
     return path
 
 

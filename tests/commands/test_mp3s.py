@@ -349,11 +349,11 @@ def test_no_data_at_all(bench):
 
 
 def test_a_second_command_in_the_same_folder_waits_outside(bench):
-    from summarymixing_fairseq.mp3s.processes import sole_user
+    from summarymixing_fairseq.files import exclusive
 
     write_data(bench.root, "slurp")
     bench.results.mkdir()
-    with sole_user(bench.results):
+    with exclusive(bench.results):
         assert bench() == 1 and "another command, or a training that" in bench.err
     assert bench("--probes", "1") == 0
 
@@ -380,7 +380,7 @@ def test_a_training_that_outlives_its_command_keeps_the_folder(bench):
     (trace,) = bench.traces("a/slurp_probe1")
     try:
         assert bench("--probes", "1", "--override", "fake.sleep=60") == 1
-        assert "a training that an interrupted one left behind, is at work in" in bench.err
+        assert "a training that an interrupted one left behind, is writing to" in bench.err
         assert len(bench.err.strip().splitlines()) == 1 and len(bench.traces("a/slurp_probe1")) == 1
     finally:
         os.kill(trace["pid"], signal.SIGKILL)

@@ -62,7 +62,7 @@ def test_overrides_build_heads_in_every_configuration(command):
 
 def test_a_stage_that_fails_ends_with_its_log(mini, tmp_path, capsys):
     log = tmp_path / "stage.log"
-    with pytest.raises(SystemExit, match=r"error: a stage failed with status 3; its log is .*stage\.log"):
+    with pytest.raises(mini.InputError, match=r"a stage failed with status 3; its log is .*stage\.log"):
         mini.run_stage("a stage", [sys.executable, "-c", "print('it broke'); raise SystemExit(3)"], log)
     assert "it broke" in capsys.readouterr().err
 

@@ -11,6 +11,7 @@ import pytest
 import writer
 from hypothesis import given
 from hypothesis import strategies as st
+from package_parts import InputError
 from splits import split_clips, stable_fraction
 from writer import (
     Clip,
@@ -139,17 +140,16 @@ def test_reports_follow_the_run_and_stale_ones_go(tmp_path):
 
 
 def test_failure_in_the_middle_leaves_nothing(tmp_path, monkeypatch):
-    real, calls = os.fdopen, []
+    calls = []
 
-    def full_disk(handle, *args, **kwargs):
-        calls.append(handle)
+    def full_disk(*args, **kwargs):
+        calls.append(args)
         if len(calls) == 2:
-            os.close(handle)
             raise OSError(28, "No space left on device")
-        return real(handle, *args, **kwargs)
+        return open(*args, **kwargs)
 
-    monkeypatch.setattr(writer.os, "fdopen", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(writer.package_files, "open", full_disk, raising=False)
+    with pytest.raises(InputError, match="cannot be written: No space left"):
         write_files({tmp_path / "train.tsv": "a", tmp_path / "valid.tsv": "b"}, force=False)
     assert list(tmp_path.iterdir()) == []
 

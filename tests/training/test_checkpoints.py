@@ -109,7 +109,7 @@ def test_a_second_run_in_the_folder_is_refused_until_the_first_is_gone(tmp_path)
     try:
         assert first.stdout.readline() == b"held\n"
         (folder / "checkpoint_last.pt.tmp").write_bytes(b"of the first run")
-        with pytest.raises(InputError, match=r"another run saves its checkpoints in .*/run: wait for it, end it, or"):
+        with pytest.raises(InputError, match=r"another training is writing to .*/run: wait for it, end it"):
             checkpoints.prepare_folder(str(folder))
         assert (folder / "checkpoint_last.pt.tmp").exists()
         # a kill frees it at once, though what the process had forked (as data workers are) lives on

@@ -1,0 +1,99 @@
+"""A second run in a folder: after the first one, it refuses or does nothing; at the same time, it is kept out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pipeline import Trained
+from processes import Started, script, summarymixing
+
+from summarymixing_fairseq.commands.main import main
+from summarymixing_fairseq.files import exclusive
+
+
+@pytest.mark.parametrize("command", ["decode", "features", "evaluate"])
+def test_kept_out_while_another_is_at_work(labelled_speech: Path, tmp_path: Path, capsys, command: str):
+    out, data = tmp_path / "out", ["--data", str(labelled_speech), "--split", "valid"]
+    with exclusive(out):
+        assert main([command, "no.pt", *data, "--dest" if command == "features" else "--results", str(out)]) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"summarymixing {command}: another run is writing to {out}: ") and errors.count("\n") == 1
+    assert not out.exists()
+
+
+def test_two_at_a_time_do_not_mix_their_files(trained: Trained, tmp_path: Path):
+    """One split each: references tell whose files they are."""
+    for _ in range(2):
+        runs = [
+            Started(
+                summarymixing(
+                    *("decode", trained.fine_tuned, "--data", trained.data, "--split", split),
+                    *("--results", tmp_path, "--device", "cpu", "--force"),
+                )
+            )
+            for split in ("train", "valid")
+        ]
+        ended = [run.end() for run in runs]
+        assert sorted(one.status for one in ended) in ([0, 1], [0, 0])
+        for one in ended:
+            if one.status:
+                assert [line for line in one.lines() if "another run is writing to" in line] == one.lines()
+        files = {path.name: path.read_text().splitlines() for path in tmp_path.iterdir()}
+        assert set(files) == {"hypo.wrd", "ref.wrd", "scores.json"}
+        references = {split: (trained.data / f"{split}.wrd").read_text().splitlines() for split in ("train", "valid")}
+        assert files["ref.wrd"] in references.values()
+        num_utterances = json.loads("\n".join(files["scores.json"]))["utterances"]
+        assert len(files["hypo.wrd"]) == len(files["ref.wrd"]) == num_utterances
+
+
+def test_a_report_is_not_overwritten(tmp_path: Path, capsys):
+    (tmp_path / "train.tsv").write_text(f"{tmp_path}\ngone.flac\t5\n")
+    report = tmp_path / "report"
+    report.write_text("precious")
+    arguments = ["check-manifest", str(tmp_path), "--report", str(report)]
+    assert main(arguments) == 1
+    assert "report is there already: choose another place, or overwrite it by --force" in capsys.readouterr().err
+    assert report.read_text() == "precious"
+    assert main([*arguments, "--force"]) == 1
+    assert "gone.flac" in report.read_text()
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_a_measurement_is_not_overwritten(tmp_path: Path, capsys, option: str):
+    (tmp_path / "out").write_text("precious")
+    assert main(["benchmark", "cell", option, str(tmp_path / "out")]) == 1
+    assert "out is there already: " in capsys.readouterr().err
+    assert (tmp_path / "out").read_text() == "precious"
+
+
+def test_a_plot_is_not_overwritten(tmp_path: Path, capsys):
+    pytest.importorskip("matplotlib")
+    from summarymixing_fairseq.evaluation.results import EncoderSource, EvaluationData, Results, as_json
+
+    source = EncoderSource("a", "2 layers of 16", "", "sha")
+    results = Results("task", "head", source, "runs/c.pt", {}, EvaluationData("", "test", {}), 1, {}, [0.5, 0.5], {})
+    (tmp_path / "results.json").write_text(as_json(results))
+    plot = tmp_path / "layers.png"
+    arguments = ["layers", str(tmp_path), "--plot", str(plot)]
+    plot.write_text("precious")
+    assert main(arguments) == 1 and "layers.png is there already: " in capsys.readouterr().err
+    assert plot.read_text() == "precious"
+    assert main([*arguments, "--force"]) == 0 and plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("examples/quickstart/run.py", "--dest", "FOLDER"),
+        ("examples/mp3s/mini.py", "--dest", "FOLDER"),
+        ("examples/benchmarks/scaling.py", "--from-json", "--output", "FOLDER/page.md"),
+    ],
+)
+def test_examples_are_kept_out_too(tmp_path: Path, command: tuple[str, ...]):
+    with exclusive(tmp_path):
+        ended = Started(script(*(one.replace("FOLDER", str(tmp_path)) for one in command))).end()
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    (line,) = ended.lines()
+    assert ended.status == 1 and line.startswith(f"error: another run is writing to {tmp_path}: ")
