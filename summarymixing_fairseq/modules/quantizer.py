@@ -39,8 +39,9 @@ class ProductQuantizer(GumbelVectorQuantizer):
             code_perplexity = perplexity(hard.float().mean(0))
         prob_perplexity = perplexity(logits.float().softmax(-1).mean(0))
         if self.training:
-            # as fairseq draws it: in float32, frame by frame and group by group
-            choices = F.gumbel_softmax(logits.float(), tau=self.curr_temp, hard=self.hard).type_as(logits)
+            # as fairseq draws it: in float32, frame by frame and group by group; up to 0.12.2 it has no `hard`
+            one_entry = getattr(self, "hard", True)
+            choices = F.gumbel_softmax(logits.float(), tau=self.curr_temp, hard=one_entry).type_as(logits)
         else:
             choices = hard
         result = {

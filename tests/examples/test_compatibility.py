@@ -1,0 +1,150 @@
+"""The check of versions passes here, fails where something is broken, and its table is of what is pinned."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pipeline import ROOT
+
+SCRIPT = ROOT / "examples" / "compatibility" / "check.py"
+CONFIGS = ["base", "base_mhsa"]
+STAGES = ["import", "compose", "build", "step", "save", "resume", "load"]
+
+
+def run_check(*options: str, path: Path | None = None) -> subprocess.CompletedProcess:
+    environment = {**os.environ, **({"PYTHONPATH": str(path)} if path else {})}
+    command = [sys.executable, str(SCRIPT), *options]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import check
+
+    yield check
+    sys.modules.pop("check", None)
+
+
+def test_both_configurations_pass_all_stages_here() -> None:
+    done = run_check("--json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads(done.stdout)
+    assert report["works"] is True and report["failed"] == {}
+    assert report["passed"] == dict.fromkeys(CONFIGS, STAGES)
+    assert report["versions"]["python"] == platform.python_version()
+    assert report["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert report["versions"]["fairseq"].split()[0] in ("ve-fairseq", "fairseq-fixed", "fairseq")
+    assert "none" not in report["versions"].values()
+
+
+def test_a_package_that_does_not_import_fails(tmp_path: Path) -> None:
+    (tmp_path / "summarymixing_fairseq.py").write_text("raise ImportError('broken on purpose')\n")
+    done = run_check(path=tmp_path)
+    assert done.returncode == 1
+    cells = [cell.strip() for cell in done.stdout.splitlines()[-1].strip("|").split(" | ")]
+    assert cells[-len(STAGES) :] == ["**no** (base, base_mhsa)", *["-"] * (len(STAGES) - 1)]
+    assert "broken on purpose" in done.stderr
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    for name in ("torch", "fairseq", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('imported')\n")
+    done = run_check("--help", path=tmp_path)
+    assert done.returncode == 0 and "--json" in done.stdout
+
+
+COMPOSED = "{'model': {'mixer': 'mhsa'}}"
+BUILT = "model: Wav2Vec2SummaryMixingModel"
+
+
+def inner(update: int, loss: str) -> str:
+    return f'[train_inner] {{"loss": "{loss}", "num_updates": "{update}"}}'
+
+
+@pytest.mark.parametrize(
+    ("logs", "stage"),
+    [
+        (["Traceback"], "compose"),
+        ([COMPOSED], "build"),
+        ([f"{COMPOSED}\n{BUILT}"], "step"),
+        ([f"{COMPOSED}\n{BUILT}\n{inner(1, 'nan')}"], "step"),
+        ([f"{COMPOSED}\n{BUILT}\n{inner(1, '4.6')}"], "save"),
+    ],
+)
+def test_the_first_stage_that_fails_is_named(check, tmp_path: Path, monkeypatch, logs: list[str], stage: str) -> None:
+    monkeypatch.setattr(check, "training_log", lambda *_: (0, logs.pop(0)))
+    passed: list[str] = ["import"]
+    with pytest.raises(check.Failure) as failure:
+        check.check_config("base_mhsa", tmp_path, tmp_path, passed)
+    assert failure.value.stage == stage and passed == STAGES[: STAGES.index(stage)]
+
+
+@pytest.mark.parametrize("second", ["no loading", f"Loaded checkpoint\n{inner(1, '4.6')}"])
+def test_a_run_that_starts_anew_does_not_count_as_resumed(check, tmp_path: Path, monkeypatch, second: str) -> None:
+    logs = [f"{COMPOSED}\n{BUILT}\n{inner(1, '4.6')}", second]
+    (tmp_path / "checkpoint_last.pt").touch()
+    monkeypatch.setattr(check, "training_log", lambda *_: (0, logs.pop(0)))
+    with pytest.raises(check.Failure, match="resume"):
+        check.check_config("base_mhsa", tmp_path, tmp_path, [])
+
+
+def test_a_stage_that_one_configuration_fails_is_said_so(check) -> None:
+    passed = {"base": STAGES, "base_mhsa": STAGES[:3]}
+    report = check.Report({"python": "3.11.0"}, passed, {"base_mhsa": "step"})
+    assert [report.cell(stage) for stage in STAGES] == ["yes"] * 3 + ["**no** (base_mhsa)"] + ["-"] * 3
+
+
+def test_the_table_is_of_the_pinned_versions() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    page = (SCRIPT.parent / "README.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in page if line.startswith("| 3.")]
+    rows = [row for row in rows if len(row) == 6 + len(STAGES)]  # the other table tells of the suite
+    expected = [f"ve-fairseq {pins['ve-fairseq']}", *(pins[n] for n in ("torch", "hydra-core", "omegaconf", "numpy"))]
+    for python in ("3.11.", "3.12."):
+        (row,) = [row for row in rows if row[0].startswith(python)]
+        assert [cell.split("+")[0] for cell in row[1:6]] == expected
+    assert len(rows) >= 4 and all(row[-len(STAGES) :] == ["yes"] * len(STAGES) for row in rows)
+    assert any(row[1].startswith("fairseq 0.12.2") and row[3:5] == ["1.0.7", "2.0.6"] for row in rows)
+
+
+def test_quantizer_of_a_fairseq_without_its_hard_option() -> None:
+    """0.12.2 has none: it always draws one entry."""
+    from summarymixing_fairseq.modules.quantizer import ProductQuantizer
+
+    sizes = {"dim": 8, "num_vars": 6, "temp": (2.0, 0.5, 0.9), "groups": 2, "combine_groups": False, "vq_dim": 4}
+    quantizer = ProductQuantizer(**sizes, time_first=True)
+    x = torch.randn(2, 5, 8)
+    torch.manual_seed(3)
+    expected = quantizer(x)["x"]
+    del quantizer.hard
+    torch.manual_seed(3)
+    assert torch.equal(quantizer(x)["x"], expected)
+
+
+def test_a_task_of_a_fairseq_without_newer_fields_loads_a_split(tmp_path: Path) -> None:
+    """0.12.2 knows no corpora in one, no share of a split and no masks made beforehand."""
+    import numpy as np
+    import soundfile
+    from omegaconf import OmegaConf
+
+    from summarymixing_fairseq.tasks.speech_pretraining import SpeechPretrainingConfig, SpeechPretrainingTask
+
+    soundfile.write(tmp_path / "a.wav", np.zeros(32_000, np.float32), 16_000)
+    (tmp_path / "train.tsv").write_text(f"{tmp_path}\na.wav\t32000\n")
+    fields = OmegaConf.to_container(OmegaConf.structured(SpeechPretrainingConfig(data=str(tmp_path))), resolve=False)
+    newer = ("multi_corpus_keys", "precompute_mask_config", "subsample", "seed", "rebuild_batches")
+    fields = {name: value for name, value in fields.items() if name not in newer and not str(value).startswith("${")}
+    cfg = OmegaConf.create({**fields, "fp16": False, "bf16": False, "tpu": False})
+    OmegaConf.set_struct(cfg, True)
+    task = SpeechPretrainingTask.setup_task(cfg)
+    task.load_dataset("train")
+    assert len(task.dataset("train")) == 1
