@@ -12,11 +12,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import omegaconf
 import torch
 from fairseq import checkpoint_utils
-from fairseq.dataclass.utils import overwrite_args_by_name
+from fairseq.dataclass.utils import omegaconf_no_object_check, overwrite_args_by_name
 from fairseq.file_io import PathManager
 from omegaconf import OmegaConf
+from packaging import version
 
 from ..checkpoint_file import load_safely
 from ..errors import InputError
@@ -158,7 +160,9 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ran
             setattr(state["args"], name, value)
     if state.get("cfg") is not None:
         # an argparse.Namespace may lie in it, as in fairseq's own reading
-        state["cfg"] = OmegaConf.create(state["cfg"], flags={"allow_objects": True})
+        with omegaconf_no_object_check():
+            flags = {"allow_objects": True} if version.parse(omegaconf.__version__) >= version.parse("2.1") else None
+            state["cfg"] = OmegaConf.create(state["cfg"], flags=flags)
         overwrite_args_by_name(state["cfg"], overrides)
     return checkpoint_utils._upgrade_state_dict(state)
 

@@ -26,7 +26,7 @@ def torchrun(arguments: list[str], log: Path, *options: str) -> subprocess.Popen
             cwd=ROOT,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
             start_new_session=True,
         )
 
