@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import torch
+from fairseq.distributed import fsdp_wrap
 from fairseq.models import BaseFairseqModel, register_model
 from fairseq.modules import GradMultiply
 from torch import Tensor, nn
@@ -57,23 +58,25 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
             dropout=cfg.attention_dropout,
             **options,
         )
-        return ConformerLayer(
+        layer = ConformerLayer(
             mixer,
             cfg.encoder_embed_dim,
             cfg.encoder_ffn_embed_dim,
             cfg.depthwise_conv_kernel_size,
             cfg.dropout,
             cfg.activation_dropout,
+            cfg.checkpoint_activations,
         )
+        return fsdp_wrap(layer)  # under ddp_backend=fully_sharded each layer is gathered when its turn comes
 
     encoder = ConformerEncoder(
         build_layer,
         cfg.encoder_layers,
         cfg.encoder_embed_dim,
         cfg.encoder_layerdrop,
-        cfg.checkpoint_activations,
         cfg.compile_layers,
     )
+    encoder.run_dropped_layers = not isinstance(encoder.layers[0], ConformerLayer)
     for module in encoder.modules():
         if hasattr(module, "fast"):
             module.fast = cfg.fast_kernels
@@ -99,7 +102,11 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         final_dim = cfg.final_dim or dim
         vq_dim = cfg.latent_dim or final_dim
 
-        self.feature_extractor = build_frontend(cfg)
+        frontend = build_frontend(cfg)
+        if cfg.feature_grad_mult == 0:
+            # frozen: no optimizer may decay it, nor processes wait for its gradient
+            frontend.requires_grad_(False)
+        self.feature_extractor = fsdp_wrap(frontend)
         self.post_extract_proj = nn.Linear(channels, dim)
         self.dropout_input = Dropout(cfg.dropout_input, cfg.fast_kernels)
         self.dropout_features = Dropout(cfg.dropout_features, cfg.fast_kernels)
@@ -120,9 +127,6 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         self.final_proj = nn.Linear(dim, final_dim)
         self.min_maskable_frames = min_maskable_frames(cfg.mask_prob, cfg.mask_length)
         self._warned_of_half_waveform = False
-        if cfg.feature_grad_mult == 0:
-            # frozen: no optimizer may decay it, nor processes wait for its gradient
-            self.feature_extractor.requires_grad_(False)
 
     @classmethod
     def build_model(cls, cfg: Wav2Vec2SummaryMixingConfig, task: Any = None) -> Wav2Vec2SummaryMixingModel:

@@ -77,6 +77,7 @@ class ConformerLayer(nn.Module):
 
     Args:
         mixer: (B, T, D), padding mask -> (B, T, D), as in ``modules.mixing``.
+        checkpoint_activations: recompute the layer in the backward pass rather than store its activations.
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class ConformerLayer(nn.Module):
         kernel_size: int,
         dropout: float,
         activation_dropout: float,
+        checkpoint_activations: bool = False,
     ):
         super().__init__()
+        self.checkpoint_activations = checkpoint_activations
         self.embedding_dim = embed_dim  # fairseq's classification head asks for it by this name
         self.ffn1 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout)
         self.mixer_norm = nn.LayerNorm(embed_dim)
@@ -99,6 +102,11 @@ class ConformerLayer(nn.Module):
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
+        if self.checkpoint_activations and self.training:
+            return checkpoint(self._forward, x, padding_mask, use_reentrant=False)
+        return self._forward(x, padding_mask)
+
+    def _forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
         x = x + 0.5 * self.ffn1(x)
         x = x + self.mixer(self.mixer_norm(x), padding_mask)
         x = x + self.conv(x, padding_mask)
@@ -111,7 +119,6 @@ class ConformerEncoder(nn.Module):
     Args:
         build_layer: makes one layer; called ``num_layers`` times.
         layer_drop: probability that a layer is skipped in training.
-        checkpoint_activations: recompute each layer in the backward pass rather than store its activations.
         compile_layers: ``torch.compile`` the layers, at the first forward pass in training.
     """
 
@@ -121,15 +128,15 @@ class ConformerEncoder(nn.Module):
         num_layers: int,
         embed_dim: int,
         layer_drop: float = 0.0,
-        checkpoint_activations: bool = False,
         compile_layers: bool = False,
     ):
         super().__init__()
         self.layers = nn.ModuleList(build_layer() for _ in range(num_layers))
         self.layer_norm = nn.LayerNorm(embed_dim)
         self.layer_drop = layer_drop
-        self.checkpoint_activations = checkpoint_activations
         self._to_compile = compile_layers
+        # where processes share out the layers' weights all must run each layer: a dropped one counts for nothing
+        self.run_dropped_layers = False
 
     def fill_missing_gradients(self) -> None:
         """Give layers that LayerDrop left out of a whole update a gradient of zero, once the others have theirs.
@@ -172,14 +179,19 @@ class ConformerEncoder(nn.Module):
             compile_modules(self.layers, x.device)
         x = x + sinusoidal_positions(x.size(1), x.size(2), x.device).to(x.dtype)
         hidden_states = [x] if keep_hidden_states else []
-        # torch's generator, which fairseq seeds anew at every update, so that a resumed run drops the same layers
-        keep = torch.rand(len(self.layers)) >= self.layer_drop if self.training else torch.ones(len(self.layers))
+        keep = torch.ones(len(self.layers), dtype=torch.bool)
+        if self.training:
+            # torch's generator, which our tasks seed for each batch, so that a resumed run drops the same layers
+            keep = torch.rand(len(self.layers)) >= self.layer_drop
         for layer, keep_layer in zip(self.layers[: None if last_layer is None else last_layer + 1], keep.tolist()):
             if keep_layer:
-                if self.checkpoint_activations and self.training:
-                    x = checkpoint(layer, x, padding_mask, use_reentrant=False)
-                else:
-                    x = layer(x, padding_mask)
+                x = layer(x, padding_mask)
+            elif self.run_dropped_layers:
+                # what its dropout draws must not change what is drawn after it
+                with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+                    dropped = layer(x, padding_mask)
+                nowhere = torch.zeros((), dtype=torch.bool, device=x.device)
+                x = torch.where(nowhere, dropped, x)  # gradients of zero for the layer
             if keep_hidden_states:
                 hidden_states.append(x)
         return (self.layer_norm(x) if last_layer is None else x), hidden_states

@@ -26,6 +26,13 @@ class _FlatAdamW(torch.optim.AdamW):
 
     supports_flat_params = True
 
+    def step(self, closure: Any = None) -> Any:
+        """As torch's; fairscale's sharded checkpoints leave numbers of updates behind where torch wants tensors."""
+        for parameter, state in self.state.items():
+            if not torch.is_tensor(state.get("step", torch.empty(0))):
+                state["step"] = torch.tensor(float(state["step"]), device=parameter.device)
+        return super().step(closure)
+
 
 @register_optimizer("fused_adamw", dataclass=FusedAdamWConfig)
 class FusedAdamW(FairseqOptimizer):

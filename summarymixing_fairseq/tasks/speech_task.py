@@ -56,6 +56,7 @@ class SpeechTask:
     cfg: DictConfig
     _validated_epoch: int | None = None
     _noise: UpdateNoise | None = None
+    _trainer: Trainer | None = None
 
     @classmethod
     def setup_task(cls, cfg: DictConfig, **kwargs: Any) -> Any:
@@ -92,6 +93,7 @@ class SpeechTask:
 
     def begin_update(self, trainer: Trainer) -> None:
         """What our hook in fairseq's trainer calls before an update, and before each try of one under amp."""
+        self._trainer = trainer
         self._noise = UpdateNoise(trainer.cfg.common.seed + trainer.get_num_updates())
 
     def end_update(self) -> None:

@@ -327,9 +327,10 @@ def test_layer_drop_in_training_only(tiny_model, speech):
 @with_both_mixers
 def test_checkpointed_activations(tiny_model, speech, mixer):
     model = tiny_model(mixer=mixer, checkpoint_activations=True, encoder_layerdrop=0.2).train()
-    assert model.encoder.checkpoint_activations
+    assert all(layer.checkpoint_activations for layer in model.encoder.layers)
     twin = copy.deepcopy(model)
-    twin.encoder.checkpoint_activations = False
+    for layer in twin.encoder.layers:
+        layer.checkpoint_activations = False
     losses = [loss_of(m, batch_of(speech)) for m in (model, twin)]
     assert losses[0].item() == losses[1].item()
     for loss in losses:

@@ -1,0 +1,44 @@
+"""Sharded weights (fairscale's FSDP by ``ddp_backend=fully_sharded``) and recomputed activations: the same losses.
+
+fairscale's needs CUDA streams; ``cpu_streams`` stands in for them, the sharding is its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from training.conftest import NOISY, load
+from training.test_processes import ended, torchrun
+
+pytest.importorskip("fairscale", reason="pip install fairscale")
+
+STREAMS = Path(__file__).parent / "cpu_streams"
+
+
+def losses(log: str) -> list[float]:
+    return [float(loss) for loss in re.findall(r'"loss": "([0-9.]+)"', log)]
+
+
+def test_sharding_and_recomputing_change_no_loss(arguments, tmp_path, monkeypatch):
+    """With LayerDrop, which sharded processes run through all the same, and dropout in the recomputed layers."""
+    runs = {
+        "plain": [],
+        "sharded": ["distributed_training.ddp_backend=fully_sharded", "+model.checkpoint_activations=true"],
+    }
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(STREAMS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    )
+    for name, options in runs.items():
+        process = torchrun(arguments(tmp_path / name, 4, *NOISY, *options), tmp_path / f"{name}.log")
+        output = ended(process, tmp_path / f"{name}.log")
+        assert process.returncode == 0, output[-3000:]
+    plain, sharded = (losses((tmp_path / f"{name}.log").read_text()) for name in runs)
+    assert len(plain) >= 4 and plain == sharded
+    first, second = (load(tmp_path / name / "checkpoint_last.pt")["model"] for name in runs)
+    assert first.keys() == second.keys()
+    for name, weight in first.items():
+        torch.testing.assert_close(second[name], weight, rtol=0, atol=1e-5, msg=name)
