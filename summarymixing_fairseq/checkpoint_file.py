@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import zipfile
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from .errors import InputError
+from .finite import tensors_in
 from .literals import is_literal
 from .registration import allow_fairseq_dictionary, old_configurations_allowed
 from .shared_weights import read_safetensors
@@ -95,7 +95,7 @@ def _load_old_format(path: Path) -> Any:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():
-        storages = [tensor.untyped_storage() for tensor in _tensors(_load(path))]
+        storages = [tensor.untyped_storage() for tensor in tensors_in(_load(path))]
         promised = sum({storage._cdata: storage.nbytes() for storage in storages}.values())
     if promised > path.stat().st_size:
         raise InputError(f"{path} declares tensors of {promised} bytes, more than it has: refused")
@@ -103,25 +103,13 @@ def _load_old_format(path: Path) -> Any:
 
 
 def _checked(state: Any, path: Path) -> Any:
-    for tensor in _tensors(state):
+    for tensor in tensors_in(state):
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise InputError(f"{path} declares a tensor of {tensor.numel()} numbers and holds fewer: refused")
     if isinstance(state, dict):
         for name in ("cfg", "args"):
             refuse_code(state.get(name), path)
     return state
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """All tensors in nested containers."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
 
 
 def refuse_code(config: Any, path: Path, name: str = "") -> None:

@@ -1,14 +1,27 @@
-"""Whether tensors hold finite numbers only."""
+"""Tensors in containers, and whether they hold finite numbers only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .errors import InputError
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """All tensors of nested containers."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors_in(item)
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from fairseq.data import BaseWrapperDataset, FairseqDataset
 
 from ..errors import InputError
@@ -104,8 +105,16 @@ class SpeechDataset(BaseWrapperDataset):
         return int(self._cropped(size))
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Batch of the wrapped dataset, with ``source`` (B, num_samples), if it has one, in float64 if asked for."""
+        """Batch of the wrapped dataset, with ``source`` (B, num_samples), if it has one, in float64 if asked for.
+
+        ``num_samples`` (B,) says how long the clips are without padding: counted here, in the data workers.
+        """
         batch = self.dataset.collater(samples)
+        if batch and "source" in batch["net_input"]:
+            source, padding_mask = batch["net_input"]["source"], batch["net_input"].get("padding_mask")
+            batch["num_samples"] = (
+                torch.full((source.size(0),), source.size(1)) if padding_mask is None else (~padding_mask).sum(1)
+            )
         if batch and self.in_float64 and "source" in batch["net_input"]:
             batch["net_input"]["source"] = batch["net_input"]["source"].double()
         return batch

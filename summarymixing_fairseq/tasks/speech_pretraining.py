@@ -1,12 +1,16 @@
 """``speech_pretraining``: fairseq's ``audio_pretraining`` on segments of files, with bad clips replaced."""
 
+import math
 from dataclasses import dataclass, field
+from typing import Any, Dict, Optional
 
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
-from omegaconf import II
+from omegaconf import II, DictConfig, open_dict
 
 from .speech_task import MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
+
+PERPLEXITIES = ("prob_perplexity", "code_perplexity")
 
 
 @dataclass
@@ -14,6 +18,14 @@ class SpeechPretrainingConfig(AudioPretrainingConfig):
     """fairseq's, how many bad clips are tolerated, and the training precision, which follows ``common``."""
 
     max_bad_fraction: float = field(default=0.01, metadata={"help": MAX_BAD_FRACTION_HELP})
+    health_updates: int = field(
+        default=200,
+        metadata={"help": "updates in a row that a sign of ill health lasts before the log warns of it"},
+    )
+    min_codebook_use: float = field(
+        default=0.02,
+        metadata={"help": "code perplexity over number of codes, below which codebooks count as collapsed"},
+    )
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")
 
@@ -21,3 +33,32 @@ class SpeechPretrainingConfig(AudioPretrainingConfig):
 @register_task("speech_pretraining", dataclass=SpeechPretrainingConfig)
 class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
     """fairseq's task, with parts of files, files at any rate, stand-ins for bad clips, and a waveform not halved."""
+
+    def build_criterion(self, cfg: DictConfig, *args: Any, **kwargs: Any) -> Any:
+        """As fairseq's; the perplexities are logged, as a collapse shows in them first."""
+        if cfg._name == "wav2vec":
+            with open_dict(cfg):
+                cfg.log_keys = [*cfg.log_keys, *(key for key in PERPLEXITIES if key not in cfg.log_keys)]
+        return super().build_criterion(cfg, *args, **kwargs)
+
+    def mask_counts(self, sample: Any, model: Any, logging_output: Dict[str, Any]) -> Dict[str, float]:
+        """Frames that were masked, which are what the criterion counts, and frames that could have been."""
+        frontend = getattr(model, "feature_extractor", None)
+        if not hasattr(frontend, "output_lengths") or "correct" not in logging_output:
+            return {}
+        valid_frames = frontend.output_lengths(sample["num_samples"]).sum()
+        return {"masked_frames": float(logging_output["sample_size"]), "valid_frames": float(valid_frames)}
+
+    def mask_target(self) -> Optional[float]:
+        """Spans begin at mask_prob / mask_length of the frames and overlap: 1 - exp(-mask_prob) of them are masked."""
+        cfg = self._model_config()
+        return None if cfg is None else 1.0 - math.exp(-cfg.mask_prob)
+
+    def num_codes(self) -> Optional[int]:
+        """``latent_groups`` codebooks of ``latent_vars`` entries."""
+        cfg = self._model_config()
+        return None if cfg is None else cfg.latent_vars * cfg.latent_groups
+
+    def _model_config(self) -> Any:
+        cfg = getattr(self._trainer and self._trainer.get_model(), "cfg", None)
+        return cfg if hasattr(cfg, "latent_vars") and hasattr(cfg, "mask_prob") else None

@@ -8,7 +8,6 @@ from typing import Any
 
 from fairseq.data import FairseqDataset, SubsampleDataset
 from fairseq.tasks.audio_pretraining import AudioPretrainingTask
-from fairseq.trainer import Trainer
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
@@ -19,9 +18,8 @@ from ..data.checks import check_batch_limit, check_data_folder, check_first_clip
 from ..data.manifest import Manifest
 from ..data.segments import SegmentDataset
 from ..data.waveform import SpeechDataset
-from ..modules.conformer import ConformerEncoder
 from ..optim.new_bob import note_validation
-from ..training.noise import UpdateNoise, seed_torch
+from .watched_task import WatchedTask
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +48,11 @@ def seed_of(cfg: DictConfig) -> int:
         return 1
 
 
-class SpeechTask:
+class SpeechTask(WatchedTask):
     """Mixin before one of fairseq's audio tasks."""
 
     cfg: DictConfig
     _validated_epoch: int | None = None
-    _noise: UpdateNoise | None = None
-    _trainer: Trainer | None = None
 
     @classmethod
     def setup_task(cls, cfg: DictConfig, **kwargs: Any) -> Any:
@@ -87,30 +83,10 @@ class SpeechTask:
 
     def post_validate(self, model: nn.Module, stats: dict[str, Any], agg: Any) -> None:
         """What fairseq calls with the metrics of each validation set; the first set's steer schedules."""
+        self.wait_clock.paused = False
         if self._validated_epoch is not None:
             note_validation(self._validated_epoch, stats)
         self._validated_epoch = None
-
-    def begin_update(self, trainer: Trainer) -> None:
-        """What our hook in fairseq's trainer calls before an update, and before each try of one under amp."""
-        self._trainer = trainer
-        self._noise = UpdateNoise(trainer.cfg.common.seed + trainer.get_num_updates())
-
-    def end_update(self) -> None:
-        """What that hook calls after an update, unless it failed."""
-
-    def train_step(self, sample: Any, *args: Any, **kwargs: Any) -> Any:
-        """As fairseq's: forward and backward pass of a batch, with random numbers of its own."""
-        if self._noise is not None:
-            seed_torch(self._noise.next_seed())
-        return super().train_step(sample, *args, **kwargs)
-
-    def optimizer_step(self, optimizer: Any, model: nn.Module, update_num: int) -> None:
-        """As fairseq's; no layer is left out of it."""
-        for module in model.modules():
-            if isinstance(module, ConformerEncoder):
-                module.fill_missing_gradients()
-        super().optimizer_step(optimizer, model=model, update_num=update_num)
 
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
         """Load a split.
@@ -143,6 +119,8 @@ class SpeechTask:
         )
         is_new = dataset not in self.dataset_to_epoch_iter
         iterator = super().get_batch_iterator(dataset, max_tokens=max_tokens, epoch=1 if made_once else epoch, **kwargs)
+        if str(getattr(dataset.bad_clips, "split", "")).startswith("train"):
+            self.wait_clock.watch(iterator)
         if made_once and is_new:
             iterator.epoch = max(epoch, 1)
             dataset.set_epoch(epoch)

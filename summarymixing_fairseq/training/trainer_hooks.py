@@ -14,7 +14,7 @@ _train_step = Trainer.train_step
 def train_step(self: Trainer, samples: Any, raise_oom: bool = False) -> Any:
     """fairseq's, between ``begin_update`` and ``end_update`` of a task that has them.
 
-    A non-finite gradient, for which fairseq raises FloatingPointError, is first explained by ``explain_divergence``.
+    Where fairseq ends a run for a gradient that is not finite, the error says what ``explain_divergence`` finds.
     """
     task = self.task
     if not hasattr(task, "begin_update"):
@@ -23,8 +23,7 @@ def train_step(self: Trainer, samples: Any, raise_oom: bool = False) -> Any:
     try:
         output = _train_step(self, samples, raise_oom)
     except FloatingPointError as error:
-        task.explain_divergence(self, samples, error)
-        raise
+        raise FloatingPointError(task.explain_divergence(samples, error)) from error
     task.end_update()
     return output
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
+from pipeline import ROOT
 
 from summarymixing_fairseq.errors import InputError
 from summarymixing_fairseq.training import checkpoints
@@ -98,7 +99,7 @@ import sys, time
 from summarymixing_fairseq.training.checkpoints import prepare_folder
 prepare_folder(sys.argv[1])
 pid = __import__("os").fork()
-print("held", flush=True)
+pid and print("held", flush=True)
 time.sleep(60)
 """
 
@@ -127,3 +128,26 @@ def test_what_is_no_checkpoint_stays(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     checkpoints.prepare_folder(str(tmp_path))
     assert {path.name for path in Path(tmp_path).glob("[!.]*")} == {"checkpoint_last.pt", "notes.tmp"}
+
+
+def test_a_training_whose_disk_fills_up(zygote, arguments, tmp_path):
+    """It ends with the reason, and leaves what it had saved before: the run goes on once there is room."""
+    run, log = tmp_path / "run", tmp_path / "log"
+    zygote.run(arguments(run, 2), log)
+    before = {path.name: path.read_bytes() for path in run.glob("*.pt")}
+    limit = min(map(len, before.values())) - 10_000
+    command = [str(Path(sys.executable).parent / "fairseq-hydra-train"), *arguments(run, 4)]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 1
+    assert "cannot be written: File too large; earlier ones are as they were" in done.stderr
+    assert {path.name: path.read_bytes() for path in run.glob("*.pt")} == before
+    assert not list(run.glob("*.tmp"))
+    zygote.run(arguments(run, 4), log)
+    assert torch.load(run / "checkpoint_last.pt", weights_only=True)["optimizer_history"][-1]["num_updates"] == 4

@@ -1,0 +1,265 @@
+"""Updates of our tasks: random numbers that repeat, numbers that stay finite or are explained, and the run's health."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import Any
+
+import torch
+from fairseq.logging import metrics
+from fairseq.trainer import Trainer
+from torch import Tensor, nn
+
+from ..finite import is_finite
+from ..modules.conformer import ConformerEncoder
+from ..training.data_wait import WaitClock
+from ..training.divergence import LOSS_SCALE_ADVICE, first_bad_parameter, watched
+from ..training.health import HealthMonitor, Reading
+from ..training.noise import UpdateNoise, seed_torch
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_RATE_HZ = 16_000
+# What each batch adds to its logging output: sums over batches and processes, taken out again before fairseq logs them.
+SUMS = ("audio_samples", "computed_samples", "masked_frames", "valid_frames", "wait_seconds", "busy_seconds")
+# Losses that are not finite are explained this often in a run: each costs another forward pass.
+MOST_EXPLAINED = 20
+MOST_NAMED = 8
+
+
+class WatchedTask:
+    """Mixin before one of fairseq's tasks; its trainer calls ``begin_update`` and ``end_update`` by our hook."""
+
+    _trainer: Trainer | None = None
+    _noise: UpdateNoise | None = None
+
+    def __init__(self, cfg: Any, **kwargs: Any):
+        super().__init__(cfg, **kwargs)
+        self.wait_clock = WaitClock()
+        self.audio_seconds = 0.0  # heard in training, resumed runs included
+        self._health = HealthMonitor(cfg.get("health_updates", 200), cfg.get("min_codebook_use", 0.02))
+        self._update_started = 0.0
+        self._busy_seconds = 0.0  # of the update before
+        self._wait_seconds = 0.0
+        self._batches: list[tuple[Tensor, int]] = []  # clip numbers and seed of each batch of this update
+        self._explained: set[tuple[int, ...]] = set()
+        self._scaler_state: dict[str, Any] | None = None
+
+    def begin_update(self, trainer: Trainer) -> None:
+        """Before an update, and before each try of one under amp."""
+        self._trainer = trainer
+        self._noise = UpdateNoise(trainer.cfg.common.seed + trainer.get_num_updates())
+        self._batches.clear()
+        self._restore_scaler()
+        self.wait_clock.paused = False
+        self._wait_seconds = self.wait_clock.take() if self._busy_seconds else 0.0
+        self._update_started = time.perf_counter()
+
+    def end_update(self) -> None:
+        """After an update that did not fail."""
+        self._busy_seconds = time.perf_counter() - self._update_started
+        self.wait_clock.take()
+
+    def train_step(self, sample: Any, model: nn.Module, criterion: Any, *args: Any, **kwargs: Any) -> Any:
+        """As fairseq's: forward and backward pass of a batch, with random numbers of its own."""
+        seed = None
+        if self._noise is not None:
+            seed = self._noise.next_seed()
+            seed_torch(seed)
+            self._batches.append((sample["id"], seed))
+        loss, sample_size, logging_output = super().train_step(sample, model, criterion, *args, **kwargs)
+        value = float(logging_output["loss"])
+        if not math.isfinite(value) and seed is not None:
+            self._explain_loss(value, sample, criterion, seed)
+        if "num_samples" in sample:
+            logging_output.update(self._counts(sample, model, logging_output))
+        return loss, sample_size, logging_output
+
+    def optimizer_step(self, optimizer: Any, model: nn.Module, update_num: int) -> None:
+        """As fairseq's; no layer is left out of it."""
+        for module in model.modules():
+            if isinstance(module, ConformerEncoder):
+                module.fill_missing_gradients()
+        super().optimizer_step(optimizer, model=model, update_num=update_num)
+
+    def begin_valid_epoch(self, epoch: int, model: nn.Module) -> None:
+        """As fairseq's; what validation waits for is not training's."""
+        self.wait_clock.paused = True
+        super().begin_valid_epoch(epoch, model)
+
+    # health
+
+    def _counts(self, sample: Any, model: nn.Module, logging_output: dict[str, Any]) -> dict[str, float]:
+        """``SUMS`` of a batch."""
+        is_first = len(self._batches) <= 1
+        source = sample["net_input"]["source"]
+        counts = dict.fromkeys(SUMS, 0.0)
+        counts["audio_samples"] = float(sample["num_samples"].sum())
+        counts["computed_samples"] = float(source.numel())
+        if is_first and self._busy_seconds:
+            counts["wait_seconds"], counts["busy_seconds"] = self._wait_seconds, self._busy_seconds
+        counts.update(self.mask_counts(sample, model, logging_output))
+        return counts
+
+    def mask_counts(self, sample: Any, model: nn.Module, logging_output: dict[str, Any]) -> dict[str, float]:
+        """``masked_frames`` and ``valid_frames`` of a batch, where the task masks."""
+        return {}
+
+    def mask_target(self) -> float | None:
+        """Share of frames that the masks aim at."""
+        return None
+
+    def num_codes(self) -> int | None:
+        """Entries of all codebooks together."""
+        return None
+
+    def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
+        """As fairseq's, and of training: ``audio_hours`` heard so far, shares of ``padding``, ``masked`` and
+        ``data_wait``; warns of what is wrong with them, or with loss, accuracy and codebooks."""
+        if not logging_outputs or "audio_samples" not in logging_outputs[0]:
+            super().reduce_metrics(logging_outputs, criterion)
+            return
+        sums = {name: float(sum(output.pop(name, 0.0) for output in logging_outputs)) for name in SUMS}
+        super().reduce_metrics(logging_outputs, criterion)
+        self.audio_seconds += sums["audio_samples"] / getattr(self.cfg, "sample_rate", SAMPLE_RATE_HZ)
+        metrics.log_scalar("audio_hours", self.audio_seconds / 3600, weight=0, priority=600, round=3)
+        shares = {
+            "padding": (sums["computed_samples"] - sums["audio_samples"], sums["computed_samples"]),
+            "masked": (sums["masked_frames"], sums["valid_frames"]),
+            "data_wait": (sums["wait_seconds"], sums["wait_seconds"] + sums["busy_seconds"]),
+        }
+        found: dict[str, float] = {}
+        for name, (part, whole) in shares.items():
+            if whole > 0:
+                found[name] = part / whole
+                metrics.log_scalar(name, found[name], weight=whole, priority=610, round=4)
+        reading = Reading(
+            **found, **self._learning(logging_outputs), masked_target=self.mask_target(), num_codes=self.num_codes()
+        )
+        if self._trainer is not None and self._trainer.is_data_parallel_master:
+            self._health.check(reading, self._trainer.get_num_updates())
+
+    @staticmethod
+    def _learning(logging_outputs: list[dict[str, Any]]) -> dict[str, float]:
+        """Loss in bits, accuracy and code perplexity, as far as the criterion gives what they are made of."""
+
+        def total(name: str) -> float:
+            return float(sum(output.get(name, 0.0) for output in logging_outputs))
+
+        found = {}
+        if total("sample_size") > 0:
+            found["loss_bits"] = total("loss") / total("sample_size") / math.log(2)
+        if total("count") > 0:
+            found["accuracy"] = total("correct") / total("count")
+        if all("code_perplexity" in output for output in logging_outputs):
+            found["code_perplexity"] = total("code_perplexity") / len(logging_outputs)
+        return found
+
+    # what a checkpoint keeps beyond fairseq's own
+
+    def get_checkpoint_dict(self) -> dict[str, Any]:
+        """What fairseq adds to a checkpoint's extra state: audio heard, and the state of the loss scale."""
+        state: dict[str, Any] = {"audio_seconds": self.audio_seconds}
+        scaler = None if self._trainer is None else getattr(self._trainer.optimizer, "scaler", None)
+        if scaler is not None:
+            state["scaler"] = scaler.state_dict() if hasattr(scaler, "state_dict") else dict(vars(scaler))
+        return {type(self).__name__: state}
+
+    def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
+        """Take that up again."""
+        self.audio_seconds = float(state.get("audio_seconds", 0.0))
+        self._scaler_state = state.get("scaler")
+
+    def _restore_scaler(self) -> None:
+        """fairseq restores fp16's scale but not when it last changed, and of amp's scale nothing."""
+        state, self._scaler_state = self._scaler_state, None
+        scaler = getattr(self._trainer.optimizer, "scaler", None)
+        if not state or scaler is None:
+            return
+        if hasattr(scaler, "load_state_dict"):
+            if scaler.is_enabled():
+                scaler.load_state_dict(state)
+        else:
+            vars(scaler).update({name: value for name, value in state.items() if name in vars(scaler)})
+
+    # numbers that are not finite
+
+    def clip_names(self, numbers: Tensor) -> str:
+        """Clips of training by their numbers, with the names of their files where the dataset has them."""
+        dataset: Any = next((self.datasets[name] for name in self.datasets if name.startswith("train")), None)
+        while dataset is not None and not hasattr(dataset, "fnames"):
+            dataset = getattr(dataset, "dataset", None)
+        listed = numbers.tolist()
+        shown = [f"{n} ({dataset.fnames[n]})" if dataset is not None else str(n) for n in listed[:MOST_NAMED]]
+        more = len(listed) - MOST_NAMED
+        return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+    def _policy(self) -> str:
+        common = self._trainer.cfg.common
+        if common.amp:
+            return "fairseq tries the batch again with a lower loss scale, then skips it (common.amp_batch_retries)"
+        if common.fp16:
+            return "fairseq lowers the loss scale and skips the update"
+        return "fairseq ends the run, and saves crash.pt as it was before this update"
+
+    def _explain_loss(self, value: float, sample: Any, criterion: Any, seed: int) -> None:
+        """Log which utterances gave a loss that is not finite, and where in the model it began."""
+        # amp tries a batch again, and fairseq looks at it a second time before it ends a run
+        batch = (self._trainer.get_num_updates(), *sample["id"].tolist())
+        if batch in self._explained or len(self._explained) >= MOST_EXPLAINED:
+            return
+        self._explained.add(batch)
+        where = self._first_non_finite(sample, criterion, seed, backward=False)
+        logger.error(
+            "update %d: the loss is %s; %s; utterances %s. %s",
+            self._trainer.get_num_updates() + 1,
+            value,
+            where,
+            self.clip_names(sample["id"]),
+            self._policy(),
+        )
+
+    def _first_non_finite(self, sample: Any, criterion: Any, seed: int, backward: bool) -> str:
+        """In words; the batch is run again with the same random numbers."""
+        model = self._trainer.get_model()
+        parameter = first_bad_parameter(model)
+        if parameter is not None:
+            return f"parameter {parameter} itself is not finite"
+        source = sample["net_input"].get("source")
+        if source is not None and not is_finite(source):
+            return "the waveform itself is not finite"
+        if self._trainer.is_fsdp:
+            return "where it began is not looked for under fully_sharded"
+        seed_torch(seed)
+        use_amp = bool(self._trainer.cfg.common.amp and self._trainer.cuda)
+        autocast = torch.autocast("cuda", enabled=use_amp)
+        with watched(model) as found, torch.set_grad_enabled(backward), autocast:
+            loss = criterion(model, sample)[0]
+            if backward:
+                loss.backward()
+        if found.forward is not None:
+            return f"the first module with an output that is not finite is {found.forward}"
+        if not is_finite(loss.detach()):
+            return "all modules' outputs are finite: the loss itself overflows"
+        if found.backward is not None:
+            return f"the first module (from the loss on) with a gradient that is not finite is {found.backward}"
+        return ""
+
+    def explain_divergence(self, samples: list[Any], error: FloatingPointError) -> str:
+        """Where fairseq gives an update up for its gradients: the message to end with."""
+        update = self._trainer.get_num_updates() + 1
+        message = f"update {update}: {error}"
+        if "loss scale" in str(error):
+            return f"{message} That is: {LOSS_SCALE_ADVICE}"
+        seeds = dict(enumerate(seed for _, seed in self._batches))
+        for number, sample in enumerate(samples):
+            self._trainer.zero_grad()
+            prepared, is_dummy = self._trainer._prepare_sample(sample)
+            if is_dummy or number not in seeds:
+                continue
+            where = self._first_non_finite(prepared, self._trainer.get_criterion(), seeds[number], backward=True)
+            if where:
+                message += f"; {where}; utterances {self.clip_names(prepared['id'])}"
+        return message

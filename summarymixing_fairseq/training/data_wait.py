@@ -1,0 +1,58 @@
+"""How long training waits for its next batch, which no profile of the model shows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+
+class WaitClock:
+    """Seconds spent in fetching batches from fairseq's epoch iterators, unless paused (validation fetches too)."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self._seconds = 0.0
+
+    def watch(self, epoch_iterator: Any) -> None:
+        """Time what an ``EpochBatchIterator`` gives; doing it twice is harmless."""
+        original = epoch_iterator._get_iterator_for_epoch
+        if getattr(original, "is_timed", False):
+            return
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            iterator = original(*args, **kwargs)
+            if iterator is not None:
+                iterator._itr = _Timed(iterator._itr, self)
+            return iterator
+
+        timed.is_timed = True
+        epoch_iterator._get_iterator_for_epoch = timed
+
+    def add(self, seconds: float) -> None:
+        """Count a fetch."""
+        if not self.paused:
+            self._seconds += seconds
+
+    def take(self) -> float:
+        """Seconds since the last call."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+
+class _Timed:
+    def __init__(self, iterator: Iterator, clock: WaitClock):
+        self._iterator, self._clock = iterator, clock
+
+    def __getattr__(self, name: str) -> Any:  # fairseq's buffered iterator can be cut short
+        return getattr(self._iterator, name)
+
+    def __iter__(self) -> _Timed:
+        return self
+
+    def __next__(self) -> Any:
+        started = time.perf_counter()
+        try:
+            return next(self._iterator)
+        finally:
+            self._clock.add(time.perf_counter() - started)

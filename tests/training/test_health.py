@@ -1,0 +1,174 @@
+"""Signs of ill health: each is provoked, warned of once after so many updates, and logged as a metric."""
+
+from __future__ import annotations
+
+import json
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.logging import metrics
+from synthesiser import speak
+from training.conftest import NOISY
+
+from summarymixing_fairseq.tasks.speech_pretraining import SpeechPretrainingTask
+from summarymixing_fairseq.training.data_wait import WaitClock
+from summarymixing_fairseq.training.health import HealthMonitor, Reading
+
+WELL = Reading(
+    loss_bits=4.0,
+    accuracy=0.4,
+    code_perplexity=100.0,
+    num_codes=640,
+    masked=0.48,
+    masked_target=0.478,
+    padding=0.05,
+    data_wait=0.01,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"code_perplexity": 2.0}, "code perplexity is 2.0 of 640 codes: the codebooks have collapsed"),
+        ({"accuracy": 1.0, "loss_bits": 0.01}, "accuracy is 1.000 at a loss of 0.010 bits: the run is degenerate"),
+        ({"masked": 0.1}, "10% of the frames are masked, where model.mask_prob aims at 48%"),
+        ({"masked": 0.9}, "90% of the frames are masked, where model.mask_prob aims at 48%"),
+        ({"padding": 0.6}, "60% of what is computed is padding"),
+        ({"data_wait": 0.5}, "50% of the time goes by waiting for data: raise dataset.num_workers"),
+    ],
+)
+def test_a_warning_once_it_has_lasted_and_again_when_it_comes_back(changes, words, caplog):
+    ill = Reading(**{**WELL.__dict__, **changes})
+    monitor = HealthMonitor(patience=3, min_codebook_use=0.02)
+    with caplog.at_level(logging.WARNING):
+        readings = [WELL, ill, ill, WELL, ill, ill, ill, ill, ill, WELL, ill, ill, ill]
+        due = [monitor.check(reading, update) for update, reading in enumerate(readings, start=1)]
+    assert [update for update, warnings in enumerate(due, start=1) if warnings] == [7, 13]
+    assert len(caplog.records) == 2 and words in caplog.text and "update 7, for 3 updates now" in caplog.text
+
+
+def test_what_is_not_known_is_no_sign():
+    assert not HealthMonitor(1, 0.02).check(Reading(), 1)
+    # a good run: high accuracy at a loss that is not near 0, or a low loss alone
+    assert not HealthMonitor(1, 0.02).check(Reading(accuracy=1.0, loss_bits=1.0), 1)
+    assert not HealthMonitor(1, 0.02).check(WELL, 1)
+
+
+def test_the_clock_times_fetches_of_training_alone():
+    class Slow(torch.utils.data.Dataset):
+        def __len__(self):
+            return 6
+
+        def __getitem__(self, index):
+            import time
+
+            time.sleep(0.02)
+            return index
+
+    clock = WaitClock()
+    iterator = EpochBatchIterator(Slow(), collate_fn=list, batch_sampler=[[0], [1], [2], [3], [4], [5]])
+    clock.watch(iterator)
+    clock.watch(iterator)
+    batches = iterator.next_epoch_itr(shuffle=False)
+    assert next(batches) == [0] and next(batches) == [1]
+    assert 0.04 <= clock.take() < 0.2 and clock.take() == 0.0
+    clock.paused = True
+    assert next(batches) == [2] and clock.take() == 0.0
+    assert batches.n == 3 and list(batches) == [[3], [4], [5]]
+
+
+def fake_task(**model_cfg) -> SpeechPretrainingTask:
+    """A task whose trainer has done 7 updates of a model of 2 x 320 codes."""
+    from omegaconf import OmegaConf
+
+    task = SpeechPretrainingTask(OmegaConf.create({"data": "x", "health_updates": 1, "sample_rate": 16_000}))
+    cfg = SimpleNamespace(**{"latent_vars": 320, "latent_groups": 2, "mask_prob": 0.65, **model_cfg})
+    task._trainer = SimpleNamespace(
+        get_num_updates=lambda: 7, get_model=lambda: SimpleNamespace(cfg=cfg), is_data_parallel_master=True
+    )
+    return task
+
+
+def batch_output(**changes) -> dict:
+    output = {"loss": 100.0, "ntokens": 48, "nsentences": 2, "sample_size": 48, "correct": 10, "count": 48}
+    sums = {"audio_samples": 16_000.0, "computed_samples": 17_000.0, "masked_frames": 48.0, "valid_frames": 100.0}
+    return {**output, "code_perplexity": 300.0, **sums, "wait_seconds": 0.1, "busy_seconds": 0.9, **changes}
+
+
+def reduced(task: SpeechPretrainingTask, outputs: list[dict]) -> dict:
+    from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
+
+    criterion = Wav2vecCriterion(task, infonce=True, log_keys=["code_perplexity"])
+    with metrics.aggregate(new_root=True) as found:
+        task.reduce_metrics(outputs, criterion)
+    return found.get_smoothed_values()
+
+
+def test_metrics_of_all_processes_are_put_together():
+    task = fake_task()
+    logged = reduced(task, [batch_output(), batch_output(audio_samples=8_000.0, wait_seconds=0.0, busy_seconds=0.0)])
+    assert logged["audio_hours"] == round(24_000 / 16_000 / 3600, 3)
+    assert logged["padding"] == pytest.approx(10_000 / 34_000, abs=1e-4)
+    assert logged["masked"] == pytest.approx(0.48) and logged["data_wait"] == pytest.approx(0.1)
+    # fairseq's own, which our sums must not have reached
+    assert logged["loss"] == pytest.approx(200 / 96 / np.log(2), abs=1e-3) and "wait_seconds" not in logged
+    reduced(task, [batch_output()])
+    assert task.audio_seconds == pytest.approx(2.5)
+
+
+def test_a_checkpoint_keeps_the_hours_heard():
+    task = fake_task()
+    task.audio_seconds = 7_200.0
+    task._trainer.optimizer = SimpleNamespace()
+    other = fake_task()
+    other.set_checkpoint_dict(task.get_checkpoint_dict()["SpeechPretrainingTask"])
+    assert other.audio_seconds == 7_200.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"code_perplexity": 2.1}, "codebooks have collapsed"),
+        ({"loss": 0.5, "correct": 48}, "the run is degenerate"),
+        ({"masked_frames": 5.0}, "frames are masked"),
+        ({"computed_samples": 40_000.0}, "is padding"),
+        ({"wait_seconds": 2.0}, "waiting for data"),
+    ],
+)
+def test_each_sign_reaches_the_log_from_what_batches_give(changes, words, caplog):
+    with caplog.at_level(logging.WARNING):
+        reduced(fake_task(), [batch_output()])
+        assert not caplog.records
+        reduced(fake_task(), [batch_output(**changes)])
+    assert len(caplog.records) == 1 and words in caplog.text
+
+
+def test_a_run_of_one_long_and_one_short_clip(zygote, arguments, tmp_path):
+    """Through fairseq's trainer: half the batch is padding, and the long clip is masked as little as the short one."""
+    wave = np.concatenate([speak("a long sentence, to be followed by a very short one", "en-us")] * 3)[:160_000]
+    soundfile.write(tmp_path / "long.flac", wave, 16_000)
+    soundfile.write(tmp_path / "short.flac", wave[:8_000], 16_000)
+    for split in ("train", "valid"):
+        rows = f"long.flac\t{len(wave)}\nshort.flac\t8000\n"
+        (tmp_path / f"{split}.tsv").write_text(f"{tmp_path}\n{rows}")
+    options = [*NOISY, f"task.data={tmp_path}", "+task.health_updates=2", "task.max_sample_size=240000"]
+    options += ["dataset.max_tokens=400000", "checkpoint.save_interval_updates=2"]
+    log = tmp_path / "log"
+    zygote.run(arguments(tmp_path / "run", 3, *options), log)
+    text = log.read_text()
+    assert "update 1, for 2 updates now: " in text or "update 2, for 2 updates now: " in text
+    assert "of what is computed is padding" in text and "of the frames are masked, where model.mask_prob" in text
+    last = [json.loads(line[line.index("{") :]) for line in text.splitlines() if "[train_inner]" in line][-1]
+    assert float(last["padding"]) > 0.4 and float(last["masked"]) < 0.3
+    assert float(last["audio_hours"]) == pytest.approx(3 * (len(wave) + 8_000) / 16_000 / 3600, abs=6e-4)
+    assert 0 <= float(last["data_wait"]) < 1 and "code_perplexity" in last
+    # the hours go on from where they were
+    zygote.run(arguments(tmp_path / "run", 5, *options), log)
+    last = [line for line in log.read_text().splitlines() if "[train_inner]" in line][-1]
+    hours = float(json.loads(last[last.index("{") :])["audio_hours"])
+    assert hours == pytest.approx(5 * (len(wave) + 8_000) / 16_000 / 3600, abs=6e-4)
