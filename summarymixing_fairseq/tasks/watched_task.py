@@ -39,7 +39,7 @@ class WatchedTask:
         super().__init__(cfg, **kwargs)
         self.wait_clock = WaitClock()
         self.audio_seconds = 0.0  # heard in training, resumed runs included
-        self._health = HealthMonitor(cfg.get("health_updates", 200), cfg.get("min_codebook_use", 0.02))
+        self._health = HealthMonitor(getattr(cfg, "health_updates", 200), getattr(cfg, "min_codebook_use", 0.02))
         self._update_started = 0.0
         self._busy_seconds = 0.0  # of the update before
         self._wait_seconds = 0.0

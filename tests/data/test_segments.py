@@ -99,16 +99,38 @@ def test_other_rates_and_channels(clips, speech):
     np.testing.assert_allclose(dataset[2]["source"], dataset[1]["source"][777:5777], atol=1e-4)
 
 
-def test_a_long_clip_is_cropped_as_fairseq_crops_it(clips, rows, recwarn):
-    path = write_manifest(clips, rows)
-    options = {"pad": True, "max_sample_size": 10_000}
-    batches = []
-    for dataset in (FileAudioDataset(path, 16_000, **options), SegmentDataset(Manifest(path), 16_000, **options)):
-        np.random.seed(5)
-        recwarn.clear()
-        batches.append(dataset.collater([dataset[index] for index in range(4)])["net_input"]["source"])
-    assert batches[1].shape == (4, 10_000) and not [w for w in recwarn if "indexing" in str(w.message)]
-    torch.testing.assert_close(batches[1], batches[0], rtol=0, atol=0)
+def test_crops_depend_on_seed_epoch_and_batch_alone(clips, rows, recwarn):
+    """Whatever numpy's generator has done since, and in data workers that were started epochs ago."""
+    manifest = Manifest(write_manifest(clips, rows))
+
+    def cropped(seed: int, epoch: int, order: tuple[int, ...] = (0, 1, 2, 3)) -> torch.Tensor:
+        dataset = SegmentDataset(manifest, 16_000, pad=True, max_sample_size=10_000, seed=seed)
+        dataset.set_epoch(epoch)
+        np.random.seed(epoch + seed + len(order))
+        return dataset.collater([dataset[index] for index in order])["net_input"]["source"]
+
+    first = cropped(1, 1)
+    assert first.shape == (4, 10_000) and not [w for w in recwarn if "indexing" in str(w.message)]
+    assert torch.equal(cropped(1, 1), first)
+    for other in (cropped(2, 1), cropped(1, 2), cropped(1, 1, (1, 0, 2, 3))[[1, 0, 2, 3]]):
+        assert not torch.equal(other, first)
+    # a stretch of each clip
+    whole = [SegmentDataset(manifest, 16_000)[index]["source"] for index in range(4)]
+    for crop, clip in zip(first, whole):
+        assert any(torch.equal(crop, clip[start : start + 10_000]) for start in range(len(clip) - 9_999))
+
+
+def test_data_workers_know_the_epoch(clips, rows):
+    dataset = SegmentDataset(Manifest(write_manifest(clips, rows)), 16_000, pad=True, max_sample_size=10_000)
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_sampler=[[0, 1]], collate_fn=dataset.collater, num_workers=1, persistent_workers=True
+    )
+    heard = []
+    for epoch in (1, 2):
+        dataset.set_epoch(epoch)
+        heard.append(next(iter(loader))["net_input"]["source"])
+        assert torch.equal(heard[-1], dataset.collater([dataset[0], dataset[1]])["net_input"]["source"])
+    assert not torch.equal(*heard)
 
 
 def test_a_clip_in_a_stored_zip(clips, rows):
