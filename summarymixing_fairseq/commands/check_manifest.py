@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..files import atomic_write
+from .inputs import add_outside_root_argument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one for each CPU)"
     )
+    add_outside_root_argument(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="list everything that is wrong, tab-separated")
     parser.set_defaults(run=run)
 
@@ -54,7 +56,13 @@ def run(args: argparse.Namespace) -> None:
     )
     if not splits:
         raise InputError(f"{args.data} has no manifest (SPLIT.tsv)")
-    findings = check_folder(args.data, splits, sample_rate_hz=args.sample_rate, workers=args.workers)
+    findings = check_folder(
+        args.data,
+        splits,
+        sample_rate_hz=args.sample_rate,
+        workers=args.workers,
+        allow_outside_root=args.allow_outside_root,
+    )
     for split, sizes in findings.sizes.items():
         seconds = sizes / args.sample_rate
         print(f"{split}: {len(sizes):,} clips, {seconds.sum() / 3600:.2f} h")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..files import atomic_write, check_writable, refuse_existing
-from .inputs import add_device_argument, clip_of_row, prepare, read_in_batches
+from .inputs import add_device_argument, add_outside_root_argument, clip_of_row, prepare, read_in_batches
 
 if TYPE_CHECKING:
     from ..evaluation.results import Results
@@ -34,6 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("checkpoint", type=Path, help="checkpoint of ssl_probe")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of manifests and labels")
     parser.add_argument("--split", default="test", help="DIR/SPLIT.tsv is the manifest (default: test)")
+    add_outside_root_argument(parser)
     parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder for what is written")
     parser.add_argument("--trials", type=Path, help="trial list (default: DIR/SPLIT.trials)")
     parser.add_argument("--bootstrap", type=int, default=1000, help="replicates of the intervals (default: 1000)")
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
 
     from ..data.manifest import Manifest
 
-    manifest = Manifest(args.data / f"{args.split}.tsv")
+    manifest = Manifest(args.data / f"{args.split}.tsv", allow_outside_root=args.allow_outside_root)
     clips = [clip_of_row(clip) for clip in manifest]
     check_writable(args.results)
     device = prepare(args)

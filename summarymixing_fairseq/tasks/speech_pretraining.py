@@ -6,7 +6,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import II
 
-from .speech_task import MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
+from .speech_task import ALLOW_OUTSIDE_ROOT_HELP, MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
 
 
 @dataclass
@@ -14,6 +14,7 @@ class SpeechPretrainingConfig(AudioPretrainingConfig):
     """fairseq's, how many bad clips are tolerated, and the training precision, which follows ``common``."""
 
     max_bad_fraction: float = field(default=0.01, metadata={"help": MAX_BAD_FRACTION_HELP})
+    allow_outside_root: bool = field(default=False, metadata={"help": ALLOW_OUTSIDE_ROOT_HELP})
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")
 

@@ -23,6 +23,7 @@ from ..optim.new_bob import note_validation
 logger = logging.getLogger(__name__)
 
 MAX_BAD_FRACTION_HELP = "share of a split's clips that may be unreadable before the run stops; others stand in for them"
+ALLOW_OUTSIDE_ROOT_HELP = "read rows that lead out of their manifest's root too: absolute paths, `..`, links"
 
 
 def trains_in_half(cfg: DictConfig) -> bool:
@@ -112,7 +113,8 @@ class SegmentedAudioTask(AudioPretrainingTask):
         if cfg.binarized_dataset or cfg.multi_corpus_keys is not None or cfg.precompute_mask_config is not None:
             super().load_dataset(split, task_cfg, **kwargs)
             return
-        manifest = Manifest(Path(self.cfg.data) / f"{split}.tsv", self.cfg.min_sample_size or 0)
+        path = Path(self.cfg.data) / f"{split}.tsv"
+        manifest = Manifest(path, self.cfg.min_sample_size or 0, self.cfg.allow_outside_root)
         self.check_split(split, manifest)
         dataset = self.audio_dataset(
             split,
