@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from flac_end import ends_as_promised
-from writer import Clip, ManifestError, Refusal, path_problem
+from writer import Clip, ManifestError, Refusal, link_problem, path_problem
 
 OTHER_RATES = ("resample", "refuse")
 
@@ -25,6 +25,7 @@ class AudioRules:
 
     `sample_rate_hz` is the manifest's rate; files at another one are kept, to be resampled when they are read, or
     refused. `verify` decodes every file whole; `max_clipped` is the share of samples at full scale that it allows.
+    `allow_outside_root` keeps files that links, `..` or an absolute path lead out of the corpus's folder to.
     """
 
     sample_rate_hz: int = 16000
@@ -33,6 +34,7 @@ class AudioRules:
     other_rates: str = "resample"
     verify: bool = False
     max_clipped: float = 0.01
+    allow_outside_root: bool = False
 
     def check(self) -> None:
         """Raise ManifestError for a value that makes no sense, by the name of its option."""
@@ -55,7 +57,11 @@ def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
     """Length of one file at the rate of the rules, or why it is refused. Any number of channels: they are averaged."""
     import soundfile
 
-    if problem := path_problem(path):  # paths from a corpus's own lists have not been through find_audio
+    # paths from a corpus's own lists have not been through find_audio
+    problem = path_problem(path, allow_outside_root=rules.allow_outside_root)
+    if problem is None and not rules.allow_outside_root:
+        problem = link_problem(path, root)
+    if problem:
         return Refusal(path, problem)
     absolute = os.path.join(root, path)
     try:

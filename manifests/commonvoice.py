@@ -195,7 +195,7 @@ def _texts(root: Path, tables: dict[str, list[Row]]) -> tuple[dict[str, str], li
     for row in {row.path: row for rows in tables.values() for row in rows}.values():
         if ".." in PurePosixPath(row.path).parts:
             refusals.append(Refusal(row.path, f"path leads out of {_CLIPS}/"))
-        elif problem := path_problem(row.path) or path_problem(os.path.join(absolute_root, row.path)):
+        elif problem := path_problem(row.path) or path_problem(row.path, absolute_root):
             refusals.append(Refusal(row.path, problem))
         else:
             try:

@@ -67,7 +67,7 @@ def prepare(
     if valid_dir and valid_fraction:
         raise ManifestError("--valid and --valid-fraction both say what valid.tsv holds: give one of them")
     held_out = held_out_speakers(Path(exclude_speakers)) if exclude_speakers else None
-    paths, refusals, notes = _find(root, subsets, segments.cut_dir)
+    paths, refusals, notes = _find(root, subsets, segments.cut_dir, rules.allow_outside_root)
     valid, unusable = _read_valid(Path(valid_dir), rules, workers) if valid_dir else ([], [])
     num_found = len(paths) + len(refusals) + len(valid) + len(unusable)
     refusals += unusable
@@ -104,7 +104,9 @@ def prepare(
     return write_corpus(dest, corpus, sample_rate_hz=rules.sample_rate_hz, max_refused=max_refused, force=force)
 
 
-def _find(root: Path, subsets: Sequence[str], cut_dir: Path | None) -> tuple[list[str], list[Refusal], list[str]]:
+def _find(
+    root: Path, subsets: Sequence[str], cut_dir: Path | None, allow_outside_root: bool
+) -> tuple[list[str], list[Refusal], list[str]]:
     """Paths of chapters, those of an earlier subset first; what is none; notes. A sidecar alone names a chapter too."""
     folders = list(dict.fromkeys(subsets)) or [name for name in SUBSETS if (root / name).is_dir()]
     notes = _other_folders(root, folders) if folders else []
@@ -116,7 +118,8 @@ def _find(root: Path, subsets: Sequence[str], cut_dir: Path | None) -> tuple[lis
         absolute = os.path.abspath(root / folder)
         if cut_dir and os.path.commonpath([absolute, os.path.abspath(cut_dir)]) == absolute:
             raise ManifestError(f"--cut {cut_dir} lies in {root / folder}: give a folder beside it")
-        found, refused = find_audio(root / folder, (*EXTENSIONS, SIDECAR))
+        endings = (*EXTENSIONS, SIDECAR)
+        found, refused = find_audio(root / folder, endings, top=root, allow_outside_root=allow_outside_root)
         prefix = f"{folder}/" if folder else ""
         refused = [replace(one, path=prefix + one.path) for one in refused if not _is_sidecar(one.path)]
         paths = {prefix + path for path in found if not _is_sidecar(path)}
@@ -152,7 +155,7 @@ def _speaker(path: str) -> str | None:
 
 def _read_valid(folder: Path, rules: AudioRules, workers: int | None) -> tuple[list[Clip], list[Refusal]]:
     """All audio below `folder`, whatever its length, and what cannot be used, by its whole path."""
-    found, refusals = find_audio(folder)
+    found, refusals = find_audio(folder, allow_outside_root=rules.allow_outside_root)
     any_length = replace(rules, min_seconds=None, max_seconds=None)
     clips, unusable = read_clips(folder, found, any_length, workers=workers)
     refusals += unusable

@@ -75,7 +75,8 @@ def prepare(
         for part in EVALUATION
         if part not in evaluation
     ]
-    texts, refusals = read_parts(root, [corpus_dir / part for part in evaluation])
+    allow_outside_root = rules.allow_outside_root
+    texts, refusals = read_parts(root, [corpus_dir / part for part in evaluation], allow_outside_root)
     utterances, unusable = _utterances(root, texts, replace(rules, min_seconds=None, max_seconds=None), workers)
     refusals += unusable
     splits = {}
@@ -83,7 +84,7 @@ def prepare(
         prefix = f"{(corpus_dir / part).relative_to(root).as_posix()}/"
         splits[_split_name(part)] = [one for one in utterances if one.clip.path.startswith(prefix)]
     held_out = {_speaker(one.clip.path) for one in utterances}
-    texts, unusable = read_parts(root, parts)
+    texts, unusable = read_parts(root, parts, allow_outside_root)
     overlap = [path for path in texts if _speaker(path) in held_out]
     refusals += [*unusable, *(Refusal(path, "speaker of dev or test") for path in overlap)]
     for path in overlap:

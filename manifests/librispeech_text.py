@@ -16,13 +16,15 @@ _UTTERANCE_ID = re.compile(r"\d+-\d+-\d+")
 _NOT_IN_TRANSCRIPTS = re.compile(r"[^A-Z' ]")
 
 
-def read_parts(root: Path, folders: Iterable[Path]) -> tuple[dict[str, str], list[Refusal]]:
+def read_parts(
+    root: Path, folders: Iterable[Path], allow_outside_root: bool = False
+) -> tuple[dict[str, str], list[Refusal]]:
     """Transcript of each audio file that has one, by its path relative to `root`; and what has none or is of no use."""
     texts: dict[str, str] = {}
     refusals: list[Refusal] = []
     first_paths: dict[str, str] = {}
     for folder in folders:
-        audio, transcripts, refused = _list_part(root, folder)
+        audio, transcripts, refused = _list_part(root, folder, allow_outside_root)
         refusals += refused
         already_refused = {refusal.path for refusal in refused}
         named = set()
@@ -47,9 +49,10 @@ def read_parts(root: Path, folders: Iterable[Path]) -> tuple[dict[str, str], lis
     return texts, refusals
 
 
-def _list_part(root: Path, folder: Path) -> tuple[dict[str, str], list[str], list[Refusal]]:
+def _list_part(root: Path, folder: Path, allow_outside_root: bool) -> tuple[dict[str, str], list[str], list[Refusal]]:
     """Audio of a part by its path without ending, its files of transcripts, and what cannot be used."""
-    found, refused = find_audio(folder, (*EXTENSIONS, _TRANSCRIPTS))
+    endings = (*EXTENSIONS, _TRANSCRIPTS)
+    found, refused = find_audio(folder, endings, top=root, allow_outside_root=allow_outside_root)
     prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
     refusals = [replace(refusal, path=prefix + refusal.path) for refusal in refused]
     audio: dict[str, str] = {}

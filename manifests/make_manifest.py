@@ -43,7 +43,7 @@ def prepare(
     if not 0 <= valid_fraction < 1:
         raise ManifestError(f"--valid-fraction {valid_fraction:g} must be at least 0 and below 1")
     rules.check()
-    found, refusals = find_audio(root, extensions)
+    found, refusals = find_audio(root, extensions, allow_outside_root=rules.allow_outside_root)
     if not found and not refusals:
         endings = ", ".join(extensions)
         raise ManifestError(f"no audio below {root} (endings looked for: {endings}; see --ext)")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from audio_file import OTHER_RATES, AudioRules
-from writer import ManifestError
+from writer import ALLOW_OUTSIDE_ROOT, ManifestError
 
 
 def positive_int(text: str) -> int:
@@ -43,6 +43,11 @@ def add_arguments(
     parser.add_argument(
         "--max-clipped", type=float, default=0.01, help="with --verify: share of samples at full scale allowed (0.01)"
     )
+    parser.add_argument(
+        ALLOW_OUTSIDE_ROOT,
+        action="store_true",
+        help="keep files that links lead out of the corpus's folder to; training then needs task.allow_outside_root",
+    )
     parser.add_argument("--max-refused", type=float, metavar="SHARE", help="fail if a larger share is refused")
     parser.add_argument("--workers", type=positive_int, help="processes (default: one for each CPU)")
     parser.add_argument("--force", action="store_true", help="replace manifests that differ")
@@ -61,6 +66,7 @@ def rules_of(args: argparse.Namespace) -> AudioRules:
         other_rates=args.other_rates,
         verify=args.verify,
         max_clipped=args.max_clipped,
+        allow_outside_root=args.allow_outside_root,
     )
     rules.check()
     if args.max_refused is not None and not 0 <= args.max_refused <= 1:

@@ -13,7 +13,7 @@ from pathlib import Path
 from audio_file import AudioRules
 from journal import Journal, read_entry
 from parallel import parallel_iter
-from writer import Clip, ManifestError, Refusal, path_problem
+from writer import Clip, ManifestError, Refusal, link_problem, path_problem
 
 EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
 
@@ -23,25 +23,33 @@ JOURNAL_NAME = ".headers.journal"
 _FILES_PER_CHUNK = 256
 
 
-def find_audio(root: Path, extensions: Sequence[str] = EXTENSIONS) -> tuple[list[str], list[Refusal]]:
+def find_audio(
+    root: Path,
+    extensions: Sequence[str] = EXTENSIONS,
+    *,
+    top: Path | None = None,
+    allow_outside_root: bool = False,
+) -> tuple[list[str], list[Refusal]]:
     """Paths of the audio files below `root`, relative to it, in posix form and sorted.
 
     Endings are compared without regard to case. Hidden files and folders (names that begin with a dot) are
     skipped. Links to files and to folders are followed, but each folder is entered once only, under its
     real name where it has one below `root`: a loop of links ends, and nothing is listed twice that way.
-    Refused: dead links, folders that cannot be read, names that a manifest cannot hold.
+    Refused: dead links, folders that cannot be read, names that a manifest cannot hold and, unless
+    `allow_outside_root`, links that lead out of `top`, the root of the manifest (None: `root`).
     """
     if not root.is_dir():
         what = "is no directory" if root.exists() else "does not exist"
         raise ManifestError(f"{root} {what}: give the folder that holds the audio")
     # A colon in the root harms only endings that fairseq does not know: those are judged file by file.
     absolute_root = os.path.abspath(root)
-    if problem := path_problem(os.path.join(absolute_root, "x.wav")):
+    if problem := path_problem("x.wav", absolute_root):
         raise ManifestError(f"{root}: {problem}")
     endings = tuple("." + extension.lower().lstrip(".") for extension in extensions)
     found: list[str] = []
     refused: list[Refusal] = []
-    root_has_colon = ":" in absolute_root
+    root_of_names = absolute_root if ":" in absolute_root else ""
+    absolute_top = os.path.abspath(top or root)
     entered: set[tuple[int, int]] = set()
     real_folders, linked_folders = deque([""]), deque()
     while real_folders or linked_folders:
@@ -61,12 +69,16 @@ def find_audio(root: Path, extensions: Sequence[str] = EXTENSIONS) -> tuple[list
             if entry.name.startswith("."):
                 continue
             is_link = entry.is_symlink()  # what scandir has told: only links cost a look at what they lead to
-            if os.path.isdir(entry.path) if is_link else entry.is_dir():  # False for a link to itself
-                (linked_folders if is_link else real_folders).append(path)
-            elif not entry.name.lower().endswith(endings):
+            is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()  # False for a link to itself
+            if not is_folder and not entry.name.lower().endswith(endings):
                 continue
-            elif problem := path_problem(path) or (root_has_colon and path_problem(os.path.join(absolute_root, path))):
+            problem = None if is_folder else path_problem(path, root_of_names)
+            if is_link and not allow_outside_root and not problem and os.path.exists(entry.path):
+                problem = link_problem(entry.path, absolute_top)
+            if problem:
                 refused.append(Refusal(path, problem))
+            elif is_folder:
+                (linked_folders if is_link else real_folders).append(path)
             elif os.path.isfile(entry.path) if is_link else entry.is_file():
                 found.append(path)
             elif os.path.exists(entry.path):
@@ -78,7 +90,7 @@ def find_audio(root: Path, extensions: Sequence[str] = EXTENSIONS) -> tuple[list
 
 def unnamed_audio(root: Path, folder: str, named: Container[str], reason: str) -> list[Refusal]:
     """Refusals of audio in a folder below `root` that no metadata names; what they name is judged when it is read."""
-    found, refused = find_audio(root / folder)
+    found, refused = find_audio(root / folder, top=root)
     everything = [Refusal(path, reason) for path in found] + refused
     below_root = (replace(refusal, path=f"{folder}/{refusal.path}") for refusal in everything)
     return [refusal for refusal in below_root if refusal.path not in named]

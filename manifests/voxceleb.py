@@ -73,7 +73,7 @@ def prepare(
     rules.check()
     trials = _read_lists(Path(trials_dir) if trials_dir else root)
     named = {key for these in trials.values() for _, *keys in these for key in keys}
-    path_of, refusals = _find_clips(root)
+    path_of, refusals = _find_clips(root, rules.allow_outside_root)
     train_paths, test_paths = [], []
     for key, path in path_of.items():
         if key.split("/")[0] not in TEST_SPEAKERS:
@@ -138,9 +138,9 @@ def _read_trials(path: Path) -> list[Trial]:
     return trials
 
 
-def _find_clips(root: Path) -> tuple[dict[str, str], list[Refusal]]:
+def _find_clips(root: Path, allow_outside_root: bool) -> tuple[dict[str, str], list[Refusal]]:
     """Path of each clip below `root` by its key, and audio files that are no clips or are there twice."""
-    found, refusals = find_audio(root)
+    found, refusals = find_audio(root, allow_outside_root=allow_outside_root)
     path_of: dict[str, str] = {}
     for path in found:
         key = _key_of(path)

@@ -8,6 +8,7 @@ file. Every script of this folder writes through this module.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import statistics
 import sys
@@ -21,6 +22,7 @@ from package_parts import files as package_files
 
 # The endings that fairseq's parse_path takes as plain audio files; any other path is split at its colons.
 _PLAIN_ENDINGS = {".npy", ".wav", ".flac", ".ogg"}
+ALLOW_OUTSIDE_ROOT = "--allow-outside-root"
 
 
 class ManifestError(Exception):
@@ -50,8 +52,16 @@ class Refusal:
     detail: str = ""
 
 
-def path_problem(path: str) -> str | None:
-    """Why `path` (relative or absolute) cannot stand in a manifest, or None where it can."""
+def path_problem(path: str, root: str = "", *, allow_outside_root: bool = False) -> str | None:
+    """Why `path`, relative to a manifest's `root`, cannot stand in it, or None where it can.
+
+    Links are not followed here: see `link_problem`.
+    """
+    if not allow_outside_root and (path.startswith("/") or ".." in path) and _climbs_out(path):
+        return f"path that leads out of the root ({ALLOW_OUTSIDE_ROOT} keeps it)"
+    if "\0" in path:
+        return "name with a NUL byte (no file can have it)"
+    path = os.path.join(root, path)
     if any(character in path for character in "\t\n\r"):
         return "name with a tab or line break (rename it: it cannot be written in a manifest)"
     if path != path.lstrip():
@@ -63,6 +73,28 @@ def path_problem(path: str) -> str | None:
     except UnicodeEncodeError:
         return "name is not valid UTF-8 (rename it)"
     return None
+
+
+def _climbs_out(path: str) -> bool:
+    normal = os.path.normpath(path)
+    return path.startswith("/") or normal == ".." or normal.startswith("../")
+
+
+def link_problem(path: str, root: str) -> str | None:
+    """Why the file `path` below `root` is none of it: links lead out of the root; or None."""
+    folder, name = os.path.split(os.path.join(root, path))
+    # a folder has many files: what it leads to is looked up once, and a file only where it is a link itself
+    real = os.path.join(_real(folder), name)
+    if os.path.islink(real):
+        real = os.path.realpath(real)
+    if real == _real(root) or real.startswith(_real(root).rstrip("/") + "/"):
+        return None
+    return f"link out of the root ({ALLOW_OUTSIDE_ROOT} keeps it)"
+
+
+@functools.lru_cache(maxsize=4096)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def format_manifest(root: Path, clips: Iterable[Clip]) -> str:

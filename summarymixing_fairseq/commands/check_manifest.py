@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..files import atomic_write, check_writable, refuse_existing
+from .inputs import add_outside_root_argument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one for each CPU)"
     )
+    add_outside_root_argument(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="list everything that is wrong, tab-separated")
     parser.add_argument("--force", action="store_true", help="overwrite the report if it is there already")
     parser.set_defaults(run=run)
@@ -58,7 +60,13 @@ def run(args: argparse.Namespace) -> None:
     if args.report is not None:
         refuse_existing([args.report], args.force)
         check_writable(args.report.parent)
-    findings = check_folder(args.data, splits, sample_rate_hz=args.sample_rate, workers=args.workers)
+    findings = check_folder(
+        args.data,
+        splits,
+        sample_rate_hz=args.sample_rate,
+        workers=args.workers,
+        allow_outside_root=args.allow_outside_root,
+    )
     if args.report is not None:
         with atomic_write(args.report) as file:
             file.writelines(

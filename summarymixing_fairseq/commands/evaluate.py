@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..files import check_writable, exclusive, refuse_existing, write_together
-from .inputs import ClipToRead, add_device_argument, clip_of_row, prepare, read_in_batches
+from .inputs import (
+    ClipToRead,
+    add_device_argument,
+    add_outside_root_argument,
+    clip_of_row,
+    prepare,
+    read_in_batches,
+)
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
@@ -35,6 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("checkpoint", type=Path, help="checkpoint of ssl_probe")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of manifests and labels")
     parser.add_argument("--split", default="test", help="DIR/SPLIT.tsv is the manifest (default: test)")
+    add_outside_root_argument(parser)
     parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder for what is written")
     parser.add_argument("--trials", type=Path, help="trial list (default: DIR/SPLIT.trials)")
     parser.add_argument("--bootstrap", type=int, default=1000, help="replicates of the intervals (default: 1000)")
@@ -60,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--batch-seconds {args.batch_seconds}: must be a positive number")
     from ..data.manifest import Manifest
 
-    manifest = Manifest(args.data / f"{args.split}.tsv")
+    manifest = Manifest(args.data / f"{args.split}.tsv", allow_outside_root=args.allow_outside_root)
     clips = [clip_of_row(clip) for clip in manifest]
     with exclusive(args.results):
         refuse_existing([args.results / name for name in (RESULTS_NAME, *OTHER_NAMES)], args.force)

@@ -25,12 +25,14 @@ class ClipToRead:
     """A clip to read, and the name its output goes by (relative to the manifest's root, or as given).
 
     ``offset`` and ``num_samples``, at 16 kHz, make it a part of a file; None: from its start, to its end.
+    ``real_root`` is the folder that it must lie in, links followed; None: it may lie anywhere.
     """
 
     path: Path
     name: str
     offset: int | None = None
     num_samples: int | None = None
+    real_root: str | None = None
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +41,21 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("audio", type=Path, nargs="*", help="audio files (flac, wav, ogg, opus, mp3)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of manifests, in place of audio files")
     parser.add_argument("--split", default="test", help="DIR/SPLIT.tsv is the manifest (default: test)")
+    add_outside_root_argument(parser)
     parser.add_argument(
         "--batch-seconds", type=float, default=120.0, help="audio in a padded batch; lower it if memory is short"
     )
     add_device_argument(parser)
     parser.add_argument("--force", action="store_true", help="overwrite outputs that are there already")
+
+
+def add_outside_root_argument(parser: argparse.ArgumentParser) -> None:
+    """The argument that lets rows of manifests lead out of their root."""
+    parser.add_argument(
+        "--allow-outside-root",
+        action="store_true",
+        help="read rows that lead out of the manifest's root too: absolute paths, `..`, links",
+    )
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
@@ -65,15 +77,17 @@ def clips_to_read(args: argparse.Namespace) -> list[ClipToRead]:
         raise InputError(f"--batch-seconds {args.batch_seconds}: must be a positive number")
     if args.audio:
         return [ClipToRead(path, str(path)) for path in args.audio]
-    return [clip_of_row(clip) for clip in Manifest(args.data / f"{args.split}.tsv")]
+    manifest = Manifest(args.data / f"{args.split}.tsv", allow_outside_root=args.allow_outside_root)
+    return [clip_of_row(clip) for clip in manifest]
 
 
 def clip_of_row(clip: Clip) -> ClipToRead:
     """A row of a manifest; parts of one file get names of their own by their first samples."""
     if clip.offset is None:
-        return ClipToRead(clip.path, clip.name)
+        return ClipToRead(clip.path, clip.name, real_root=clip.real_root)
     stem, extension = os.path.splitext(clip.name)
-    return ClipToRead(clip.path, f"{stem}_{clip.offset:010}{extension}", clip.offset, clip.num_samples)
+    name = f"{stem}_{clip.offset:010}{extension}"
+    return ClipToRead(clip.path, name, clip.offset, clip.num_samples, clip.real_root)
 
 
 def prepare(args: argparse.Namespace) -> torch.device:
@@ -107,16 +121,19 @@ def read_in_batches(clips: Sequence[ClipToRead], batch_seconds: float) -> Iterat
         positions in ``clips``, and their (num_samples,) waveforms.
 
     Raises:
-        InputError: for a clip that cannot be read: before anything is computed where its header says so.
+        InputError: for a clip that cannot be read: before anything is computed where its header says so, or where
+            links lead out of its manifest's root.
     """
     import soundfile
     from tqdm import tqdm
 
     from ..audio import SAMPLE_RATE_HZ, read_segment
     from ..batching import batches_by_length
+    from ..data.manifest import check_inside
 
     num_samples = []
     for clip in clips:
+        check_inside(clip.path, clip.real_root)
         if clip.num_samples is not None:
             num_samples.append(clip.num_samples)
             continue

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..files import check_writable, exclusive
+from .inputs import add_outside_root_argument
 
 if TYPE_CHECKING:
     from ..mp3s.encoders import Encoder
@@ -36,6 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--encoder", action="append", default=[], metavar="[NAME=]CHECKPOINT", help="once for each")
     parser.add_argument("--data", type=Path, metavar="ROOT", help="folder with a folder of manifests for each task")
+    add_outside_root_argument(parser)
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder for runs and tables")
     parser.add_argument("--tasks", metavar="TASK,...", help="only these, or TASK_probeN (default: all with data)")
     parser.add_argument("--probes", default=DEFAULT_PROBES, metavar="N,...", help="1, 2 or 1,2 (default)")
@@ -104,7 +106,9 @@ def _run_and_report(
     overrides = parse_overrides(args.override)
     encoders = parse_encoders(args.encoder, args.random)
     results = args.results.absolute()
-    settings = Settings(results, config_dir.absolute(), args.seed, tuple(overrides), args.device)
+    settings = Settings(
+        results, config_dir.absolute(), args.seed, tuple(overrides), args.device, args.allow_outside_root
+    )
     # encoder last: runs at the same time then are of several, and do not wait for each other's cached features
     runs = [
         Run(encoder, task, probe, folder, settings, fold)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
-from .manifest import Manifest, read_labels
+from .manifest import Manifest, read_labels, zip_and_position
 
 logger = logging.getLogger(__name__)
 
@@ -21,10 +22,10 @@ def check_data_folder(data_dir: str) -> None:
 
 
 def check_first_clip(manifest: Manifest) -> None:
-    """Raises InputError if the first clip of a manifest is not there: most likely none is."""
+    """Raises InputError if the first clip of a manifest is not there, or not below its root: most likely none is."""
     first = manifest[0]
-    # Rows may point into a stored zip as FILE.zip:OFFSET:LENGTH, which fairseq reads
-    if not first.path.exists() and not Path(str(first.path).split(":")[0]).exists():
+    first.check_inside()
+    if not os.path.exists(zip_and_position(first.path)[0]):
         raise InputError(
             f"{manifest.path}: first clip {first.path} does not exist; has the audio moved? Line 1 names its root"
         )

@@ -73,12 +73,13 @@ class ChunkDataset(SegmentDataset):
         return {"id": index, "source": self.postprocess(torch.from_numpy(samples), self.sample_rate)}
 
     def _read(self, clip: Clip, start: int) -> np.ndarray:
+        file = open_clip(clip)
         if clip.offset is not None:
-            return read_segment(clip.path, clip.offset + start, self.chunk_samples, sample_rate_hz=self.sample_rate)
+            return read_segment(file, clip.offset + start, self.chunk_samples, sample_rate_hz=self.sample_rate)
         try:
-            return read_segment(open_clip(clip.path), start, self.chunk_samples, sample_rate_hz=self.sample_rate)
+            return read_segment(file, start, self.chunk_samples, sample_rate_hz=self.sample_rate)
         except InputError:
             # A whole file may be a little shorter than was written down (lossy formats): then its last chunk, and
             # the same files are bad that are bad without chunks.
-            whole = read_segment(open_clip(clip.path), sample_rate_hz=self.sample_rate)
+            whole = read_segment(open_clip(clip), sample_rate_hz=self.sample_rate)
             return whole[-self.chunk_samples :]

@@ -16,9 +16,10 @@ import numpy as np
 from ..audio import SAMPLE_RATE_HZ
 from ..errors import InputError
 from ..interrupts import ctrl_c_blocked, serve_parent
-from .manifest import Clip, Manifest, read_labels
+from .manifest import Clip, Manifest, OutsideRootError, read_labels
 
 TEXT_EXTENSIONS = ("wrd",)
+OUTSIDE = "link out of the root"
 _FILES_PER_TASK = 64
 _HASH_BLOCK_BYTES = 2**20
 
@@ -81,18 +82,20 @@ def check_folder(
     *,
     sample_rate_hz: int = SAMPLE_RATE_HZ,
     workers: int = 1,
+    allow_outside_root: bool = False,
 ) -> Findings:
     """Check the manifests ``splits`` of a folder and the labels beside them.
 
     Args:
         sample_rate_hz: that rows count samples at; workers: processes that read headers.
+        allow_outside_root: look at files that are not below the manifests' roots too.
 
     Raises:
         InputError: for a manifest that cannot be read as one.
     """
     findings = Findings()
     files: dict[str, _File] = {}
-    manifests = {split: Manifest(data_dir / f"{split}.tsv") for split in splits}
+    manifests = {split: Manifest(data_dir / f"{split}.tsv", allow_outside_root=allow_outside_root) for split in splits}
     file_of_row: dict[str, list[_File]] = {split: [] for split in splits}
     for split, manifest in manifests.items():
         findings.sizes[split] = manifest.sizes
@@ -102,11 +105,17 @@ def check_folder(
                 findings.add("twice in a split", f"{split}.tsv, line {number}", clip.name)
             seen.add((clip.name, clip.offset))
             file = files.setdefault(os.path.realpath(clip.path), _File(clip.path))
+            try:
+                clip.check_inside()
+            except OutsideRootError as error:
+                file.header = AudioHeader(problem=OUTSIDE)  # not opened
+                findings.add(OUTSIDE, f"{split}.tsv, line {number}", str(error))
             end = math.inf if clip.offset is None else clip.offset + clip.num_samples
             file.parts.append((split, clip.offset or 0, end))
             file_of_row[split].append(file)
         _check_labels(data_dir, split, len(manifest), findings)
-    for file, header in zip(files.values(), _headers([file.path for file in files.values()], workers)):
+    unread = [file for file in files.values() if file.header is None]
+    for file, header in zip(unread, _headers([file.path for file in unread], workers)):
         file.header = header
     for split, manifest in manifests.items():
         for number, (clip, file) in enumerate(zip(manifest, file_of_row[split]), start=2):
@@ -130,6 +139,8 @@ def _headers(paths: Sequence[Path], workers: int) -> Iterator[AudioHeader]:
 
 
 def _check_row(where: str, clip: Clip, header: AudioHeader, sample_rate_hz: int, findings: Findings) -> None:
+    if header.problem == OUTSIDE:
+        return  # told already
     if header.problem:
         kind = "missing file" if header.problem == "no such file" else "unreadable file"
         findings.add(kind, where, f"{clip.name}: {header.problem}" if kind == "unreadable file" else clip.name)

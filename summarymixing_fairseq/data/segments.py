@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from fairseq.data.audio.raw_audio_dataset import FileAudioDataset, RawAudioDatas
 
 from ..audio import read_segment
 from ..errors import InputError
-from .manifest import Manifest
+from .manifest import Clip, Manifest, zip_and_position
 
 
 class _Names(Sequence):
@@ -72,13 +71,15 @@ class SegmentDataset(FileAudioDataset):
         """``id`` and ``source``, (num_samples,) float32, normalised if the task asks for it.
 
         Raises:
-            InputError: for a clip that cannot be read or ends before it should.
+            InputError: for a clip that cannot be read or ends before it should; OutsideRootError for one that is not
+                below the manifest's root.
         """
         clip = self.manifest[index]
+        file = open_clip(clip)
         if clip.offset is None:
-            samples = read_segment(open_clip(clip.path), sample_rate_hz=self.sample_rate)
+            samples = read_segment(file, sample_rate_hz=self.sample_rate)
         else:
-            samples = read_segment(clip.path, clip.offset, clip.num_samples, sample_rate_hz=self.sample_rate)
+            samples = read_segment(file, clip.offset, clip.num_samples, sample_rate_hz=self.sample_rate)
         return {"id": index, "source": self.postprocess(torch.from_numpy(samples), self.sample_rate)}
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -93,15 +94,20 @@ class SegmentDataset(FileAudioDataset):
         return t if excess <= 0 else t.narrow(dim, int(self._crops.integers(excess, endpoint=True)), target_size)
 
 
-def open_clip(path: Path) -> Path | io.BytesIO:
-    """A path, or what it names in a stored zip as FILE.zip:OFFSET:LENGTH."""
-    archive, _, position = str(path).partition(".zip:")
-    if not position or path.exists():
-        return path
+def open_clip(clip: Clip) -> Path | io.BytesIO:
+    """A clip's path, or what it names in a stored zip as FILE.zip:OFFSET:LENGTH.
+
+    Raises:
+        InputError: for what a zip does not hold; OutsideRootError for a file that is not below the manifest's root.
+    """
+    clip.check_inside()
+    archive, position = zip_and_position(clip.path)
+    if not position:
+        return clip.path
     try:
         offset, length = map(int, position.split(":"))
-        stored = io.BytesIO(read_from_stored_zip(archive + ".zip", offset, length))
+        stored = io.BytesIO(read_from_stored_zip(archive, offset, length))
     except (OSError, ValueError) as error:
-        raise InputError(f"{os.fspath(path)} cannot be read: {error}") from None
-    stored.name = str(path)
+        raise InputError(f"{clip.path} cannot be read: {error}") from None
+    stored.name = str(clip.path)
     return stored

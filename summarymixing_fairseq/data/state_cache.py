@@ -23,6 +23,7 @@ from torch import Tensor
 from ..batching import batches_by_length, pad_batch
 from ..errors import InputError
 from ..files import atomic_write
+from .manifest import OutsideRootError
 from .state_index import ABSENT, ELSEWHERE, JOURNAL_NAME, STATES_NAME, StateIndex, StateWriter, damaged, not_writable
 
 logger = logging.getLogger(__name__)
@@ -209,6 +210,8 @@ class StateCache:
                 for clip, future in zip(batch, futures):
                     try:
                         waveforms[clip] = future.result()
+                    except OutsideRootError:
+                        raise
                     except InputError as error:
                         bad[clip] = str(error)
                 for clip in [clip for clip, waveform in waveforms.items() if len(waveform) < min_samples]:

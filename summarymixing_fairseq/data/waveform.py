@@ -10,6 +10,7 @@ from fairseq.data import BaseWrapperDataset, FairseqDataset
 
 from ..errors import InputError
 from .bad_clips import BadClips
+from .manifest import OutsideRootError
 
 # A clip that stands in for a bad one is at least this share of its length, if there is one.
 MIN_STAND_IN_SHARE = 0.8
@@ -48,12 +49,15 @@ class SpeechDataset(BaseWrapperDataset):
         """A clip as the wrapped dataset gives it, or the one that stands in for it.
 
         Raises:
-            InputError: for a bad clip where none are tolerated; TooManyBadClips where there are too many.
+            InputError: for a bad clip where none are tolerated; TooManyBadClips where there are too many;
+                OutsideRootError for a clip that is not to be read at all.
         """
         tried = []
         while True:
             try:
                 return self.dataset[index]
+            except OutsideRootError:
+                raise
             except InputError as error:
                 if self.bad_clips is None:
                     raise

@@ -49,6 +49,7 @@ class Settings:
         results, config_dir: absolute folders.
         overrides: (task or TASK_probeN or "" for all, KEY=VALUE) in the order given.
         device: cpu, cuda, cuda:N or auto.
+        allow_outside_root: read rows that lead out of their manifest's root too.
     """
 
     results: Path
@@ -56,6 +57,7 @@ class Settings:
     seed: int = 1
     overrides: tuple[tuple[str, str], ...] = ()
     device: str = "auto"
+    allow_outside_root: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class Run:
         command += [f"{key}={quoted(str(path))}" for key, path in paths.items()]
         if self.settings.device == "cpu":
             command.append("common.cpu=true")
+        if self.settings.allow_outside_root:
+            command.append("task.allow_outside_root=true")
         return command + self.options()
 
     def evaluate_command(self, tools: Tools, split: Split) -> list[str]:
@@ -117,6 +121,8 @@ class Run:
         command += ["--encoder-name", self.encoder.name]
         if split.trials:
             command += ["--trials", str(self.data / split.trials)]
+        if self.settings.allow_outside_root:
+            command.append("--allow-outside-root")
         if self.settings.device != "auto":
             # a GPU's number is the environment's matter: see ``runner.environment``
             command += ["--device", self.settings.device.partition(":")[0]]

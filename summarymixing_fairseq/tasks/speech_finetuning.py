@@ -8,7 +8,7 @@ from omegaconf import II
 
 from ..data.checks import check_labels
 from ..data.manifest import Manifest
-from .speech_task import MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
+from .speech_task import ALLOW_OUTSIDE_ROOT_HELP, MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
 
 
 @dataclass
@@ -16,6 +16,7 @@ class SpeechFinetuningConfig(AudioFinetuningConfig):
     """fairseq's, how many bad clips are tolerated, and the training precision, which follows ``common``."""
 
     max_bad_fraction: float = field(default=0.01, metadata={"help": MAX_BAD_FRACTION_HELP})
+    allow_outside_root: bool = field(default=False, metadata={"help": ALLOW_OUTSIDE_ROOT_HELP})
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")
 

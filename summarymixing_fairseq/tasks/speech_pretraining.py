@@ -8,7 +8,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import II, DictConfig, open_dict
 
-from .speech_task import MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
+from .speech_task import ALLOW_OUTSIDE_ROOT_HELP, MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
 
 PERPLEXITIES = ("prob_perplexity", "code_perplexity")
 
@@ -18,6 +18,7 @@ class SpeechPretrainingConfig(AudioPretrainingConfig):
     """fairseq's, how many bad clips are tolerated, and the training precision, which follows ``common``."""
 
     max_bad_fraction: float = field(default=0.01, metadata={"help": MAX_BAD_FRACTION_HELP})
+    allow_outside_root: bool = field(default=False, metadata={"help": ALLOW_OUTSIDE_ROOT_HELP})
     health_updates: int = field(
         default=200,
         metadata={"help": "updates in a row that a sign of ill health lasts before the log warns of it"},

@@ -24,6 +24,7 @@ from .watched_task import WatchedTask
 logger = logging.getLogger(__name__)
 
 MAX_BAD_FRACTION_HELP = "share of a split's clips that may be unreadable before the run stops; others stand in for them"
+ALLOW_OUTSIDE_ROOT_HELP = "read rows that lead out of their manifest's root too: absolute paths, `..`, links"
 
 # Ways to read a split that stay fairseq's; none of its versions has all of these fields
 LEFT_TO_FAIRSEQ = ("binarized_dataset", "multi_corpus_keys", "precompute_mask_config", "precompute_mask_indices")
@@ -140,7 +141,8 @@ class SegmentedAudioTask(AudioPretrainingTask):
         if any(getattr(cfg, name, None) for name in LEFT_TO_FAIRSEQ):
             super().load_dataset(split, task_cfg, **kwargs)
             return
-        manifest = Manifest(Path(self.cfg.data) / f"{split}.tsv", self.cfg.min_sample_size or 0)
+        path = Path(self.cfg.data) / f"{split}.tsv"
+        manifest = Manifest(path, self.cfg.min_sample_size or 0, self.cfg.allow_outside_root)
         self.check_split(split, manifest)
         dataset = self.audio_dataset(
             split,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pipeline import BIN, Trained, run
+from pipeline import BIN, ROOT, Trained, run
 
 ARPA = """\\data\\
 ngram 1=5
@@ -61,6 +61,30 @@ def test_audio_files_without_training_data(trained: Trained, tmp_path: Path) -> 
     clips = sorted(trained.audio.glob("*.flac"))[:2]
     lines = decode(checkpoint, *clips).stdout.splitlines()
     assert [line.split("\t")[0] for line in lines] == [str(clip) for clip in clips]
+
+
+def test_names_that_a_shell_would_run_are_decoded_unharmed(trained: Trained, tmp_path: Path) -> None:
+    names = ("a;touch x.flac", "$(touch x).flac", "`touch x`.flac")
+    audio, clip = tmp_path / "audio", next(trained.audio.glob("*.flac"))
+    audio.mkdir()
+    for name in names:
+        shutil.copy(clip, audio / name)
+    run("python", "manifests/make_manifest.py", audio, "--dest", tmp_path / "data", "--valid-fraction", "0")
+    done = decode(trained.fine_tuned, "--data", tmp_path / "data", "--split", "train")
+    assert sorted(line.split("\t")[0] for line in done.stdout.splitlines()) == sorted(names)
+    assert not (ROOT / "x").exists() and sorted(path.name for path in audio.iterdir()) == sorted(names)
+
+
+def test_a_link_out_of_the_root_is_not_decoded(trained: Trained, tmp_path: Path) -> None:
+    clip = next(trained.audio.glob("*.flac"))
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "link.flac").symlink_to(clip)
+    (tmp_path / "test.tsv").write_text(f"{tmp_path / 'root'}\nlink.flac\t5\n")
+    done = decode(trained.fine_tuned, "--data", tmp_path, check=False)
+    assert done.returncode == 1 and "link.flac is a link out of the manifest's root" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and not done.stdout
+    done = decode(trained.fine_tuned, "--data", tmp_path, "--allow-outside-root")
+    assert done.stdout.startswith("link.flac\t")
 
 
 def test_beam_search_with_arpa(trained: Trained, tmp_path: Path) -> None:

@@ -138,7 +138,51 @@ def test_linked_files_and_folders_are_found_once(tmp_path):
     (root / "link.flac").symlink_to(tmp_path / "elsewhere" / "deep" / "a.flac")
     for name in ("one", "two"):
         (root / name).symlink_to(tmp_path / "elsewhere")
-    assert find_audio(root) == (["b.flac", "link.flac", "one/deep/a.flac"], [])
+    assert find_audio(root, allow_outside_root=True) == (["b.flac", "link.flac", "one/deep/a.flac"], [])
+
+
+def test_links_out_of_the_folder_are_refused(tmp_path, capsys):
+    write_audio(tmp_path / "elsewhere" / "a.flac")
+    root = tmp_path / "audio"
+    write_audio(root / "deep" / "b.flac")
+    (root / "inside.flac").symlink_to("deep/b.flac")
+    (root / "file.flac").symlink_to(tmp_path / "elsewhere" / "a.flac")
+    (root / "folder").symlink_to(tmp_path / "elsewhere")
+    (root / "notes.txt").symlink_to("/etc/passwd")
+    (tmp_path / "linked").symlink_to(root)  # the folder itself may be a link
+    options = ["--valid-fraction", "0", "--workers", "1"]
+    for folder in (root, tmp_path / "linked"):
+        dest = tmp_path / f"out {folder.name}"
+        assert main([str(folder), "--dest", str(dest), *options]) == 0
+        assert manifest(dest / "train.tsv").keys() == {"deep/b.flac", "inside.flac"}
+        assert (dest / "refused.tsv").read_text() == (
+            "file.flac\tlink out of the root (--allow-outside-root keeps it)\n"
+            "folder\tlink out of the root (--allow-outside-root keeps it)\n"
+        )
+    assert main([str(root), "--dest", str(tmp_path / "all"), *options, "--allow-outside-root"]) == 0
+    assert manifest(tmp_path / "all" / "train.tsv").keys() == {
+        "deep/b.flac",
+        "inside.flac",
+        "file.flac",
+        "folder/a.flac",
+    }
+    assert not (tmp_path / "all" / "refused.tsv").exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["../elsewhere/a.flac", "deep/../../elsewhere/a.flac", "file.flac", "folder/a.flac", "ABSOLUTE"]
+)
+def test_paths_of_a_corpus_that_lead_out_are_refused_unless_allowed(tmp_path, path):
+    write_audio(tmp_path / "elsewhere" / "a.flac")
+    root = tmp_path / "audio"
+    (root / "deep").mkdir(parents=True)
+    (root / "file.flac").symlink_to(tmp_path / "elsewhere" / "a.flac")
+    (root / "folder").symlink_to(tmp_path / "elsewhere")
+    path = str(tmp_path / "elsewhere" / "a.flac") if path == "ABSOLUTE" else path
+    clips, (refusal,) = read_clips(root, [path], AudioRules(), workers=1)
+    assert not clips and "out of the root (--allow-outside-root keeps it)" in refusal.reason
+    (clip,), refusals = read_clips(root, [path], AudioRules(allow_outside_root=True), workers=1)
+    assert clip.path == path and not refusals
 
 
 def test_colons_are_refused_where_fairseq_would_split_at_them(tmp_path):

@@ -46,6 +46,14 @@ def test_device(tmp_path):
         assert all(Path(part).is_absolute() for part in command if "/" in part)
 
 
+def test_rows_out_of_their_root_are_allowed_to_both_commands_or_none(tmp_path):
+    split = task_named("voxceleb1").splits[0]
+    for allowed in (False, True):
+        run = run_of(tmp_path, allow_outside_root=allowed)
+        assert ("task.allow_outside_root=true" in run.train_command(TOOLS)) is allowed
+        assert ("--allow-outside-root" in run.evaluate_command(TOOLS, split)) is allowed
+
+
 def test_environment():
     assert "OMP_NUM_THREADS" not in environment("cpu", 1, 8, {})
     assert environment("auto", 2, 8, {})["OMP_NUM_THREADS"] == "4"

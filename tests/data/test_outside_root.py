@@ -1,0 +1,252 @@
+"""Rows of a manifest that lead out of its root, by their paths or by links: refused by all that reads rows."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from fairseq.tasks import TASK_DATACLASS_REGISTRY, setup_task
+from omegaconf import OmegaConf
+
+from summarymixing_fairseq.commands.inputs import clip_of_row, read_in_batches
+from summarymixing_fairseq.commands.main import main
+from summarymixing_fairseq.data.checks import check_first_clip
+from summarymixing_fairseq.data.chunks import ChunkDataset
+from summarymixing_fairseq.data.manifest import Manifest, OutsideRootError
+from summarymixing_fairseq.data.segments import SegmentDataset
+from summarymixing_fairseq.data.state_cache import StateCache
+from summarymixing_fairseq.errors import InputError
+
+SECOND = 16_000
+OPTION = r"--allow-outside-root \(training: task\.allow_outside_root=true\)"
+LINKS = ["file.flac", "folder/other.flac", "deep/out.flac", "far.zip:ZIP"]
+CLIMBING = ["../elsewhere/other.flac", "deep/../../elsewhere/other.flac", "ABSOLUTE", "..", "a/.././../x.flac"]
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Path:
+    """A root with clips of its own, and with links to a clip elsewhere."""
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    (root / "deep").mkdir(parents=True)
+    elsewhere.mkdir()
+    noise = np.random.default_rng(3).uniform(-0.3, 0.3, SECOND)
+    for path in (root / "own.flac", root / "deep" / "own.flac", elsewhere / "other.flac"):
+        soundfile.write(path, noise, SECOND)
+    for folder in (root, elsewhere):
+        with zipfile.ZipFile(folder / "stored.zip", "w", zipfile.ZIP_STORED) as archive:
+            archive.write(root / "own.flac", "own.flac")
+    (root / "inside.flac").symlink_to("deep/own.flac")
+    (root / "inside").symlink_to("deep")
+    (root / "file.flac").symlink_to(elsewhere / "other.flac")
+    (root / "deep" / "out.flac").symlink_to("../../elsewhere/other.flac")
+    (root / "folder").symlink_to(elsewhere)
+    (root / "far.zip").symlink_to(elsewhere / "stored.zip")
+    return tmp_path
+
+
+def write(places: Path, name: str, offset: int | None = None, root: str = "root", split: str = "train") -> Path:
+    """A manifest of an ordinary row and one of that name."""
+    length = (places / "root" / "own.flac").stat().st_size
+    name = {"ABSOLUTE": str(places / "elsewhere" / "other.flac")}.get(name, name)
+    name = name.replace("ZIP", f"{30 + len('own.flac')}:{length}")
+    row = f"{name}\t{SECOND}" if offset is None else f"{name}\t{SECOND // 2}\t{offset}"
+    path = places / "data" / f"{split}.tsv"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{places / root}\nown.flac\t{SECOND}\n{row}\n")
+    return path
+
+
+@pytest.mark.parametrize("name", CLIMBING)
+def test_climbing_and_absolute_paths_are_refused_as_the_manifest_is_read(places, name):
+    path = write(places, name)
+    with pytest.raises(OutsideRootError, match=rf"train\.tsv, line 3: .* leads out of the manifest's root; .*{OPTION}"):
+        Manifest(path)
+    assert len(Manifest(path, allow_outside_root=True)) == 2
+
+
+@pytest.mark.parametrize("name", ["deep/../own.flac", "a..b.flac", "...", "..a/b.flac", " /x.flac", "deep/./own.flac"])
+def test_paths_that_only_look_like_it_are_taken(places, name):
+    assert len(Manifest(write(places, name))) == 2
+
+
+def test_names_with_a_nul_byte_are_refused(places):
+    with pytest.raises(InputError, match=r"line 3: .* is not path, tab, number of samples"):
+        Manifest(write(places, "a\0b.flac"))
+    path = places / "nul.tsv"
+    path.write_bytes(b"/ro\0ot\na.flac\t5\n")
+    with pytest.raises(InputError, match="root with a NUL byte"):
+        Manifest(path)
+
+
+@pytest.mark.parametrize("root", ["", ".", "relative"])
+def test_a_root_that_is_relative_counts_from_where_the_command_runs(places, monkeypatch, root):
+    monkeypatch.chdir(places / "root")
+    shutil.copytree(places / "root" / "deep", places / "root" / "relative", symlinks=True)
+    path = places / "t.tsv"
+    path.write_text(f"{root}\nown.flac\t{SECOND}\nout.flac\t{SECOND}\n")
+    if root != "relative":
+        (places / "root" / "out.flac").symlink_to(places / "elsewhere" / "other.flac")
+    first, second = Manifest(path)
+    first.check_inside()
+    with pytest.raises(OutsideRootError):
+        second.check_inside()
+
+
+def read_as_segments(manifest: Manifest) -> None:
+    SegmentDataset(manifest, SECOND, pad=True)[1]
+
+
+def read_as_chunks(manifest: Manifest) -> None:
+    ChunkDataset(manifest, SECOND, chunk_seconds=0.25)[1]
+
+
+def read_to_decode(manifest: Manifest) -> None:
+    list(read_in_batches([clip_of_row(clip) for clip in manifest], 10))
+
+
+def read_to_cache(manifest: Manifest) -> None:
+    audio = SegmentDataset(manifest, SECOND, pad=True)
+    cache = StateCache(manifest.path.parent / "cache", "key", len(manifest), 1, 1)
+
+    def encode(source, _):
+        return torch.zeros(len(source), 1, 5, 1), [5] * len(source)
+
+    cache.fill(lambda index: audio[index]["source"].numpy(), encode, audio.sizes, 10 * SECOND, "", names=audio.fnames)
+
+
+def check_the_first(manifest: Manifest) -> None:
+    manifest.path.write_text(manifest.path.read_text().replace(f"own.flac\t{SECOND}\n", "", 1))
+    check_first_clip(Manifest(manifest.path, allow_outside_root=manifest.real_root is None))
+
+
+READERS = [read_as_segments, read_as_chunks, read_to_decode, read_to_cache, check_the_first]
+
+
+@pytest.mark.parametrize("offset", [None, 100])
+@pytest.mark.parametrize("name", LINKS)
+@pytest.mark.parametrize("read", READERS)
+def test_links_out_of_the_root_are_refused_before_anything_is_read(places, read, name, offset, monkeypatch):
+    path = write(places, name, offset)
+    opened = []
+    real_open = soundfile.SoundFile
+    monkeypatch.setattr(soundfile, "SoundFile", lambda file, *a: opened.append(str(file)) or real_open(file, *a))
+    with pytest.raises(OutsideRootError, match=rf"is a link out of the manifest's root, to {places}/elsewhere/"):
+        read(Manifest(path))
+    assert not [file for file in opened if name.split(":")[0] in file]
+
+
+@pytest.mark.parametrize("name", [name for name in LINKS if "zip" not in name])
+@pytest.mark.parametrize("read", READERS)
+def test_they_are_read_where_allowed(places, read, name):
+    read(Manifest(write(places, name), allow_outside_root=True))
+
+
+@pytest.mark.parametrize("name", ["inside.flac", "inside/own.flac", "deep/../own.flac"])
+@pytest.mark.parametrize("read", READERS)
+def test_links_within_the_root_are_read(places, read, name):
+    read(Manifest(write(places, name)))
+
+
+def test_rows_in_a_zip_below_the_root_are_read(places):
+    for read in (read_as_segments, read_as_chunks):
+        read(Manifest(write(places, "stored.zip:ZIP")))
+        read(Manifest(write(places, "far.zip:ZIP"), allow_outside_root=True))
+
+
+def test_the_root_itself_may_be_a_link(places):
+    (places / "linked").symlink_to("root")
+    for read in READERS:
+        read(Manifest(write(places, "inside.flac", root="linked")))
+
+
+def load(places: Path, name: str, **fields):
+    """The train split as a task loads it."""
+    fields = {"_name": name, "data": str(places / "data"), "enable_padding": True, "seed": 1, **fields}
+    cfg = OmegaConf.merge(OmegaConf.structured(TASK_DATACLASS_REGISTRY[name]), fields)
+    task = setup_task(OmegaConf.create({"common": {"tpu": False, "fp16": False, "bf16": False}, "task": cfg}).task)
+    task.load_dataset("train")
+    return task.dataset("train")
+
+
+@pytest.mark.parametrize("name", ["speech_pretraining", "speech_finetuning"])
+def test_no_stand_in_hides_it_in_training(places, name):
+    """However many bad clips are tolerated: nobody would learn that the data is not what it says."""
+    write(places, "file.flac")
+    (places / "data" / "train.ltr").write_text("A |\nA |\n")
+    (places / "data" / "dict.ltr.txt").write_text("A 1\n| 1\n")
+    fields = {"max_bad_fraction": 1.0} | ({"labels": "ltr"} if name == "speech_finetuning" else {})
+    dataset = load(places, name, **fields)
+    assert len(dataset[0]["source"]) == SECOND
+    with pytest.raises(OutsideRootError, match=OPTION):
+        dataset[1]
+    assert not dataset.bad_clips.reasons()
+    assert len(load(places, name, allow_outside_root=True, **fields)[1]["source"]) == SECOND
+
+
+def test_data_workers_hand_it_on(places):
+    write(places, "file.flac")
+    dataset = load(places, "speech_pretraining")
+    loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=1, sampler=[1])
+    with pytest.raises(OutsideRootError):
+        list(loader)
+
+
+def test_check_manifest_tells_of_links_and_opens_none(places, capsys, monkeypatch):
+    from summarymixing_fairseq.data import manifest_check
+
+    write(places, "file.flac")
+    data = str(places / "data")
+    headers, read_header = [], manifest_check.read_header
+    monkeypatch.setattr(manifest_check, "read_header", lambda path: headers.append(path.name) or read_header(path))
+    assert main(["check-manifest", data]) == 1
+    out = capsys.readouterr().out
+    assert "WRONG link out of the root: 1, e.g. train.tsv, line 3: " in out and out.count("WRONG") == 1
+    assert headers == ["own.flac"]
+    assert main(["check-manifest", data, "--allow-outside-root"]) == 0
+    write(places, "ABSOLUTE")
+    assert main(["check-manifest", data]) == 1
+    assert "train.tsv, line 3" in capsys.readouterr().err
+    assert main(["check-manifest", data, "--allow-outside-root"]) == 0
+
+
+@pytest.mark.parametrize("command", ["decode", "features"])
+@pytest.mark.parametrize("name", ["ABSOLUTE", "../elsewhere/other.flac"])
+def test_commands_refuse_such_a_manifest_before_they_load_a_model(places, command, name, capsys):
+    write(places, name, split="test")
+    options = ["--dest", str(places / "out")] if command == "features" else []
+    arguments = [command, str(places / "no.pt"), "--data", str(places / "data"), *options]
+    assert main(arguments) == 1
+    assert "test.tsv, line 3" in capsys.readouterr().err
+    # with the option it comes as far as the checkpoint, which is not there
+    assert main([*arguments, "--allow-outside-root"]) == 1
+    assert "no.pt cannot be read" in capsys.readouterr().err
+
+
+def test_evaluate_refuses_it_too(places, capsys):
+    write(places, "ABSOLUTE", split="test")
+    arguments = ["evaluate", str(places / "no.pt"), "--data", str(places / "data"), "--results", str(places / "out")]
+    assert main(arguments) == 1
+    assert "test.tsv, line 3" in capsys.readouterr().err
+    assert main([*arguments, "--allow-outside-root"]) == 1
+    assert "no.pt" in capsys.readouterr().err
+
+
+def test_the_look_at_every_row_costs_little(tmp_path):
+    """Reading 200,000 rows takes at most a quarter longer than with the check off (best of several)."""
+    path = tmp_path / "t.tsv"
+    path.write_text(
+        "/data\n" + "".join(f"speaker/{i % 1000}/book_{i:07}.flac\t{160_000 + i}\n" for i in range(200_000))
+    )
+    seconds = {True: [], False: []}
+    for _ in range(5):
+        for allowed, took in seconds.items():
+            started = time.process_time()
+            Manifest(path, allow_outside_root=allowed)
+            took.append(time.process_time() - started)
+    assert min(seconds[False]) < 1.25 * min(seconds[True])
