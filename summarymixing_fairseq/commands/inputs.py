@@ -124,10 +124,9 @@ def read_in_batches(clips: Sequence[ClipToRead], batch_seconds: float) -> Iterat
         InputError: for a clip that cannot be read: before anything is computed where its header says so, or where
             links lead out of its manifest's root.
     """
-    import soundfile
     from tqdm import tqdm
 
-    from ..audio import SAMPLE_RATE_HZ, read_segment
+    from ..audio import DECODING_ERRORS, SAMPLE_RATE_HZ, read_header, read_segment
     from ..batching import batches_by_length
     from ..data.manifest import check_inside
 
@@ -138,13 +137,13 @@ def read_in_batches(clips: Sequence[ClipToRead], batch_seconds: float) -> Iterat
             num_samples.append(clip.num_samples)
             continue
         try:
-            header = soundfile.info(str(clip.path))
-        except (OSError, soundfile.SoundFileError):
-            header = None
-        if header is None or not header.frames:
+            num_frames, rate_hz = read_header(clip.path)
+        except DECODING_ERRORS:
+            num_frames = 0
+        if num_frames <= 0:
             read_segment(clip.path)  # says what is wrong
             raise InputError(f"{clip.path} cannot be read: no audio header")
-        num_samples.append(math.ceil(header.frames * SAMPLE_RATE_HZ / header.samplerate))
+        num_samples.append(math.ceil(num_frames * SAMPLE_RATE_HZ / rate_hz))
     total_seconds = sum(num_samples) / SAMPLE_RATE_HZ
     bar = tqdm(total=round(total_seconds), unit="s", desc="audio", mininterval=0.5)
     with bar:

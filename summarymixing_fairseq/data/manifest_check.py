@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import audio
 from ..audio import SAMPLE_RATE_HZ
 from ..errors import InputError
 from ..interrupts import ctrl_c_blocked, serve_parent
@@ -64,15 +65,12 @@ class _File:
 
 def read_header(path: Path) -> AudioHeader:
     """Length and rate of a file by its header."""
-    import soundfile
-
     try:
         num_bytes = os.stat(path).st_size
-        with soundfile.SoundFile(path) as file:
-            return AudioHeader(file.frames, file.samplerate, num_bytes)
+        return AudioHeader(*audio.read_header(path), num_bytes)
     except FileNotFoundError:
         return AudioHeader(problem="no such file")
-    except (OSError, RuntimeError) as error:
+    except audio.DECODING_ERRORS as error:
         return AudioHeader(problem=getattr(error, "strerror", None) or str(error).split(": ")[-1])
 
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from ..criterions.classification import UNKNOWN_CLASS
 from ..data.checks import check_classes
+from ..data.dictionary import load_dictionary
 from ..data.manifest import Manifest
 from ..errors import InputError
 from ..evaluation.classification import confusion_matrix, macro_f1
@@ -54,12 +55,12 @@ class ProbeClassificationTask(ProbeTask, AudioFinetuningTask, SegmentedAudioTask
         """Classes of dict.LABELS.txt, numbered from 0; any other class is ``UNKNOWN_CLASS``.
 
         Raises:
-            InputError: for a file that is missing or has no class.
+            InputError: for a file that is missing, cannot be read or has no class.
         """
         path = Path(self.cfg.target_dictionary or self.cfg.data) / f"dict.{self.cfg.labels}.txt"
         if not path.is_file():
             raise InputError(f"{path} is missing: it lists the classes of training, `CLASS COUNT` a line")
-        dictionary = Dictionary.load(str(path), add_special_symbols=False)
+        dictionary = load_dictionary(path, add_special_symbols=False)
         if not len(dictionary):
             raise InputError(f"{path} lists no class: write those of training, `CLASS COUNT` a line")
         dictionary.pad_index = dictionary.eos_index = dictionary.unk_index = UNKNOWN_CLASS

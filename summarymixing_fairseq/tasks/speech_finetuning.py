@@ -1,12 +1,16 @@
 """``speech_finetuning``: fairseq's ``audio_finetuning`` on segments of files, with bad clips replaced."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
 
+from fairseq.data import Dictionary
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
 from omegaconf import II
 
 from ..data.checks import check_labels
+from ..data.dictionary import load_dictionary
 from ..data.manifest import Manifest
 from .speech_task import ALLOW_OUTSIDE_ROOT_HELP, MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
 
@@ -24,6 +28,12 @@ class SpeechFinetuningConfig(AudioFinetuningConfig):
 @register_task("speech_finetuning", dataclass=SpeechFinetuningConfig)
 class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
     """fairseq's task, with what ``speech_pretraining`` has, and labels checked before they train."""
+
+    def load_target_dictionary(self) -> Optional[Dictionary]:
+        """Symbols of dict.LABELS.txt, or None without labels. Raises InputError for a file that is no dictionary."""
+        if not self.cfg.labels:
+            return None
+        return load_dictionary(Path(self.cfg.target_dictionary or self.cfg.data) / f"dict.{self.cfg.labels}.txt")
 
     def check_split(self, split: str, manifest: Manifest) -> None:
         """Raises InputError for a first clip that is not there, or labels that do not fit rows and dictionary."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +12,12 @@ from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
 from omegaconf import OmegaConf
 
 import summarymixing_fairseq
-from summarymixing_fairseq.models.config import USED_PARENT_FIELDS, Wav2Vec2SummaryMixingConfig, validate
+from summarymixing_fairseq.models.config import (
+    USED_PARENT_FIELDS,
+    Wav2Vec2SummaryMixingConfig,
+    num_parameters,
+    validate,
+)
 from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 
 PACKAGE = Path(summarymixing_fairseq.__file__).parent
@@ -107,6 +113,77 @@ def test_values_that_fail_later_are_refused(tiny_config, overrides):
     """Each of these is accepted by ``validate`` and fails, or is misread, without its name being said."""
     with pytest.raises(ValueError, match=rf"model\.{list(overrides)[-1]}="):
         validate(tiny_config(**overrides))
+
+
+NUMBERS = ["encoder_layers", "dropout", "mask_other", "logit_temp", "final_dim", "mask_length", "num_negatives"]
+NUMBERS += ["depthwise_conv_kernel_size", "feature_grad_mult", "mask_channel_length", "quantizer_factor", "mask_prob"]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "3", "x" * 10**6, True, [1], {}, 10**400])
+def test_any_value_is_refused_by_its_field(tiny_config, name, value):
+    config = tiny_config()
+    setattr(config, name, value)
+    with pytest.raises(ValueError, match=rf"model\.{name}=") as error:
+        validate(config)
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["frontend_kernel_sizes", "frontend_strides", "latent_temp"])
+@pytest.mark.parametrize(
+    "value", [None, "123", [], [0, 1, 2], [1, math.nan, 1], [1, 1, 10**9], [1] * 17, [1, "1", 1], [1, [1], 1], 5]
+)
+def test_lists_are_refused_by_their_field(tiny_config, name, value):
+    config = tiny_config()
+    setattr(config, name, value)
+    with pytest.raises(ValueError, match=rf"model\.{name}="):
+        validate(config)
+
+
+@pytest.mark.parametrize("name", ["mixer", "summary_mode", "summary_activation", "mask_selection", "fast_kernels"])
+@pytest.mark.parametrize("value", [None, 1.5, [], {}, "GELU"])
+def test_names_and_switches_are_refused_by_their_field(tiny_config, name, value):
+    config = tiny_config()
+    setattr(config, name, value)
+    with pytest.raises(ValueError, match=rf"model\.{name}="):
+        validate(config)
+
+
+@pytest.mark.parametrize(
+    "overrides, name",
+    [
+        ({"encoder_layers": 1_001}, "encoder_layers"),
+        ({"encoder_embed_dim": 2**17}, "encoder_embed_dim"),
+        ({"encoder_ffn_embed_dim": 2**19}, "encoder_ffn_embed_dim"),
+        ({"mask_length": 10**9}, "mask_length"),
+        ({"num_mel_bins": 2**40}, "num_mel_bins"),
+        ({"latent_vars": 10**9}, "latent_vars"),
+        ({"depthwise_conv_kernel_size": 10**6 + 1}, "depthwise_conv_kernel_size"),
+        ({"frontend_strides": [1, 10**6]}, "frontend_strides"),
+        # each is within its bounds, all together would fill 2 TiB
+        ({"encoder_layers": 1_000, "encoder_embed_dim": 2**14, "encoder_ffn_embed_dim": 2**16}, "encoder_layers"),
+        ({"latent_vars": 10**6, "latent_groups": 2**14, "final_dim": 2**14}, "encoder_layers"),
+    ],
+)
+def test_sizes_beyond_any_memory_are_refused_before_any_is_taken(tiny_config, overrides, name):
+    with pytest.raises(ValueError, match=rf"model\.{name}="):
+        Wav2Vec2SummaryMixingModel(tiny_config(**overrides))
+
+
+def test_values_that_omegaconf_cannot_give_are_refused_by_their_field(tiny_config):
+    config = OmegaConf.structured(tiny_config())
+    for value in ("???", "${model.gone}"):
+        config.encoder_layers = value
+        with pytest.raises(ValueError, match=r"model\.encoder_layers has no value"):
+            validate(config)
+
+
+@pytest.mark.parametrize("mixer", ["summarymixing", "mhsa"])
+@pytest.mark.parametrize("overrides", [{}, {"quantizer_depth": 3}, {"local_hidden_dim": 16, "summary_out_dim": 64}])
+def test_number_of_parameters_is_foreseen(tiny_config, mixer, overrides):
+    config = tiny_config(mixer=mixer, **overrides)
+    weights = sum(p.numel() for p in Wav2Vec2SummaryMixingModel(config).parameters() if p.dim() > 1)
+    assert weights == num_parameters(config)
 
 
 def test_heads_of_the_mixer_that_is_not_there_do_not_matter(tiny_config):

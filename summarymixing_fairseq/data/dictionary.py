@@ -1,0 +1,28 @@
+"""fairseq's dictionary files, SYMBOL COUNT a line, with one kind of error for all that can be wrong with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fairseq.data import Dictionary
+
+from ..errors import InputError
+
+
+def load_dictionary(path: Path, add_special_symbols: bool = True) -> Dictionary:
+    """Read a dictionary.
+
+    Args:
+        path: of the file; add_special_symbols: put fairseq's four (<s>, <pad>, </s>, <unk>) before its symbols.
+
+    Raises:
+        InputError: for a file that is missing, not text, or has a line of another form or a symbol twice.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return Dictionary.load(file, add_special_symbols=add_special_symbols)
+    except UnicodeDecodeError:
+        raise InputError(f"dictionary {path} is not UTF-8 text") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = next(iter((getattr(error, "strerror", None) or str(error)).splitlines()), "")
+        raise InputError(f"dictionary {path} cannot be read: {reason.split('. ')[0][:200]}") from None
