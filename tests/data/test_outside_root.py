@@ -70,14 +70,38 @@ def test_climbing_and_absolute_paths_are_refused_as_the_manifest_is_read(places,
     assert len(Manifest(path, allow_outside_root=True)) == 2
 
 
+def test_the_line_that_is_named_counts_those_left_out(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text("/data\nshort\t1\na.\t9\n.b\t9\nshort\t1\nshort\t1\n../c\t9\n/d\t9\n")
+    with pytest.raises(OutsideRootError, match=r"line 7: '\.\./c' leads out"):
+        Manifest(path, min_samples=5)
+    path.write_text("/data\nshort\t1\n/d\t9\n../c\t9\n")
+    with pytest.raises(OutsideRootError, match="line 3: '/d' leads out"):
+        Manifest(path, min_samples=5)
+    path.write_text("/data\n/d\t9\n")
+    with pytest.raises(OutsideRootError, match="line 2: '/d' leads out"):
+        Manifest(path)
+
+
+@pytest.mark.parametrize("before", ["a", "a.", "a..", "a...", "."])
+def test_no_name_before_it_hides_a_row_that_climbs(tmp_path, before):
+    """All names are searched at once, one after the other."""
+    path = tmp_path / "t.tsv"
+    path.write_text(f"/data\n{before}\t5\n../c\t5\n")
+    with pytest.raises(OutsideRootError, match="line 3"):
+        Manifest(path)
+
+
 @pytest.mark.parametrize("name", ["deep/../own.flac", "a..b.flac", "...", "..a/b.flac", " /x.flac", "deep/./own.flac"])
 def test_paths_that_only_look_like_it_are_taken(places, name):
     assert len(Manifest(write(places, name))) == 2
 
 
-def test_names_with_a_nul_byte_are_refused(places):
-    with pytest.raises(InputError, match=r"line 3: .* is not path, tab, number of samples"):
-        Manifest(write(places, "a\0b.flac"))
+def test_names_with_a_nul_byte_or_longer_than_any_path_are_refused(places):
+    for name in ("a\0b.flac", "x" * 4096):
+        with pytest.raises(InputError, match=r"line 3: .* is not path, tab, number of samples"):
+            Manifest(write(places, name))
+    assert len(Manifest(write(places, "x" * 4095))) == 2
     path = places / "nul.tsv"
     path.write_bytes(b"/ro\0ot\na.flac\t5\n")
     with pytest.raises(InputError, match="root with a NUL byte"):
@@ -238,7 +262,7 @@ def test_evaluate_refuses_it_too(places, capsys):
 
 
 def test_the_look_at_every_row_costs_little(tmp_path):
-    """Reading 200,000 rows takes at most a quarter longer than with the check off (best of several)."""
+    """Reading 200,000 rows takes at most a tenth longer than with the check off (best of several)."""
     path = tmp_path / "t.tsv"
     path.write_text(
         "/data\n" + "".join(f"speaker/{i % 1000}/book_{i:07}.flac\t{160_000 + i}\n" for i in range(200_000))
@@ -249,4 +273,4 @@ def test_the_look_at_every_row_costs_little(tmp_path):
             started = time.process_time()
             Manifest(path, allow_outside_root=allowed)
             took.append(time.process_time() - started)
-    assert min(seconds[False]) < 1.25 * min(seconds[True])
+    assert min(seconds[False]) < 1.1 * min(seconds[True])
