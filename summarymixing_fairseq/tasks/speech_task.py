@@ -14,7 +14,7 @@ from torch import nn
 
 from ..cpu_memory import keep_freed_memory
 from ..data.bad_clips import BadClips
-from ..data.checks import check_batch_limit, check_data_folder, check_first_clip
+from ..data.checks import check_batch_limit, check_data_folder, check_first_clip, check_inside_roots
 from ..data.manifest import Manifest
 from ..data.segments import SegmentDataset
 from ..data.waveform import SpeechDataset
@@ -111,6 +111,9 @@ class SegmentedAudioTask(AudioPretrainingTask):
         """
         cfg = task_cfg or self.cfg
         if cfg.binarized_dataset or cfg.multi_corpus_keys is not None or cfg.precompute_mask_config is not None:
+            if not (cfg.binarized_dataset or self.cfg.allow_outside_root):
+                names = [name.rpartition(":")[2].strip() for name in split.split(",")]  # KEY:SPLIT,... of corpora
+                check_inside_roots(self.cfg.data, names)
             super().load_dataset(split, task_cfg, **kwargs)
             return
         path = Path(self.cfg.data) / f"{split}.tsv"

@@ -189,13 +189,13 @@ def test_the_root_itself_may_be_a_link(places):
         read(Manifest(write(places, "inside.flac", root="linked")))
 
 
-def load(places: Path, name: str, **fields):
-    """The train split as a task loads it."""
+def load(places: Path, name: str, split: str = "train", **fields):
+    """A split as a task loads it."""
     fields = {"_name": name, "data": str(places / "data"), "enable_padding": True, "seed": 1, **fields}
     cfg = OmegaConf.merge(OmegaConf.structured(TASK_DATACLASS_REGISTRY[name]), fields)
     task = setup_task(OmegaConf.create({"common": {"tpu": False, "fp16": False, "bf16": False}, "task": cfg}).task)
-    task.load_dataset("train")
-    return task.dataset("train")
+    task.load_dataset(split)
+    return task.dataset(split)
 
 
 @pytest.mark.parametrize("name", ["speech_pretraining", "speech_finetuning"])
@@ -211,6 +211,19 @@ def test_no_stand_in_hides_it_in_training(places, name):
         dataset[1]
     assert not dataset.bad_clips.reasons()
     assert len(load(places, name, allow_outside_root=True, **fields)[1]["source"]) == SECOND
+
+
+@pytest.mark.parametrize("name", ["ABSOLUTE", "file.flac", "../elsewhere/other.flac"])
+def test_rows_that_fairseqs_own_reader_will_read_are_looked_at_before(places, name):
+    """Of several corpora, and with precomputed masks: it follows whatever they say."""
+    write(places, "inside.flac")
+    write(places, name, split="other")
+    corpora = {"multi_corpus_keys": "a,b", "multi_corpus_sampling_weights": "1,1"}
+    for split in ("b:other", "a:train,b:other"):
+        with pytest.raises(OutsideRootError):
+            load(places, "speech_pretraining", split, **corpora)
+    assert len(load(places, "speech_pretraining", "b:other", allow_outside_root=True, **corpora)) == 2
+    assert len(load(places, "speech_pretraining", "a:train", **corpora)) == 2
 
 
 def test_data_workers_hand_it_on(places):
