@@ -1,13 +1,15 @@
 # make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (about 20 minutes on two cores)
 # make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: an hour more)
 # make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (13 minutes on two cores)
-# make test:       environment and the whole test suite
+# make test:       environment and the whole test suite but for the tests that take minutes
+# make test-long:  those
+# make fuzz:       both fuzzers over every reader of input (half an hour)
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart bench bench-full mp3s-mini test lint format clean
+.PHONY: install quickstart bench bench-full mp3s-mini test test-long fuzz lint format clean
 
 install: $(VENV)/.installed
 
@@ -15,7 +17,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[benchmark,lm,quickstart,test]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[benchmark,fuzz,lm,quickstart,test]"
 	touch $@
 
 quickstart: install
@@ -32,6 +34,15 @@ mp3s-mini: install
 
 test: install
 	$(BIN)/python -m pytest
+
+test-long: install
+	$(BIN)/python -m pytest -m long
+
+# FUZZ_MINUTES of each of the five targets, with each of the two fuzzers
+FUZZ_MINUTES ?= 3
+fuzz: install
+	FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest -m long tests/fuzz
+	$(BIN)/python tests/fuzz/run_atheris.py --minutes $(FUZZ_MINUTES)
 
 lint: install
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from .version import __version__
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from .encoder import SpeechEncoder, load_model
 
 __all__ = ["SpeechEncoder", "__version__", "load_model", "register"]
+
+
+# where fairscale is installed fairseq imports it, and it warns of old names in torch: not our users' matter
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"fairscale\.")
 
 
 def register() -> None:

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from .checkpoint_file import load_safely
+from .data.dictionary import load_dictionary
 from .errors import InputError
 from .finite import check_finite
 from .models.config import Wav2Vec2SummaryMixingConfig
@@ -205,11 +206,7 @@ def letter_dictionary(checkpoint: Checkpoint, path: Path | None = None) -> Dicti
     if not checkpoint.is_fine_tuned:
         raise InputError(f"{checkpoint.path} is pre-trained only: fine-tune it first (examples/finetuning)")
     if path is not None:
-        try:
-            return Dictionary.load(str(path))
-        except (OSError, ValueError) as error:
-            reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
-            raise InputError(f"dictionary {path} cannot be read: {reason}") from None
+        return load_dictionary(path)
     dictionary = checkpoint.task_state.get("target_dictionary")
     if not isinstance(dictionary, Dictionary):
         raise InputError(f"{checkpoint.path} carries no dictionary: give the one it was trained with by --dictionary")

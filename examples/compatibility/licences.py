@@ -17,7 +17,7 @@ from pathlib import Path
 
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 PACKAGE = "summarymixing-fairseq"
-EXTRAS = ("lm", "benchmark", "vad", "quickstart", "slurm", "test")
+EXTRAS = ("lm", "benchmark", "vad", "quickstart", "slurm", "fuzz", "test")
 # Metadata that is longer than this is the licence's text rather than its name
 LONGEST_NAME = 120
 # Where the metadata says nothing, or nothing clear

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ def check_first_clip(manifest: Manifest) -> None:
         raise InputError(
             f"{manifest.path}: first clip {first.path} does not exist; has the audio moved? Line 1 names its root"
         )
+
+
+def check_inside_roots(data_dir: str, splits: Iterable[str]) -> None:
+    """Raises OutsideRootError for a clip that is not below its manifest's root: for readers that look at none."""
+    for split in splits:
+        for clip in Manifest(Path(data_dir) / f"{split}.tsv"):
+            clip.check_inside()
 
 
 def check_labels(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> None:

@@ -18,9 +18,10 @@ import numpy as np
 from ..errors import InputError
 
 WHOLE_FILE = -1
-# 18 digits: what an int64 holds. No file's name has a NUL.
-_ROW = re.compile(rb"([^\t\0]+)\t *([0-9]{1,18})(?:\t *([0-9]{1,18}))?\s*")
-_SLASH = ord("/")
+# 18 digits: what an int64 holds
+_ROW = re.compile(rb"([^\t]+)\t *([0-9]{1,18})(?:\t *([0-9]{1,18}))?\s*")
+# PATH_MAX with its NUL
+_MOST_NAME_BYTES = 4095
 _HOW_TO_ALLOW = "--allow-outside-root (training: task.allow_outside_root=true) reads it all the same"
 
 
@@ -77,9 +78,6 @@ class Manifest(Sequence):
                     if row is None:
                         self._refuse(number + 2, line)
                     name, size, offset = row.groups()
-                    # two looks at the bytes: there may be ten million rows
-                    if (name[0] == _SLASH or b".." in name) and not allow_outside_root and _leads_out(name):
-                        self._refuse_outside(number + 2, name)
                     if int(size) < min_samples:
                         self.skipped.add(number)
                         continue
@@ -95,11 +93,15 @@ class Manifest(Sequence):
         if not len(sizes):
             what = f"no row of {min_samples} samples or more" if self.skipped else "no row"
             raise InputError(f"manifest {path} has {what}: is the audio folder it was made from empty?")
-        self.real_root = None if allow_outside_root else os.path.realpath(self.root)
         self._names = np.frombuffer(names, np.uint8)
         self._ends = np.frombuffer(ends, np.int64)
         self.sizes = np.frombuffer(sizes, np.int64)
         self.offsets = np.frombuffer(offsets, np.int64)
+        self._check_names(names)
+        self.real_root = None
+        if not allow_outside_root:
+            self._check_inside(names)
+            self.real_root = os.path.realpath(self.root)
 
     def _read_root(self, line: bytes) -> None:
         try:
@@ -116,11 +118,44 @@ class Manifest(Sequence):
             "make the manifest again (python manifests/make_manifest.py)"
         )
 
-    def _refuse_outside(self, number: int, name: bytes) -> None:
-        shown = name.decode("utf-8", "replace")[:80]
-        raise OutsideRootError(
-            f"{self.path}, line {number}: {shown!r} leads out of the manifest's root; if that is meant, {_HOW_TO_ALLOW}"
-        )
+    # All names at once: there may be ten million, and a look at each takes a third of the time that reading them does.
+
+    def _check_names(self, names: bytearray) -> None:
+        nul = names.find(b"\0")
+        lengths = np.diff(self._ends, prepend=0)
+        if nul >= 0:
+            row = self._row_at(nul)
+        elif lengths.max() > _MOST_NAME_BYTES:
+            row = int((lengths > _MOST_NAME_BYTES).argmax())
+        else:
+            return
+        self._refuse(self._line_of(row), os.fsencode(self.name(row)))
+
+    def _check_inside(self, names: bytearray) -> None:
+        absolute = np.flatnonzero(self._names[self._ends[:-1]] == ord("/")) + 1
+        outside = [0] if names[0] == ord("/") else absolute[:1].tolist()
+        # a look ahead: matches may overlap where one name ends, and the next begins, with a dot
+        for match in re.finditer(rb"\.(?=\.)", names):
+            row = self._row_at(match.start())
+            if _leads_out(os.fsencode(self.name(row))):
+                outside.append(row)
+                break
+        if outside:
+            row = min(outside)
+            raise OutsideRootError(
+                f"{self.path}, line {self._line_of(row)}: {self.name(row)[:80]!r} leads out of the manifest's root; "
+                f"if that is meant, {_HOW_TO_ALLOW}"
+            )
+
+    def _row_at(self, position: int) -> int:
+        """The row that a byte of the names is of."""
+        return int(np.searchsorted(self._ends, position, side="right"))
+
+    def _line_of(self, row: int) -> int:
+        """Number of a row's line in the file."""
+        for position in sorted(self.skipped):
+            row += position <= row
+        return row + 2
 
     def __len__(self) -> int:
         return len(self.sizes)

@@ -184,10 +184,10 @@ def _refuse(name: str, value: object, allowed: str) -> None:
     raise ValueError(f"model.{name}={shown if len(shown) <= 80 else shown[:77] + '...'}: {allowed}")
 
 
-def _value(cfg: Wav2Vec2SummaryMixingConfig, name: str) -> Any:
-    """A field's value; ValueError where it is missing or refers to another that is not there."""
+def _value(cfg: Wav2Vec2SummaryMixingConfig, name: str, *default: object) -> Any:
+    """A field's value, or a default if there is no such field; ValueError where it refers to what is not there."""
     try:
-        return getattr(cfg, name)
+        return getattr(cfg, name, *default)
     except (AttributeError, OmegaConfBaseException) as error:
         raise ValueError(f"model.{name} has no value: {str(error).splitlines()[0]}") from None
 
@@ -285,7 +285,7 @@ def validate(cfg: Wav2Vec2SummaryMixingConfig) -> None:
     for parent in fields(Wav2Vec2Config):
         if parent.name in USED_PARENT_FIELDS | SHARED_NAMES:
             continue
-        value = _value(cfg, parent.name) if hasattr(cfg, parent.name) else parent.default
+        value = _value(cfg, parent.name, parent.default)
         if not _same(value, parent.default):
             _refuse(parent.name, value, f"has no effect in this model; leave it at {parent.default!r}")
 

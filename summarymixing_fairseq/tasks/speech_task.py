@@ -14,7 +14,7 @@ from torch import nn
 
 from ..cpu_memory import keep_freed_memory
 from ..data.bad_clips import BadClips
-from ..data.checks import check_batch_limit, check_data_folder, check_first_clip
+from ..data.checks import check_batch_limit, check_data_folder, check_first_clip, check_inside_roots
 from ..data.manifest import Manifest
 from ..data.segments import SegmentDataset
 from ..data.waveform import SpeechDataset
@@ -139,6 +139,9 @@ class SegmentedAudioTask(AudioPretrainingTask):
         """
         cfg = task_cfg or self.cfg
         if any(getattr(cfg, name, None) for name in LEFT_TO_FAIRSEQ):
+            if not (getattr(cfg, "binarized_dataset", False) or self.cfg.allow_outside_root):
+                names = [name.rpartition(":")[2].strip() for name in split.split(",")]  # KEY:SPLIT,... of corpora
+                check_inside_roots(self.cfg.data, names)
             super().load_dataset(split, task_cfg, **kwargs)
             return
         path = Path(self.cfg.data) / f"{split}.tsv"

@@ -70,14 +70,38 @@ def test_climbing_and_absolute_paths_are_refused_as_the_manifest_is_read(places,
     assert len(Manifest(path, allow_outside_root=True)) == 2
 
 
+def test_the_line_that_is_named_counts_those_left_out(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text("/data\nshort\t1\na.\t9\n.b\t9\nshort\t1\nshort\t1\n../c\t9\n/d\t9\n")
+    with pytest.raises(OutsideRootError, match=r"line 7: '\.\./c' leads out"):
+        Manifest(path, min_samples=5)
+    path.write_text("/data\nshort\t1\n/d\t9\n../c\t9\n")
+    with pytest.raises(OutsideRootError, match="line 3: '/d' leads out"):
+        Manifest(path, min_samples=5)
+    path.write_text("/data\n/d\t9\n")
+    with pytest.raises(OutsideRootError, match="line 2: '/d' leads out"):
+        Manifest(path)
+
+
+@pytest.mark.parametrize("before", ["a", "a.", "a..", "a...", "."])
+def test_no_name_before_it_hides_a_row_that_climbs(tmp_path, before):
+    """All names are searched at once, one after the other."""
+    path = tmp_path / "t.tsv"
+    path.write_text(f"/data\n{before}\t5\n../c\t5\n")
+    with pytest.raises(OutsideRootError, match="line 3"):
+        Manifest(path)
+
+
 @pytest.mark.parametrize("name", ["deep/../own.flac", "a..b.flac", "...", "..a/b.flac", " /x.flac", "deep/./own.flac"])
 def test_paths_that_only_look_like_it_are_taken(places, name):
     assert len(Manifest(write(places, name))) == 2
 
 
-def test_names_with_a_nul_byte_are_refused(places):
-    with pytest.raises(InputError, match=r"line 3: .* is not path, tab, number of samples"):
-        Manifest(write(places, "a\0b.flac"))
+def test_names_with_a_nul_byte_or_longer_than_any_path_are_refused(places):
+    for name in ("a\0b.flac", "x" * 4096):
+        with pytest.raises(InputError, match=r"line 3: .* is not path, tab, number of samples"):
+            Manifest(write(places, name))
+    assert len(Manifest(write(places, "x" * 4095))) == 2
     path = places / "nul.tsv"
     path.write_bytes(b"/ro\0ot\na.flac\t5\n")
     with pytest.raises(InputError, match="root with a NUL byte"):
@@ -165,13 +189,13 @@ def test_the_root_itself_may_be_a_link(places):
         read(Manifest(write(places, "inside.flac", root="linked")))
 
 
-def load(places: Path, name: str, **fields):
-    """The train split as a task loads it."""
+def load(places: Path, name: str, split: str = "train", **fields):
+    """A split as a task loads it."""
     fields = {"_name": name, "data": str(places / "data"), "enable_padding": True, "seed": 1, **fields}
     cfg = OmegaConf.merge(OmegaConf.structured(TASK_DATACLASS_REGISTRY[name]), fields)
     task = setup_task(OmegaConf.create({"common": {"tpu": False, "fp16": False, "bf16": False}, "task": cfg}).task)
-    task.load_dataset("train")
-    return task.dataset("train")
+    task.load_dataset(split)
+    return task.dataset(split)
 
 
 @pytest.mark.parametrize("name", ["speech_pretraining", "speech_finetuning"])
@@ -187,6 +211,19 @@ def test_no_stand_in_hides_it_in_training(places, name):
         dataset[1]
     assert not dataset.bad_clips.reasons()
     assert len(load(places, name, allow_outside_root=True, **fields)[1]["source"]) == SECOND
+
+
+@pytest.mark.parametrize("name", ["ABSOLUTE", "file.flac", "../elsewhere/other.flac"])
+def test_rows_that_fairseqs_own_reader_will_read_are_looked_at_before(places, name):
+    """Of several corpora, and with precomputed masks: it follows whatever they say."""
+    write(places, "inside.flac")
+    write(places, name, split="other")
+    corpora = {"multi_corpus_keys": "a,b", "multi_corpus_sampling_weights": "1,1"}
+    for split in ("b:other", "a:train,b:other"):
+        with pytest.raises(OutsideRootError):
+            load(places, "speech_pretraining", split, **corpora)
+    assert len(load(places, "speech_pretraining", "b:other", allow_outside_root=True, **corpora)) == 2
+    assert len(load(places, "speech_pretraining", "a:train", **corpora)) == 2
 
 
 def test_data_workers_hand_it_on(places):
@@ -238,7 +275,7 @@ def test_evaluate_refuses_it_too(places, capsys):
 
 
 def test_the_look_at_every_row_costs_little(tmp_path):
-    """Reading 200,000 rows takes at most a quarter longer than with the check off (best of several)."""
+    """Reading 200,000 rows takes at most a tenth longer than with the check off (best of several)."""
     path = tmp_path / "t.tsv"
     path.write_text(
         "/data\n" + "".join(f"speaker/{i % 1000}/book_{i:07}.flac\t{160_000 + i}\n" for i in range(200_000))
@@ -249,4 +286,4 @@ def test_the_look_at_every_row_costs_little(tmp_path):
             started = time.process_time()
             Manifest(path, allow_outside_root=allowed)
             took.append(time.process_time() - started)
-    assert min(seconds[False]) < 1.25 * min(seconds[True])
+    assert min(seconds[False]) < 1.1 * min(seconds[True])

@@ -172,10 +172,14 @@ def test_sizes_beyond_any_memory_are_refused_before_any_is_taken(tiny_config, ov
 
 def test_values_that_omegaconf_cannot_give_are_refused_by_their_field(tiny_config):
     config = OmegaConf.structured(tiny_config())
-    for value in ("???", "${model.gone}"):
-        config.encoder_layers = value
-        with pytest.raises(ValueError, match=r"model\.encoder_layers has no value"):
-            validate(config)
+    # the second has no effect here, and must be at its default
+    for name in ("encoder_layers", "conv_bias"):
+        for value in ("???", "${model.gone}"):
+            setattr(config, name, value)
+            with pytest.raises(ValueError, match=rf"model\.{name} has no value"):
+                validate(config)
+        setattr(config, name, getattr(tiny_config(), name))
+    validate(config)
 
 
 @pytest.mark.parametrize("mixer", ["summarymixing", "mhsa"])
