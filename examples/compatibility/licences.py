@@ -22,7 +22,7 @@ EXTRAS = ("lm", "benchmark", "vad", "quickstart", "slurm", "fuzz", "test")
 LONGEST_NAME = 120
 # Where the metadata says nothing, or nothing clear
 STATED_ELSEWHERE = {
-    "atheris": "Apache-2.0",  # its source; the wheel carries no licence file
+    "atheris": "Apache-2.0",  # the LICENSE in its wheel; the metadata says nothing
     "espeakng-loader": "none stated",
     "flashlight-text": "MIT",  # the LICENSE in its wheel; the metadata says BSD
 }

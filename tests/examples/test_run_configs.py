@@ -213,6 +213,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         lent.signal("KILL")
 
 
+@pytest.mark.long
 def test_pre_empted_slurm_job_is_queued_again_and_resumes(data: Path, tmp_path: Path, cluster: Cluster) -> None:
     """The signal reaches all processes, as from Slurm: submitit's, the one of the GPU and its data workers."""
     overrides = ["hydra.launcher.partition=gpu", "distributed_training.distributed_backend=gloo"]
