@@ -161,8 +161,10 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ran
     if state.get("cfg") is not None:
         # an argparse.Namespace may lie in it, as in fairseq's own reading
         with omegaconf_no_object_check():
-            flags = {"allow_objects": True} if version.parse(omegaconf.__version__) >= version.parse("2.1") else None
-            state["cfg"] = OmegaConf.create(state["cfg"], flags=flags)
+            # omegaconf 2.0 knows no flags, and goes by the check that is off
+            knows_flags = version.parse(omegaconf.__version__) >= version.parse("2.1")
+            options = {"flags": {"allow_objects": True}} if knows_flags else {}
+            state["cfg"] = OmegaConf.create(state["cfg"], **options)
         overwrite_args_by_name(state["cfg"], overrides)
     return checkpoint_utils._upgrade_state_dict(state)
 
