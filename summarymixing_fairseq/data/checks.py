@@ -71,7 +71,7 @@ def check_labels(data_dir: str, split: str, extension: str | None, dictionary: A
     symbol, number = next(iter(unknown.items()))
     if split.startswith("train"):
         raise InputError(
-            f"{path}, line {number}: {symbol!r} is not in dict.{extension}.txt; add it there before training, "
+            f"{path}, line {number}: {symbol[:40]!r} is not in dict.{extension}.txt; add it there before training, "
             "or take it out of the labels"
         )
     logger.warning(
@@ -79,7 +79,7 @@ def check_labels(data_dir: str, split: str, extension: str | None, dictionary: A
         path,
         len(unknown),
         extension,
-        symbol,
+        symbol[:40],
         number,
     )
 
@@ -122,13 +122,15 @@ def check_classes(data_dir: str, split: str, extension: str | None, dictionary: 
     label, count = next(iter(unknown.items()))
     known = f"dict.{extension}.txt"
     if split.startswith("train"):
-        raise InputError(f"{path}: class {label!r} is not in {known}; add it there, or take the clips out of the split")
+        raise InputError(
+            f"{path}: class {label[:40]!r} is not in {known}; add it there, or take the clips out of the split"
+        )
     logger.warning(
         "%s: %d classes (%d clips) are not in %s: always counted as errors, first %r (%d clips)",
         path,
         len(unknown),
         sum(unknown.values()),
         known,
-        label,
+        label[:40],
         count,
     )

@@ -75,3 +75,10 @@ def test_batch_limit():
     check_batch_limit(SimpleNamespace(), 10)
     with pytest.raises(InputError, match=r"dataset\.max_tokens=47999 .* longest clip \(48000 samples, 3\.0 s\)"):
         check_batch_limit(dataset, 47_999)
+
+
+def test_an_absurdly_long_symbol_is_told_of_in_a_short_line(data, dictionary):
+    (data / "train.ltr").write_text("A" * 5_000 + "\nA |\n")
+    with pytest.raises(InputError, match=r"is not in dict\.ltr\.txt") as error:
+        check_labels(str(data), "train", "ltr", dictionary, 2)
+    assert len(str(error.value)) < 400
