@@ -17,6 +17,7 @@ SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*
 ALWAYS_A_SHELL = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "pty.spawn"}
 ALWAYS_A_SHELL |= {"asyncio.create_subprocess_shell", "commands.getoutput", "popen2.popen2"}
 RUNS_A_COMMAND = {"run", "Popen", "call", "check_call", "check_output"}
+SHELLS = {"sh", "bash", "dash", "zsh", "/bin/sh", "/bin/bash", "/usr/bin/env"}
 TEXT = (ast.Constant, ast.JoinedStr, ast.BinOp)
 
 
@@ -24,9 +25,13 @@ def shell_calls(source: str) -> list[int]:
     """Lines of calls that give a command to a shell, or that give it as one string."""
     found = []
     for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [node.lineno] * any(alias.asname and alias.name in ("os", "subprocess") for alias in node.names)
+        if isinstance(node, (ast.List, ast.Tuple)) and node.elts and isinstance(node.elts[0], ast.Constant):
+            found += [node.lineno] * (node.elts[0].value in SHELLS)
         if isinstance(node, ast.ImportFrom) and node.module in ("os", "subprocess"):
             # names that would hide from the look at calls
-            hidden = {"system", "popen", "getoutput", "getstatusoutput", *RUNS_A_COMMAND}
+            hidden = {"system", "popen", "getoutput", "getstatusoutput", "*", *RUNS_A_COMMAND}
             found += [node.lineno] * bool(hidden & {alias.name for alias in node.names})
         if not isinstance(node, ast.Call):
             continue
@@ -62,6 +67,9 @@ def test_no_source_gives_a_command_to_a_shell(path):
         "subprocess.check_output(shlex.join(command))",
         "subprocess.getoutput(name)",
         "asyncio.create_subprocess_shell(name)",
+        "import subprocess as commands",
+        "from subprocess import *",
+        "command = ['bash', '-c', name]",
     ],
 )
 def test_the_look_at_the_sources_finds(source):

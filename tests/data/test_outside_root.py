@@ -224,6 +224,13 @@ def test_rows_that_fairseqs_own_reader_will_read_are_looked_at_before(places, na
             load(places, "speech_pretraining", split, **corpora)
     assert len(load(places, "speech_pretraining", "b:other", allow_outside_root=True, **corpora)) == 2
     assert len(load(places, "speech_pretraining", "a:train", **corpora)) == 2
+    mask = {"feature_encoder_spec": "[(4, 10, 5)]", "mask_prob": 0.65, "mask_prob_adjust": 0, "mask_length": 10}
+    mask |= {"inverse_mask": False, "mask_dropout": 0, "clone_batch": 1}
+    masks = {"precompute_mask_config": mask}
+    with pytest.raises(OutsideRootError):
+        load(places, "speech_pretraining", "other", **masks)
+    assert len(load(places, "speech_pretraining", "other", allow_outside_root=True, **masks)) == 2
+    assert len(load(places, "speech_pretraining", "train", **masks)) == 2
 
 
 def test_data_workers_hand_it_on(places):
