@@ -47,6 +47,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("checkpoint")
 for name in ("data", "split", "results", "trials", "device", "encoder-name"):
     parser.add_argument("--" + name)
+parser.add_argument("--allow-outside-root", action="store_true")
 args = parser.parse_args()
 probe = json.loads(pathlib.Path(args.checkpoint).read_text())
 clips = len(pathlib.Path(args.data, args.split + ".tsv").read_text().splitlines()) - 1

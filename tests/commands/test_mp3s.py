@@ -287,6 +287,15 @@ def test_two_at_a_time_share_the_threads(bench, monkeypatch):
     assert max(starts[:2]) < min(ends[:2]) < starts[2]
 
 
+def test_rows_out_of_their_root_are_read_by_option_alone(bench):
+    write_data(bench.root, "slurp")
+    options = ["--tasks", "slurp_probe1"]
+    assert bench(*options) == 0
+    assert bench(*options, "--allow-outside-root", "--force", encoders=("b.pt",)) == 0
+    first, second = (bench.traces(f"{encoder}/slurp_probe1")[0]["options"] for encoder in "ab")
+    assert "task.allow_outside_root" not in first and second["task.allow_outside_root"] == "true"
+
+
 def test_interrupt_ends_the_processes_and_the_next_command_resumes(bench):
     write_data(bench.root, "slurp")
     folder = bench.results / "a" / "slurp_probe1"

@@ -122,6 +122,15 @@ def test_a_root_that_is_relative_counts_from_where_the_command_runs(places, monk
         second.check_inside()
 
 
+def test_a_folder_beside_the_root_whose_name_begins_alike_is_outside(places):
+    shutil.copytree(places / "elsewhere", places / "root2")
+    (places / "root" / "beside.flac").symlink_to("../root2/other.flac")
+    with pytest.raises(OutsideRootError, match="is a link out of the manifest's root"):
+        Manifest(write(places, "beside.flac"))[1].check_inside()
+    with pytest.raises(OutsideRootError, match="leads out"):
+        Manifest(write(places, "../root2/other.flac"))
+
+
 def read_as_segments(manifest: Manifest) -> None:
     SegmentDataset(manifest, SECOND, pad=True)[1]
 

@@ -148,6 +148,8 @@ def test_links_out_of_the_folder_are_refused(tmp_path, capsys):
     (root / "inside.flac").symlink_to("deep/b.flac")
     (root / "file.flac").symlink_to(tmp_path / "elsewhere" / "a.flac")
     (root / "folder").symlink_to(tmp_path / "elsewhere")
+    write_audio(tmp_path / "audio2" / "c.flac")  # its path begins as the root's does
+    (root / "sibling.flac").symlink_to(tmp_path / "audio2" / "c.flac")
     (root / "notes.txt").symlink_to("/etc/passwd")
     (tmp_path / "linked").symlink_to(root)  # the folder itself may be a link
     options = ["--valid-fraction", "0", "--workers", "1"]
@@ -158,6 +160,7 @@ def test_links_out_of_the_folder_are_refused(tmp_path, capsys):
         assert (dest / "refused.tsv").read_text() == (
             "file.flac\tlink out of the root (--allow-outside-root keeps it)\n"
             "folder\tlink out of the root (--allow-outside-root keeps it)\n"
+            "sibling.flac\tlink out of the root (--allow-outside-root keeps it)\n"
         )
     assert main([str(root), "--dest", str(tmp_path / "all"), *options, "--allow-outside-root"]) == 0
     assert manifest(tmp_path / "all" / "train.tsv").keys() == {
@@ -165,6 +168,7 @@ def test_links_out_of_the_folder_are_refused(tmp_path, capsys):
         "inside.flac",
         "file.flac",
         "folder/a.flac",
+        "sibling.flac",
     }
     assert not (tmp_path / "all" / "refused.tsv").exists()
 
