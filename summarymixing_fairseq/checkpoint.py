@@ -20,14 +20,14 @@ from .checkpoint_file import load_safely
 from .data.dictionary import load_dictionary
 from .errors import InputError
 from .finite import check_finite
-from .models.config import Wav2Vec2SummaryMixingConfig
+from .models.config import Wav2Vec2SummaryMixingConfig, num_parameters, validate
 from .models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 
 MODEL_NAME = "wav2vec2_summarymixing"
 # where fairseq's CTC model keeps ours
 CTC_PREFIX = "w2v_encoder.w2v_model."
-# A configuration may ask for this many numbers more than there are weights: pre-training heads, rounding of the bound.
-SPARE_NUMBERS = 2**24
+# A configuration may ask for this many parameters more than there are weights: some come without pre-training's heads.
+SPARE_PARAMETERS = 2**24
 # what our modules, fairseq's and omegaconf raise over a configuration
 REFUSALS = (
     ArithmeticError,
@@ -113,31 +113,33 @@ def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path)
         raise InputError(f"{path}: weights do not fit its configuration: {first[:200]}") from None
 
 
-def check_proportion(config: Any, weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Compare a configuration with the weights beside it before anything is allocated by it.
+def check_proportion(num_wanted: int, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Compare what a configuration asks for with the weights beside it, before any is allocated.
 
     Args:
-        config: of an encoder, ours or fairseq's: its widths and its number of layers.
+        num_wanted: parameters that the configuration builds, roughly.
 
     Raises:
-        InputError: for a model several times larger than its weights: of the wrong file, or made to fill the memory.
+        InputError: for several times as many as there are: of the wrong file, or made to fill the memory.
     """
     num_weights = sum(weight.numel() for weight in weights.values())
-
-    def size(name: str) -> int:
-        value = config.get(name)
-        return value if type(value) is int and value > 0 else 1
-
-    dim, channels, num_layers = size("encoder_embed_dim"), size("frontend_channels"), size("encoder_layers")
-    widths = sum(map(size, ("local_hidden_dim", "local_out_dim", "summary_hidden_dim", "summary_out_dim")))
-    in_layers = num_layers * dim * (4 * size("encoder_ffn_embed_dim") + 8 * dim + 2 * widths)
-    codebook = size("latent_vars") * size("latent_groups") * (channels + max(map(size, ("latent_dim", "final_dim"))))
-    around = channels * (4 * channels * len(config.get("frontend_strides") or ()) + dim) + codebook
-    if num_layers > len(weights) or in_layers + around > 4 * num_weights + SPARE_NUMBERS:
+    if num_wanted > 4 * num_weights + SPARE_PARAMETERS:
         raise InputError(
-            f"{path}: its configuration is of {num_layers} layers and some {in_layers + around:.1e} numbers, but it "
-            f"holds {num_weights:.1e}: refused"
+            f"{path}: its configuration builds a model of some {num_wanted:.1e} parameters, but it holds "
+            f"{num_weights:.1e}: refused"
         )
+
+
+def our_config(config: dict[str, Any], weights: dict[str, torch.Tensor], path: Path) -> Any:
+    """Our model's configuration in a checkpoint, valid and of the size of its weights.
+
+    Raises:
+        InputError: for one that is too large; ValueError, or what omegaconf raises, for one that is not valid.
+    """
+    merged = over_defaults(Wav2Vec2SummaryMixingConfig(), config)
+    validate(merged)
+    check_proportion(num_parameters(merged), weights, path)
+    return merged
 
 
 def over_defaults(defaults: Any, config: dict[str, Any]) -> Any:
@@ -169,8 +171,7 @@ def build_encoder_model(checkpoint: Checkpoint) -> Wav2Vec2SummaryMixingModel:
         config = config["w2v_args"]["model"]
         weights = {n[len(CTC_PREFIX) :]: w for n, w in weights.items() if n.startswith(CTC_PREFIX)}
     with refusals_named(checkpoint.path):
-        check_proportion(config, weights, checkpoint.path)
-        model = Wav2Vec2SummaryMixingModel(over_defaults(Wav2Vec2SummaryMixingConfig(), config))
+        model = Wav2Vec2SummaryMixingModel(our_config(config, weights, checkpoint.path))
     # its weights may be there or not: what is None is neither missed nor refused
     model.remove_pretraining_modules()
     load_weights(model, weights, checkpoint.path)
@@ -190,7 +191,7 @@ def build_ctc_model(checkpoint: Checkpoint, dictionary: Dictionary) -> Wav2VecCt
             f"the dictionary has {len(dictionary)} symbols, {checkpoint.path} {num_outputs} outputs: not of this model"
         )
     with refusals_named(checkpoint.path):
-        check_proportion(checkpoint.config["model"]["w2v_args"]["model"], checkpoint.weights, checkpoint.path)
+        our_config(checkpoint.config["model"]["w2v_args"]["model"], checkpoint.weights, checkpoint.path)
         config = over_defaults(Wav2Vec2CtcConfig(), checkpoint.config["model"])
         model = Wav2VecCtc.build_model(config, SimpleNamespace(target_dictionary=dictionary))
     load_weights(model, checkpoint.weights, checkpoint.path)

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from fairseq.data import Dictionary
 
-from .checkpoint import SPARE_NUMBERS, check_proportion, load_weights, over_defaults, refusals_named, weights_of
+from .checkpoint import check_proportion, load_weights, over_defaults, refusals_named, weights_of
 from .checkpoint_file import load_safely
 from .errors import InputError
+from .hidden_states import EncoderSpec, num_parameters
 from .models.ssl_probe import HEAD_OPTIONS, SslProbe, SslProbeConfig
 
 MODEL_NAME = "ssl_probe"
@@ -56,8 +57,8 @@ def load_probe(path: Path, device: str | torch.device = "cpu") -> Probe:
     if not isinstance(dictionary, Dictionary):
         raise InputError(f"{path} carries no dictionary of its symbols or classes")
     with refusals_named(path):
-        check_proportion(model_config["w2v_args"]["config"], weights, path)
-        _check_head(model_config, weights, path)
+        spec = EncoderSpec.from_dict(model_config["w2v_args"])
+        check_proportion(num_parameters(spec) + _head_parameters(model_config), weights, path)
         merged = over_defaults(SslProbeConfig(), model_config)
         model = SslProbe.build_model(merged, SimpleNamespace(target_dictionary=dictionary))
     load_weights(model, weights, path)
@@ -65,12 +66,10 @@ def load_probe(path: Path, device: str | torch.device = "cpu") -> Probe:
     return Probe(path, model.to(device), dictionary, config)
 
 
-def _check_head(model_config: dict[str, Any], weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Raises InputError for a head far larger than the weights."""
+def _head_parameters(model_config: dict[str, Any]) -> int:
+    """Parameters of a head, very roughly: the product of its two largest sizes (of the one that is set, its square)."""
     sizes = sorted(value for name in HEAD_OPTIONS if type(value := model_config.get(name)) is int)
-    num_weights = sum(weight.numel() for weight in weights.values())
-    if len(sizes) and sizes[-1] * sizes[-2 % len(sizes)] > 4 * num_weights + SPARE_NUMBERS:
-        raise InputError(f"{path}: its configuration is of a head far larger than the weights it holds: refused")
+    return sizes[-1] * sizes[-2 if len(sizes) > 1 else -1] if sizes else 0
 
 
 def _inner(container: Any, key: str) -> dict[str, Any]:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .interface import EncoderSpec, StateEncoder
-from .loading import build_state_encoder, load_state_encoder
+from .loading import build_state_encoder, load_state_encoder, num_parameters
 
-__all__ = ["EncoderSpec", "StateEncoder", "build_state_encoder", "load_state_encoder"]
+__all__ = ["EncoderSpec", "StateEncoder", "build_state_encoder", "load_state_encoder", "num_parameters"]

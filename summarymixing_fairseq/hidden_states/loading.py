@@ -92,6 +92,15 @@ def _build(spec: EncoderSpec, dropout: float) -> StateEncoder:
     return (ours.OurStateEncoder if spec.kind == ours.KIND else stock.StockStateEncoder)(spec, dropout)
 
 
+def num_parameters(spec: EncoderSpec) -> int:
+    """Parameters of an encoder, roughly, without building it.
+
+    Raises:
+        ValueError: for a configuration of ours that is not valid.
+    """
+    return (ours if spec.kind == ours.KIND else stock).num_parameters(spec.config)
+
+
 def build_state_encoder(spec: EncoderSpec, dropout: float = 0.0) -> StateEncoder:
     """An encoder with random weights.
 
@@ -127,7 +136,7 @@ def load_state_encoder(path: str | Path, dropout: float = 0.0) -> StateEncoder:
     weights = weights_of(state, path)
     with refusals_named(path):
         spec, prefix = _read_spec(state, path)
-        check_proportion(spec.config, weights, path)
+        check_proportion(num_parameters(spec), weights, path)
         encoder = _build(spec, dropout)
     weights = {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
     module = ours if spec.kind == ours.KIND else stock

@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from ..checkpoint import MODEL_NAME, over_defaults
-from ..models.config import Wav2Vec2SummaryMixingConfig
+from ..models.config import Wav2Vec2SummaryMixingConfig, validate
+from ..models.config import num_parameters as num_parameters_of
 from ..models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from .interface import EncoderSpec, StateEncoder
 
@@ -21,6 +22,13 @@ def read_config(model_config: dict[str, Any]) -> dict[str, Any]:
     """All fields of our configuration, plain, out of a checkpoint's; refused by what refuses a configuration."""
     merged = over_defaults(Wav2Vec2SummaryMixingConfig(), model_config)
     return OmegaConf.to_container(merged, resolve=True, enum_to_str=True)
+
+
+def num_parameters(config: dict[str, Any]) -> int:
+    """Parameters of the model, roughly. Raises ValueError for a configuration that is not valid."""
+    cfg = over_defaults(Wav2Vec2SummaryMixingConfig(), config)
+    validate(cfg)
+    return num_parameters_of(cfg)
 
 
 def encoder_weights(weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:

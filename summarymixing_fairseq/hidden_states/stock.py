@@ -73,6 +73,17 @@ def read_config(model_config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def num_parameters(config: dict[str, Any]) -> int:
+    """Parameters of the encoder, roughly: without biases and norms."""
+    dim, channels, convolutions = config["encoder_embed_dim"], 1, 0
+    for width, kernel_size, _ in config["conv_feature_layers"]:
+        convolutions += channels * width * kernel_size
+        channels = width
+    positions = config["pos_conv_depth"] * config["conv_pos"] * dim * dim // config["conv_pos_groups"]
+    layers = config["encoder_layers"] * dim * (4 * dim + 2 * config["encoder_ffn_embed_dim"])
+    return convolutions + channels * dim + positions + layers
+
+
 def encoder_weights(weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
     """Weights of fairseq's model by its own names, those that ``StockStateEncoder`` has no use for left out."""
     unused = UNUSED_PREFIXES + (("encoder.layer_norm.",) if config["layer_norm_first"] else ())

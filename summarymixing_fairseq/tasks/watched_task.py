@@ -17,7 +17,7 @@ from ..modules.conformer import ConformerEncoder
 from ..training.data_wait import WaitClock
 from ..training.divergence import LOSS_SCALE_ADVICE, first_bad_parameter, watched
 from ..training.health import HealthMonitor, Reading
-from ..training.noise import UpdateNoise, seed_torch
+from ..training.noise import UpdateNoise
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class WatchedTask:
         seed = None
         if self._noise is not None:
             seed = self._noise.next_seed()
-            seed_torch(seed)
+            torch.manual_seed(seed)
             self._batches.append((sample["id"], seed))
         loss, sample_size, logging_output = super().train_step(sample, model, criterion, *args, **kwargs)
         value = float(logging_output["loss"])
@@ -232,7 +232,7 @@ class WatchedTask:
             return "the waveform itself is not finite"
         if self._trainer.is_fsdp:
             return "where it began is not looked for under fully_sharded"
-        seed_torch(seed)
+        torch.manual_seed(seed)
         use_amp = bool(self._trainer.cfg.common.amp and self._trainer.cuda)
         autocast = torch.autocast("cuda", enabled=use_amp)
         with watched(model) as found, torch.set_grad_enabled(backward), autocast:

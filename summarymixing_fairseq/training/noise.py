@@ -9,7 +9,6 @@ with ``optimization.update_freq=[2]``. From that generator come masks, negatives
 from __future__ import annotations
 
 import numpy as np
-import torch
 import torch.distributed as dist
 from fairseq.distributed import utils as distributed_utils
 
@@ -39,8 +38,3 @@ class UpdateNoise:
         place = self._num_batches * num_processes + rank
         self._num_batches += 1
         return mixed_seed(self._update_seed, place)
-
-
-def seed_torch(seed: int) -> None:
-    """Seed torch's generators on all devices."""
-    torch.manual_seed(seed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import shutil
 import signal
 import time
@@ -48,13 +47,6 @@ def test_resuming_is_exact(zygote, arguments, uninterrupted, tmp_path, epoch):
     assert f"(epoch {epoch} @ {updates} updates)" in (tmp_path / "log").read_text()
     assert load(tmp_path / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == UPDATES > updates
     assert_same(uninterrupted / "checkpoint_last.pt", tmp_path / "checkpoint_last.pt")
-
-
-def test_randomness_is_there(uninterrupted):
-    """What the test above would not miss: LayerDrop left a layer without a step, and crops differ between epochs."""
-    log = (uninterrupted / "log").read_text()
-    losses = re.findall(r'"loss": "([0-9.]+)"', log)
-    assert len(set(losses)) > 5
 
 
 def test_resuming_is_exact_where_batches_are_made_once(zygote, arguments, tmp_path):
