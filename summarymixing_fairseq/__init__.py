@@ -1,70 +1,32 @@
 """wav2vec 2.0 with SummaryMixing: a user-dir of fairseq's.
 
-Importing this package registers its models and tasks with fairseq, so that ``common.user_dir``, ``--user-dir`` and a
-plain ``import summarymixing_fairseq`` all do.
+Importing this package imports neither torch nor fairseq and changes nothing. fairseq registers the models and tasks
+itself, by ``common.user_dir`` or ``--user-dir``; ``load_model`` and the commands do so on first use; for others there
+is ``register``.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .encoder import SpeechEncoder, load_model
+    from .checkpoints.speech_encoder import SpeechEncoder, load_model
 
 __all__ = ["SpeechEncoder", "__version__", "load_model", "register"]
 
 
-# where fairscale is installed fairseq imports it, and it warns of old names in torch: not our users' matter
-warnings.filterwarnings("ignore", category=FutureWarning, module=r"fairscale\.")
-
-
 def register() -> None:
-    """Make fairseq know our models, tasks and optimizer. Doing it twice is harmless."""
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    from .criterions import classification  # noqa: F401
-    from .models import ssl_probe, wav2vec2_summarymixing  # noqa: F401
-    from .optim import fused_adamw, new_bob  # noqa: F401
-    from .registration import allow_fairseq_dictionary
-    from .tasks import (  # noqa: F401
-        probe_classification,
-        probe_recognition,
-        probe_verification,
-        speech_finetuning,
-        speech_pretraining,
-    )
-    from .training import checkpoints, processes, trainer_hooks
+    """Make fairseq know our models, tasks, criterions, optimizers and schedules. Doing it twice is harmless."""
+    from importlib import import_module
 
-    allow_fairseq_dictionary()
-    checkpoints.install()
-    processes.install()
-    trainer_hooks.install()
-    # One of the models of fairseq sets the root logger to DEBUG at import: every library's debug lines would follow
-    root.setLevel(level)
-    root.handlers[:] = handlers
+    import_module(f"{__name__}.tasks.plugins")
 
 
 def __getattr__(name: str) -> Any:
     if name in ("SpeechEncoder", "load_model"):
-        from . import encoder
+        from .checkpoints import speech_encoder
 
-        return getattr(encoder, name)
+        return getattr(speech_encoder, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _is_console_script() -> bool:
-    """Whether the `summarymixing` command (or `python -m`) is starting: it registers once it has work to do.
-
-    torch and fairseq take seconds to import, which `summarymixing --help` should not cost.
-    """
-    return os.path.basename(sys.argv[0] if sys.argv else "") in ("summarymixing", "-m")
-
-
-if not _is_console_script():
-    register()

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from summarymixing_fairseq.mp3s.runs import Tools
-from summarymixing_fairseq.mp3s.tasks import TASKS, task_named
+from summarymixing_fairseq.probing.mp3s.runs import Tools
+from summarymixing_fairseq.probing.mp3s.tasks import TASKS, task_named
 
 TRAIN = """
 import json, os, pathlib, sys, time

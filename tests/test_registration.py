@@ -16,7 +16,7 @@ from fairseq.tasks import TASK_REGISTRY
 from fairseq.utils import import_user_module
 
 import summarymixing_fairseq
-from summarymixing_fairseq.registration import allow_fairseq_dictionary
+from summarymixing_fairseq.checkpoints.allowed_classes import allow_fairseq_dictionary
 
 PACKAGE = Path(summarymixing_fairseq.__file__).parent
 
@@ -41,7 +41,13 @@ def test_user_dir_after_the_import():
     assert MODEL_REGISTRY["wav2vec2_summarymixing"] is model
 
 
-@pytest.mark.parametrize("first", ["import_user_module(Namespace(user_dir=PACKAGE))", "import summarymixing_fairseq"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import_user_module(Namespace(user_dir=PACKAGE))",
+        "import summarymixing_fairseq; summarymixing_fairseq.register()",
+    ],
+)
 def test_in_a_fresh_process(first, tmp_path):
     """From another folder, by user-dir or by import, and then both again."""
     code = f"""

@@ -82,7 +82,9 @@ def _serve() -> None:
     import torch
     from fairseq_cli import hydra_train  # noqa: F401
 
-    import summarymixing_fairseq  # noqa: F401
+    import summarymixing_fairseq
+
+    summarymixing_fairseq.register()
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

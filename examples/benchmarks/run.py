@@ -16,12 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from summarymixing_fairseq.system import command, files, interrupts
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path.append(str(ROOT / "manifests"))
 
-from package_parts import files, interrupts  # noqa: E402
-from writer import run_command  # noqa: E402
 
 RESULTS = HERE / "results"
 
@@ -105,7 +104,7 @@ def measure(stages: dict[str, str]) -> None:
     """Run stages one after the other; a stage that fails is named and the others go on."""
     import torch
 
-    from summarymixing_fairseq.benchmarks.machine import available_threads, describe
+    from summarymixing_fairseq.system.machine import available_threads, describe
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     folder = RESULTS / machine_folder(describe(device, available_threads()))
@@ -126,7 +125,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="the long benchmarks instead")
     parser.add_argument("--render", action="store_true", help="measure nothing, write RESULTS.md from what is there")
     args = parser.parse_args()
-    return run_command(lambda: _run(args), RESULTS)
+    return command.run_script(lambda: _run(args), RESULTS)
 
 
 def _run(args: argparse.Namespace) -> str:
@@ -145,4 +144,4 @@ def _run(args: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.as_script(main)

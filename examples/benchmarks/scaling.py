@@ -21,11 +21,11 @@ from typing import Any
 
 import yaml
 
-HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE.parents[1] / "manifests"))
+from summarymixing_fairseq.system import command, files
+from summarymixing_fairseq.system.errors import InputError
 
-from package_parts import InputError, files  # noqa: E402
-from writer import run_command  # noqa: E402
+HERE = Path(__file__).resolve().parent
+
 
 NAMES = ("small", "small_mhsa", "base", "base_mhsa", "large", "large_mhsa")
 SAMPLE_RATE_HZ, FRAMES_PER_SECOND = 16_000, 50
@@ -200,8 +200,9 @@ def measure(recipes: Sequence[str | Path], clips: int, seconds: float, repeats: 
     """Time updates in turn with a feed-forward's products and a triad: fp32 on a CPU, amp on a GPU if there is one."""
     import torch
 
-    from summarymixing_fairseq.benchmarks import machine, recipe
-    from summarymixing_fairseq.cpu_memory import keep_freed_memory
+    from summarymixing_fairseq.benchmarks import recipe
+    from summarymixing_fairseq.system import machine
+    from summarymixing_fairseq.system.cpu_memory import keep_freed_memory
 
     on_gpu = torch.cuda.is_available()
     keep_freed_memory()  # as training does
@@ -387,7 +388,7 @@ def main() -> int:
     args = parser.parse_args()
     if min(args.clips, args.seconds, args.repeats) < 1:
         parser.error("--clips, --seconds and --repeats must be at least 1")
-    return run_command(lambda: _run(args), args.output.parent)
+    return command.run_script(lambda: _run(args), args.output.parent)
 
 
 def _run(args: argparse.Namespace) -> str:
@@ -411,4 +412,4 @@ Sections 1, 2 and 5 are counted by hand, 3 is measured, 4 is predicted. Measured
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.as_script(main)

@@ -20,8 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mini import OVERRIDES, ROOT, tool
-from package_parts import InputError, interrupts
-from writer import run_command
+
+from summarymixing_fairseq.corpora.writing.writer import run_command
+from summarymixing_fairseq.system import interrupts
+from summarymixing_fairseq.system.errors import InputError
 
 LABELS = {"slurp": "scenario", "iemocap": "emotion"}
 

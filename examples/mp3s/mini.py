@@ -16,11 +16,11 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "manifests"))
+from summarymixing_fairseq.system import command, files, interrupts
+from summarymixing_fairseq.system.errors import InputError
 
-from package_parts import InputError, files, interrupts  # noqa: E402
-from writer import run_command  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
+
 
 NOTE = "Figures on synthetic speech compare encoders and prove the machinery; they are not the benchmark's."
 BILSTM = "model.num_layers=1 model.hidden_dim=128 optimizer.groups.head.optimizer.lr=[0.002]"
@@ -78,9 +78,9 @@ def stages(dest: Path, source: str, updates: int, overrides: list[str]) -> list[
     own = [f"{task}:{one}" if task else one for task, several in OVERRIDES.items() for one in several.split()]
     for override in [*own, *overrides]:
         probe += ["--override", override]
-    prompts = [sys.executable, "manifests/asterisk.py", "--dest", str(dest / "prompts"), "--languages", "en"]
+    prompts = [sys.executable, "examples/corpora/asterisk.py", "--dest", str(dest / "prompts"), "--languages", "en"]
     return [
-        ("synthetic corpora", [sys.executable, "manifests/mp3s_mini.py", "--dest", str(data)]),
+        ("synthetic corpora", [sys.executable, "examples/corpora/mp3s_mini.py", "--dest", str(data)]),
         ("English prompts", [*prompts, "--source", source]),
         ("pre-training", pretrain),
         ("probes", probe),
@@ -125,7 +125,7 @@ def publish(results: Path, here: Path) -> None:
 
 def render(here: Path) -> None:
     """Write the table on record into the README, between its marks."""
-    from summarymixing_fairseq.mp3s.table import as_markdown
+    from summarymixing_fairseq.probing.mp3s.table import as_markdown
 
     table = as_markdown(json.loads((here / "results" / "mp3s.json").read_text(encoding="utf-8")))
     readme = (here / "README.md").read_text(encoding="utf-8")
@@ -152,7 +152,7 @@ def main() -> int:
     args = parser.parse_args()
     interrupts.install("interrupted: run the same command again to go on")
     dest = args.dest.resolve()
-    return run_command(lambda: _run(args, dest), dest)
+    return command.run_script(lambda: _run(args, dest), dest)
 
 
 def _run(args: argparse.Namespace, dest: Path) -> str:
@@ -165,10 +165,10 @@ def _run(args: argparse.Namespace, dest: Path) -> str:
     prompts = dest / "data" / "prompts_en"
     if not prompts.is_symlink():
         prompts.symlink_to(Path("..", "prompts", "finetune"))
-    for name, command in stages(dest, args.source, args.updates, args.override):
-        run_stage(name, command, dest / "pretrain.log" if name == "pre-training" else None)
+    for name, stage in stages(dest, args.source, args.updates, args.override):
+        run_stage(name, stage, dest / "pretrain.log" if name == "pre-training" else None)
     return f"{NOTE}\n{(time.monotonic() - started) / 60:.1f} minutes in all; tables and plots: {dest / 'results'}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.as_script(main)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from package_parts import files
+from summarymixing_fairseq.system import files
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

@@ -12,7 +12,8 @@ from typing import Any
 import editdistance
 import yaml
 from curves import plot_curves, read_log, series
-from package_parts import files
+
+from summarymixing_fairseq.system import files
 
 CONFIGS = Path(__file__).resolve().parents[1]
 RUNS = (("finetune", "pre-trained, then fine-tuned"), ("scratch", "the same model from random weights"))

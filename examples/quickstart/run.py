@@ -19,12 +19,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "manifests"))
+from curves import read_log
+from report import write_report
 
-from curves import read_log  # noqa: E402
-from package_parts import InputError, files, interrupts  # noqa: E402
-from report import write_report  # noqa: E402
-from writer import run_command  # noqa: E402
+from summarymixing_fairseq.system import command, files, interrupts
+from summarymixing_fairseq.system.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,7 +61,7 @@ def stages(dest: Path, source: str, pretrain_updates: int, finetune_updates: int
         where = ["--data", str(corpus / "finetune"), "--split", "test", "--results", str(dest / name), "--force"]
         return Stage(name, [*decode, checkpoint, *where])
 
-    asterisk = [sys.executable, "manifests/asterisk.py", "--dest", str(corpus), "--source", source]
+    asterisk = [sys.executable, "examples/corpora/asterisk.py", "--dest", str(corpus), "--source", source]
     w2v_path = f"model.w2v_path={pretrained}"
     random = "model.no_pretrained_weights=true"
     return [
@@ -154,7 +153,7 @@ def main() -> int:
     args = parser.parse_args()
     interrupts.install("interrupted: run the same command again to go on")
     dest = args.dest.resolve()
-    return run_command(lambda: _run(args, dest), dest)
+    return command.run_script(lambda: _run(args, dest), dest)
 
 
 def _run(args: argparse.Namespace, dest: Path) -> str:
@@ -164,4 +163,4 @@ def _run(args: argparse.Namespace, dest: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.as_script(main)

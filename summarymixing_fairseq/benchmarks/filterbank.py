@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..system.errors import InputError
 from .options import SAMPLE_RATE_HZ
 from .step import Step
 

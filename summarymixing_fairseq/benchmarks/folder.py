@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from functools import partial
 
-from ..interrupts import register, uninterrupted
+from ..system.interrupts import register, uninterrupted
 
 
 def temporary_folder() -> str:

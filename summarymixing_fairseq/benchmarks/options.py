@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..errors import InputError
+from ..system.errors import InputError
 
 SAMPLE_RATE_HZ = 16_000
 PRECISIONS = ("fp32", "amp", "fp16", "bf16")

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..files import atomic_write
+from ..system.files import atomic_write
 
 HEADER = ("contender", "size", "median", "min to max", "peak memory", "time", "memory")
 

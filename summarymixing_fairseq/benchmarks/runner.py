@@ -16,7 +16,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from ..interrupts import end_group, register, uninterrupted
+from ..system.interrupts import end_group, register, uninterrupted
 
 # Threads of a contender that has just run spin for some milliseconds, on processors that the next one needs.
 SETTLE_SECONDS = 0.2

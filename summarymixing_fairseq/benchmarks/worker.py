@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-from .. import interrupts
+from ..system import interrupts
 
 # Repetitions before the first that counts: caches, lazy set-up, and a heap that has found its size.
 WARM_UPS = 3
@@ -50,7 +50,7 @@ def serve(job: dict[str, Any], replies: Any) -> None:
 
     import summarymixing_fairseq
 
-    from ..cpu_memory import keep_freed_memory
+    from ..system.cpu_memory import keep_freed_memory
 
     summarymixing_fairseq.register()
     torch.set_num_threads(job["num_threads"])

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import InputError
-from ..files import atomic_write, check_writable, refuse_existing
+from ..system.errors import InputError
+from ..system.files import atomic_write, check_writable, refuse_existing
 
 # Between two lines of progress in a log.
 LOG_SECONDS = 30
@@ -86,7 +86,8 @@ def run(args: argparse.Namespace) -> None:
 
     import torch
 
-    from ..benchmarks import machine, options, report, runner
+    from ..benchmarks import options, report, runner
+    from ..system import machine
 
     device = args.device
     if device == "auto":

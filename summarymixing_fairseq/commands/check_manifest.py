@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
-from ..files import atomic_write, check_writable, refuse_existing
+from ..system.errors import InputError
+from ..system.files import atomic_write, check_writable, refuse_existing
 from .inputs import add_outside_root_argument
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from ..errors import InputError
-from ..files import check_writable, exclusive, refuse_existing, write_together
+from ..system.errors import InputError
+from ..system.files import check_writable, exclusive, refuse_existing, write_together
 from .inputs import ClipToRead, add_input_arguments, clips_to_read, prepare, read_in_batches
 
 # The last one says that all are there.
@@ -87,9 +87,9 @@ def _decode(args: argparse.Namespace, clips: Sequence[ClipToRead]) -> None:
 
     import torch
 
-    from ..batching import pad_batch
-    from ..checkpoint import build_ctc_model, letter_dictionary, read_checkpoint
-    from ..ctc_decoding import BeamDecoder, GreedyDecoder
+    from ..checkpoints.ours import build_ctc_model, letter_dictionary, read_checkpoint
+    from ..data.batching import pad_batch
+    from ..data.ctc_decoding import BeamDecoder, GreedyDecoder
 
     references = read_references(args.data, args.split, len(clips)) if args.data else None
     checkpoint = read_checkpoint(args.checkpoint)
@@ -141,7 +141,7 @@ def _decode(args: argparse.Namespace, clips: Sequence[ClipToRead]) -> None:
 
 
 def _report(args, clips, hypotheses, references, audio_seconds: float, seconds: float) -> None:
-    from ..evaluation.error_rate import character_error_rate, word_error_rate
+    from ..probing.metrics.error_rate import character_error_rate, word_error_rate
 
     scores = {
         "utterances": len(hypotheses),

@@ -9,20 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
-from ..files import check_writable, exclusive, refuse_existing, write_together
-from .inputs import (
-    ClipToRead,
-    add_device_argument,
-    add_outside_root_argument,
-    clip_of_row,
-    prepare,
-    read_in_batches,
-)
+from ..system.errors import InputError
+from ..system.files import check_writable, exclusive, refuse_existing, write_together
+from .inputs import ClipToRead, add_device_argument, add_outside_root_argument, clip_of_row, prepare, read_in_batches
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
-    from ..evaluation.results import Results
+    from ..probing.results import Results
 
 RESULTS_NAME = "results.json"
 # of all tasks
@@ -79,9 +72,9 @@ def run(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace, manifest: Manifest, clips: list[ClipToRead]) -> None:
     device = prepare(args)
 
-    from ..evaluation.results import as_json
-    from ..probe_checkpoint import CLASSIFICATION, RECOGNITION, load_probe
-    from ..probe_evaluation import Evaluation, evaluate_classes, evaluate_recognition, evaluate_trials
+    from ..probing.checkpoint import CLASSIFICATION, RECOGNITION, load_probe
+    from ..probing.evaluation import Evaluation, evaluate_classes, evaluate_recognition, evaluate_trials
+    from ..probing.results import as_json
 
     probe = load_probe(args.checkpoint, device)
     if args.trials and probe.task in (CLASSIFICATION, RECOGNITION):

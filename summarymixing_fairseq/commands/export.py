@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..errors import InputError
-from ..files import exclusive, refuse_existing
+from ..system.errors import InputError
+from ..system.files import exclusive, refuse_existing
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -39,9 +39,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    from ..checkpoint import weights_of
-    from ..checkpoint_file import load_safely
-    from ..shared_weights import write_safetensors
+    from ..checkpoints.ours import weights_of
+    from ..checkpoints.safetensors_file import write_safetensors
+    from ..checkpoints.untrusted_file import load_safely
 
     state = load_safely(args.checkpoint)
     weights = weights_of(state, args.checkpoint)

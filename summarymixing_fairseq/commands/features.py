@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from types import SimpleNamespace
 
-from ..errors import InputError
-from ..files import atomic_write, check_writable, exclusive, refuse_existing
+from ..system.errors import InputError
+from ..system.files import atomic_write, check_writable, exclusive, refuse_existing
 from .inputs import ClipToRead, add_input_arguments, clips_to_read, prepare, read_in_batches
 
 
@@ -83,7 +83,7 @@ def _extract(args: argparse.Namespace, clips: list[ClipToRead], names: list[str]
     import numpy as np
     from safetensors.numpy import save
 
-    from ..encoder import load_model
+    from ..checkpoints.speech_encoder import load_model
 
     encoder = load_model(args.checkpoint, device)
     encoder.check_layer(args.layer)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..system.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,8 +126,8 @@ def read_in_batches(clips: Sequence[ClipToRead], batch_seconds: float) -> Iterat
     """
     from tqdm import tqdm
 
-    from ..audio import DECODING_ERRORS, SAMPLE_RATE_HZ, read_header, read_segment
-    from ..batching import batches_by_length
+    from ..data.audio import DECODING_ERRORS, SAMPLE_RATE_HZ, read_header, read_segment
+    from ..data.batching import batches_by_length
     from ..data.manifest import check_inside
 
     num_samples = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..files import check_writable, refuse_existing
+from ..system.files import check_writable, refuse_existing
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -30,11 +30,11 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: for results that cannot be read or have no weights, or a plot that cannot be written.
     """
-    from ..mp3s.layers import as_text, read_columns
+    from ..probing.mp3s.layers import as_text, read_columns
 
     columns = read_columns(args.results)
     if args.plot is not None:
-        from ..mp3s.plots import plot_layers
+        from ..probing.mp3s.plots import plot_layers
 
         refuse_existing([args.plot], args.force)
         check_writable(args.plot.parent)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from .. import interrupts
+from ..system.command import as_script, run
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-COMMANDS = ("check_manifest", "decode", "features", "export", "evaluate", "layers", "mp3s", "benchmark")
-# What a shell says of a command that a closed pipe has ended.
-BROKEN_PIPE = 141
+COMMANDS = ("manifest", "check_manifest", "decode", "features", "export", "evaluate", "layers", "mp3s", "benchmark")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,48 +34,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0, 1 after an error of the user's input, 130 after Ctrl-C, 141 where
-    the reader of its output has left."""
-    from ..errors import InputError
-    from .streams import abandon_output
-
-    name = "summarymixing"
+    """Run a command and return its exit status (see ``system.command.run``)."""
     try:
-        try:
-            args = build_parser().parse_args(argv)
-        except SystemExit:  # --help and --version print before they end
-            _flush_output()
-            raise
-        name = f"summarymixing {args.command}"
-        args.run(args)
-        _flush_output()
-    except InputError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # the reader (head, less) has seen enough
-        abandon_output()
-        return BROKEN_PIPE
-    except OSError as error:
-        print(f"{name}: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
-        if error.filename is None:
-            abandon_output()
-        return 1
-    return 0
+        args = build_parser().parse_args(argv)
+    except SystemExit:  # --help and --version print before they end
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        raise
+    return run(f"summarymixing {args.command}", lambda: args.run(args))
 
 
-def _flush_output() -> None:
-    if sys.stdout is not None:
-        sys.stdout.flush()
-
-
-def console_main() -> None:
+def console_main(argv: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the console script."""
-    interrupts.install()
-    from .streams import secure
-
-    secure()
-    sys.exit(main())
+    as_script(lambda: main(argv))

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
-from ..files import check_writable, exclusive
+from ..system.errors import InputError
+from ..system.files import check_writable, exclusive
 from .inputs import add_outside_root_argument
 
 if TYPE_CHECKING:
-    from ..mp3s.encoders import Encoder
-    from ..mp3s.runner import Failure, Messages
-    from ..mp3s.runs import Run, Tools
-    from ..mp3s.tasks import Task, TaskData
+    from ..probing.mp3s.encoders import Encoder
+    from ..probing.mp3s.runner import Failure, Messages
+    from ..probing.mp3s.runs import Run, Tools
+    from ..probing.mp3s.tasks import Task, TaskData
 
 CONFIG_DIR = Path("examples/mp3s")
 DEFAULT_PROBES = "1,2"
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: for options or data that cannot be used, and at the end, if a run has failed.
     """
-    from ..mp3s import tasks as mp3s_tasks
+    from ..probing.mp3s import tasks as mp3s_tasks
 
     chosen = _chosen_tasks(args.tasks, _chosen_probes(args.probes))
     config_dir = args.config_dir or _default_config_dir()
@@ -98,10 +98,10 @@ def _run_and_report(
     config_dir: Path,
     missing: list[str],
 ) -> None:
-    from ..mp3s.encoders import parse_encoders
-    from ..mp3s.runner import environment, run_all
-    from ..mp3s.runs import Run, Settings, parse_overrides, refuse_changed
-    from ..mp3s.table import as_markdown, build, write
+    from ..probing.mp3s.encoders import parse_encoders
+    from ..probing.mp3s.runner import environment, run_all
+    from ..probing.mp3s.runs import Run, Settings, parse_overrides, refuse_changed
+    from ..probing.mp3s.table import as_markdown, build, write
 
     overrides = parse_overrides(args.override)
     encoders = parse_encoders(args.encoder, args.random)
@@ -162,7 +162,7 @@ def _run_and_report(
 
 def _line_on_others(runs: Sequence[Run], encoders: Sequence[Encoder], args: argparse.Namespace) -> str | None:
     """How many runs of the results folder the table leaves out, and how to have them in it; None if none."""
-    from ..mp3s.runs import left_out
+    from ..probing.mp3s.runs import left_out
 
     others = left_out(runs)
     if not others:
@@ -177,7 +177,7 @@ def _line_on_others(runs: Sequence[Run], encoders: Sequence[Encoder], args: argp
 
 def _chosen_tasks(names: str | None, probes: list[int]) -> dict[Task, list[int]]:
     """Tasks in their order, with the probes of each: those of ``--probes``, or the one that TASK_probeN names."""
-    from ..mp3s.tasks import PROBES, TASKS, task_named
+    from ..probing.mp3s.tasks import PROBES, TASKS, task_named
 
     if names is None:
         return dict.fromkeys(TASKS, probes)
@@ -190,7 +190,7 @@ def _chosen_tasks(names: str | None, probes: list[int]) -> dict[Task, list[int]]
 
 
 def _chosen_probes(numbers: str) -> list[int]:
-    from ..mp3s.tasks import PROBES
+    from ..probing.mp3s.tasks import PROBES
 
     chosen = {number.strip() for number in numbers.split(",")}
     if not chosen <= {str(probe) for probe in PROBES}:
@@ -227,7 +227,7 @@ def find_tools() -> Tools:
     Raises:
         InputError: if one is not installed.
     """
-    from ..mp3s.runs import Tools
+    from ..probing.mp3s.runs import Tools
 
     paths = []
     for name in ("fairseq-hydra-train", "summarymixing"):
@@ -247,7 +247,7 @@ def _machine(device: str) -> dict:
     """
     import torch
 
-    from ..benchmarks import machine
+    from ..system import machine
 
     kind, _, number = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
@@ -259,7 +259,7 @@ def _machine(device: str) -> dict:
 
 
 def _messages() -> Messages:
-    from ..mp3s.runner import Messages
+    from ..probing.mp3s.runner import Messages
 
     is_terminal = sys.stderr.isatty()
     width = 0
@@ -285,8 +285,8 @@ def _plot(table: dict, results: Path, messages: Messages) -> None:
 
     Those of an earlier table go in any case.
     """
-    from ..mp3s.plots import plot_layers, plot_table
-    from ..mp3s.table import columns_of
+    from ..probing.mp3s.plots import plot_layers, plot_table
+    from ..probing.mp3s.table import columns_of
 
     paths = [results / name for name in ("mp3s.png", "layers.png")]
     if paths[0].exists():  # else layers.png is not this command's but one that `summarymixing layers` was asked for

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from ..errors import InputError
-from ..interrupts import register, uninterrupted
+from ..system.errors import InputError
+from ..system.interrupts import register, uninterrupted
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..system.errors import InputError
 from .manifest import Manifest, read_labels, zip_and_position
 
 logger = logging.getLogger(__name__)

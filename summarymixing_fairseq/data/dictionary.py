@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fairseq.data import Dictionary
 
-from ..errors import InputError
+from ..system.errors import InputError
 
 
 def load_dictionary(path: Path, add_special_symbols: bool = True) -> Dictionary:

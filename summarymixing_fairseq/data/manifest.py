@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..system.errors import InputError
 
 WHOLE_FILE = -1
 # 18 digits: what an int64 holds

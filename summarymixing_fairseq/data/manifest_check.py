@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import audio
-from ..audio import SAMPLE_RATE_HZ
-from ..errors import InputError
-from ..interrupts import ctrl_c_blocked, serve_parent
+from ..system.errors import InputError
+from ..system.interrupts import ctrl_c_blocked, serve_parent
+from . import audio
+from .audio import SAMPLE_RATE_HZ
 from .manifest import Clip, Manifest, OutsideRootError, read_labels
 
 TEXT_EXTENSIONS = ("wrd",)

@@ -12,8 +12,8 @@ import torch
 from fairseq.data.audio.audio_utils import read_from_stored_zip
 from fairseq.data.audio.raw_audio_dataset import FileAudioDataset, RawAudioDataset
 
-from ..audio import read_segment
-from ..errors import InputError
+from ..system.errors import InputError
+from .audio import read_segment
 from .manifest import Clip, Manifest, zip_and_position
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from fairseq.data import BaseWrapperDataset, FairseqDataset
 
-from ..errors import InputError
+from ..system.errors import InputError
 from .bad_clips import BadClips
 from .manifest import OutsideRootError
 

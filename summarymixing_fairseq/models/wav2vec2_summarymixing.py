@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from ..modules.conformer import ConformerEncoder, ConformerLayer
 from ..modules.contrastive import info_nce_logits, sample_negatives
-from ..modules.dropout import Dropout
 from ..modules.filterbank import LogMelFilterbank, padding_mask_from_lengths
 from ..modules.frontend import FilterbankFrontend
+from ..modules.kernels.dropout import Dropout
 from ..modules.masking import draw_channel_mask, draw_mask, min_maskable_frames
 from ..modules.mixing import build_mixer
 from ..modules.quantizer import ProductQuantizer

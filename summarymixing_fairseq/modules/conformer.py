@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .compiling import compile_modules
-from .depthwise import DepthwiseConv
-from .dropout import Dropout
 from .feedforward import FeedForward, xavier_linear
-from .recompute import Linear, layer_norm, of_cheap, recomputes
+from .kernels.compiling import compile_modules
+from .kernels.depthwise import DepthwiseConv
+from .kernels.dropout import Dropout
+from .kernels.recompute import Linear, layer_norm, of_cheap, recomputes
 
 
 def sinusoidal_positions(num_frames: int, dim: int, device: torch.device) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .dropout import Dropout, draw_keep_mask, scale_of_kept
-from .recompute import layer_norm, recomputes
+from .kernels.dropout import Dropout, draw_keep_mask, scale_of_kept
+from .kernels.recompute import layer_norm, recomputes
 
 # Frames of a clip that go through the module at a time where no gradient is asked for: 80 s of audio.
 FRAMES_AT_A_TIME = 4000

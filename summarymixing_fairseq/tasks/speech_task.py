@@ -12,13 +12,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from ..cpu_memory import keep_freed_memory
 from ..data.bad_clips import BadClips
 from ..data.checks import check_batch_limit, check_data_folder, check_first_clip, check_inside_roots
 from ..data.manifest import Manifest
 from ..data.segments import SegmentDataset
 from ..data.waveform import SpeechDataset
-from ..optim.new_bob import note_validation
+from ..system.cpu_memory import keep_freed_memory
+from ..training.optim.new_bob import note_validation
 from .watched_task import WatchedTask
 
 logger = logging.getLogger(__name__)

@@ -12,12 +12,12 @@ from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 from torch import Tensor, nn
 
-from ..finite import is_finite
 from ..modules.conformer import ConformerEncoder
-from ..training.data_wait import WaitClock
-from ..training.divergence import LOSS_SCALE_ADVICE, first_bad_parameter, watched
-from ..training.health import HealthMonitor, Reading
-from ..training.noise import UpdateNoise
+from ..system.finite import is_finite
+from ..training.watch.data_wait import WaitClock
+from ..training.watch.divergence import LOSS_SCALE_ADVICE, first_bad_parameter, watched
+from ..training.watch.health import HealthMonitor, Reading
+from ..training.watch.noise import UpdateNoise
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from pipeline import Trained
 from processes import Started, hidden_files, script, summarymixing
 
 from summarymixing_fairseq.commands.main import main
-from summarymixing_fairseq.errors import InputError
-from summarymixing_fairseq.files import write_together
+from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.system.files import write_together
 
 
 @contextmanager
@@ -69,8 +69,8 @@ def test_report(tmp_path: Path, capsys):
 def test_plots(tmp_path: Path, kind: str):
     pytest.importorskip("matplotlib")
     from summarymixing_fairseq.benchmarks import report
-    from summarymixing_fairseq.mp3s.layers import Column
-    from summarymixing_fairseq.mp3s.plots import plot_layers, plot_table
+    from summarymixing_fairseq.probing.mp3s.layers import Column
+    from summarymixing_fairseq.probing.mp3s.plots import plot_layers, plot_table
 
     path = tmp_path / "plot.png"
     path.write_text("precious")

@@ -15,8 +15,8 @@ import torch
 from pipeline import Trained, run
 
 from summarymixing_fairseq.commands.main import main
-from summarymixing_fairseq.evaluation.results import read_results
-from summarymixing_fairseq.files import sha256_of
+from summarymixing_fairseq.probing.results import read_results
+from summarymixing_fairseq.system.files import sha256_of
 
 NUM_EPOCHS = 3
 COMMON = (

@@ -18,7 +18,7 @@ from fake_probes import fake_tools, write_configs, write_data
 from pipeline import Trained
 from processes import Started, assert_interrupted, hidden_files, script, summarymixing
 
-from summarymixing_fairseq import interrupts
+from summarymixing_fairseq.system import interrupts
 
 # Runs of each command in the sweep at random moments.
 NUM_RANDOM = 8
@@ -53,7 +53,7 @@ def mp3s_command(folder: Path) -> list[str]:
         sys.argv = ["summarymixing", *{list(map(str, arguments))!r}]
         from summarymixing_fairseq.commands.main import console_main
         from summarymixing_fairseq.commands import mp3s
-        from summarymixing_fairseq.mp3s.runs import Tools
+        from summarymixing_fairseq.probing.mp3s.runs import Tools
         mp3s.find_tools = lambda: {tools!r}
         mp3s._machine = lambda device: {{"num_threads": 1}}
         console_main()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from summarymixing_fairseq.commands.main import main
-from summarymixing_fairseq.evaluation.results import EncoderSource, EvaluationData, Results, as_json
+from summarymixing_fairseq.probing.results import EncoderSource, EvaluationData, Results, as_json
 
 OURS = EncoderSource("ours", "summarymixing, 2 layers of 8, pre-trained", "/x/ours.pt", "aa")
 

@@ -18,8 +18,8 @@ from fake_probes import fake_tools, write_configs, write_data
 
 from summarymixing_fairseq.commands import mp3s
 from summarymixing_fairseq.commands.main import main
-from summarymixing_fairseq.evaluation.bootstrap import interval_of_ratio
-from summarymixing_fairseq.mp3s import runner
+from summarymixing_fairseq.probing.metrics.bootstrap import interval_of_ratio
+from summarymixing_fairseq.probing.mp3s import runner
 
 
 class Bench:
@@ -102,7 +102,7 @@ def test_two_encoders_and_a_random_one(bench):
     assert "SummaryMixing 48.3, MHSA 50.8, wav2vec 2.0 base 54.5, wav2vec 2.0 large 45.4 (paper)" in markdown
     for line in ("Machine: ", "Versions: python 3.11", "Seed 1; ", "-7.8 % relative WER"):
         assert line in markdown
-    assert f"Not found: {bench.root / 'slurp'} is not there: make it by python manifests/slurp.py" in markdown
+    assert f"Not found: {bench.root / 'slurp'} is not there: make it by summarymixing manifest slurp" in markdown
     assert "prompts" not in " ".join(table["missing"])
     for plot in ("mp3s.png", "layers.png"):
         assert (bench.results / plot).read_bytes().startswith(b"\x89PNG")
@@ -328,7 +328,7 @@ def test_interrupt_ends_the_processes_and_the_next_command_resumes(bench):
         ((), ("x y=a.pt",), "'x y' names a folder"),
         ((), ("gone.pt",), "gone.pt is no file"),
         (("--tasks", "slurp,karaoke"), ("a.pt",), "there is no task 'karaoke': choose among librispeech, "),
-        (("--tasks", "iemocap"), ("a.pt",), "iemocap is not there: make it by python manifests/iemocap.py"),
+        (("--tasks", "iemocap"), ("a.pt",), "iemocap is not there: make it by summarymixing manifest iemocap"),
         (("--probes", "3"), ("a.pt",), "--probes 3: must be 1, 2 or 1,2"),
         (("--jobs", "0"), ("a.pt",), "--jobs 0: must be at least 1"),
         (("--override", "slurp"), ("a.pt",), "--override slurp: must be KEY=VALUE or TASK:KEY=VALUE"),
@@ -358,7 +358,7 @@ def test_no_data_at_all(bench):
 
 
 def test_a_second_command_in_the_same_folder_waits_outside(bench):
-    from summarymixing_fairseq.files import exclusive
+    from summarymixing_fairseq.system.files import exclusive
 
     write_data(bench.root, "slurp")
     bench.results.mkdir()
@@ -373,7 +373,7 @@ def test_a_training_that_outlives_its_command_keeps_the_folder(bench):
     # the machine's description is left out: it takes seconds to import torch
     code = f"""if True:
         from summarymixing_fairseq.commands import main, mp3s
-        from summarymixing_fairseq.mp3s.runs import Tools
+        from summarymixing_fairseq.probing.mp3s.runs import Tools
         mp3s.find_tools = lambda: {mp3s.find_tools()!r}
         mp3s._machine = lambda device: {{"num_threads": 1}}
         main.main(["mp3s", "--data", {str(bench.root)!r}, "--results", {str(bench.results)!r}, "--device", "cpu",

@@ -12,7 +12,9 @@ from processes import environment, script, summarymixing
 
 SCRIPTS = [
     *sorted(
-        str(path.relative_to(ROOT)) for path in (ROOT / "manifests").glob("*.py") if "def main(" in path.read_text()
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "examples" / "corpora").glob("*.py")
+        if "def main(" in path.read_text()
     ),
     *("examples/quickstart/run.py", "examples/mp3s/mini.py", "examples/mp3s/cache_speed.py"),
     *("examples/benchmarks/run.py", "examples/benchmarks/scaling.py"),

@@ -10,7 +10,7 @@ from pipeline import Trained
 from processes import Started, script, summarymixing
 
 from summarymixing_fairseq.commands.main import main
-from summarymixing_fairseq.files import exclusive
+from summarymixing_fairseq.system.files import exclusive
 
 
 @pytest.mark.parametrize("command", ["decode", "features", "evaluate"])
@@ -70,7 +70,7 @@ def test_a_measurement_is_not_overwritten(tmp_path: Path, capsys, option: str):
 
 def test_a_plot_is_not_overwritten(tmp_path: Path, capsys):
     pytest.importorskip("matplotlib")
-    from summarymixing_fairseq.evaluation.results import EncoderSource, EvaluationData, Results, as_json
+    from summarymixing_fairseq.probing.results import EncoderSource, EvaluationData, Results, as_json
 
     source = EncoderSource("a", "2 layers of 16", "", "sha")
     results = Results("task", "head", source, "runs/c.pt", {}, EvaluationData("", "test", {}), 1, {}, [0.5, 0.5], {})

@@ -10,7 +10,7 @@ from fairseq.data import Dictionary
 
 from summarymixing_fairseq.data.checks import check_batch_limit, check_first_clip, check_labels
 from summarymixing_fairseq.data.manifest import Manifest
-from summarymixing_fairseq.errors import InputError
+from summarymixing_fairseq.system.errors import InputError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from fairseq.data import Dictionary
 
 from summarymixing_fairseq.data.dictionary import load_dictionary
-from summarymixing_fairseq.errors import InputError
+from summarymixing_fairseq.system.errors import InputError
 
 
 @pytest.mark.parametrize("special", [True, False])

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from writer import Clip as Written
-from writer import format_manifest, path_problem
 
+from summarymixing_fairseq.corpora.writing.writer import Clip as Written
+from summarymixing_fairseq.corpora.writing.writer import format_manifest, path_problem
 from summarymixing_fairseq.data.manifest import Clip, Manifest, read_labels
-from summarymixing_fairseq.errors import InputError
+from summarymixing_fairseq.system.errors import InputError
 
 
 def write(path: Path, text: str) -> Path:

@@ -17,11 +17,11 @@ from omegaconf import OmegaConf
 from summarymixing_fairseq.commands.inputs import clip_of_row, read_in_batches
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.data.checks import check_first_clip
-from summarymixing_fairseq.data.chunks import ChunkDataset
 from summarymixing_fairseq.data.manifest import Manifest, OutsideRootError
 from summarymixing_fairseq.data.segments import SegmentDataset
-from summarymixing_fairseq.data.state_cache import StateCache
-from summarymixing_fairseq.errors import InputError
+from summarymixing_fairseq.probing.chunks import ChunkDataset
+from summarymixing_fairseq.probing.kept_features.cache import StateCache
+from summarymixing_fairseq.system.errors import InputError
 
 SECOND = 16_000
 OPTION = r"--allow-outside-root \(training: task\.allow_outside_root=true\)"

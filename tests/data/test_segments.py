@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from summarymixing_fairseq.data.bad_clips import BadClips, TooManyBadClips
 from summarymixing_fairseq.data.manifest import Manifest
 from summarymixing_fairseq.data.segments import SegmentDataset
-from summarymixing_fairseq.errors import InputError
+from summarymixing_fairseq.system.errors import InputError
 
 
 def write_manifest(folder, rows, split="train"):

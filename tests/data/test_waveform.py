@@ -15,7 +15,7 @@ from fairseq.tasks.audio_finetuning import LabelEncoder, label_len_fn
 from omegaconf import OmegaConf
 
 from summarymixing_fairseq.data.waveform import SpeechDataset
-from summarymixing_fairseq.errors import InputError
+from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.tasks.speech_finetuning import SpeechFinetuningConfig, SpeechFinetuningTask
 from summarymixing_fairseq.tasks.speech_pretraining import SpeechPretrainingConfig, SpeechPretrainingTask
 

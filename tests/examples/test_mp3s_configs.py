@@ -18,8 +18,8 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from summarymixing_fairseq.models.ssl_probe import SslProbe, SslProbeConfig, head_options
-from summarymixing_fairseq.modules.probes import HEADS, build_head
+from summarymixing_fairseq.probing.heads import HEADS, build_head
+from summarymixing_fairseq.probing.model import SslProbe, SslProbeConfig, head_options
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "mp3s"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -84,7 +84,7 @@ def test_every_key_is_a_field(name):
 
 @each_config
 def test_groups_are_those_of_the_models_parameters(name, tiny_model, tmp_path):
-    from probing import save_encoder
+    from probes import save_encoder
 
     path = save_encoder(tmp_path / "tiny.pt", tiny_model())
     cfg = OmegaConf.merge(model_config(name), {"encoder_path": str(path), "freeze": False})

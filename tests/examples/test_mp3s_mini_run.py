@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from pipeline import ROOT
 
 from summarymixing_fairseq.commands.main import build_parser
-from summarymixing_fairseq.models.ssl_probe import SslProbeConfig, head_options
-from summarymixing_fairseq.modules.probes import build_head
-from summarymixing_fairseq.mp3s.runs import parse_overrides
-from summarymixing_fairseq.mp3s.table import as_markdown
+from summarymixing_fairseq.probing.heads import build_head
+from summarymixing_fairseq.probing.model import SslProbeConfig, head_options
+from summarymixing_fairseq.probing.mp3s.runs import parse_overrides
+from summarymixing_fairseq.probing.mp3s.table import as_markdown
 
 HERE = ROOT / "examples" / "mp3s"
 

@@ -27,16 +27,16 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import numpy as np
 import torch
 
-from summarymixing_fairseq.audio import read_segment
-from summarymixing_fairseq.checkpoint import over_defaults, refusals_named
+from summarymixing_fairseq.checkpoints.ours import over_defaults, refusals_named
 from summarymixing_fairseq.commands.inputs import ClipToRead, clip_of_row, read_in_batches
+from summarymixing_fairseq.data.audio import read_segment
 from summarymixing_fairseq.data.checks import check_classes, check_labels
 from summarymixing_fairseq.data.dictionary import load_dictionary
 from summarymixing_fairseq.data.manifest import Manifest, OutsideRootError, read_labels
 from summarymixing_fairseq.data.segments import SegmentDataset
-from summarymixing_fairseq.errors import InputError
 from summarymixing_fairseq.models.config import Wav2Vec2SummaryMixingConfig, num_parameters, validate
 from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
+from summarymixing_fairseq.system.errors import InputError
 
 MAX_SECONDS = 5.0
 BASE_BYTES = 64 * 2**20

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fuzz.targets import BASE_BYTES, TARGETS, Violation, bounded, refusable
 
-from summarymixing_fairseq.errors import InputError
+from summarymixing_fairseq.system.errors import InputError
 
 CASES = sorted(path for path in (Path(__file__).parent / "cases").glob("*/*") if path.is_file())
 

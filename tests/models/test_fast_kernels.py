@@ -6,9 +6,9 @@ import pytest
 import torch
 from reference import assert_near
 
-from summarymixing_fairseq.modules.depthwise import DepthwiseConv
-from summarymixing_fairseq.modules.dropout import Dropout
 from summarymixing_fairseq.modules.feedforward import FeedForward
+from summarymixing_fairseq.modules.kernels.depthwise import DepthwiseConv
+from summarymixing_fairseq.modules.kernels.dropout import Dropout
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -10,8 +10,8 @@ import pytest
 import torch
 from reference import assert_near, padding_of
 
-from summarymixing_fairseq.modules.compiling import missing_compiler
 from summarymixing_fairseq.modules.conformer import ConformerEncoder, ConformerLayer
+from summarymixing_fairseq.modules.kernels.compiling import missing_compiler
 from summarymixing_fairseq.modules.mixing import build_mixer
 
 

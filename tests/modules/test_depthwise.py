@@ -8,7 +8,7 @@ import pytest
 import torch
 from reference import assert_near
 
-from summarymixing_fairseq.modules.depthwise import DepthwiseConv
+from summarymixing_fairseq.modules.kernels.depthwise import DepthwiseConv
 
 
 def depthwise(x, weight, bias):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from summarymixing_fairseq.modules.dropout import Dropout, draw_keep_mask
+from summarymixing_fairseq.modules.kernels.dropout import Dropout, draw_keep_mask
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -9,8 +9,8 @@ from reference import assert_near
 from torch.autograd import gradcheck
 
 from summarymixing_fairseq.modules.conformer import ConvolutionModule
-from summarymixing_fairseq.modules.depthwise import ChannelsLastDepthwise
-from summarymixing_fairseq.modules.recompute import Linear, of_cheap
+from summarymixing_fairseq.modules.kernels.depthwise import ChannelsLastDepthwise
+from summarymixing_fairseq.modules.kernels.recompute import Linear, of_cheap
 
 SHAPES = {
     Linear: ((2, 5, 4), (3, 4), (3,)),

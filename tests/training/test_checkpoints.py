@@ -16,8 +16,8 @@ from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 from pipeline import ROOT
 
-from summarymixing_fairseq.errors import InputError
-from summarymixing_fairseq.training import checkpoints
+from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.training.patches import checkpoints
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_an_error_of_the_state_is_not_called_one_of_the_disk(tmp_path):
 
 HOLD = """
 import sys, time
-from summarymixing_fairseq.training.checkpoints import prepare_folder
+from summarymixing_fairseq.training.patches.checkpoints import prepare_folder
 prepare_folder(sys.argv[1])
 pid = __import__("os").fork()
 pid and print("held", flush=True)

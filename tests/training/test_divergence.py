@@ -12,7 +12,7 @@ from fairseq.optim.dynamic_loss_scaler import DynamicLossScaler
 from pipeline import ROOT, TINY_MODEL
 
 from summarymixing_fairseq.benchmarks.recipe import build_trainer, noise_batch, read_recipe, train_step
-from summarymixing_fairseq.training.divergence import watched
+from summarymixing_fairseq.training.watch.divergence import watched
 
 
 @pytest.fixture

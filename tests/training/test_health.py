@@ -16,8 +16,8 @@ from synthesiser import speak
 from training.conftest import NOISY
 
 from summarymixing_fairseq.tasks.speech_pretraining import SpeechPretrainingTask
-from summarymixing_fairseq.training.data_wait import WaitClock
-from summarymixing_fairseq.training.health import HealthMonitor, Reading
+from summarymixing_fairseq.training.watch.data_wait import WaitClock
+from summarymixing_fairseq.training.watch.health import HealthMonitor, Reading
 
 WELL = Reading(
     loss_bits=4.0,

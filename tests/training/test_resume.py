@@ -125,7 +125,7 @@ def test_twenty_kills(zygote, arguments, tmp_path):
 
 
 def test_the_seed_of_a_batch_is_its_own():
-    from summarymixing_fairseq.training.noise import UpdateNoise
+    from summarymixing_fairseq.training.watch.noise import UpdateNoise
 
     seeds = [UpdateNoise(update) for update in (1, 2, 2**64 - 1, -1)]
     drawn = [noise.next_seed() for noise in seeds for _ in range(50)]

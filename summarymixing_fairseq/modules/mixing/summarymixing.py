@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..dropout import Dropout
+from ..kernels.dropout import Dropout
 from .decay import decayed_mean
 from .registry import register_mixer
 

@@ -1,0 +1,1 @@
+"""Reading and writing checkpoints: files that may come from anyone, and the encoders in them."""

@@ -1,0 +1,42 @@
+"""`summarymixing manifest`: fairseq manifests and labels of a corpus, or of any folder of audio."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..corpora import CORPORA
+from ..corpora.writing.options import add_arguments
+from ..system.files import exclusive
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the `manifest` sub-command, with one sub-command of its own a corpus."""
+    parser = subparsers.add_parser(
+        "manifest",
+        help="write manifests and labels of a corpus, or of any folder of audio",
+        description="Write DEST/SPLIT.tsv and the labels beside it. What cannot be used is listed in DEST/refused.tsv.",
+    )
+    corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
+    for name, corpus in CORPORA.items():
+        sub = corpora.add_parser(
+            name,
+            help=corpus.DESCRIPTION,
+            description=corpus.__doc__,
+            epilog=getattr(corpus, "EPILOG", None),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        corpus.add_arguments(sub)
+        add_arguments(sub)
+        sub.set_defaults(prepare=corpus.prepare_from)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the manifests and print what was found.
+
+    Raises:
+        InputError: for audio, labels or options that cannot be used.
+    """
+    with exclusive(args.dest):
+        summary = args.prepare(args)
+    print(summary)

@@ -1,0 +1,1 @@
+"""Finding audio files, reading their lengths, and parting long recordings."""

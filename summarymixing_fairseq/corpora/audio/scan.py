@@ -1,0 +1,135 @@
+"""Finding audio files below a directory and reading their headers, in parallel and where an earlier run stopped."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import deque
+from collections.abc import Container, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from ...system.errors import InputError
+from ...system.parallel import parallel_iter
+from ..writing.writer import Clip, Refusal, link_problem, path_problem
+from .audio_file import AudioRules
+from .journal import Journal, read_entry
+
+EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
+
+# Its own name is hidden, so that no walk takes it for audio.
+JOURNAL_NAME = ".headers.journal"
+# Handing a chunk to another process takes as long as some headers do.
+_FILES_PER_CHUNK = 256
+
+
+def find_audio(
+    root: Path,
+    extensions: Sequence[str] = EXTENSIONS,
+    *,
+    top: Path | None = None,
+    allow_outside_root: bool = False,
+) -> tuple[list[str], list[Refusal]]:
+    """Paths of the audio files below `root`, relative to it, in posix form and sorted.
+
+    Endings are compared without regard to case. Hidden files and folders (names that begin with a dot) are
+    skipped. Links to files and to folders are followed, but each folder is entered once only, under its
+    real name where it has one below `root`: a loop of links ends, and nothing is listed twice that way.
+    Refused: dead links, folders that cannot be read, names that a manifest cannot hold and, unless
+    `allow_outside_root`, links that lead out of `top`, the root of the manifest (None: `root`).
+    """
+    if not root.is_dir():
+        what = "is no directory" if root.exists() else "does not exist"
+        raise InputError(f"{root} {what}: give the folder that holds the audio")
+    # A colon in the root harms only endings that fairseq does not know: those are judged file by file.
+    absolute_root = os.path.abspath(root)
+    if problem := path_problem("x.wav", absolute_root):
+        raise InputError(f"{root}: {problem}")
+    endings = tuple("." + extension.lower().lstrip(".") for extension in extensions)
+    found: list[str] = []
+    refused: list[Refusal] = []
+    root_of_names = absolute_root if ":" in absolute_root else ""
+    absolute_top = os.path.abspath(top or root)
+    entered: set[tuple[int, int]] = set()
+    real_folders, linked_folders = deque([""]), deque()
+    while real_folders or linked_folders:
+        folder = real_folders.popleft() if real_folders else linked_folders.popleft()
+        absolute = os.path.join(absolute_root, folder)
+        try:
+            identity = os.stat(absolute)
+            if (identity.st_dev, identity.st_ino) in entered:
+                continue
+            entered.add((identity.st_dev, identity.st_ino))
+            entries = sorted(os.scandir(absolute), key=lambda entry: entry.name)
+        except OSError as error:
+            refused.append(Refusal(folder, "folder cannot be read", error.strerror or ""))
+            continue
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.name.startswith("."):
+                continue
+            is_link = entry.is_symlink()  # what scandir has told: only links cost a look at what they lead to
+            is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()  # False for a link to itself
+            if not is_folder and not entry.name.lower().endswith(endings):
+                continue
+            problem = None if is_folder else path_problem(path, root_of_names)
+            if is_link and not allow_outside_root and not problem and os.path.exists(entry.path):
+                problem = link_problem(entry.path, absolute_top)
+            if problem:
+                refused.append(Refusal(path, problem))
+            elif is_folder:
+                (linked_folders if is_link else real_folders).append(path)
+            elif os.path.isfile(entry.path) if is_link else entry.is_file():
+                found.append(path)
+            elif os.path.exists(entry.path):
+                refused.append(Refusal(path, "no regular file"))
+            else:
+                refused.append(Refusal(path, "dead link"))
+    return sorted(found), refused
+
+
+def unnamed_audio(root: Path, folder: str, named: Container[str], reason: str) -> list[Refusal]:
+    """Refusals of audio in a folder below `root` that no metadata names; what they name is judged when it is read."""
+    found, refused = find_audio(root / folder, top=root)
+    everything = [Refusal(path, reason) for path in found] + refused
+    below_root = (replace(refusal, path=f"{folder}/{refusal.path}") for refusal in everything)
+    return [refusal for refusal in below_root if refusal.path not in named]
+
+
+def read_clips(
+    root: Path,
+    paths: Sequence[str],
+    rules: AudioRules,
+    *,
+    workers: int | None = None,
+    dest: Path | None = None,
+) -> tuple[list[Clip], list[Refusal]]:
+    """Usable clips among `paths` and refusals, both in the order of `paths`.
+
+    With `dest`, what has been read is kept there until `forget_journal`, so that a run that was killed goes on where
+    it stopped.
+    """
+    absolute_root = os.path.abspath(root)
+    journal = Journal(dest / JOURNAL_NAME if dest else None, absolute_root, rules)
+    clips: list[Clip] = []
+    refusals: list[Refusal] = []
+    with journal:
+        unread = journal.unread(paths)
+        read = functools.partial(read_entry, root=absolute_root, rules=rules)
+        entries = parallel_iter(
+            read, unread, workers=workers, description=_description(rules), most_per_chunk=_FILES_PER_CHUNK
+        )
+        with closing(entries):  # a journal that cannot be written ends the processes and the bar first
+            for result in journal.merge(paths, entries):
+                (clips if isinstance(result, Clip) else refusals).append(result)
+    return clips, refusals
+
+
+def _description(rules: AudioRules) -> str:
+    return "decoding files" if rules.verify else "reading headers"
+
+
+def forget_journal(dest: Path) -> None:
+    """Remove what `read_clips` kept in `dest`: the manifests are written."""
+    (dest / JOURNAL_NAME).unlink(missing_ok=True)

@@ -1,0 +1,64 @@
+"""Where speech is in a recording, by silero-vad's model (https://github.com/snakers4/silero-vad, MIT)."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...system.errors import InputError
+from ...system.parallel import parallel_iter
+from ..writing.writer import Clip, Refusal
+from .segments import Interval
+
+_MODEL_RATE_HZ = 16000
+
+
+def find_speech(
+    root: Path, clips: Sequence[Clip], *, sample_rate_hz: int, workers: int | None
+) -> list[list[Interval] | Refusal]:
+    """Stretches of speech of each clip, [start, end] in seconds from its start; or why it cannot be heard.
+
+    Raises:
+        InputError: where silero-vad is not installed.
+    """
+    _check_installed()
+    hear = functools.partial(_hear, root=os.path.abspath(root), sample_rate_hz=sample_rate_hz)
+    return list(parallel_iter(hear, clips, workers=workers, description="finding speech", items_per_worker=2))
+
+
+def _check_installed() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("silero_vad") is None:
+        raise InputError("silero-vad is missing: pip install 'summarymixing-fairseq[vad]'")
+
+
+@functools.cache
+def _model():
+    """The model of this process. Importing it sets torch to one thread: as it should be, with a process a CPU."""
+    import torch
+    from silero_vad import load_silero_vad
+
+    num_threads = torch.get_num_threads()
+    model = load_silero_vad()
+    torch.set_num_threads(num_threads)
+    return model
+
+
+def _hear(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] | Refusal:
+    import torch
+    from silero_vad import get_speech_timestamps
+
+    from ...data.audio import read_segment
+
+    try:
+        # the model's own rate, whatever the manifest's
+        num_samples = -(-clip.num_samples * _MODEL_RATE_HZ // sample_rate_hz)
+        samples = read_segment(Path(root, clip.path), 0, num_samples, sample_rate_hz=_MODEL_RATE_HZ)
+    except ValueError as error:
+        return Refusal(clip.path, "cannot be decoded", str(error))
+    with torch.no_grad():
+        found = get_speech_timestamps(torch.from_numpy(samples), _model(), sampling_rate=_MODEL_RATE_HZ)
+    return [(one["start"] / _MODEL_RATE_HZ, one["end"] / _MODEL_RATE_HZ) for one in found]

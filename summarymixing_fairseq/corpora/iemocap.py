@@ -1,0 +1,207 @@
+"""Write fairseq manifests and emotion labels for IEMOCAP: DEST/fold*/{train,valid,test}.{tsv,emotion}.
+
+IEMOCAP (Busso et al., 2008; English, 12 h) holds five sessions of a woman and a man each, who act scripts and
+improvise. It is had on request from https://sail.usc.edu/iemocap/, under a release form to sign: see its terms.
+
+    IEMOCAP_full_release
+    └── Session1 ... Session5
+        ├── dialog/EmoEvaluation/Ses01F_impro01.txt     (its subfolders, votes of single annotators, are not read)
+        └── sentences/wav/Ses01F_impro01/Ses01F_impro01_M003.wav
+
+A label is a line `[start - end]<TAB>utterance<TAB>emotion<TAB>[valence, activation, dominance]` of EmoEvaluation. The
+classes are the usual four: ang, hap (with exc), neu, sad. Utterances of other emotions, and those on which annotators
+did not agree (xxx), are refused: 45 % of the full release, to which --max-refused applies. Who speaks is the last
+letter of the utterance's name (M003), not the first (Ses01F: who wore the motion capture markers).
+
+Folds, for cross-validation; no speaker is in two splits of a fold:
+
+- `--held-out session` (default), fold1 to fold5: test is session k, as in SUPERB. Valid is the next session (1 after
+  5), train the other three: SUPERB validates on a random fifth of the training speakers' utterances, which measures
+  how well the model knows them.
+- `--held-out speaker`, fold1 to fold10: test is speaker k (Ses01F, Ses01M, Ses02F, ...), valid the other speaker of
+  that session, train the other four sessions, as in MP3S (arXiv 2308.14456). Valid and test are then two sides of the
+  same dialogues.
+
+summarymixing manifest iemocap IEMOCAP_DIR --dest DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..system.errors import InputError
+from .audio.audio_file import AudioRules
+from .audio.scan import read_clips, unnamed_audio
+from .writing.corpus import Prepared, Utterance, write_corpus
+from .writing.options import positive_int, shared_options
+from .writing.writer import Refusal
+
+DESCRIPTION = "Write fairseq manifests and emotion labels for IEMOCAP, by fold."
+
+CLASSES = {"ang": "ang", "exc": "hap", "hap": "hap", "neu": "neu", "sad": "sad"}
+# Utterances of these classes in the full release, a number that papers report.
+NUM_UTTERANCES = 5531
+SESSIONS = range(1, 6)
+SPEAKERS = [f"Ses{session:02}{gender}" for session in SESSIONS for gender in "FM"]
+HELD_OUT = ("session", "speaker")
+
+_LABEL = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+([A-Za-z]+)\s+\[[^\]]*\]\s*")
+# What a line with a label begins with or holds, even where it is damaged.
+_LIKE_LABEL = re.compile(r"\[|.*\bSes\d\d[FM]_")
+_UTTERANCE = re.compile(r"(Ses\d\d)[FM]_\w+_([FM])\d+\w*")
+
+
+def prepare(
+    iemocap_dir: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    *,
+    rules: AudioRules | None = None,
+    held_out: str = "session",
+    fold: int | None = None,
+    workers: int | None = None,
+    max_refused: float | None = None,
+    force: bool = False,
+) -> str:
+    """Write manifests and labels of all folds, or of `fold` alone, into `dest`; returns the summary to print.
+
+    Raises:
+        InputError: where sessions or labels are not found, a split has no usable clip, or files exist with other
+            content.
+    """
+    root, dest, rules = Path(iemocap_dir), Path(dest), rules or AudioRules()
+    rules.check()
+    if held_out not in HELD_OUT:
+        raise InputError(f"--held-out {held_out} must be {' or '.join(HELD_OUT)}")
+    folds = _folds(held_out)
+    if fold is not None and not 1 <= fold <= len(folds):
+        raise InputError(f"--fold {fold} must be from 1 to {len(folds)} with --held-out {held_out}")
+    missing = [f"Session{session}" for session in SESSIONS if not (root / f"Session{session}").is_dir()]
+    if missing:
+        raise InputError(f"{root} lacks {', '.join(missing)}: give the folder that holds Session1 to Session5")
+
+    class_of: dict[str, str] = {}
+    refusals: list[Refusal] = []
+    for session in SESSIONS:
+        classes, refused = _read_session(root, session)
+        class_of.update(classes)
+        refusals += refused
+    notes = []
+    if len(class_of) != NUM_UTTERANCES:
+        notes.append(f"{len(class_of):,} utterances of the four classes; the full release has {NUM_UTTERANCES:,}")
+    clips, unusable = read_clips(root, sorted(class_of), rules, workers=workers, dest=dest)
+    refusals += unusable
+    splits: dict[str, list[Utterance]] = {}
+    for number in folds if fold is None else [fold]:
+        for split, speakers in folds[number].items():
+            here = [clip for clip in clips if _speaker(clip.path) in speakers]
+            if clips and not here:
+                raise _no_clip(f"fold{number}/{split}", speakers, unusable)
+            splits[f"fold{number}/{split}"] = [
+                Utterance(clip, labels={"emotion": class_of[clip.path]}) for clip in here
+            ]
+    corpus = Prepared(root, splits, refusals, len(clips) + len(refusals), notes=notes)
+    return write_corpus(dest, corpus, sample_rate_hz=rules.sample_rate_hz, max_refused=max_refused, force=force)
+
+
+def _folds(held_out: str) -> dict[int, dict[str, set[str]]]:
+    """Speakers of each split, by the number of the fold."""
+    folds = {}
+    tests = [{speaker} for speaker in SPEAKERS]
+    valids = [{SPEAKERS[index ^ 1]} for index in range(len(SPEAKERS))]
+    if held_out == "session":
+        tests = [set(SPEAKERS[first : first + 2]) for first in range(0, len(SPEAKERS), 2)]
+        valids = tests[1:] + tests[:1]
+    for number, (test, valid) in enumerate(zip(tests, valids), 1):
+        folds[number] = {"train": set(SPEAKERS) - test - valid, "valid": valid, "test": test}
+    return folds
+
+
+def _speaker(path: str) -> str:
+    """`Ses01M` for .../Ses01F_impro01_M003.wav."""
+    session, gender = _UTTERANCE.fullmatch(Path(path).stem).groups()
+    return session + gender
+
+
+def _no_clip(name: str, speakers: set[str], unusable: Sequence[Refusal]) -> InputError:
+    """What to say of a split without a clip: a fold cannot do without any of its three."""
+    example = next((one for one in unusable if _speaker(one.path) in speakers), None)
+    why = f"e.g. {example.path}: {example.reason}" if example else "no utterance has a label of the four classes"
+    return InputError(f"{name} ({', '.join(sorted(speakers))}) has no usable clip, {why}: complete the corpus")
+
+
+def _read_session(root: Path, session: int) -> tuple[dict[str, str], list[Refusal]]:
+    """Class of each utterance of a session by its path, and refusals of other utterances, lines and audio files."""
+    evaluation, audio = f"Session{session}/dialog/EmoEvaluation", f"Session{session}/sentences/wav"
+    if not (root / evaluation).is_dir():
+        raise InputError(f"{root / evaluation} does not exist: give the full release, with its labels")
+    emotions: dict[str, list[str]] = {}
+    refusals: list[Refusal] = []
+    for name in sorted(os.listdir(root / evaluation)):
+        # Copies made on a Mac have a ._<name> beside each file.
+        if name.endswith(".txt") and not name.startswith("."):
+            for utterance, emotion, where in _read_dialog(root, f"{evaluation}/{name}", session, refusals):
+                of_path = emotions.setdefault(f"{audio}/{Path(name).stem}/{utterance}.wav", [])
+                if emotion in of_path:
+                    refusals.append(Refusal(where, "label given twice", utterance))
+                else:
+                    of_path.append(emotion)
+    class_of: dict[str, str] = {}
+    for path, of_path in emotions.items():
+        if len(of_path) > 1:
+            refusals.append(Refusal(path, "labelled twice, differently", ", ".join(of_path)))
+        elif of_path[0] in CLASSES:
+            class_of[path] = CLASSES[of_path[0]]
+        else:
+            refusals.append(Refusal(path, f"emotion {of_path[0]}"))
+    refusals += unnamed_audio(root, audio, emotions, "no label")
+    return class_of, refusals
+
+
+def _read_dialog(root: Path, label_file: str, session: int, refusals: list[Refusal]) -> Iterator[tuple[str, str, str]]:
+    """Utterance, emotion and place of each label in one file of EmoEvaluation, which is named for its dialogue."""
+    dialog = Path(label_file).stem
+    # Annotators' remarks may hold any bytes; what is read here is ASCII.
+    text = (root / label_file).read_text("utf-8-sig", errors="replace")
+    for number, line in enumerate(text.split("\n"), 1):
+        # Other lines are the header (%) and the votes of single annotators (C-E2:, A-F1:, ...).
+        if line.startswith("%") or not _LIKE_LABEL.match(line):
+            continue
+        where = f"{label_file}:{number}"
+        label = _LABEL.fullmatch(line)
+        if not label:
+            refusals.append(Refusal(where, "line is no label", line))
+            continue
+        utterance, emotion = label[1], label[2].lower()
+        name = _UTTERANCE.fullmatch(utterance)
+        if name and name[1] == f"Ses{session:02}" and utterance.startswith(f"{dialog}_"):
+            yield utterance, emotion, where
+        else:
+            refusals.append(Refusal(where, "label for another dialogue or session", utterance))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this corpus alone."""
+    parser.add_argument("iemocap_dir", metavar="IEMOCAP_DIR", type=Path, help="folder with Session1 to Session5")
+    parser.add_argument(
+        "--held-out",
+        choices=HELD_OUT,
+        default="session",
+        help="5 folds: test on a session, validate on the next (default); or 10 folds: test on a speaker, validate on "
+        "the other of that session",
+    )
+    parser.add_argument("--fold", type=positive_int, metavar="K", help="write fold K only (default: all)")
+
+
+def prepare_from(args: argparse.Namespace) -> str:
+    """``prepare`` by the command line's options; returns the summary to print."""
+    return prepare(
+        args.iemocap_dir,
+        args.dest,
+        held_out=args.held_out,
+        fold=args.fold,
+        **shared_options(args),
+    )

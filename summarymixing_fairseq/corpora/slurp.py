@@ -1,0 +1,282 @@
+"""Write fairseq manifests and class labels for SLURP: DEST/{train,valid,test}.{tsv,scenario,action,intent}.
+
+SLURP (Bastianelli et al., EMNLP 2020; English) holds commands to a home assistant, each sentence read by one or more
+people into a headset, a distant microphone or both. Annotations: https://github.com/pswietojanski/slurp, CC BY 4.0;
+audio, also for `scripts/download_audio.sh` of that repository: https://zenodo.org/record/4274930, CC BY-NC 4.0.
+
+    SLURP_DIR
+    ├── dataset/slurp/{train,devel,test,train_synthetic}.jsonl   (or right below SLURP_DIR)
+    ├── dataset/slurp/metadata.json                              who spoke (optional, for a note only)
+    ├── audio/slurp_real/audio-1434542201-headset.flac           (or SLURP_DIR/slurp_real)
+    └── audio/slurp_synth/audio-....flac                         (or SLURP_DIR/slurp_synth; --synthetic)
+
+A line of .jsonl is one sentence: `slurp_id`, `sentence`, `scenario` (18 classes), `action` (46), `intent`, and
+`recordings`, a list of objects with `file`. Each recording is a row. The label `intent` is scenario_action, as in
+SLURP's own evaluation: the field `intent` lacks the scenario in some 200 entries.
+
+Splits are the official ones, in which speakers recur. A recording that several splits name stays in the most held-out
+one, test before valid before train. One that a split names twice is written once, or refused where the labels (with
+--text, also the sentences) differ. Transcripts are written only with --text: that leaves out recordings whose sentence
+has no certain spelling (see english_text.py), which classification can do with.
+
+summarymixing manifest slurp SLURP_DIR --dest DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..system.errors import InputError
+from .audio.audio_file import AudioRules
+from .audio.scan import read_clips, unnamed_audio
+from .text.english_text import TextRefused, normalise
+from .writing.corpus import Prepared, Utterance, write_corpus
+from .writing.options import shared_options
+from .writing.writer import Refusal, path_problem
+
+DESCRIPTION = "Write fairseq manifests and class labels for SLURP."
+
+# Most held-out first: a recording that several of them name belongs to the first.
+SPLITS = {"test": "test.jsonl", "valid": "devel.jsonl", "train": "train.jsonl"}
+SYNTHETIC = "train_synthetic.jsonl"
+NUM_CLASSES = {"scenario": 18, "action": 46}
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """One recording as an entry of a .jsonl names it; `where` is the line, `problem` why the entry cannot be used."""
+
+    split: str
+    path: str
+    entry: Mapping[str, object]
+    where: str
+    problem: str | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        scenario, action = self.entry["scenario"], self.entry["action"]
+        return {"scenario": scenario, "action": action, "intent": f"{scenario}_{action}"}
+
+
+def prepare(
+    slurp_dir: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    *,
+    rules: AudioRules | None = None,
+    synthetic: bool = False,
+    text: bool = False,
+    workers: int | None = None,
+    max_refused: float | None = None,
+    force: bool = False,
+) -> str:
+    """Write manifests and labels of SLURP into `dest`; returns the summary to print.
+
+    `synthetic` adds train_synthetic.jsonl to train. `text` adds .wrd and .ltr (capital letters), and leaves out
+    recordings whose sentence cannot be spelled out with certainty.
+
+    Raises:
+        InputError: where annotations or audio are not found, nothing is usable, or files exist with other content.
+    """
+    root, dest, rules = Path(slurp_dir), Path(dest), rules or AudioRules()
+    rules.check()
+    folder = _first_existing(root, (f"dataset/slurp/{SPLITS['train']}", SPLITS["train"])).removesuffix(SPLITS["train"])
+    user_of = _read_users(root / folder / "metadata.json")
+    parts = [(SPLITS, "slurp_real")]
+    if synthetic:
+        parts.append(({"train": SYNTHETIC}, "slurp_synth"))
+    refusals: list[Refusal] = []
+    listings: list[_Listing] = []
+    for files, name in parts:
+        audio = _first_existing(root, (f"audio/{name}", name))
+        here = list(_read_listings(root, {split: folder + file for split, file in files.items()}, audio, refusals))
+        refusals += unnamed_audio(root, audio, {one.path for one in here}, "in no .jsonl")
+        listings += here
+    refusals += [Refusal(one.where, one.problem, one.path) for one in listings if one.problem]
+    listings = [one for one in listings if not one.problem]
+    by_path = _without_repetition(listings, text, refusals)
+    texts = _normalised(by_path.values(), refusals) if text else {}
+    paths = sorted(texts if text else by_path)
+    clips, unusable = read_clips(root, paths, rules, workers=workers, dest=dest)
+    splits: dict[str, list[Utterance]] = {name: [] for name in ("train", "valid", "test")}
+    for clip in clips:
+        listing = by_path[clip.path]
+        splits[listing.split].append(Utterance(clip, texts.get(clip.path), listing.labels))
+    refusals += unusable
+    notes = _intent_notes(listings) + _class_notes(splits["train"]) + _speaker_notes(user_of, splits)
+    corpus = Prepared(root, splits, refusals, len(clips) + len(refusals), notes=notes)
+    return write_corpus(dest, corpus, sample_rate_hz=rules.sample_rate_hz, max_refused=max_refused, force=force)
+
+
+def _first_existing(root: Path, candidates: Sequence[str]) -> str:
+    for name in candidates:
+        if (root / name).exists():
+            return name
+    raise InputError(
+        f"{root} has neither {' nor '.join(candidates)}: give the folder of the SLURP repository, its audio unpacked"
+    )
+
+
+def _read_listings(root: Path, files: Mapping[str, str], audio: str, refusals: list[Refusal]) -> Iterator[_Listing]:
+    """Recordings that the entries of `files` (path of a .jsonl by split) name below the folder `audio`."""
+    # Synthetic speech is read apart: it may have the ids of the sentences it was made from.
+    seen_ids: set[str] = set()
+    for split, name in files.items():
+        for where, entry in _read_entries(root, name, refusals):
+            paths = _recordings(entry, audio)
+            if paths is None:
+                refusals.append(Refusal(where, "entry without a list of recordings"))
+                continue
+            problem = None
+            slurp_id = json.dumps(entry.get("slurp_id"))
+            missing = [field for field in NUM_CLASSES if not _is_word(entry.get(field))]
+            if missing:
+                problem = f"entry without {' and '.join(missing)}"
+            elif slurp_id in seen_ids:
+                problem = "slurp_id given twice"
+            elif slurp_id != "null":
+                seen_ids.add(slurp_id)
+            for path in paths:
+                yield _Listing(split, path, entry, where, problem)
+
+
+def _read_entries(root: Path, name: str, refusals: list[Refusal]) -> Iterator[tuple[str, dict]]:
+    """Place and content of each entry of a .jsonl; lines that hold none are refused by their number."""
+    try:
+        content = (root / name).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{root / name} does not exist: take it from the SLURP repository") from None
+    # No splitlines(): U+2028 ends a line there, yet may stand in a JSON string.
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{name}:{number}"
+        try:
+            entry = json.loads(line)  # of bytes: a byte order mark is taken off
+        except (ValueError, RecursionError) as error:
+            refusals.append(Refusal(where, "line is not JSON (download the file again)", str(error)))
+            continue
+        if isinstance(entry, dict):
+            yield where, entry
+        else:
+            refusals.append(Refusal(where, "line is not a JSON object"))
+
+
+def _recordings(entry: Mapping[str, object], audio: str) -> list[str] | None:
+    """Paths of an entry's recordings, or None where it does not name any or one of the names is none."""
+    recordings = entry.get("recordings")
+    if not isinstance(recordings, list) or not recordings:
+        return None
+    names = [recording.get("file") if isinstance(recording, dict) else None for recording in recordings]
+    if not all(isinstance(name, str) and name and "/" not in name and not path_problem(name) for name in names):
+        return None
+    return [f"{audio}/{name}" for name in names]
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and value.split() == [value]
+
+
+def _without_repetition(listings: Sequence[_Listing], with_text: bool, refusals: list[Refusal]) -> dict[str, _Listing]:
+    """One listing for each recording that has one label of each kind."""
+    by_path: dict[str, list[_Listing]] = {}
+    for listing in listings:  # most held-out first
+        by_path.setdefault(listing.path, []).append(listing)
+    unique: dict[str, _Listing] = {}
+    for path, (first, *others) in by_path.items():
+        here = [listing for listing in others if listing.split == first.split]
+        refusals += [
+            Refusal(other.where, f"recording of {first.split} named in {other.split} too", path)
+            for other in others
+            if other.split != first.split
+        ]
+        places = ", ".join(listing.where for listing in (first, *here))
+        if any(listing.labels != first.labels for listing in here):
+            refusals.append(Refusal(path, "named twice, with different labels", places))
+        elif with_text and any(listing.entry.get("sentence") != first.entry.get("sentence") for listing in here):
+            refusals.append(Refusal(path, "named twice, with different sentences", places))
+        else:
+            refusals += [Refusal(other.where, "recording named twice", path) for other in here]
+            unique[path] = first
+    return unique
+
+
+def _normalised(listings: Iterable[_Listing], refusals: list[Refusal]) -> dict[str, str]:
+    """Words of each recording in capital letters, by its path, where they are certain."""
+    texts: dict[str, str] = {}
+    for listing in listings:
+        sentence = listing.entry.get("sentence")
+        if not isinstance(sentence, str):
+            refusals.append(Refusal(listing.path, "entry without sentence", listing.where))
+            continue
+        try:
+            texts[listing.path] = normalise(sentence)
+        except TextRefused as refused:
+            refusals.append(Refusal(listing.path, f"text: {refused}", sentence))
+    return texts
+
+
+def _intent_notes(listings: Iterable[_Listing]) -> list[str]:
+    others = {one.where for one in listings if one.entry.get("intent", one.labels["intent"]) != one.labels["intent"]}
+    return [f"{len(others):,} entries have another intent than the scenario_action written"] if others else []
+
+
+def _class_notes(train: Sequence[Utterance]) -> list[str]:
+    notes = []
+    for kind, expected in NUM_CLASSES.items():
+        num_seen = len({one.labels[kind] for one in train})
+        if num_seen != expected:
+            notes.append(f"train: {num_seen} classes of {kind}, the full corpus has {expected}")
+    return notes
+
+
+def _read_users(path: Path) -> dict[str, str] | None:
+    """Speaker of each recording by its file name, or None where there is no metadata.json."""
+    if not path.exists():
+        return None
+    try:
+        return {
+            name: str(recording["usrid"])
+            for entry in json.loads(path.read_bytes()).values()
+            for name, recording in entry["recordings"].items()
+            if "usrid" in recording
+        }
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): download it again, or remove it") from None
+
+
+def _speaker_notes(user_of: Mapping[str, str] | None, splits: Mapping[str, Sequence[Utterance]]) -> list[str]:
+    """How many speakers are in train and in another split as well: the official splits part sentences only."""
+    if user_of is None:
+        return ["no metadata.json: speakers shared between splits are not counted"]
+    users = {
+        split: {user_of.get(one.clip.path.rpartition("/")[2]) for one in utterances} - {None}
+        for split, utterances in splits.items()
+    }
+    return [
+        f"{split}: {len(here & users['train'])} of {len(here)} speakers are in train too (official splits)"
+        for split, here in users.items()
+        if split != "train"
+    ]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this corpus alone."""
+    parser.add_argument("slurp_dir", metavar="SLURP_DIR", type=Path, help="folder with dataset/slurp and audio")
+    parser.add_argument("--synthetic", action="store_true", help=f"add {SYNTHETIC} to train")
+    parser.add_argument("--text", action="store_true", help="write transcripts too; refuse those of uncertain spelling")
+
+
+def prepare_from(args: argparse.Namespace) -> str:
+    """``prepare`` by the command line's options; returns the summary to print."""
+    return prepare(
+        args.slurp_dir,
+        args.dest,
+        synthetic=args.synthetic,
+        text=args.text,
+        **shared_options(args),
+    )

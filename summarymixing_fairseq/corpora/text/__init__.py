@@ -1,0 +1,1 @@
+"""Transcripts: normalising them, and units of text."""

@@ -1,0 +1,81 @@
+"""Transcripts of any language as words of lower-case letters, by Unicode's character properties.
+
+- Letters and the marks on them are kept, composed where Unicode has a composed form (NFC): `ŵ` is one letter; `g̃`,
+  which has none, stays a letter and a mark, so two symbols in a file of letters, and one word all the same.
+- Lower case rather than case folding: `ß` stays itself, and a Greek word ends in `ς`. In Turkish and Azeri `I` becomes
+  `ı`, and `İ` becomes `i`.
+- Apostrophes of all shapes between letters become `'`; at the edge of a word they are taken for quotation marks. Also
+  kept between letters: the middle dot (Catalan `col·lecció`), the Hebrew geresh and gershayim.
+- Invisible characters (joiners, soft hyphens, directions) vanish; everything else, hyphens too, parts words.
+- A text with digits or other numerals is refused: how they were read is not known.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from .english_text import TextRefused
+
+# The apostrophe as it is typed: ' ` ´ ʼ ‘ ’ ‛ ＇
+_APOSTROPHES = "'`\u00b4\u02bc\u2018\u2019\u201b\uff07"
+# What belongs to a word where it stands between letters: apostrophe, middle dot, geresh, gershayim.
+_INNER = "'\u00b7\u05f3\u05f4"
+_INNER_AT_AN_EDGE = re.compile(rf"(?<![^ {_INNER}])[{_INNER}]+|[{_INNER}]+(?![^ {_INNER}])")
+# An invisible character that parts words, unlike others of its category.
+_ZERO_WIDTH_SPACE = "\u200b"
+# Marks that show nothing by themselves: grapheme joiner, variation selectors.
+_INVISIBLE_MARKS = re.compile("[\u034f\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_LANGUAGES_WITH_DOTLESS_I = {"tr", "az"}
+
+
+class _Kinds(dict):
+    """What each code point becomes, worked out when it is first met: a table for str.translate."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = replacement = _replacement(chr(code))
+        return replacement
+
+
+def _replacement(character: str) -> str:
+    if character in _APOSTROPHES:  # before the category: U+02BC is a letter by its own
+        return "'"
+    category = unicodedata.category(character)
+    if _INVISIBLE_MARKS.match(character) or (category == "Cf" and character != _ZERO_WIDTH_SPACE):
+        return ""
+    if category[0] in "LM" or character in _INNER:
+        return character
+    return "0" if category[0] == "N" else " "
+
+
+_KINDS = _Kinds()
+
+
+def normalise(text: str, language: str = "") -> str:
+    """`text` as lower-case words with single spaces between; `language` is a code such as `cy`, `tr` or `sv-SE`.
+
+    Raises:
+        TextRefused: for a text with a number, or without a word.
+    """
+    text = _lower(unicodedata.normalize("NFC", text), language)
+    # Again: the lower case of a composed letter may be a sequence, and an invisible character may have parted one.
+    text = unicodedata.normalize("NFC", text.translate(_KINDS))
+    if "0" in text:
+        raise TextRefused("number in text")
+    words = " ".join(filter(None, map(_from_first_letter, _INNER_AT_AN_EDGE.sub(" ", text).split())))
+    if not words:
+        raise TextRefused("no words in transcript")
+    return words
+
+
+def _lower(text: str, language: str) -> str:
+    if re.split("[-_]", language.lower())[0] in _LANGUAGES_WITH_DOTLESS_I:
+        text = text.replace("\u0130", "i").replace("I", "\u0131")
+    return text.lower()
+
+
+def _from_first_letter(word: str) -> str:
+    """`word` without marks at its beginning: what they stood on (an emoji, a symbol) is not kept."""
+    while word and (word[0] in _INNER or unicodedata.category(word[0])[0] == "M"):
+        word = word[1:]
+    return word

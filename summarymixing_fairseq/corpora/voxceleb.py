@@ -1,0 +1,241 @@
+"""Write fairseq manifests, speaker labels and trials for VoxCeleb1: DEST/{train,valid,test}.tsv, DEST/test*.trials.
+
+VoxCeleb1 (Nagrani et al., 2017; 352 h of interviews, 1,251 speakers) is had at
+https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html, where its terms stand: its authors give speaker and video ids
+and lists under CC BY 4.0, the copyright in the videos stays with their owners.
+
+    VOXCELEB1_DIR
+    ├── veri_test.txt                           37,720 trials, `<1: same speaker, or 0> <enrolment clip> <test clip>`
+    ├── veri_test2.txt                          the same with wrong labels corrected or left out
+    └── wav/id10001/1zcIwhmdeo4/00001.wav       speaker, video, clip
+
+The archives of dev (1,211 speakers, 148,642 clips) and test (40 speakers, id10270 to id10309, 4,874 clips) may stand in
+folders of their own (vox1_dev_wav/wav, vox1_test_wav/wav): a clip is known by the last three parts of its path.
+
+Train and valid are for classifying speakers: valid holds other videos of speakers of train, chosen by the hash of
+speaker and video, never all of a speaker's. Test holds each clip that a trial names. test.trials (of veri_test.txt) and
+test_cleaned.trials (of veri_test2.txt) hold the trials as `<0 or 1><TAB>path<TAB>path`, with paths as in test.tsv.
+
+summarymixing manifest voxceleb VOXCELEB1_DIR --dest DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..system.errors import InputError
+from .audio.audio_file import AudioRules
+from .audio.scan import find_audio, read_clips
+from .writing.corpus import Prepared, Utterance, write_corpus
+from .writing.options import shared_options
+from .writing.splits import stable_fraction
+from .writing.writer import Clip, Refusal, printable
+
+DESCRIPTION = (
+    "Write fairseq manifests, speaker labels and trials for VoxCeleb1. Allowed lengths are for train and valid alone."
+)
+
+# The lists of trials, and what they become.
+TRIALS = {"veri_test.txt": "test.trials", "veri_test2.txt": "test_cleaned.trials"}
+TEST_SPEAKERS = frozenset(f"id{number}" for number in range(10270, 10310))
+NUM_TRAIN_SPEAKERS = 1211
+
+# Speaker, video and name of a clip, without the ending: how trials name it, wherever it lies.
+_KEY = re.compile(r"(?:.*/)?((id1\d{4})/[^/]+/[^/]+)\.[^./]+")
+
+Trial = tuple[str, str, str]
+
+
+def prepare(
+    voxceleb_dir: str | os.PathLike[str],
+    dest: str | os.PathLike[str],
+    *,
+    trials_dir: str | os.PathLike[str] | None = None,
+    valid_fraction: float = 0.02,
+    rules: AudioRules | None = None,
+    workers: int | None = None,
+    max_refused: float | None = None,
+    force: bool = False,
+) -> str:
+    """Write manifests, labels and trials into `dest`; returns the summary to print.
+
+    `trials_dir` holds veri_test.txt, veri_test2.txt or both (None: `voxceleb_dir` does). The lengths that `rules` allow
+    are for train and valid: an equal error rate is one of all trials.
+
+    Raises:
+        InputError: where no list is found or one is damaged, a list has no usable trial, or files exist with other
+            content.
+    """
+    root, dest, rules = Path(voxceleb_dir), Path(dest), rules or AudioRules()
+    if not 0 <= valid_fraction < 1:
+        raise InputError(f"--valid-fraction {valid_fraction:g} must be at least 0 and below 1")
+    rules.check()
+    trials = _read_lists(Path(trials_dir) if trials_dir else root)
+    named = {key for these in trials.values() for _, *keys in these for key in keys}
+    path_of, refusals = _find_clips(root, rules.allow_outside_root)
+    train_paths, test_paths = [], []
+    for key, path in path_of.items():
+        if key.split("/")[0] not in TEST_SPEAKERS:
+            train_paths.append(path)
+        elif key in named:
+            test_paths.append(path)
+        else:
+            refusals.append(Refusal(path, "test speaker's clip in no trial"))
+    refusals += [Refusal(f"{key}.wav", "no such file (a trial names it)") for key in sorted(named - path_of.keys())]
+
+    test, unusable = read_clips(root, test_paths, replace(rules, min_seconds=None, max_seconds=None), workers=workers)
+    refusals += unusable
+    usable = {_key_of(clip.path): clip.path for clip in test}
+    files, notes = _written_trials(trials, usable, root)
+    clips, unusable = read_clips(root, train_paths, rules, workers=workers, dest=dest)
+    refusals += unusable
+    train, valid = _split(clips, valid_fraction)
+    splits = {"train": _labelled(train), "valid": _labelled(valid), "test": [Utterance(clip) for clip in test]}
+    notes += _notes_on_speakers(splits, valid_fraction)
+    num_found = len(clips) + len(test) + len(refusals)
+    corpus = Prepared(root, splits, refusals, num_found, notes=notes, files=files)
+    return write_corpus(dest, corpus, sample_rate_hz=rules.sample_rate_hz, max_refused=max_refused, force=force)
+
+
+def _read_lists(folder: Path) -> dict[str, list[Trial]]:
+    """Trials of each list that stands in `folder`."""
+    trials = {name: _read_trials(folder / name) for name in TRIALS if (folder / name).is_file()}
+    if not trials:
+        raise InputError(
+            f"{folder} holds neither {' nor '.join(TRIALS)}: put them there (they are at "
+            "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta/), or name their folder by --trials"
+        )
+    return trials
+
+
+def _read_trials(path: Path) -> list[Trial]:
+    """`<0 or 1>` and the keys of both clips, for each line."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no UTF-8 text: download it again") from None
+    trials = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        same, *clips = line.split()
+        matches = [_KEY.fullmatch(clip) for clip in clips]
+        if same not in ("0", "1") or len(clips) != 2 or not all(matches):
+            raise InputError(
+                f"{path}, line {number}: `<0 or 1> <speaker>/<video>/<clip>.wav <speaker>/<video>/<clip>.wav` is "
+                "needed: download it again"
+            )
+        for match in matches:
+            if match[2] not in TEST_SPEAKERS:
+                raise InputError(
+                    f"{path}, line {number}: {match[2]} is trained on: give VoxCeleb1's own list, of the speakers "
+                    "id10270 to id10309"
+                )
+        trials.append((same, matches[0][1], matches[1][1]))
+    if not trials:
+        raise InputError(f"{path} holds no trial: download it again")
+    return trials
+
+
+def _find_clips(root: Path, allow_outside_root: bool) -> tuple[dict[str, str], list[Refusal]]:
+    """Path of each clip below `root` by its key, and audio files that are no clips or are there twice."""
+    found, refusals = find_audio(root, allow_outside_root=allow_outside_root)
+    path_of: dict[str, str] = {}
+    for path in found:
+        key = _key_of(path)
+        if key is None:
+            refusals.append(Refusal(path, "not in VoxCeleb1's folders (id1<4 digits>/<video>/<clip>)"))
+        elif key in path_of:
+            refusals.append(Refusal(path, "clip is there twice", path_of[key]))
+        else:
+            path_of[key] = path
+    return path_of, refusals
+
+
+def _key_of(path: str) -> str | None:
+    match = _KEY.fullmatch(path)
+    return match and match[1]
+
+
+def _speaker(clip: Clip) -> str:
+    return clip.path.split("/")[-3]
+
+
+def _written_trials(
+    trials: Mapping[str, Sequence[Trial]], usable: Mapping[str, str], root: Path
+) -> tuple[dict[str, str], list[str]]:
+    """Files of trials by name, and a note for each on its number and on those left out."""
+    files, notes = {}, []
+    for name, these in trials.items():
+        kept = [(same, usable[one], usable[other]) for same, one, other in these if one in usable and other in usable]
+        if not kept:
+            raise InputError(
+                f"no trial of {name} has both its clips, usable, below {root}: unpack vox1_test_wav.zip there"
+            )
+        files[TRIALS[name]] = "".join("\t".join(trial) + "\n" for trial in kept)
+        note = f"{TRIALS[name]}: {len(kept):,} trials"
+        if len(kept) < len(these):
+            example = next(key for _, *keys in these for key in keys if key not in usable)
+            note += f"; {len(these) - len(kept):,} left out: a clip is missing or refused, e.g. {printable(example)}"
+        notes.append(note)
+    return files, notes
+
+
+def _split(clips: Sequence[Clip], valid_fraction: float) -> tuple[list[Clip], list[Clip]]:
+    """Train and valid clips by the hash of speaker and video; of each speaker the video with the highest stays."""
+    fraction_of = {_video(clip): stable_fraction(_video(clip)) for clip in clips}
+    highest: dict[str, tuple[float, str]] = {}
+    for video, fraction in fraction_of.items():
+        speaker = video.split("/")[0]
+        highest[speaker] = max(highest.get(speaker, (-1.0, "")), (fraction, video))
+    kept = {video for _, video in highest.values()}
+    held_out = {video for video, fraction in fraction_of.items() if fraction < valid_fraction} - kept
+    train = [clip for clip in clips if _video(clip) not in held_out]
+    return train, [clip for clip in clips if _video(clip) in held_out]
+
+
+def _video(clip: Clip) -> str:
+    return "/".join(clip.path.split("/")[-3:-1])
+
+
+def _labelled(clips: Iterable[Clip]) -> list[Utterance]:
+    return [Utterance(clip, labels={"speaker": _speaker(clip)}) for clip in clips]
+
+
+def _notes_on_speakers(splits: Mapping[str, Sequence[Utterance]], valid_fraction: float) -> list[str]:
+    count = {name: len({_speaker(one.clip) for one in these}) for name, these in splits.items()}
+    notes = [f"speakers: {count['train']:,} in train, {count['valid']:,} of them in valid, {count['test']:,} in test"]
+    if not count["train"]:
+        notes.append("no clip of a train speaker: unpack vox1_dev_wav.zip too, to train")
+    elif count["train"] < NUM_TRAIN_SPEAKERS or count["test"] < len(TEST_SPEAKERS):
+        notes.append(f"VoxCeleb1 has {NUM_TRAIN_SPEAKERS:,} train and {len(TEST_SPEAKERS)} test speakers")
+    if valid_fraction and count["train"] and not count["valid"]:
+        notes.append(f"valid is not written: no video was drawn for it at --valid-fraction {valid_fraction:g}")
+    return notes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this corpus alone."""
+    parser.add_argument("voxceleb_dir", metavar="VOXCELEB1_DIR", type=Path, help="folder that holds wav, of any depth")
+    parser.add_argument(
+        "--trials", type=Path, metavar="DIR", help=f"folder of {', '.join(TRIALS)} (default: VOXCELEB1_DIR)"
+    )
+    parser.add_argument(
+        "--valid-fraction", type=float, default=0.02, help="share of videos in valid.tsv, by hash (0.02)"
+    )
+
+
+def prepare_from(args: argparse.Namespace) -> str:
+    """``prepare`` by the command line's options; returns the summary to print."""
+    return prepare(
+        args.voxceleb_dir,
+        args.dest,
+        trials_dir=args.trials,
+        valid_fraction=args.valid_fraction,
+        **shared_options(args),
+    )

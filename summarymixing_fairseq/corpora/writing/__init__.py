@@ -1,0 +1,1 @@
+"""Writing manifests, labels and dictionaries."""

@@ -1,0 +1,48 @@
+"""Splits that do not move as a corpus grows, and that part no speaker between them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from ...system.errors import InputError
+from .writer import Clip
+
+
+def stable_fraction(key: str) -> float:
+    """A number in [0, 1) that depends on `key` alone, so that a split does not move as files are added."""
+    # 53 bits: what a float holds exactly; more could round up to 1.0.
+    return (int.from_bytes(hashlib.sha1(key.encode("utf-8")).digest()[:8], "big") >> 11) / 2**53
+
+
+def path_of(clip: Clip) -> str:
+    """The group of a clip where every file is one of its own; the parts of a file stay together."""
+    return clip.path
+
+
+def split_clips(
+    clips: Sequence[Clip], valid_fraction: float, group_of: Callable[[Clip], str] = path_of
+) -> tuple[list[Clip], list[Clip], str | None]:
+    """Train and valid clips by the hash of each clip's group, and a note where one group had to be moved.
+
+    `group_of` names what must not be parted, a speaker for one. With `valid_fraction` > 0 neither side is left empty:
+    on a small tree the group nearest to the border changes sides.
+    """
+    if valid_fraction == 0:
+        return list(clips), [], None
+    groups = {group_of(clip) for clip in clips}
+    if len(groups) < 2:
+        what = "clip" if group_of is path_of else "speaker"
+        raise InputError(
+            f"{len(groups)} usable {what} cannot be split into train and valid: add audio, or set the valid fraction "
+            "to 0"
+        )
+    valid_groups = {group for group in groups if stable_fraction(group) < valid_fraction}
+    note = None
+    if not valid_groups or valid_groups == groups:
+        nearest = sorted(groups, key=lambda group: (stable_fraction(group), group))
+        moved, side = (nearest[-1], "train") if valid_groups else (nearest[0], "valid")
+        valid_groups ^= {moved}
+        note = f"{moved} was moved to {side}, which was empty at fraction {valid_fraction:g}"
+    train = [clip for clip in clips if group_of(clip) not in valid_groups]
+    return train, [clip for clip in clips if group_of(clip) in valid_groups], note

@@ -1,0 +1,215 @@
+"""Reading a clip or a part of one: mono float32 at the rate asked for, or an error that names the file."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ..system.errors import InputError
+
+SAMPLE_RATE_HZ = 16_000
+# Audio on either side of a part, in seconds, that the resampling filter hears and that is then thrown away.
+_CONTEXT_SECONDS = 0.1
+# libsndfile's seek is off, or not what decoding up to there gives, in these (vorbis near its end most of all, mp3 for
+# want of earlier frames' bits): they are decoded from their start, at 300 to 2,000 times real time.
+_INEXACT_FORMATS = ("OGG", "MP3", "MPEG")
+# Rates that recordings have. A header that says 1 Hz would make 16,000 samples of each.
+MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
+# Values, frames x channels, that are decoded at a time: memory follows what a file holds, not what its header promises.
+# 30 s at 16 kHz are one block.
+_BLOCK_VALUES = 2**20
+# A file that decodes to more than this was made to fill the memory: digital silence in FLAC gives 400 a byte.
+_MOST_SAMPLES_PER_BYTE = 1_000
+_MOST_SAMPLES_OF_ANY_FILE = 2**22
+# What soundfile and soxr raise over a broken file: libsndfile's own errors are RuntimeErrors; TypeError: a file that is
+# headerless by its ending.
+DECODING_ERRORS = (ArithmeticError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+# A whole file may be this much shorter than its header says: encoders of lossy formats are not exact.
+_TOLERANCE_SECONDS = 0.1
+
+
+def read_segment(
+    path: Path | BinaryIO,
+    offset: int = 0,
+    num_samples: int | None = None,
+    *,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+) -> np.ndarray:
+    """Read a file that libsndfile knows, or a part: flac and wav seek to it, ogg, opus and mp3 are decoded up to it.
+
+    Args:
+        path: of the file, or an open one.
+        offset, num_samples: of the part, counted at ``sample_rate_hz`` whatever the file's own rate; None: to the end.
+        sample_rate_hz: rate of what is returned.
+
+    Returns:
+        (num_samples,) float32, channels averaged, full scale = 1.
+
+    Raises:
+        InputError: for a file that is missing, unreadable, empty or not finite, at a rate that no recording has, out of
+            proportion to its size, or that ends before the part does.
+    """
+    name = path if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "audio data")
+    if offset < 0 or (num_samples is not None and num_samples < 0):
+        raise InputError(f"{name}: there is no part at {offset} of {num_samples} samples")
+    try:
+        check_regular(path)
+        with _reader()(path) as file:
+            _check_rate(file.samplerate)
+            if file.samplerate == sample_rate_hz:
+                samples = _read_frames(file, offset, num_samples, _limit(path))
+            else:
+                samples = _read_resampled(file, offset, num_samples, sample_rate_hz, _limit(path))
+            promised = math.ceil(file.frames * sample_rate_hz / file.samplerate) - offset
+    except DECODING_ERRORS as error:
+        raise InputError(f"{name} cannot be read: {_reason(name, error)}") from None
+    if not len(samples):
+        raise InputError(f"{name} holds no samples")
+    if num_samples is not None and len(samples) < num_samples:
+        raise InputError(
+            f"{name} ends {num_samples - len(samples)} samples before the part at {offset} of {num_samples} does: "
+            "is it truncated?"
+        )
+    if num_samples is None and len(samples) < promised - _TOLERANCE_SECONDS * sample_rate_hz:
+        raise InputError(f"{name} breaks off after {len(samples)} of {promised} samples: it is truncated or broken")
+    # the sum is a third of the time, and finite where all samples are, but for absurd levels
+    if not np.isfinite(samples.sum()) and not np.isfinite(samples).all():
+        raise InputError(f"{name} holds samples that are not finite numbers: leave it out")
+    return samples
+
+
+def read_header(path: Path) -> tuple[int, int]:
+    """Frames and rate in Hz of a file by its header, which may promise anything.
+
+    Raises:
+        OSError, RuntimeError, TypeError, ValueError: for a file that is missing or has no header that libsndfile knows.
+    """
+    import soundfile
+
+    check_regular(path)
+    with soundfile.SoundFile(path) as file:
+        _check_rate(file.samplerate)
+        return file.frames, file.samplerate
+
+
+@functools.lru_cache(maxsize=1)
+def _reader() -> type:
+    """``soundfile.SoundFile`` without its seek to where it is after each read, which mp3 does not bear."""
+    import soundfile
+
+    class Reader(soundfile.SoundFile):
+        def seekable(self) -> bool:
+            return False
+
+    return Reader
+
+
+def check_regular(path: Path | BinaryIO) -> None:
+    """Raises OSError for a pipe or a device: opening one could wait, or reading it go on, for ever."""
+    if isinstance(path, (str, os.PathLike)):
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise OSError("it is a pipe or a device, not a file")
+
+
+def _check_rate(rate_hz: int) -> None:
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise ValueError(f"its header says {rate_hz} Hz, recordings have {MIN_RATE_HZ} to {MAX_RATE_HZ}")
+
+
+def _limit(path: Path | BinaryIO) -> int:
+    """Samples that a file may decode to."""
+    if isinstance(path, (str, os.PathLike)):
+        num_bytes = os.stat(path).st_size
+    else:
+        position = path.tell()
+        num_bytes = path.seek(0, os.SEEK_END)
+        path.seek(position)
+    return _MOST_SAMPLES_OF_ANY_FILE + _MOST_SAMPLES_PER_BYTE * num_bytes
+
+
+def _read_frames(file, offset: int, num_frames: int | None, limit: float) -> np.ndarray:
+    """(frames,) from a frame of the file on; fewer or none where it ends before; ValueError for more than ``limit``."""
+    if offset:
+        if offset >= file.frames:
+            return np.zeros(0, np.float32)
+        _skip(file, offset)
+    block = max(1, _BLOCK_VALUES // file.channels)
+    wanted = file.frames if num_frames is None else num_frames
+    blocks: list[np.ndarray] = []
+    num_read = 0
+    while num_read < wanted or not blocks:
+        frames = file.read(min(block, wanted - num_read), dtype="float32", always_2d=True)
+        blocks.append(frames[:, 0] if frames.shape[1] == 1 else frames.mean(1))
+        num_read += len(frames)
+        if num_read > limit:
+            raise ValueError(
+                f"it decodes to more than {_MOST_SAMPLES_PER_BYTE:,} samples for each of its bytes; it is all silence, "
+                "or made to fill the memory"
+            )
+        if len(frames) < block:
+            break
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _skip(file, num_frames: int) -> None:
+    """Go to a frame of a file just opened, to the sample, or to its end."""
+    if file.format not in _INEXACT_FORMATS:
+        file.seek(num_frames)
+        return
+    block = max(1, _BLOCK_VALUES // file.channels)
+    while num_frames > 0:
+        num_read = len(file.read(min(block, num_frames), dtype="float32"))
+        if not num_read:  # the header may promise any number
+            break
+        num_frames -= num_read
+
+
+def _read_resampled(file, offset: int, num_samples: int | None, sample_rate_hz: int, limit: int) -> np.ndarray:
+    """(num_samples,) of the file as it would be at another rate.
+
+    A part is read with some context from a frame that falls on a sample of the new rate, so that it is what the
+    whole file, resampled at once, would have there.
+    """
+    import soxr
+
+    divisor = math.gcd(file.samplerate, sample_rate_hz)
+    frames_per_step, samples_per_step = file.samplerate // divisor, sample_rate_hz // divisor
+    context = math.ceil(_CONTEXT_SECONDS * sample_rate_hz)
+    first_step = max(0, offset - context) // samples_per_step
+    num_frames = None
+    if num_samples is not None:
+        last_sample = offset + num_samples + context
+        num_frames = math.ceil(last_sample / samples_per_step) * frames_per_step - first_step * frames_per_step
+    # at the file's rate, of the samples that it becomes
+    limit = limit * file.samplerate / max(file.samplerate, sample_rate_hz)
+    frames = _read_frames(file, first_step * frames_per_step, num_frames, limit)
+    if not len(frames):
+        return frames
+    # samples that begin before the file ends; what soxr gives is at most a sample off
+    length = math.ceil(len(frames) * samples_per_step / frames_per_step)
+    resampled = soxr.resample(frames, file.samplerate, sample_rate_hz)[:length]
+    if len(resampled) < length:
+        resampled = np.pad(resampled, (0, length - len(resampled)))
+    start = offset - first_step * samples_per_step
+    return resampled[start : None if num_samples is None else start + num_samples]
+
+
+def _reason(name: object, error: Exception) -> str:
+    if not isinstance(name, (str, os.PathLike)):
+        return str(error)
+    if os.path.isdir(name):
+        return "it is a folder: name its files, or make a manifest and use --data"
+    if not os.path.exists(name):
+        return "no such file"
+    if not os.access(name, os.R_OK):
+        return "permission denied"
+    if isinstance(error, MemoryError):
+        return "memory does not suffice for what its header promises"
+    return (getattr(error, "strerror", None) or str(error)).rstrip(".").split(": ")[-1]

@@ -1,0 +1,170 @@
+"""CTC emissions to text: greedy, or beam search over a lexicon with an n-gram model (flashlight-text)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from fairseq.data import Dictionary
+from fairseq.data.data_utils import post_process
+
+from ..system.errors import InputError
+
+# fairseq's CTC criterion takes the dictionary's first symbol, <s>, for blank.
+BLANK = 0
+WORD_BOUNDARY = "|"
+
+
+class CtcDecoder(Protocol):
+    """What turns emissions into text."""
+
+    def decode(self, log_probs: np.ndarray) -> str:
+        """(T, symbols) float32 natural-log probabilities -> words between spaces."""
+
+
+class GreedyDecoder:
+    """Best symbol of every frame, repeats merged, blanks dropped.
+
+    Args:
+        symbols: "letter" or a subword scheme, as ``criterion.post_process`` of the training configuration.
+    """
+
+    def __init__(self, dictionary: Dictionary, symbols: str = "letter"):
+        self.dictionary = dictionary
+        self.symbols = symbols
+        # no letters either, though a model that has hardly learnt may give them
+        self.silent = {BLANK, dictionary.pad(), dictionary.eos()}
+
+    def decode(self, log_probs: np.ndarray) -> str:
+        """See ``CtcDecoder``."""
+        best = log_probs.argmax(1)
+        if not len(best):
+            return ""
+        changes = np.concatenate([[True], best[1:] != best[:-1]])
+        kept = [self.dictionary[i] for i in best[changes] if i not in self.silent]
+        return " ".join(post_process(" ".join(kept), self.symbols).split())
+
+
+def read_lexicon(path: Path) -> dict[str, list[str]]:
+    """Read `word<TAB>l e t t e r s |` lines. Raises InputError for a file that is missing, empty or malformed."""
+    lexicon = {}
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            word, *spelling = line.split()
+            if not spelling:
+                raise InputError(f"{path}, line {number}: {line!r} is not a word and its letters")
+            lexicon[word] = spelling
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"lexicon {path} cannot be read: {error}") from None
+    if not lexicon:
+        raise InputError(f"lexicon {path} is empty")
+    return lexicon
+
+
+def lexicon_of_arpa(path: Path) -> dict[str, list[str]]:
+    """Spell the words of an ARPA file's unigrams in letters.
+
+    Raises:
+        InputError: for a file that is no ARPA text: a KenLM binary does not list its words.
+    """
+    words = []
+    try:
+        with open(path, encoding="utf-8") as file:
+            in_unigrams = False
+            for line in file:
+                line = line.strip()
+                if in_unigrams and line.startswith("\\"):
+                    break
+                if line == "\\1-grams:":
+                    in_unigrams = True
+                elif in_unigrams and line:
+                    words.append(line.split()[1])
+    except OSError as error:
+        raise InputError(f"language model {path} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, IndexError):
+        words = []
+    words = [word for word in words if not word.startswith("<")]
+    if not words:
+        raise InputError(f"{path} is no ARPA file: for a KenLM binary give the words and their letters by --lexicon")
+    return {word: [*word, WORD_BOUNDARY] for word in words}
+
+
+class BeamDecoder:
+    """Beam search over words of a lexicon, scored by an n-gram model.
+
+    Args:
+        language_model: ARPA file or KenLM binary; lexicon: word and letters a line, or None to spell the ARPA's words.
+        beam_size: hypotheses kept a frame; lm_weight: weight of the model's log10 probabilities; word_score: added per
+            word (negative: fewer words).
+
+    Raises:
+        InputError: if flashlight-text is missing, a file cannot be read, or no word can be spelled.
+    """
+
+    def __init__(
+        self,
+        dictionary: Dictionary,
+        language_model: Path,
+        lexicon: Path | None = None,
+        beam_size: int = 100,
+        lm_weight: float = 2.0,
+        word_score: float = 0.0,
+    ):
+        try:
+            from flashlight.lib.text import decoder as flashlight
+            from flashlight.lib.text.decoder.kenlm import KenLM
+            from flashlight.lib.text.dictionary import Dictionary as WordDictionary
+        except ImportError:
+            raise InputError("--lm needs flashlight-text: pip install 'summarymixing-fairseq[lm]'") from None
+        if WORD_BOUNDARY not in dictionary:
+            raise InputError(f"beam search needs letters with {WORD_BOUNDARY!r} between words in the dictionary")
+        spellings = read_lexicon(lexicon) if lexicon else lexicon_of_arpa(language_model)
+        spellable = {w: s for w, s in spellings.items() if all(letter in dictionary for letter in s)}
+        if not spellable:
+            raise InputError(f"no word of {lexicon or language_model} can be spelled with the model's letters")
+        self.num_unspellable = len(spellings) - len(spellable)
+        # flashlight-text only borrows the dictionary, the trie and the model: keep them alive
+        self._words = WordDictionary()
+        for word in [*spellable, "<unk>"]:
+            self._words.add_entry(word)
+        unknown = self._words.get_index("<unk>")
+        if not language_model.is_file():
+            raise InputError(f"language model {language_model} cannot be read: no such file")
+        try:
+            self._lm = KenLM(str(language_model), self._words)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise InputError(f"language model {language_model} cannot be read (2-gram or higher?): {reason}") from None
+        boundary = dictionary.index(WORD_BOUNDARY)
+        self._trie = flashlight.Trie(len(dictionary), boundary)
+        start = self._lm.start(False)
+        for word, spelling in spellable.items():
+            index = self._words.get_index(word)
+            _, score = self._lm.score(start, index)
+            self._trie.insert([dictionary.index(letter) for letter in spelling], index, score)
+        self._trie.smear(flashlight.SmearingMode.MAX)
+        options = flashlight.LexiconDecoderOptions(
+            beam_size=beam_size,
+            beam_size_token=len(dictionary),
+            beam_threshold=50.0,
+            lm_weight=lm_weight,
+            word_score=word_score,
+            unk_score=-float("inf"),
+            sil_score=0.0,
+            log_add=False,
+            criterion_type=flashlight.CriterionType.CTC,
+        )
+        self._decoder = flashlight.LexiconDecoder(options, self._trie, self._lm, boundary, BLANK, unknown, [], False)
+
+    def decode(self, log_probs: np.ndarray) -> str:
+        """See ``CtcDecoder``."""
+        if not len(log_probs):
+            return ""
+        emissions = np.ascontiguousarray(log_probs, dtype=np.float32)
+        results = self._decoder.decode(emissions.ctypes.data, *emissions.shape)
+        if not results:
+            return ""
+        return " ".join(self._words.get_entry(word) for word in results[0].words if word >= 0)

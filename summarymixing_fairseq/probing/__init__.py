@@ -1,0 +1,1 @@
+"""Probes: small heads on the hidden states of an encoder (MP3S, arXiv 2308.14456)."""

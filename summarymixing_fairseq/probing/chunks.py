@@ -1,0 +1,85 @@
+"""Random chunks of clips, another of each in every epoch, for speaker embeddings to be trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.audio import read_segment
+from ..data.manifest import Clip, Manifest
+from ..data.segments import SegmentDataset, open_clip
+from ..system.errors import InputError
+
+
+class ChunkDataset(SegmentDataset):
+    """A chunk of each clip, read without the rest; a clip that is shorter is read whole.
+
+    Where a chunk begins depends on seed, epoch and clip alone: every position equally likely, and a run that resumes
+    hears what it would have heard. With ``normalize``, a chunk is normalised by itself.
+
+    Args:
+        chunk_seconds: length of a chunk; others: of ``SegmentDataset``, whose seed is that of the positions too.
+
+    Raises:
+        InputError: for a chunk that has no sample.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        sample_rate: int,
+        num_buckets: int = 0,
+        *,
+        chunk_seconds: float,
+        **others: Any,
+    ):
+        super().__init__(manifest, sample_rate, **others)
+        self.chunk_samples = round(chunk_seconds * sample_rate)
+        if self.chunk_samples < 1:
+            raise InputError(f"task.chunk_seconds={chunk_seconds:g}: a chunk must have a sample at least")
+        self.sizes = np.minimum(manifest.sizes, self.chunk_samples)
+        self.set_bucket_info(num_buckets)
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        """False: a clip is another one in every epoch, and cannot be cached.
+
+        fairseq then starts data workers anew. With its default of persistent workers those of the last epoch stay until
+        Python's garbage collection finds them, and take 5 s each to end: a task of chunks should have a field
+        ``persistent_workers = False``, which fairseq looks for.
+        """
+        return False
+
+    def chunk_start(self, index: int) -> int:
+        """First sample, within its clip, of this epoch's chunk."""
+        excess = int(self.manifest.sizes[index]) - self.chunk_samples
+        if excess <= 0:
+            return 0
+        generator = np.random.default_rng([self.seed % 2**64, self.epoch, index])
+        return int(generator.integers(excess, endpoint=True))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """``id`` and ``source``, (num_samples,) float32, of this epoch's chunk.
+
+        Raises:
+            InputError: for a clip that cannot be read or ends before the chunk does.
+        """
+        clip = self.manifest[index]
+        if clip.num_samples <= self.chunk_samples:
+            return super().__getitem__(index)
+        samples = self._read(clip, self.chunk_start(index))
+        return {"id": index, "source": self.postprocess(torch.from_numpy(samples), self.sample_rate)}
+
+    def _read(self, clip: Clip, start: int) -> np.ndarray:
+        file = open_clip(clip)
+        if clip.offset is not None:
+            return read_segment(file, clip.offset + start, self.chunk_samples, sample_rate_hz=self.sample_rate)
+        try:
+            return read_segment(file, start, self.chunk_samples, sample_rate_hz=self.sample_rate)
+        except InputError:
+            # A whole file may be a little shorter than was written down (lossy formats): then its last chunk, and
+            # the same files are bad that are bad without chunks.
+            whole = read_segment(open_clip(clip), sample_rate_hz=self.sample_rate)
+            return whole[-self.chunk_samples :]

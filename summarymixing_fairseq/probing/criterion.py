@@ -1,0 +1,125 @@
+"""``classification`` and ``aam_softmax``: one class a clip, with accuracy in fairseq's log."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Tuple
+
+from fairseq import utils
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .heads.aam import aam_logits
+
+# Target of a class that training does not know: no loss, never right.
+UNKNOWN_CLASS = -1
+
+
+@dataclass
+class ClassificationCriterionConfig(FairseqDataclass):
+    """Nothing to choose."""
+
+
+@register_criterion("classification", dataclass=ClassificationCriterionConfig)
+class ClassificationCriterion(FairseqCriterion):
+    """Cross entropy over classes, and accuracy.
+
+    fairseq's ``audio_classification`` runs the model a second time for its accuracy, in training too.
+    """
+
+    takes_cosines = False
+
+    def __init__(self, cfg: ClassificationCriterionConfig, task: Any):
+        super().__init__(task)
+
+    def logits(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """(B, classes) as the model gives them, targets (B,) known -> (B, classes) to take the softmax of."""
+        return scores
+
+    def forward(self, model: nn.Module, sample: Dict[str, Any], reduce: bool = True) -> Tuple[Tensor, int, Dict]:
+        """Summed loss, number of clips, and what is logged.
+
+        ``sample["target"]``: (B, 1) class numbers, ``UNKNOWN_CLASS`` for a class that training lacks.
+        ``net_output["scores"]``: (B, classes); the highest is the prediction. In validation, predictions (B,) and what
+        embeddings the model gives are left in ``sample``.
+
+        Raises:
+            ValueError: for cosines where logits are taken, or logits where cosines are.
+        """
+        self._check_head(getattr(model, "module", model))
+        net_output = model(**sample["net_input"])
+        scores = net_output["scores"].float()
+        targets = sample["target"][:, 0].long()
+        known = targets != UNKNOWN_CLASS
+        loss = F.cross_entropy(self.logits(scores[known], targets[known]), targets[known], reduction="sum")
+        predictions = scores.argmax(1)
+        logging_output = {
+            "loss": loss.detach(),
+            "nsentences": len(targets),
+            "ntokens": len(targets),
+            "sample_size": len(targets),
+            "num_correct": (predictions == targets).sum(),
+        }
+        if not self.training:
+            sample["predictions"] = predictions
+            sample["embeddings"] = net_output.get("embeddings")
+        return loss, len(targets), logging_output
+
+    def _check_head(self, model: nn.Module) -> None:
+        gives_cosines = getattr(model, "gives_cosines", False)
+        if self.takes_cosines and not gives_cosines:
+            raise ValueError(
+                "criterion aam_softmax takes cosines: set model.cosine=true, and model.head=xvector or ecapa"
+            )
+        if gives_cosines and not self.takes_cosines:
+            # a softmax of numbers from -1 to 1 is nearly flat, whatever is learnt
+            raise ValueError("model.cosine=true is for criterion._name=aam_softmax: set both or neither")
+
+    @staticmethod
+    def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:
+        """Loss in bits a clip, as fairseq's criterions have it, and accuracy in percent."""
+        num_clips = utils.item(sum(log.get("nsentences", 0) for log in logging_outputs))
+        if not num_clips:
+            return
+        loss = utils.item(sum(log.get("loss", 0) for log in logging_outputs))
+        num_correct = utils.item(sum(log.get("num_correct", 0) for log in logging_outputs))
+        metrics.log_scalar("loss", loss / num_clips / math.log(2), num_clips, round=3)
+        metrics.log_scalar("accuracy", 100.0 * num_correct / num_clips, num_clips, round=2)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """They can."""
+        return True
+
+
+@dataclass
+class AamSoftmaxCriterionConfig(FairseqDataclass):
+    """Margin and scale of the softmax."""
+
+    margin: float = field(default=0.2, metadata={"help": "angle in radians that the target's class is held off by"})
+    scale: float = field(default=30.0, metadata={"help": "factor of the cosines before the softmax"})
+
+
+@register_criterion("aam_softmax", dataclass=AamSoftmaxCriterionConfig)
+class AamSoftmaxCriterion(ClassificationCriterion):
+    """Additive angular margin (Deng et al., 2019, Eq. 3) on the cosines of a head with ``model.cosine=true``.
+
+    Raises:
+        ValueError: for a margin or scale out of range.
+    """
+
+    takes_cosines = True
+
+    def __init__(self, cfg: AamSoftmaxCriterionConfig, task: Any):
+        super().__init__(cfg, task)
+        if not 0 <= cfg.margin < math.pi / 2:
+            raise ValueError(f"criterion.margin={cfg.margin}: must be an angle from 0 to below pi / 2")
+        if not cfg.scale > 0:
+            raise ValueError(f"criterion.scale={cfg.scale}: must be positive")
+        self.margin, self.scale = cfg.margin, cfg.scale
+
+    def logits(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """Cosines (B, classes) -> scaled cosines, the target's with the margin added to its angle."""
+        return aam_logits(scores, targets, self.margin, self.scale)

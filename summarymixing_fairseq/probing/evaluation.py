@@ -1,0 +1,253 @@
+"""A trained probe on a split: from clips to figures with their intervals, and the files that they come from."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+import torch
+
+from ..data.batching import pad_batch, seconds_up
+from ..data.ctc_decoding import GreedyDecoder
+from ..data.manifest import read_labels
+from ..system.errors import InputError
+from ..system.machine import installed_versions
+from .checkpoint import Probe
+from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio
+from .metrics.classification import accuracy, confusion_matrix, macro_f1
+from .metrics.embeddings import mean_embedding, score_trials
+from .metrics.error_rate import ErrorRate, character_error_rate, word_error_rate
+from .metrics.trials import check_speakers, read_trials, speakers_of
+from .metrics.verification import equal_error_rate, min_dcf
+from .results import EncoderSource, EvaluationData, Metric, Results
+
+Files = dict[str, Union[str, bytes]]
+# Positions of clips, and their waveforms
+Batches = Generator[tuple[list[int], list[np.ndarray]], None, None]
+P_TARGET = 0.01
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is evaluated.
+
+    Attributes:
+        probe: as loaded; data, split: of the manifest; names: of its clips, relative to its root.
+        num_samples: (clips,) of the manifest, at 16 kHz.
+        batches: all clips once, in any order.
+        num_replicates, seed: of the bootstrap.
+    """
+
+    probe: Probe
+    data: Path
+    split: str
+    names: list[str]
+    num_samples: np.ndarray
+    batches: Batches
+    num_replicates: int
+    seed: int
+
+    def outputs(self, name: str) -> list[np.ndarray]:
+        """One of the model's outputs for every clip: (T, symbols) of ``scores`` a frame, else a vector.
+
+        Raises:
+            InputError: naming the clip that is too short for encoder or head, or whose features are not finite.
+        """
+        model = self.probe.model
+        device = next(model.parameters()).device
+        min_samples = model.encoder.min_samples(model.head.min_frames)
+        outputs: list[Any] = [None] * len(self.names)
+        # closed at an error too: it must not share the line of a progress bar
+        with torch.no_grad(), closing(self.batches) as batches:
+            for positions, waveforms in batches:
+                for i, waveform in zip(positions, waveforms):
+                    if len(waveform) < min_samples:
+                        raise InputError(
+                            f"{self.names[i]} of {self.split} is shorter than the {seconds_up(min_samples):g} s that "
+                            f"{type(model.head).__name__} takes: leave it out of the manifest"
+                        )
+                net_output = model(*pad_batch(waveforms, device))
+                values, padding = net_output[name].float().cpu(), net_output["padding_mask"]
+                lengths = [None] * len(values) if padding is None else (~padding).sum(1).tolist()
+                for i, value, length in zip(positions, values, lengths):
+                    # (T, symbols) of a clip's own frames, or a vector
+                    value = value[:length] if value.dim() == 2 else value
+                    if not bool(value.isfinite().all()):
+                        raise InputError(f"{self.names[i]} of {self.split}: the probe's {name} are not finite numbers")
+                    outputs[i] = value.numpy().copy()
+        return outputs
+
+    def results(self, metrics: dict[str, Metric], counts: dict[str, float]) -> Results:
+        """Figures with all that goes with them."""
+        config, model = self.probe.config, self.probe.model
+        path = config["model"].get("encoder_path") or ""
+        description = model.encoder.describe()
+        if config["model"].get("random_encoder"):
+            description = description.rsplit(", ", 1)[0] + ", random weights"
+        source = EncoderSource(
+            name=Path(path).stem or "unknown",
+            description=description,
+            path=path,
+            # of what was trained on: the file may be another by now, as a pre-training's checkpoint_last.pt
+            sha256=config["model"].get("encoder_sha256") or "",
+        )
+        hours = float(self.num_samples.sum()) / model.encoder.sample_rate_hz / 3600
+        return Results(
+            task=self.probe.task,
+            head=config["model"]["head"],
+            encoder=source,
+            checkpoint=str(self.probe.path),
+            # how the training's machine logged is no part of what was trained
+            config={name: value for name, value in config.items() if name != "job_logging_cfg"},
+            data=EvaluationData(str(self.data), self.split, {"clips": len(self.names), "hours": hours, **counts}),
+            seed=int((config.get("common") or {}).get("seed", 1)),
+            metrics=metrics,
+            layer_weights=model.layer_weights(),
+            versions=installed_versions(),
+        )
+
+
+def _percent(value: float, interval: tuple[float, float]) -> Metric:
+    return Metric(100 * value, 100 * interval[0], 100 * interval[1], "%")
+
+
+def _lines(*columns: Any) -> str:
+    return "".join("\t".join(map(str, row)) + "\n" for row in zip(*columns))
+
+
+def evaluate_recognition(evaluation: Evaluation) -> tuple[Results, Files]:
+    """WER and CER of greedy decoding against SPLIT.wrd, or the label file's own words.
+
+    Raises:
+        InputError: for references that are missing or do not fit the manifest.
+    """
+    config, dictionary = evaluation.probe.config, evaluation.probe.dictionary
+    decoder = GreedyDecoder(dictionary, (config.get("criterion") or {}).get("post_process", "letter"))
+    path = evaluation.data / f"{evaluation.split}.wrd"
+    if path.exists():
+        references = read_labels(path, len(evaluation.names))
+    else:
+        from fairseq.data.data_utils import post_process
+
+        path = evaluation.data / f"{evaluation.split}.{config['task']['labels']}"
+        units = read_labels(path, len(evaluation.names))
+        references = [" ".join(post_process(line, decoder.symbols).split()) for line in units]
+    if not any(line.split() for line in references):
+        raise InputError(f"{path}: all transcripts are empty, there is no word to err in")
+    hypotheses = [decoder.decode(scores) for scores in evaluation.outputs("scores")]
+
+    def rate(error_rate: ErrorRate) -> Metric:
+        errors, lengths = error_rate.utterance_errors, error_rate.utterance_lengths
+        return _percent(error_rate.rate, interval_of_ratio(errors, lengths, evaluation.num_replicates, evaluation.seed))
+
+    words, characters = word_error_rate(references, hypotheses), character_error_rate(references, hypotheses)
+    counts = {"words": words.total, "characters": characters.total}
+    empty = sum(not line.strip() for line in references)
+    if empty:
+        counts["empty transcripts"] = empty
+    results = evaluation.results({"wer": rate(words), "cer": rate(characters)}, counts)
+    files: Files = {"hypo.wrd": _lines(hypotheses), "ref.wrd": _lines(references)}
+    return results, files
+
+
+def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
+    """Accuracy, macro-F1 and the confusion matrix; a class that training lacks counts as never right.
+
+    Raises:
+        InputError: for labels that are missing or do not fit the manifest.
+    """
+    labels = evaluation.probe.config["task"]["labels"]
+    path = evaluation.data / f"{evaluation.split}.{labels}"
+    references = [line.strip() for line in read_labels(path, len(evaluation.names))]
+    for number, label in enumerate(references, start=1):
+        if len(label.split()) != 1:
+            raise InputError(f"{path}, line {number}: {label[:40]!r} is not one class (a word without spaces)")
+    classes = list(evaluation.probe.dictionary.symbols)
+    unknown = sorted(set(references) - set(classes))
+    index = {label: i for i, label in enumerate([*classes, *unknown])}
+    targets = np.array([index[label] for label in references])
+    predictions = np.array([int(scores.argmax()) for scores in evaluation.outputs("scores")])
+    confusion = confusion_matrix(targets, predictions, len(index))
+    replicates, seed = evaluation.num_replicates, evaluation.seed
+    is_right = (targets == predictions).astype(int)
+    metrics = {
+        "accuracy": _percent(accuracy(confusion), interval_of_ratio(is_right, np.ones(len(targets)), replicates, seed)),
+        "macro_f1": _percent(
+            macro_f1(confusion), interval_of_macro_f1(targets, predictions, len(index), replicates, seed)
+        ),
+    }
+    counts = {"classes": len(set(references))}
+    if unknown:
+        counts["clips of classes unknown to training"] = sum(label in unknown for label in references)
+    files: Files = {
+        "predictions.tsv": _lines(evaluation.names, references, [classes[i] for i in predictions]),
+        "confusion.tsv": _lines(
+            ["reference \\ prediction", *index], *[[c, *confusion[:, i]] for c, i in index.items()]
+        ),
+    }
+    picture = _confusion_picture(confusion, list(index), evaluation.split)
+    if picture is not None:
+        files["confusion.png"] = picture
+    return evaluation.results(metrics, counts), files
+
+
+def _confusion_picture(confusion: np.ndarray, classes: list[str], split: str) -> bytes | None:
+    """PNG of a confusion matrix, each row in shares of its reference; None without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    side = 2.5 + 0.32 * len(classes)
+    figure = Figure(figsize=(side + 1, side), layout="constrained", dpi=120)
+    axes = figure.subplots()
+    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(classes)), classes, rotation=90)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("prediction")
+    axes.set_ylabel("reference")
+    axes.set_title(f"{split}: {int(confusion.sum()):,} clips")
+    if len(classes) <= 20:
+        for row, column in zip(*np.nonzero(confusion)):
+            colour = "white" if shares[row, column] > 0.6 else "black"
+            axes.text(column, row, int(confusion[row, column]), ha="center", va="center", fontsize=7, color=colour)
+    figure.colorbar(image, ax=axes, label="share of the reference's clips", shrink=0.8)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def evaluate_trials(evaluation: Evaluation, trials_path: Path) -> tuple[Results, Files]:
+    """EER and minDCF of a trial list; every clip's embedding is computed once.
+
+    Embeddings have their mean over the split's clips subtracted, then length 1. The cost has a prior of 0.01.
+
+    Raises:
+        InputError: for a list that cannot be read, or names a clip that the manifest lacks.
+    """
+    names = evaluation.names
+    trials = read_trials(trials_path, names)
+    if trials.labels.all() or not trials.labels.any():  # before an hour of embeddings
+        raise InputError(f"{trials_path}: all {len(trials)} trials are of one kind, EER and minDCF need both (1 and 0)")
+    speakers = speakers_of(evaluation.data, evaluation.split, names)
+    check_speakers(trials, speakers, names)
+    embeddings = np.stack(evaluation.outputs("embeddings"))
+    scores = score_trials(embeddings, mean_embedding(embeddings, names), trials, names)
+    intervals = interval_by_speaker(
+        scores, trials, speakers, evaluation.num_replicates, evaluation.seed, p_target=P_TARGET
+    )
+    eer = equal_error_rate(scores, trials.labels)
+    metrics = {
+        "eer": _percent(eer.rate, intervals.eer),
+        "min_dcf": Metric(min_dcf(scores, trials.labels, p_target=P_TARGET), *intervals.min_dcf, unit=""),
+    }
+    used = np.union1d(trials.first, trials.second)
+    counts = {"trials": len(trials), "targets": int(trials.labels.sum()), "speakers": len({speakers[i] for i in used})}
+    first, second = ([names[i] for i in side] for side in (trials.first, trials.second))
+    rows = _lines(trials.labels.astype(int), first, second, [f"{score:.6f}" for score in scores])
+    return evaluation.results(metrics, counts), {"scores.tsv": rows}

@@ -1,0 +1,77 @@
+"""Encoders by the names that columns and folders bear."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...system.errors import InputError
+from ...system.files import sha256_of
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
+RANDOM_SUFFIX = "-random"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A checkpoint to probe: ``path`` absolute, ``sha256`` of the file; ``random``: its architecture alone."""
+
+    name: str
+    path: Path
+    sha256: str
+    random: bool = False
+
+    @property
+    def title(self) -> str:
+        """Head of its column."""
+        return f"{self.name.removesuffix(RANDOM_SUFFIX)}, random weights" if self.random else self.name
+
+
+def parse_encoders(arguments: Sequence[str], with_random: bool = False) -> list[Encoder]:
+    """Encoders of ``[NAME=]PATH`` each.
+
+    Without a name, it is the file's without ending, or for a checkpoint_*.pt, as fairseq calls all of them, its
+    folder's.
+
+    Args:
+        with_random: add the first one's architecture with random weights at the end.
+
+    Raises:
+        InputError: for no encoder, a file that cannot be read, a name that is no file's, or two of the same name.
+    """
+    if not arguments:
+        raise InputError("name the checkpoints to probe: --encoder [NAME=]CHECKPOINT, once each")
+    encoders: list[Encoder] = []
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
+        if not equals or "/" in name or Path(argument).is_file():
+            name, path = "", argument
+        elif not path:
+            raise InputError(f"--encoder {argument}: no file after the name")
+        encoders.append(_encoder(name, Path(path).absolute(), argument))
+    if with_random:
+        first = encoders[0]
+        encoders.append(Encoder(first.name + RANDOM_SUFFIX, first.path, first.sha256, random=True))
+    seen: dict[str, Encoder] = {}
+    for encoder in encoders:
+        # folders of names that differ in case alone are one on some file systems
+        other = seen.setdefault(encoder.name.lower(), encoder)
+        if other is not encoder:
+            raise InputError(
+                f"two encoders are called {encoder.name}, {other.path} and {encoder.path}: give each a name, "
+                "--encoder NAME=CHECKPOINT"
+            )
+    return encoders
+
+
+def _encoder(name: str, path: Path, argument: str) -> Encoder:
+    if not path.is_file():
+        raise InputError(f"--encoder {argument}: {path} is no file")
+    if not name:
+        name = path.resolve().parent.name if path.stem.startswith("checkpoint") else path.stem
+        name = re.sub(r"[^A-Za-z0-9._+-]+", "_", name).lstrip(".+-") or "encoder"
+    if not _NAME.fullmatch(name):
+        raise InputError(f"--encoder {argument}: {name!r} names a folder, and must be of letters, digits and ._+-")
+    return Encoder(name, path, sha256_of(path))

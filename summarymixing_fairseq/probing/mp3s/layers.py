@@ -1,0 +1,154 @@
+"""Learned weights of hidden states, task beside task: where in an encoder each task finds what it needs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...system.errors import InputError
+from ..results import Results, read_results
+
+RESULTS_NAME = "results.json"
+_RUN_FOLDER = re.compile(r"(?P<task>.+)_probe(?P<probe>\d+)")
+_FOLD_FOLDER = re.compile(r"fold\w*")
+
+
+@dataclass(frozen=True)
+class Column:
+    """Weights of one probe.
+
+    Attributes:
+        encoder: its name, columns of one name stand together; task, probe: what was trained.
+        weights: (states,) of the hidden states, the encoder's input first.
+        num_runs: whose mean they are: the folds of a cross-validation.
+    """
+
+    encoder: str
+    task: str
+    probe: str
+    weights: tuple[float, ...]
+    num_runs: int = 1
+
+
+def centre_of_gravity(weights: Sequence[float]) -> float:
+    """Mean index of the hidden states, by weight: 0 is the encoder's input, L its last layer."""
+    return sum(layer * weight for layer, weight in enumerate(weights)) / sum(weights)
+
+
+def mean_column(columns: Sequence[Column]) -> Column:
+    """The mean of the folds of one probe, all of equally many states."""
+    weights = tuple(sum(values) / len(columns) for values in zip(*(column.weights for column in columns)))
+    return replace(columns[0], weights=weights, num_runs=len(columns))
+
+
+def find_results(paths: Sequence[Path]) -> list[Path]:
+    """Files as they are, folders searched for results.json, each file once.
+
+    Raises:
+        InputError: for a path that is not there, or a folder without any.
+    """
+    found: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        files = [path]
+        if path.is_dir():
+            files = sorted(path.rglob(RESULTS_NAME))
+            if not files:
+                raise InputError(f"{path} holds no {RESULTS_NAME}: `summarymixing evaluate` or `mp3s` writes them")
+        elif not path.exists():
+            raise InputError(f"{path} is not there: name {RESULTS_NAME} files of `summarymixing evaluate`, or folders")
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def read_columns(paths: Sequence[Path]) -> list[Column]:
+    """Columns of results files, one for each checkpoint, encoders together.
+
+    Several test splits of a checkpoint share its weights; folds of a cross-validation, sibling folders fold*, are
+    averaged.
+
+    Raises:
+        InputError: for a file that cannot be read, or has no weights that are numbers.
+    """
+    by_checkpoint: dict[tuple[tuple[str, ...], Path], Column] = {}
+    for path in find_results(paths):
+        results = read_results(path)
+        identity = (results.encoder.name, results.encoder.description, results.encoder.sha256)
+        by_checkpoint.setdefault((identity, Path(results.checkpoint)), _column(results, path))
+    folds: dict[tuple, list[Column]] = {}
+    for (identity, checkpoint), column in by_checkpoint.items():
+        folder = checkpoint.parent
+        runs = folder.parent if _FOLD_FOLDER.fullmatch(folder.name) else checkpoint
+        folds.setdefault((identity, runs, len(column.weights)), []).append(column)
+    titles = _titles(list(dict.fromkeys(identity for identity, *_ in folds)))
+    columns: list[Column] = []
+    taken: dict[tuple[str, str, str], int] = {}
+    for (identity, *_), group in sorted(folds.items(), key=lambda item: list(titles).index(item[0][0])):
+        column = replace(mean_column(group), encoder=titles[identity])
+        key = (column.encoder, column.task, column.probe)
+        taken[key] = taken.get(key, 0) + 1
+        # the same task and probe trained twice, as with another seed
+        columns.append(column if taken[key] == 1 else replace(column, task=f"{column.task} #{taken[key]}"))
+    return columns
+
+
+def _titles(identities: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """A title for each (name, description, hash): the name, with as much of the rest as tells it from others."""
+    titles = {}
+    for identity in identities:
+        name, description, sha256 = identity
+        title = name
+        if sum(other[0] == name for other in identities) > 1:
+            title = f"{name}, {description}"
+        if sum(other[:2] == identity[:2] for other in identities) > 1:
+            title = f"{title}, {sha256[:8]}"
+        titles[identity] = title
+    return titles
+
+
+def _column(results: Results, path: Path) -> Column:
+    weights = tuple(results.layer_weights)
+    if not weights:
+        raise InputError(f"{path} holds no layer weights: evaluate the probe again")
+    if not all(map(math.isfinite, weights)) or not sum(weights) > 0:
+        raise InputError(f"{path}: the layer weights are not finite numbers: has the probe's training diverged?")
+    folder = Path(results.checkpoint).parent
+    if _FOLD_FOLDER.fullmatch(folder.name):
+        folder = folder.parent
+    named = _RUN_FOLDER.fullmatch(folder.name)
+    if named:
+        return Column("", named["task"], f"probe {named['probe']}", weights)
+    # not trained under a name of examples/mp3s: what it is says most
+    return Column("", results.task.removeprefix("probe_"), results.head, weights)
+
+
+def as_text(columns: Sequence[Column]) -> str:
+    """A block for each encoder: a row a hidden state, a column a probe, * at the largest weight of each."""
+    return "\n\n".join(
+        _block(encoder, [column for column in columns if column.encoder == encoder])
+        for encoder in dict.fromkeys(column.encoder for column in columns)
+    )
+
+
+def _block(encoder: str, columns: Sequence[Column]) -> str:
+    num_states = max(len(column.weights) for column in columns)
+    first = ["hidden state", ""] + [str(state) if state else "0 (input)" for state in range(num_states)]
+    cells = [[*first, "centre of gravity"]]
+    for column in columns:
+        weights = column.weights
+        largest = weights.index(max(weights))
+        shown = [f"{weight:.3f}{'*' if state == largest else ' '}" for state, weight in enumerate(weights)]
+        probe = column.probe + (f", {column.num_runs} folds" if column.num_runs > 1 else "")
+        padding = [""] * (num_states - len(weights))
+        cells.append([column.task, probe, *shown, *padding, f"{centre_of_gravity(weights):.2f} "])
+    widths = [max(map(len, column)) for column in cells]
+    rows = [
+        "  ".join([cells[0][i].ljust(widths[0]), *(cell[i].rjust(width) for cell, width in zip(cells[1:], widths[1:]))])
+        for i in range(len(cells[0]))
+    ]
+    rows.insert(2, "-" * len(rows[0]))
+    rows.insert(-1, "-" * len(rows[0]))
+    return "\n".join([f"{encoder} (equal weights: {1 / num_states:.3f} each)", *(row.rstrip() for row in rows)])

@@ -1,0 +1,309 @@
+"""The table of MP3S: every task and probe a row, every encoder a column, as JSON and as Markdown."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ...system.errors import InputError
+from ...system.files import write_together
+from ..results import Results, read_results
+from . import paper
+from .encoders import Encoder
+from .layers import Column, mean_column
+from .runner import Failure
+from .runs import Run
+from .tasks import Split, Task
+
+SCHEMA_VERSION = 1
+POOLING = (
+    "IEMOCAP: one probe a fold; accuracy is over the clips of all folds together, its interval by the bootstrap of "
+    "these clips, each right or wrong."
+)
+NOT_OF_MP3S = "Tasks marked † are not of MP3S."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure with its 95 % interval, in ``unit``; ``results``: the files it is of, one a fold."""
+
+    value: float
+    low: float
+    high: float
+    unit: str
+    clips: int
+    head: str
+    results: tuple[str, ...]
+    seconds: float | None = None
+
+
+def pool_accuracies(folds: Sequence[Results], seed: int = 0) -> tuple[float, float, float, int]:
+    """Accuracy over the clips of all folds together.
+
+    A fold's number of right clips is its accuracy times its clips. The interval resamples the clips of all folds, by
+    the bootstrap that a single fold's is of.
+
+    Returns:
+        accuracy and its interval, in percent, and the number of clips.
+
+    Raises:
+        InputError: for a fold whose accuracy is of no whole number of clips, or that does not state its clips.
+    """
+    import numpy as np
+
+    from ..metrics.bootstrap import interval_of_ratio
+
+    right = total = 0
+    for results in folds:
+        clips, metric = _clips(results), results.metrics["accuracy"]
+        hits = metric.value / 100 * clips
+        if not math.isfinite(hits) or abs(hits - round(hits)) > 0.01 or not clips:
+            raise InputError(
+                f"the accuracy of {results.checkpoint}, {metric.value} %, is of no whole number of its {clips} clips: "
+                "evaluate it again"
+            )
+        right, total = right + round(hits), total + clips
+    low, high = interval_of_ratio(np.arange(total) < right, np.ones(total), seed=seed)
+    return 100 * right / total, 100 * low, 100 * high, total
+
+
+def _clips(results: Results) -> int:
+    return int(results.data.counts.get("clips", 0))
+
+
+def read_cell(runs: Sequence[Run], split: Split) -> tuple[Cell | None, list[Results]]:
+    """The figure of a probe on a test split, and its results: of one run, or of all folds.
+
+    Returns:
+        (None, []) unless all runs have been evaluated.
+
+    Raises:
+        InputError: for results that cannot be read or lack the metric.
+    """
+    paths = [run.results_path(split) for run in runs]
+    if not paths or not all(path.exists() for path in paths):
+        return None, []
+    all_results = [read_results(path) for path in paths]
+    key = runs[0].task.metric.key
+    for path, results in zip(paths, all_results):
+        if key not in results.metrics:
+            raise InputError(f"{path} lacks the metric {key}")
+    files = tuple(str(path.relative_to(runs[0].settings.results)) for path in paths)
+    metric, head = all_results[0].metrics[key], all_results[0].head
+    seconds = _training_seconds(runs)
+    if len(all_results) == 1:
+        clips = _clips(all_results[0])
+        cell = Cell(metric.value, metric.low, metric.high, metric.unit, clips, head, files, seconds)
+    else:
+        value, low, high, clips = pool_accuracies(all_results)
+        cell = Cell(value, low, high, metric.unit, clips, head, files, seconds)
+    return cell, all_results
+
+
+def _training_seconds(runs: Sequence[Run]) -> float | None:
+    from .runs import TRAINED_NAME
+
+    try:
+        return sum(json.loads((run.folder / TRAINED_NAME).read_text(encoding="utf-8"))["seconds"] for run in runs)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def build(
+    runs: Sequence[Run],
+    encoders: Sequence[Encoder],
+    failures: Sequence[Failure],
+    missing: Sequence[str],
+    provenance: dict[str, Any],
+) -> dict[str, Any]:
+    """The table as plain containers, of what has been evaluated so far.
+
+    Args:
+        runs: all, tasks and probes in the order of the rows; missing: lines on data that was not found.
+        provenance: ``machine``, ``command``, ``seed``, ``date``, ``note`` on the data or None, and ``with_paper``:
+            whether its figures are shown.
+
+    Returns:
+        with ``rows``, their ``cells`` by the encoder's name (None where there is no figure), ``encoders``,
+        ``layer_weights``, ``versions``, ``notes`` and the arguments.
+    """
+    notes = [f"{failure.run.name}, {failure.stage} failed: {failure.reason}" for failure in failures]
+    rows, weights, versions, descriptions = [], [], [], {}
+    groups = groupby(runs, key=lambda run: (run.task, run.probe))
+    for (task, probe), group in [(key, list(group)) for key, group in groups]:
+        by_encoder = {encoder: [run for run in group if run.encoder == encoder] for encoder in encoders}
+        for split in task.splits:
+            cells: dict[str, Any] = {}
+            for encoder, its_runs in by_encoder.items():
+                try:
+                    cell, all_results = read_cell(its_runs, split)
+                except InputError as error:
+                    cell, all_results = None, []
+                    notes.append(str(error))
+                cells[encoder.name] = _finite(asdict(cell)) if cell else None
+                versions += [results.versions for results in all_results]
+                if all_results:
+                    descriptions[encoder.name] = all_results[0].encoder.description
+                    if split is task.splits[0]:
+                        weights.append(_layer_weights(encoder, task, probe, all_results))
+            rows.append(_row(task, probe, split, cells))
+    reported = set()
+    for row in rows:  # the probe of the paper's figures is not known: they stand in a task's first row
+        shown = provenance["with_paper"] and row["task"] not in reported
+        row["paper"] = [asdict(figure) for figure in paper.figures_of(row["task"])] if shown else []
+        reported.add(row["task"])
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **provenance,
+        "versions": {key: sorted({v[key] for v in versions if key in v}) for key in sorted(set().union(*versions))},
+        "encoders": [
+            {
+                "name": encoder.name,
+                "title": encoder.title,
+                "description": descriptions.get(encoder.name, ""),
+                "path": str(encoder.path),
+                "sha256": encoder.sha256,
+                "random": encoder.random,
+            }
+            for encoder in encoders
+        ],
+        "rows": rows,
+        "layer_weights": [asdict(column) for column in weights if column],
+        "missing": list(missing),
+        "notes": notes,
+    }
+
+
+def _row(task: Task, probe: int, split: Split, cells: dict[str, Any]) -> dict[str, Any]:
+    title = task.title if len(task.splits) == 1 else f"{task.title}, {split.name.replace('_', '-')}"
+    heads = sorted({cell["head"] for cell in cells.values() if cell})
+    return {
+        "task": task.name,
+        "title": title,
+        "of_mp3s": task.of_mp3s,
+        "split": split.name,
+        "probe": probe,
+        "head": ", ".join(heads),
+        "metric": task.metric.key,
+        "metric_title": task.metric.title,
+        "higher_is_better": task.metric.higher_is_better,
+        "cells": cells,
+        "best": _best(cells, task.metric.higher_is_better),
+    }
+
+
+def _best(cells: dict[str, Any], higher_is_better: bool) -> list[str]:
+    """Encoders with the best figure of a row, as it is shown; none where there is nothing to compare."""
+    values = {name: round(cell["value"], 2) for name, cell in cells.items() if cell and cell["value"] is not None}
+    if len(values) < 2:
+        return []
+    best = (max if higher_is_better else min)(values.values())
+    return [name for name, value in values.items() if value == best]
+
+
+def _layer_weights(encoder: Encoder, task: Task, probe: int, all_results: Sequence[Results]) -> Column | None:
+    columns = [
+        Column(encoder.title, task.name, f"probe {probe}", tuple(results.layer_weights)) for results in all_results
+    ]
+    usable = all(column.weights and all(map(math.isfinite, column.weights)) for column in columns)
+    return mean_column(columns) if usable else None
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
+    }
+
+
+def as_markdown(table: dict[str, Any]) -> str:
+    """The table, what it was measured on, and notes."""
+    encoders = table["encoders"]
+    has_paper = any(row["paper"] for row in table["rows"])
+    header = ["task", "probe", "metric", "clips", *(encoder["title"] for encoder in encoders)]
+    lines = [header + ([f"the paper's ({paper.SOURCE})"] if has_paper else [])]
+    for row in table["rows"]:
+        cells = [row["cells"].get(encoder["name"]) for encoder in encoders]
+        clips = sorted({cell["clips"] for cell in cells if cell})
+        shown = [_shown(cell, encoder["name"] in row["best"]) for cell, encoder in zip(cells, encoders)]
+        arrow = "↑" if row["higher_is_better"] else "↓"
+        line = [
+            row["title"] + ("" if row["of_mp3s"] else " †"),
+            f"{row['probe']}" + (f": {row['head']}" if row["head"] else ""),
+            f"{row['metric_title']} % {arrow}",
+            ", ".join(f"{number:,}" for number in clips),
+            *shown,
+        ]
+        lines.append(line + ([_reported(row["paper"])] if has_paper else []))
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
+    lines.insert(1, ["-" * width for width in widths])
+    text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines]
+    return "\n".join(["# MP3S", "", *text, "", *_below(table, has_paper)]) + "\n"
+
+
+def _shown(cell: dict[str, Any] | None, is_best: bool) -> str:
+    if cell is None:
+        return ""
+    if cell["value"] is None:
+        return "undefined"
+    value = f"**{cell['value']:.2f}**" if is_best else f"{cell['value']:.2f}"
+    return value if cell["low"] is None or cell["high"] is None else f"{value} [{cell['low']:.2f}, {cell['high']:.2f}]"
+
+
+def _reported(figures: Sequence[dict[str, Any]]) -> str:
+    shown = ", ".join(f"{figure['system']} {figure['percent']:.1f}" for figure in figures)
+    return f"{shown} (paper)" if shown else ""
+
+
+def _below(table: dict[str, Any], has_paper: bool) -> list[str]:
+    machine = table["machine"]
+    lines = [
+        "95 % bootstrap intervals in brackets. ↓ lower is better, ↑ higher; the best of a row is bold.",
+        f"Encoders: {'; '.join(_encoder_line(encoder) for encoder in table['encoders'])}.",
+        f"Machine: {machine['hardware']}; {machine['system']}.",
+        "Versions: " + ", ".join(f"{key} {' / '.join(values)}" for key, values in table["versions"].items()) + ".",
+        f"Seed {table['seed']}; {table['date']}: `{table['command']}`",
+    ]
+    tasks = {row["task"] for row in table["rows"]}
+    if has_paper:
+        lines.append(
+            f"The paper's: {paper.SOURCE}; of which probe is not on record here, so they stand in a task's first row."
+        )
+    if has_paper and tasks & set(paper.LOW_RESOURCE_TASKS):
+        lines.append(
+            f"The paper's average over the low-resource recognition tasks: {paper.LOW_RESOURCE_RELATIVE_WER_PERCENT} % "
+            f"relative WER, {paper.SUMMARYMIXING} against {paper.MHSA}."
+        )
+    if any(cell and len(cell["results"]) > 1 for row in table["rows"] for cell in row["cells"].values()):
+        lines.append(POOLING)
+    if not all(row["of_mp3s"] for row in table["rows"]):
+        lines.append(NOT_OF_MP3S)
+    lines += [f"Not found: {line}" for line in table["missing"]]
+    lead = [table["note"]] if table.get("note") else []
+    return [f"- {line}" for line in lead + lines + table["notes"]]
+
+
+def _encoder_line(encoder: dict[str, Any]) -> str:
+    about = ", ".join(filter(None, (encoder["description"], f"sha256 {encoder['sha256'][:12]}")))
+    return f"{encoder['title']} ({about})"
+
+
+def columns_of(table: dict[str, Any]) -> list[Column]:
+    """Layer weights of a table, encoders together."""
+    columns = [Column(**{**column, "weights": tuple(column["weights"])}) for column in table["layer_weights"]]
+    order = [encoder["title"] for encoder in table["encoders"]]
+    return sorted(columns, key=lambda column: order.index(column.encoder))
+
+
+def write(table: dict[str, Any], folder: Path) -> None:
+    """Write mp3s.json and mp3s.md.
+
+    Raises:
+        InputError: if they cannot be written.
+    """
+    text = json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_together({folder / "mp3s.md": as_markdown(table), folder / "mp3s.json": text})

@@ -1,0 +1,1 @@
+"""The tasks that train probes: recognition, classification and speaker verification."""

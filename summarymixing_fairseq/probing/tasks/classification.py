@@ -1,0 +1,121 @@
+"""``probe_classification``: one class a clip, such as intent or emotion."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+import torch
+from fairseq.data import Dictionary
+from fairseq.logging import metrics
+from fairseq.tasks import register_task
+from fairseq.tasks.audio_finetuning import AudioFinetuningTask
+from fairseq.tasks.audio_pretraining import AudioPretrainingTask
+from omegaconf import DictConfig
+
+from ...data.checks import check_classes
+from ...data.dictionary import load_dictionary
+from ...data.manifest import Manifest
+from ...system.errors import InputError
+from ...tasks.speech_task import SegmentedAudioTask
+from ..criterion import UNKNOWN_CLASS
+from ..metrics.classification import confusion_matrix, macro_f1
+from .probe_task import ProbeTask
+from .recognition import ProbeRecognitionConfig
+
+
+@dataclass
+class ProbeClassificationConfig(ProbeRecognitionConfig):
+    """That of ``probe_recognition``: labels are classes."""
+
+
+@register_task("probe_classification", dataclass=ProbeClassificationConfig)
+class ProbeClassificationTask(ProbeTask, AudioFinetuningTask, SegmentedAudioTask):
+    """fairseq's ``audio_finetuning`` with a class for a transcript.
+
+    Its ``audio_classification``, which some releases of fairseq's lack, cannot load labels (its dictionary has no
+    padding symbol to ask for), runs the model twice a step, and ends at a class of the validation split that training
+    lacks: here it counts as an error, with a warning.
+    """
+
+    is_frame_level = False
+    # what a validation finds besides accuracy, and whether it should fall
+    own_metric, own_metric_falls = "macro_f1", False
+
+    def __init__(self, cfg: DictConfig):
+        if not cfg.labels:
+            raise InputError(
+                "task.labels is not set: name the extension of the label files (scenario, emotion, speaker)"
+            )
+        super().__init__(cfg)
+        self._outputs: Dict[int, Any] = {}
+
+    def load_target_dictionary(self) -> Dictionary:
+        """Classes of dict.LABELS.txt, numbered from 0; any other class is ``UNKNOWN_CLASS``.
+
+        Raises:
+            InputError: for a file that is missing, cannot be read or has no class.
+        """
+        path = Path(self.cfg.target_dictionary or self.cfg.data) / f"dict.{self.cfg.labels}.txt"
+        if not path.is_file():
+            raise InputError(f"{path} is missing: it lists the classes of training, `CLASS COUNT` a line")
+        dictionary = load_dictionary(path, add_special_symbols=False)
+        if not len(dictionary):
+            raise InputError(f"{path} lists no class: write those of training, `CLASS COUNT` a line")
+        dictionary.pad_index = dictionary.eos_index = dictionary.unk_index = UNKNOWN_CLASS
+        return dictionary
+
+    def check_split(self, split: str, manifest: Manifest) -> None:
+        """Raises InputError for a first clip that is not there, or labels that do not fit rows and classes."""
+        super().check_split(split, manifest)
+        num_rows = len(manifest) + len(manifest.skipped)
+        check_classes(self.cfg.data, split, self.cfg.labels, self.target_dictionary, num_rows)
+
+    def reduce_metrics(self, logging_outputs: List[Dict[str, Any]], criterion: Any) -> None:
+        """As fairseq's, and a place for ``own_metric``: the best is looked for before it is known."""
+        AudioPretrainingTask.reduce_metrics(self, logging_outputs, criterion)
+        if not criterion.training:
+            metrics.log_scalar(self.own_metric, math.nan)
+
+    def begin_valid_epoch(self, epoch: int, model: Any) -> None:
+        """As fairseq's; nothing is predicted yet."""
+        super().begin_valid_epoch(epoch, model)
+        self._outputs = {}
+
+    def valid_step(self, sample: Dict[str, Any], model: Any, criterion: Any) -> Any:
+        """As fairseq's; what is predicted for each clip is kept until ``post_validate``."""
+        step = AudioPretrainingTask.valid_step(self, sample, model, criterion)
+        predictions, targets = sample.pop("predictions").tolist(), sample["target"][:, 0].tolist()
+        # by clip: with several processes, fairseq fills up with batches that were seen already
+        self._outputs.update(zip(sample["id"].tolist(), zip(targets, predictions)))
+        return step
+
+    def post_validate(self, model: Any, stats: Dict[str, Any], agg: Any) -> None:
+        """Add ``own_metric``, in percent, to what fairseq logs for a split."""
+        outputs = gather(self._outputs)
+        self._outputs = {}
+        stats[self.own_metric] = round(100.0 * self.measure(outputs), 3)
+        best = f"best_{self.own_metric}"
+        if best in stats:
+            stats[best] = (min if self.own_metric_falls else max)(stats[best], stats[self.own_metric])
+        super().post_validate(model, stats, agg)
+
+    def measure(self, outputs: Dict[int, Any]) -> float:
+        """``own_metric`` as a fraction, of what ``valid_step`` kept for each clip; NaN where there is none."""
+        if not outputs:
+            return math.nan
+        targets, predictions = np.array([outputs[clip] for clip in sorted(outputs)]).T
+        # a class that training lacks stands beside those it has
+        num_classes = len(self.target_dictionary) + 1
+        targets = np.where(targets == UNKNOWN_CLASS, num_classes - 1, targets)
+        return macro_f1(confusion_matrix(targets, predictions, num_classes))
+
+
+def gather(outputs: Dict[int, Any]) -> Dict[int, Any]:
+    """Outputs by clip of all processes."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return outputs
+    parts = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, outputs)
+    return {clip: output for part in parts for clip, output in part.items()}

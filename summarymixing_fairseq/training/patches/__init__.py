@@ -1,0 +1,73 @@
+"""Every name of fairseq that is replaced, with the reason; ``install`` replaces them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairseq import checkpoint_utils
+from fairseq.distributed import utils as distributed_utils
+from fairseq.file_io import PathManager
+from fairseq.models import distributed_fairseq_model
+from fairseq.trainer import Trainer
+
+from ...checkpoints.allowed_classes import allow_fairseq_dictionary
+from . import checkpoints, processes, trainer
+
+# (object, name, replacement, reason)
+REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
+    (
+        checkpoint_utils,
+        "torch_persistent_save",
+        checkpoints.save_whole,
+        "a save that is killed or runs out of disk leaves a torn file under the final name",
+    ),
+    (
+        PathManager,
+        "copy",
+        staticmethod(checkpoints.second_name),
+        "checkpoint_best.pt and checkpoint_last.pt are plain copies, which a kill leaves torn",
+    ),
+    (
+        checkpoint_utils,
+        "verify_checkpoint_directory",
+        checkpoints.prepare_folder,
+        "two runs may write to one checkpoint.save_dir",
+    ),
+    (
+        checkpoint_utils,
+        "load_checkpoint_to_cpu",
+        checkpoints.load_checkpoint_to_cpu,
+        "what a checkpoint's configuration holds is evaluated, and its weights are not looked at",
+    ),
+    (
+        distributed_utils,
+        "all_gather_list",
+        processes.all_gather_list,
+        "it gathers through CUDA tensors, which processes on CPUs do not have",
+    ),
+    (
+        distributed_utils,
+        "_broadcast_object_slow",
+        processes.broadcast_object,
+        "its torch.load refuses fairseq's own classes since torch 2.6: no run of several processes resumes",
+    ),
+    (
+        distributed_fairseq_model,
+        "DistributedDataParallel",
+        processes.CpuAwareDDP,
+        "torch's DDP is given device numbers, which it refuses for a module on a CPU",
+    ),
+    (
+        Trainer,
+        "train_step",
+        trainer.train_step,
+        "a task is not told where an update begins and ends, nor why one failed",
+    ),
+)
+
+
+def install() -> None:
+    """Replace them, and let fairseq's dictionary be read from checkpoints. Doing it twice is harmless."""
+    for owner, name, replacement, _ in REPLACED:
+        setattr(owner, name, replacement)
+    allow_fairseq_dictionary()

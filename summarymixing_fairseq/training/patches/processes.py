@@ -1,0 +1,48 @@
+"""fairseq's collectives where it expects CUDA: several processes on CPUs (gloo), and resuming in any of several.
+
+fairseq as shipped allocates CUDA tensors to gather logging outputs, hands GPU numbers to torch's DDP, and broadcasts a
+checkpoint by a ``torch.load`` that torch 2.6 made refuse fairseq's own classes, on GPUs too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from fairseq import utils
+from fairseq.distributed import utils as distributed_utils
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+_gather_by_cuda = distributed_utils.all_gather_list
+
+
+def all_gather_list(data: Any, group: Any = None, max_size: int = 16384) -> list[Any]:
+    """As fairseq's: what each process gave, in the order of ranks; of any size where the backend is not NCCL."""
+    group = group or distributed_utils.get_global_group()
+    if dist.get_backend(group) == "nccl":
+        return _gather_by_cuda(data, group, max_size)
+    gathered: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(gathered, utils.move_to_cpu(data), group=group)
+    return gathered
+
+
+def broadcast_object(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
+    """As fairseq's ``_broadcast_object_slow``: an object without tensors, from one process to all of a group.
+
+    It comes from a process of this run, which has read it from a checkpoint with ``weights_only=True``.
+    """
+    box = [obj]
+    dist.broadcast_object_list(box, src=src_rank, group=group, device=dist_device)
+    return box[0]
+
+
+class CpuAwareDDP(DistributedDataParallel):
+    """torch's DDP, which takes no device numbers for a module on CPUs."""
+
+    def __init__(self, module: nn.Module, device_ids: Any = None, output_device: Any = None, **others: Any):
+        on_cpu = next(module.parameters()).device.type == "cpu"
+        if on_cpu:
+            device_ids = output_device = None
+        super().__init__(module, device_ids=device_ids, output_device=output_device, **others)

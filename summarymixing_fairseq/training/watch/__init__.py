@@ -1,0 +1,1 @@
+"""What is watched while a model trains: its health, its numbers, its waiting for data."""

@@ -1,0 +1,69 @@
+"""Where numbers stop being finite: the first module of a forward or backward pass, found by running it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...system.finite import is_finite, tensors_in
+
+# What helps where fairseq's fp16 has halved its loss scale to the end.
+LOSS_SCALE_ADVICE = (
+    "gradients overflow float16 at any loss scale: set common.amp=true in place of common.fp16 (weights stay float32), "
+    "or common.bf16=true where the GPU has it, which needs no scale; else lower optimization.lr, lengthen "
+    "lr_scheduler.warmup_updates, or lower optimization.clip_norm. If one utterance is named above again and again, "
+    "listen to it"
+)
+
+
+class FirstNonFinite:
+    """What was found: names of modules, innermost first, or None.
+
+    Attributes:
+        forward: the first module, in the order they finish, with an output that is not finite.
+        backward: the first module, in the order of the backward pass, whose output has a gradient that is not.
+    """
+
+    forward: str | None = None
+    backward: str | None = None
+
+
+@contextmanager
+def watched(model: nn.Module) -> Iterator[FirstNonFinite]:
+    """Look at all that the modules of a model give while the block runs it forward, and backward.
+
+    The model itself is left out: logits of negatives that are the positive are -inf by design.
+    """
+    found = FirstNonFinite()
+
+    def look_at_gradient(name: str) -> Callable[[Tensor], None]:
+        def look(gradient: Tensor) -> None:
+            if found.backward is None and not is_finite(gradient):
+                found.backward = name
+
+        return look
+
+    def look_at_output(name: str) -> Callable[..., None]:
+        def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            for tensor in tensors_in(output):
+                if found.forward is None and not is_finite(tensor.detach()):
+                    found.forward = name
+                if tensor.requires_grad:
+                    tensor.register_hook(look_at_gradient(name))
+
+        return look
+
+    hooks = [module.register_forward_hook(look_at_output(name)) for name, module in model.named_modules() if name]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def first_bad_parameter(model: nn.Module) -> str | None:
+    """Name of the first parameter that is not finite."""
+    return next((name for name, parameter in model.named_parameters() if not is_finite(parameter.detach())), None)

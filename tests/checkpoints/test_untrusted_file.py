@@ -1,0 +1,244 @@
+"""Checkpoints from anyone: nothing in them runs, and none takes more memory than it holds."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import resource
+import struct
+import subprocess
+import sys
+import zipfile
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from omegaconf import OmegaConf
+from pipeline import ROOT, run
+
+from summarymixing_fairseq.checkpoints.literals import is_literal
+from summarymixing_fairseq.checkpoints.ours import build_encoder_model, read_checkpoint
+from summarymixing_fairseq.checkpoints.speech_encoder import load_model
+from summarymixing_fairseq.checkpoints.untrusted_file import load_safely
+from summarymixing_fairseq.system.errors import InputError
+
+HUGE = 25 * 10**9  # numbers: 100 GB
+
+
+class TouchesFile:
+    """Code that a hostile pickle runs where it is let."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.fixture
+def save(tmp_path, tiny_model):
+    """``save(model=..., config=...)``: path of a checkpoint with entries changed."""
+    model = tiny_model()
+
+    def write(config=None, name="checkpoint.pt", **changes) -> Path:
+        model_config = {**asdict(model.cfg), "_name": "wav2vec2_summarymixing", **(config or {})}
+        model_config = {name: value for name, value in model_config.items() if value is not None}
+        state = {"cfg": {"model": model_config, "task": {"normalize": False}}, "model": model.state_dict(), **changes}
+        torch.save(state, tmp_path / name)
+        return tmp_path / name
+
+    write.weights = model.state_dict()
+    return write
+
+
+def one_line(error: pytest.ExceptionInfo) -> str:
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+    return str(error.value)
+
+
+def rewritten(numel: int, data: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A checkpoint of one tensor of 16 numbers that says it has ``numel``, with ``data`` as its storage."""
+    plain, changed = io.BytesIO(), io.BytesIO()
+    torch.save({"cfg": {}, "model": {"w": torch.zeros(16)}}, plain)
+    declared = b"\x8a\x08" + struct.pack("<q", numel)  # LONG1 in place of BININT1 16
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(changed, "w", compression) as target:
+        for member in source.infolist():
+            content = source.read(member)
+            if member.filename.endswith("data.pkl"):
+                assert content.count(b"K\x10") == 2
+                content = content.replace(b"K\x10", declared)
+            elif "/data/" in member.filename:
+                content = data
+            target.writestr(member, content, compress_type=compression)
+    return changed.getvalue()
+
+
+def in_old_format(numel: int) -> bytes:
+    """The same as torch wrote it before 1.6, where the tensor's storage is allocated as its length says."""
+    old = io.BytesIO()
+    torch.save({"cfg": {}, "model": {"w": torch.zeros(16)}}, old, _use_new_zipfile_serialization=False)
+    declared = b"\x8a\x08" + struct.pack("<q", numel)
+    assert old.getvalue().count(b"K\x10") == 2
+    return old.getvalue().replace(b"K\x10", declared)
+
+
+def expanded() -> bytes:
+    """One number that counts as 100 GB of them."""
+    file = io.BytesIO()
+    torch.save({"cfg": {}, "model": {"w": torch.zeros(1).expand(5**5, HUGE // 5**5)}}, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (rewritten(HUGE, bytes(64)), "cannot be loaded safely|can be loaded safely"),
+        (rewritten(64_000_000, bytes(256_000_000), zipfile.ZIP_DEFLATED), r"unpacks to 2\d+ bytes, more than it has"),
+        (in_old_format(HUGE), r"declares tensors of 100000000000 bytes, more than it has"),
+        (in_old_format(2_000_000), r"declares tensors of 8000000 bytes, more than it has"),
+        (expanded(), r"declares a tensor of 25000000000 numbers and holds fewer"),
+    ],
+    ids=["declared", "packed", "old-format", "old-format-small", "expanded"],
+)
+def test_a_file_that_promises_more_than_it_has(content, message, tmp_path):
+    path = tmp_path / "small.pt"
+    path.write_bytes(content)
+    assert len(content) < 300_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=message) as error:
+        load_safely(path)
+    one_line(error)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB
+
+
+def test_an_honest_file_of_the_old_format_is_read(tmp_path):
+    state = {"args": Namespace(arch="wav2vec2"), "model": {"w": torch.arange(16.0)}}
+    torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    loaded = load_safely(tmp_path / "old.pt")
+    assert torch.equal(loaded["model"]["w"], torch.arange(16.0)) and loaded["args"].arch == "wav2vec2"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"conv_feature_layers": "__import__('os').system('touch ran')"},
+        {"conv_feature_layers": "[(512, 10, 5)] * 10**12"},
+        {"encoder_embed_dim": "${oc.env:HOME}"},
+        {"w2v_args": {"model": {"conv_feature_layers": "open('ran', 'w')"}}},
+        {"layers": [{"adam_betas": "(lambda: 1)()"}]},
+    ],
+)
+def test_code_in_a_configuration_is_refused(save, config):
+    path = save(config)
+    for load in (load_safely, load_model, checkpoint_utils.load_checkpoint_to_cpu):
+        with pytest.raises(InputError, match=r"would be run as code: refused") as error:
+            load(str(path) if load is checkpoint_utils.load_checkpoint_to_cpu else path)
+        one_line(error)
+
+
+def test_code_in_configurations_of_other_ages_is_refused(save):
+    code = {"conv_feature_layers": "print(1)"}
+    for name, config in (("args", Namespace(**code)), ("cfg", OmegaConf.create({"model": code}))):
+        with pytest.raises(InputError, match=r"conv_feature_layers='print\(1\)', which would be run as code"):
+            load_safely(save(**{name: config}))
+
+
+@pytest.mark.parametrize(
+    ("expression", "allowed"),
+    [
+        ("[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] * 2", True),
+        ("(0.9, 0.98)", True),
+        ("[0.9,0.98]", True),
+        ("('a', 'b', None)", True),
+        ("-1", True),
+        ("False", True),
+        ("", True),
+        ("${model.conv_feature_layers}", True),
+        ("f()", False),
+        ("a.b", False),
+        ("a[0]", False),
+        ("[x for x in (1,)]", False),
+        ("9**9**9", False),
+        ("[0] * 99999 * 99999", False),
+        ("'x' if 1 else 2", False),
+        ("f'{1}'", False),
+        ("(" * 300 + ")" * 300, False),
+        ("1," * 5_000, False),
+    ],
+)
+def test_literals(expression, allowed):
+    assert is_literal(expression) is allowed
+
+
+def test_weights_that_are_not_finite(save):
+    for value in (float("nan"), float("inf")):
+        weights = {name: weight.clone() for name, weight in save.weights.items()}
+        weights["final_proj.weight"][1, 2] = value
+        path = save(model=weights)
+        for load in (load_model, lambda path: checkpoint_utils.load_checkpoint_to_cpu(str(path))):
+            with pytest.raises(InputError, match=r"weight final_proj\.weight is not finite") as error:
+                load(path)
+            one_line(error)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"encoder_layers": 10**9},
+        {"encoder_embed_dim": 2**16, "encoder_ffn_embed_dim": 2**18},
+        {"encoder_layers": 100, "encoder_ffn_embed_dim": 2**18},
+        {"latent_vars": 2**20, "latent_dim": 2**12},
+        {"frontend_channels": 2**16},
+        {"depthwise_conv_kernel_size": 2**20 + 1},
+        # what a configuration does not say is as by default: 12 layers of 768
+        {"encoder_layers": None, "encoder_embed_dim": None, "encoder_ffn_embed_dim": None},
+    ],
+)
+def test_a_configuration_of_another_size_than_its_weights(save, config):
+    path = save(config)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError) as error:
+        build_encoder_model(read_checkpoint(path))
+    assert "refused" in one_line(error) or "must be" in str(error.value) or "parameters" in str(error.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+
+
+def test_every_command_refuses_a_pickle_that_runs_code(save, tmp_path, speech):
+    """Decode, features, export, evaluate and mp3s, as typed; and fine-tuning from it by fairseq's own trainer."""
+    import soundfile
+
+    soundfile.write(tmp_path / "a.flac", speech[0], 16_000)
+    ran = tmp_path / "ran"
+    hostile = save(extra_state=TouchesFile(ran), name="hostile.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps({"cfg": TouchesFile(ran)}))
+    data, results = tmp_path / "data", tmp_path / "results"
+    data.mkdir()
+    (data / "train.tsv").write_text(f"{tmp_path}\na.flac\t{len(speech[0])}\n")
+    (data / "valid.tsv").write_text(f"{tmp_path}\na.flac\t{len(speech[0])}\n")
+    for split in ("train", "valid"):
+        (data / f"{split}.ltr").write_text("A |\n")
+    (data / "dict.ltr.txt").write_text("A 1\n| 1\n")
+    commands = [
+        ("decode", hostile, tmp_path / "a.flac"),
+        ("features", tmp_path / "plain.pt", tmp_path / "a.flac", "--dest", results),
+        ("export", hostile, tmp_path / "out.safetensors"),
+        ("evaluate", hostile, "--data", data, "--split", "valid", "--results", results),
+    ]
+    script = "import sys\nfrom summarymixing_fairseq.commands.main import main\n" + "".join(
+        f"print(main({[str(word) for word in command]!r}), flush=True)\n" for command in commands
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["1"] * len(commands), done.stderr
+    assert done.stderr.count("can be loaded safely (tensors and plain containers, no code)") == len(commands)
+    trained = run(
+        "fairseq-hydra-train",
+        *("--config-dir", "examples/finetuning", "--config-name", "quickstart", f"task.data={data}"),
+        *(f"model.w2v_path={hostile}", f"checkpoint.save_dir={results}", "common.cpu=true", "dataset.num_workers=0"),
+        check=False,
+    )
+    assert trained.returncode
+    assert "hostile.pt is not a checkpoint that can be loaded safely" in trained.stdout + trained.stderr
+    assert not ran.exists()

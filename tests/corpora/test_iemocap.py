@@ -1,0 +1,315 @@
+"""Tests of corpora/iemocap.py: labels of dialogues, four classes, folds without shared speakers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import soundfile
+from manifest_command import corpus_command
+from synthesiser import speak
+
+from summarymixing_fairseq.corpora.audio.audio_file import AudioRules
+from summarymixing_fairseq.corpora.iemocap import SPEAKERS, prepare
+from summarymixing_fairseq.corpora.writing.writer import parse_manifest
+from summarymixing_fairseq.system.errors import InputError
+
+main = corpus_command("iemocap")
+
+NUM_SAMPLES = 4000
+
+# Who speaks in every dialogue, and with what emotion.
+NAMES = ("F000", "M000", "F001", "M001", "F002", "M002", "M003")
+ROWS = tuple(zip(NAMES, ("neu", "ang", "exc", "hap", "sad", "fru", "xxx")))
+KEPT = {"F000": "neu", "M000": "ang", "F001": "hap", "M001": "hap", "F002": "sad"}
+# The first F or M names who wore the markers: it must not count.
+DIALOGS = ("{0}F_impro01", "{0}M_script01_1b")
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return speak("no")[:NUM_SAMPLES]
+
+
+def evaluation(dialog: str, rows=ROWS) -> str:
+    """A file of EmoEvaluation as it is released, with the votes of single annotators."""
+    lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
+    for index, (name, emotion) in enumerate(rows):
+        lines += [
+            f"[{index}.2901 - {index + 1}.2357]\t{dialog}_{name}\t{emotion}\t[2.5000, 2.5000, 2.5000]",
+            "C-E2:\tNeutral;\t()",
+            "C-F1:\tNeutral; Anger;\t(curious)",
+            "A-E3:\tval 3; act 2; dom  2;\t()",
+            "A-F1:\tval 3; act 2; dom  1;\t()",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def labels_of(root: Path, session: int, dialog: str) -> Path:
+    return root / f"Session{session}" / "dialog" / "EmoEvaluation" / f"{dialog}.txt"
+
+
+def wav_of(root: Path, utterance: str) -> Path:
+    return root / path_of(utterance)
+
+
+def path_of(utterance: str) -> str:
+    return f"Session{utterance[4]}/sentences/wav/{utterance.rpartition('_')[0]}/{utterance}.wav"
+
+
+def write_wav(path: Path, samples) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, 16000)
+    return path
+
+
+@pytest.fixture
+def corpus(tmp_path, sound) -> Path:
+    """Two dialogues for each session, and what else the release holds."""
+    root = tmp_path / "IEMOCAP_full_release"
+    for session in range(1, 6):
+        for pattern in DIALOGS:
+            dialog = pattern.format(f"Ses0{session}")
+            labels = labels_of(root, session, dialog)
+            for folder in ("Attribute", "Categorical", "Self-evaluation"):
+                (labels.parent / folder).mkdir(parents=True, exist_ok=True)
+            (labels.parent / "Categorical" / f"{dialog}_e2_cat.txt").write_text(f"{dialog}_F000 :Anger; ()\n")
+            labels.write_text(evaluation(dialog))
+            labels.with_name(f"._{dialog}.txt").write_bytes(b"\x00\x05\x16\x07\n[Mac OS X\xff")
+            for name, _ in ROWS:
+                wav = write_wav(wav_of(root, f"{dialog}_{name}"), sound)
+                wav.with_name(f"._{wav.name}").write_bytes(b"\x00\x05\x16\x07")
+            write_wav(root / f"Session{session}" / "dialog" / "wav" / f"{dialog}.wav", sound)
+    return root
+
+
+def rows(dest: Path, split: str) -> dict[str, str]:
+    """Label of each clip of a split, by its path."""
+    clips = parse_manifest((dest / f"{split}.tsv").read_text("utf-8"))[1]
+    labels = (dest / f"{split}.emotion").read_text("utf-8").splitlines()
+    assert len(clips) == len(labels) and {clip.num_samples for clip in clips} == {NUM_SAMPLES}
+    return {clip.path: label for clip, label in zip(clips, labels)}
+
+
+def speakers(dest: Path, split: str) -> set[str]:
+    names = [Path(path).stem for path in rows(dest, split)]
+    return {name[:5] + name.rpartition("_")[2][0] for name in names}
+
+
+def refused(dest: Path) -> dict[str, str]:
+    return dict(line.split("\t") for line in (dest / "refused.tsv").read_text("utf-8").splitlines())
+
+
+def expected(session: int) -> dict[str, str]:
+    dialogs = [pattern.format(f"Ses0{session}") for pattern in DIALOGS]
+    return {path_of(f"{dialog}_{name}"): label for dialog in dialogs for name, label in KEPT.items()}
+
+
+def test_folds_hold_out_each_session_in_turn(corpus, tmp_path):
+    dest = tmp_path / "out"
+    summary = prepare(corpus, dest)
+    for fold, (valid, train) in enumerate(
+        [(2, (3, 4, 5)), (3, (1, 4, 5)), (4, (1, 2, 5)), (5, (1, 2, 3)), (1, (2, 3, 4))], 1
+    ):
+        assert rows(dest, f"fold{fold}/test") == expected(fold)
+        assert rows(dest, f"fold{fold}/valid") == expected(valid)
+        assert rows(dest, f"fold{fold}/train") == {
+            path: label for session in train for path, label in expected(session).items()
+        }
+        assert (dest / f"fold{fold}" / "dict.emotion.txt").read_text() == "hap 12\nang 6\nneu 6\nsad 6\n"
+    assert (dest / "fold1" / "test.tsv").read_text() == "\n".join(
+        [
+            str(corpus),
+            *(f"{path_of(f'Ses01F_impro01_{name}')}\t4000" for name in ("F000", "F001", "F002", "M000", "M001")),
+            *(f"{path_of(f'Ses01M_script01_1b_{name}')}\t4000" for name in ("F000", "F001", "F002", "M000", "M001")),
+            "",
+        ]
+    )
+    assert (dest / "fold1" / "test.emotion").read_text() == "neu\nhap\nsad\nang\nhap\n" * 2
+    assert refused(dest) == {
+        path_of(f"{pattern.format(f'Ses0{session}')}_{name}"): f"emotion {emotion}"
+        for session in range(1, 6)
+        for pattern in DIALOGS
+        for name, emotion in (("M002", "fru"), ("M003", "xxx"))
+    }
+    assert "found 70 audio files" in summary
+    assert "fold1/train: 30 clips" in summary and "fold5/valid: 10 clips" in summary
+    assert "refused 10: emotion fru, e.g. Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M002.wav" in summary
+    assert "50 utterances of the four classes; the full release has 5,531" in summary
+    assert not [path for path in dest.rglob("*") if path.suffix in (".ltr", ".wrd")]
+
+
+def test_folds_hold_out_each_speaker_in_turn(corpus, tmp_path):
+    dest = tmp_path / "out"
+    assert main([str(corpus), "--dest", str(dest), "--held-out", "speaker"]) == 0
+    assert sorted(path.name for path in dest.glob("fold*")) == sorted(f"fold{fold}" for fold in range(1, 11))
+    for fold, (test, valid) in {1: ("Ses01F", "Ses01M"), 2: ("Ses01M", "Ses01F"), 10: ("Ses05M", "Ses05F")}.items():
+        assert speakers(dest, f"fold{fold}/test") == {test}
+        assert speakers(dest, f"fold{fold}/valid") == {valid}
+        assert speakers(dest, f"fold{fold}/train") == set(SPEAKERS) - {test, valid}
+    assert rows(dest, "fold1/test") == {path: label for path, label in expected(1).items() if "_F00" in path}
+
+
+@pytest.mark.parametrize("held_out", ["session", "speaker"])
+def test_no_speaker_is_in_two_splits_and_each_is_tested_once(corpus, tmp_path, held_out):
+    prepare(corpus, tmp_path, held_out=held_out)
+    tested = []
+    for folder in sorted(tmp_path.glob("fold*")):
+        train, valid, test = (speakers(folder, split) for split in ("train", "valid", "test"))
+        assert train | valid | test == set(SPEAKERS)
+        assert not train & valid and not train & test and not valid & test
+        tested += sorted(test)
+    assert sorted(tested) == sorted(SPEAKERS)
+
+
+def test_one_fold(corpus, tmp_path):
+    dest = tmp_path / "out"
+    assert main([str(corpus), "--dest", str(dest), "--fold", "4"]) == 0
+    assert [path.name for path in dest.glob("fold*")] == ["fold4"]
+    assert rows(dest, "fold4/test") == expected(4)
+
+
+def test_the_same_command_twice_changes_nothing_and_workers_do_not_matter(corpus, tmp_path):
+    dest = tmp_path / "out"
+    prepare(corpus, dest, workers=1)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dest.rglob("*") if path.is_file()}
+    prepare(corpus, dest, workers=2)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dest.rglob("*") if path.is_file()} == before
+
+
+def test_damaged_labels(corpus, tmp_path):
+    dialog = "Ses02F_impro01"
+    labels = labels_of(corpus, 2, dialog)
+    first = "[1.0 - 2.0]\t"
+    lines = [
+        f"{first}{dialog}_F000\tneu\t[2.5000, 2.5000, 2.5000]",
+        "C-E2:\tNeutral;\t(na\xefve)",
+        "",
+        f"{first}{dialog}_F000\tneu\t[2.5000, 2.5000, 2.5000]",
+        f"{first}{dialog}_M000\tang\t[2.5000, 2.5000, 2.5000]",
+        f"{first}{dialog}_M000\tsad\t[2.5000, 2.5000, 2.5000]",
+        f"{first}{dialog}_F001",
+        f"{dialog}_M001\thap",
+        f"{first}Ses02F_impro02_F000\tsad\t[2.5000, 2.5000, 2.5000]",
+        f"{first}Ses03F_impro01_F000\tsad\t[2.5000, 2.5000, 2.5000]",
+        f"[ 3.0-4.0 ] {dialog}_F002 SAD [2.5, 2.5, 2.5] ",
+    ]
+    labels.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode("latin-1"))
+    dest = tmp_path / "out"
+    summary = prepare(corpus, dest)
+    here = {path: label for path, label in rows(dest, "fold2/test").items() if dialog in path}
+    assert here == {path_of(f"{dialog}_F000"): "neu", path_of(f"{dialog}_F002"): "sad"}
+    place = f"Session2/dialog/EmoEvaluation/{dialog}.txt"
+    found = refused(dest)
+    assert {key: reason for key, reason in found.items() if dialog in key} == {
+        f"{place}:4": f"label given twice: {dialog}_F000",
+        path_of(f"{dialog}_M000"): "labelled twice, differently: ang, sad",
+        f"{place}:7": f"line is no label: {first[:-1]}\\t{dialog}_F001",
+        f"{place}:8": f"line is no label: {dialog}_M001\\thap",
+        f"{place}:9": "label for another dialogue or session: Ses02F_impro02_F000",
+        f"{place}:10": "label for another dialogue or session: Ses03F_impro01_F000",
+        **{path_of(f"{dialog}_{name}"): "no label" for name in ("F001", "M001", "M002", "M003")},
+    }
+    assert "refused 2: line is no label" in summary
+    assert f"found {47 + len(found)} audio files" in summary
+
+
+def test_labels_in_the_folder_of_another_session(corpus, tmp_path):
+    labels_of(corpus, 3, "Ses03F_impro01").rename(labels_of(corpus, 2, "Ses03F_impro01"))
+    prepare(corpus, tmp_path)
+    assert rows(tmp_path, "fold2/test") == expected(2)
+    assert {path for path in rows(tmp_path, "fold3/test") if "Ses03F_impro01" in path} == set()
+    reasons = [reason.partition(":")[0] for path, reason in refused(tmp_path).items() if "Ses03F_impro01" in path]
+    assert sorted(reasons) == ["label for another dialogue or session"] * len(ROWS) + ["no label"] * len(ROWS)
+
+
+def test_audio_missing_broken_and_without_label(corpus, tmp_path, sound):
+    wav_of(corpus, "Ses01F_impro01_F000").unlink()
+    wav_of(corpus, "Ses01F_impro01_M003").unlink()  # of no class: refused for its emotion, once
+    wav_of(corpus, "Ses01F_impro01_M000").write_bytes(b"")
+    wav_of(corpus, "Ses01F_impro01_F001").unlink()
+    wav_of(corpus, "Ses01F_impro01_F001").symlink_to("nowhere.wav")
+    write_wav(wav_of(corpus, "Ses01F_impro01_F099"), sound)
+    write_wav(wav_of(corpus, "Ses05F_impro09_M000"), sound)
+    prepare(corpus, tmp_path / "out")
+    found = refused(tmp_path / "out")
+    assert {key: reason for key, reason in found.items() if not reason.startswith("emotion")} == {
+        path_of("Ses01F_impro01_F000"): "no such file",
+        path_of("Ses01F_impro01_M000"): "empty file",
+        path_of("Ses01F_impro01_F001"): "dead link",
+        path_of("Ses01F_impro01_F099"): "no label",
+        path_of("Ses05F_impro09_M000"): "no label",
+    }
+    assert found[path_of("Ses01F_impro01_M003")] == "emotion xxx"
+    kept = {path for path in rows(tmp_path / "out", "fold1/test") if "Ses01F" in path}
+    assert kept == {path_of(f"Ses01F_impro01_{name}") for name in ("M001", "F002")}
+
+
+def test_a_class_that_train_lacks_is_pointed_out(corpus, tmp_path):
+    for session in (3, 4, 5):
+        for pattern in DIALOGS:
+            labels = labels_of(corpus, session, pattern.format(f"Ses0{session}"))
+            labels.write_text(labels.read_text().replace("\tsad\t", "\txxx\t"))
+    summary = prepare(corpus, tmp_path, fold=1)
+    assert "fold1/test: not in dict.emotion.txt, as train lacks them (rows with them): sad (2)" in summary
+
+
+def test_emotions_left_out_count_as_refused(corpus, tmp_path, capsys):
+    assert main([str(corpus), "--dest", str(tmp_path), "--max-refused", "0.2"]) == 1
+    assert "20 of 70 clips refused, more than --max-refused 0.2" in capsys.readouterr().err
+    assert not list(tmp_path.glob("fold*"))
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        for inner in list(path.iterdir()):
+            remove(inner)
+        path.rmdir()
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [
+        (["Session2", "Session4"], "lacks Session2, Session4: give the folder that holds Session1 to Session5"),
+        (["Session3/dialog/EmoEvaluation"], "Session3/dialog/EmoEvaluation does not exist: give the full release"),
+        (["Session3/sentences/wav"], "Session3/sentences/wav does not exist"),
+        (
+            ["Session3/sentences/wav/Ses03F_impro01", "Session3/sentences/wav/Ses03M_script01_1b"],
+            r"fold2/valid \(Ses03F, Ses03M\) has no usable clip, e.g. Session3/sentences/wav/Ses03F_impro01/"
+            r"Ses03F_impro01_F000.wav: no such file: complete the corpus",
+        ),
+        (
+            [labels_of(Path(), 1, pattern.format("Ses01")).as_posix() for pattern in DIALOGS],
+            r"fold1/test \(Ses01F, Ses01M\) has no usable clip, no utterance has a label of the four classes",
+        ),
+    ],
+)
+def test_an_incomplete_release(corpus, tmp_path, gone, message):
+    for name in gone:
+        remove(corpus / name)
+    with pytest.raises(InputError, match=message):
+        prepare(corpus, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("fold*"))
+
+
+def test_nothing_usable(corpus, tmp_path):
+    with pytest.raises(InputError, match=r"none of 70 clips .* is usable"):
+        prepare(corpus, tmp_path / "out", rules=AudioRules(min_seconds=1))
+    assert len(refused(tmp_path / "out")) == 70
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fold": 6}, "--fold 6 must be from 1 to 5 with --held-out session"),
+        ({"fold": 0}, "--fold 0 must be from 1 to 5"),
+        ({"fold": 11, "held_out": "speaker"}, "--fold 11 must be from 1 to 10 with --held-out speaker"),
+        ({"held_out": "dialogue"}, "--held-out dialogue must be session or speaker"),
+    ],
+)
+def test_options_out_of_range(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        prepare(tmp_path, tmp_path / "out", **options)

@@ -1,0 +1,109 @@
+"""A disk that is full: one line with the path, what was there before as it was, nothing half written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import soundfile
+from processes import Ended, Started, hidden_files, script
+from synthesiser import speak
+
+from summarymixing_fairseq.corpora.writing.writer import parse_manifest
+from summarymixing_fairseq.system import files
+from summarymixing_fairseq.system.errors import InputError
+
+NUM_FILES = 300
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("audio")
+    soundfile.write(root / "0.flac", speak("Hello, who is it that speaks to me?"), 16000)
+    for number in range(1, NUM_FILES):
+        os.link(root / "0.flac", root / f"{number}.flac")
+    return root
+
+
+def assert_refused(ended: Ended, path: str) -> None:
+    assert ended.status == 1 and ended.num_left == 0, ended
+    (line,) = ended.lines()
+    assert (
+        line.startswith(("error: ", "summarymixing manifest: ")) and path in line and "cannot be written: " in line
+    ), ended.errors
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_journal(audio, tmp_path, workers):
+    command = script("manifests/make_manifest.py", audio, "--dest", tmp_path, "--workers", workers)
+    assert_refused(Started(command, file_size_limit=8192).end(), ".headers.journal")
+    assert [path.name for path in tmp_path.iterdir()] == [".headers.journal"]
+    # where there is room again, it goes on
+    assert Started(command).end().status == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train.tsv", "valid.tsv"]
+
+
+def test_manifest(audio, tmp_path):
+    """The journal has a longer line for each file: a manifest is made of fewer of them, and an earlier one is there."""
+    command = script("manifests/make_manifest.py", audio, "--dest", tmp_path)
+    assert Started(command).end().status == 0
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert len(before["train.tsv"]) > 4096
+    for path in sorted(tmp_path.iterdir()):
+        path.write_text("precious\n")
+    journal = Started([*command, "--force"], file_size_limit=4096).end()
+    assert_refused(journal, ".headers.journal")
+    assert {path.read_text() for path in tmp_path.glob("*.tsv")} == {"precious\n"}
+    assert parse_manifest(before["train.tsv"])[1]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("examples/corpora/mp3s_mini.py", "--dest", "DEST", "--scale", "0.05", "--workers", "2"),
+        ("examples/corpora/asterisk.py", "--dest", "DEST", "--source", "synthesiser", "--workers", "1"),
+        ("examples/benchmarks/manifest_scale.py", "--folder", "DEST", "--files", "100", "--tree", "100"),
+    ],
+)
+def test_speech(tmp_path, command):
+    limit = 24_000
+    ended = Started(script(*(str(tmp_path) if one == "DEST" else one for one in command)), file_size_limit=limit).end()
+    assert_refused(ended, ".flac")
+    assert not hidden_files(tmp_path)
+    for path in tmp_path.rglob("*.flac"):
+        soundfile.read(path)
+    assert not list(tmp_path.rglob("*.tsv"))
+
+
+@pytest.mark.parametrize("room", [0, 8192])
+def test_a_full_file_system(audio, small_disk, room):
+    """A real one, of 128 KiB."""
+    disk = small_disk(128 * 1024)
+    dest = disk / "data"
+    dest.mkdir()
+    for name in ("train.tsv", "valid.tsv"):
+        (dest / name).write_text("precious\n")
+    fill(disk, room)
+    command = script("manifests/make_manifest.py", audio, "--dest", dest, "--force")
+    assert_refused(Started(command).end(), str(dest))
+    assert [(dest / name).read_text() for name in ("train.tsv", "valid.tsv")] == ["precious\n"] * 2
+    assert not hidden_files(dest)
+
+
+def fill(disk: Path, room: int) -> None:
+    """Leave ``room`` bytes of a small disk."""
+    free = os.statvfs(disk)
+    with open(disk / "filler", "wb", buffering=0) as filler:
+        filler.write(bytes(free.f_bavail * free.f_bsize - room))
+
+
+def test_a_set_of_files_on_a_full_file_system(small_disk):
+    disk = small_disk(128 * 1024)
+    old = {disk / name: "old\n" for name in ("a.tsv", "b.tsv", "c.tsv")}
+    files.write_together(old)
+    fill(disk, 12288)
+    with pytest.raises(InputError, match=r"tsv cannot be written: No space left on device"):
+        files.write_together(dict.fromkeys(old, "new\n" * 2000))
+    assert {path: path.read_text() for path in disk.glob("*.tsv")} == old
+    assert sorted(path.name for path in disk.iterdir()) == ["a.tsv", "b.tsv", "c.tsv", "filler"]

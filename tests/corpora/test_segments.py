@@ -1,0 +1,130 @@
+"""Tests of voice activity, segments and cutting, on speech with long pauses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from manifest_command import corpus_command
+from synthesiser import speak
+
+from summarymixing_fairseq.corpora.audio.segments import SegmentRules, segments_of
+from summarymixing_fairseq.corpora.folder import prepare
+from summarymixing_fairseq.corpora.writing.writer import Clip, parse_manifest
+from summarymixing_fairseq.data.audio import read_segment
+from summarymixing_fairseq.system.errors import InputError
+
+main = corpus_command("folder")
+
+RATE_HZ = 16000
+# Where speech lies in the recording, in seconds: two sentences, a long pause, one sentence.
+PAUSE_SECONDS = 6.0
+
+
+@pytest.fixture(scope="module")
+def recording() -> tuple[np.ndarray, list[tuple[float, float]]]:
+    parts, places, now = [], [], 1.0
+    parts.append(np.zeros(RATE_HZ, np.float32))
+    for text, pause in (
+        ("The summary of an utterance is one vector.", 0.4),
+        ("It meets every frame of the clip.", PAUSE_SECONDS),
+        ("And the rest of the recording comes much later.", 1.0),
+    ):
+        speech = speak(text, "en-us")
+        places.append((now, now + len(speech) / RATE_HZ))
+        parts += [speech, np.zeros(int(pause * RATE_HZ), np.float32)]
+        now = places[-1][1] + pause
+    return np.concatenate(parts), places
+
+
+@pytest.fixture
+def audio(recording, tmp_path) -> Path:
+    folder = tmp_path / "audio"
+    (folder / "reader").mkdir(parents=True)
+    samples, _ = recording
+    soundfile.write(folder / "reader" / "long.flac", samples, RATE_HZ)
+    soundfile.write(folder / "silent.flac", np.zeros(5 * RATE_HZ), RATE_HZ)
+    soundfile.write(folder / "fast.wav", np.repeat(samples, 2), 2 * RATE_HZ)
+    return folder
+
+
+RULES = SegmentRules(target_seconds=8.0, min_seconds=1.0)
+
+
+def rows(path: Path) -> list[Clip]:
+    return parse_manifest(path.read_text("utf-8"))[1]
+
+
+def test_voice_activity_finds_what_was_spoken(audio, recording, tmp_path):
+    threads = torch.get_num_threads()
+    summary = prepare(audio, tmp_path, valid_fraction=0, segments=RULES, workers=1)
+    assert torch.get_num_threads() == threads
+    _, ((first, _), (_, pause), (later, end)) = recording
+    for name in ("reader/long.flac", "fast.wav"):
+        found = [clip for clip in rows(tmp_path / "train.tsv") if clip.path == name]
+        assert len(found) == 2  # two sentences joined, and one
+        for clip, (start, stop) in zip(found, [(first, pause), (later, end)]):
+            assert abs(clip.offset / RATE_HZ - start) < 0.5
+            assert abs((clip.offset + clip.num_samples) / RATE_HZ - stop) < 0.5
+    assert "refused 1: no speech found, e.g. silent.flac" in summary
+
+
+def test_cut_files_hold_the_samples_of_the_rows(audio, tmp_path):
+    prepare(audio, tmp_path / "rows", valid_fraction=0, segments=RULES, workers=1)
+    cut = SegmentRules(8.0, 1.0, tmp_path / "cut")
+    prepare(audio, tmp_path / "files", valid_fraction=0, segments=cut, workers=1)
+    parts, files = rows(tmp_path / "rows" / "train.tsv"), rows(tmp_path / "files" / "train.tsv")
+    assert len(parts) == len(files) == 4 and all(clip.offset is None for clip in files)
+    for part, file in zip(parts, files):
+        assert Path(file.path).parent == Path(part.path).with_suffix("") and file.num_samples == part.num_samples
+        samples, rate_hz = soundfile.read(tmp_path / "cut" / file.path, dtype="float32")
+        assert rate_hz == RATE_HZ
+        expected = read_segment(audio / part.path, part.offset, part.num_samples)
+        np.testing.assert_allclose(samples, expected, atol=2**-15)
+    written = (tmp_path / "cut" / files[0].path).stat().st_mtime_ns
+    prepare(audio, tmp_path / "files", valid_fraction=0, segments=cut, workers=1)
+    assert (tmp_path / "cut" / files[0].path).stat().st_mtime_ns == written
+
+
+def test_short_segments_are_named(recording):
+    kept, refused = segments_of(
+        Clip("a.flac", 20 * RATE_HZ), [(1, 2), (10, 19.5), (19.6, 30)], SegmentRules(10, 5), RATE_HZ
+    )
+    assert kept == [Clip("a.flac", 10 * RATE_HZ, 10 * RATE_HZ)]  # its end is that of the file
+    assert [(one.reason, one.detail) for one in refused] == [("segment shorter than 5 s", "1.00 to 2.00 s")]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--target-seconds", "0"], "--target-seconds 0 must be positive"),
+        (["--target-seconds", "5"], "--min-segment-seconds 10 must be between 0 and --target-seconds 5"),
+        (["--max-refused", "2"], "--max-refused 2 must be between 0 and 1"),
+        (["--max-clipped", "-1"], "--max-clipped -1 must be between 0 and 1"),
+    ],
+)
+def test_options_out_of_range(audio, tmp_path, capsys, options, message):
+    assert main([str(audio), "--dest", str(tmp_path / "out"), "--vad", *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_missing_model(audio, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"silero-vad is missing: pip install"):
+        prepare(audio, tmp_path, segments=RULES)
+
+
+def test_speakers_by_their_folder(tmp_path):
+    for speaker in range(12):
+        for number in range(2):
+            path = tmp_path / "audio" / f"s{speaker}" / "book" / f"{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, np.full(1600, 0.1), RATE_HZ)
+    prepare(tmp_path / "audio", tmp_path, valid_fraction=0.4, speaker_depth=1)
+    sides = [{clip.path.split("/")[0] for clip in rows(tmp_path / f"{split}.tsv")} for split in ("train", "valid")]
+    assert sides[0] and sides[1] and not sides[0] & sides[1] and len(sides[0] | sides[1]) == 12
+    with pytest.raises(InputError, match="--speaker-depth 3: s0/book/0.wav does not lie as deep"):
+        prepare(tmp_path / "audio", tmp_path, speaker_depth=3)

@@ -1,0 +1,344 @@
+"""Tests of corpora/slurp.py: one row for each recording, labels, official splits, damaged annotations."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+from manifest_command import corpus_command
+from synthesiser import speak
+
+from summarymixing_fairseq.corpora.audio.audio_file import AudioRules
+from summarymixing_fairseq.corpora.slurp import prepare
+from summarymixing_fairseq.corpora.writing.writer import parse_manifest
+from summarymixing_fairseq.system.errors import InputError
+
+main = corpus_command("slurp")
+
+NUM_SAMPLES = 4000
+REAL, SYNTH = "audio/slurp_real", "audio/slurp_synth"
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return speak("no")[:NUM_SAMPLES]
+
+
+def entry(slurp_id: int, sentence: str, scenario_action: str, *files: str, **fields) -> dict:
+    """An entry with all fields of the official annotations."""
+    scenario, action = scenario_action.split("_", 1)
+    return {
+        "slurp_id": slurp_id,
+        "sentence": sentence,
+        "sentence_annotation": sentence,
+        "intent": scenario_action,
+        "action": action,
+        "tokens": [{"surface": word, "id": index} for index, word in enumerate(sentence.split())],
+        "scenario": scenario,
+        "recordings": [{"file": name, "wer": 0.0, "ent_wer": None, "status": "correct"} for name in files],
+        "entities": [],
+        **fields,
+    }
+
+
+ENTRIES = {
+    "train": [
+        entry(4318, "wake me up at ten", "alarm_set", "audio-15-headset.flac", "audio-15.flac", "audio--14.flac"),
+        entry(5584, "turn off joe's 2 lights", "iot_hue_lightoff", "audio-16.flac"),
+        entry(77, "turn off the plug", "iot_wemo_off", "audio-17.flac", intent="wemo_off"),
+    ],
+    "devel": [entry(13439, "how old is j. k. rowling", "qa_factoid", "audio-20.flac")],
+    "test": [entry(931, "wake me up", "alarm_set", "audio-31.flac", "audio-30-headset.flac")],
+    "train_synthetic": [entry(4318, "wake me up at ten", "alarm_set", "audio-900-1.flac", "audio-900-2.flac")],
+}
+USERS = {
+    "audio-15-headset.flac": "FO-460",
+    "audio-15.flac": "FO-460",
+    "audio--14.flac": "UNK-323",
+    "audio-20.flac": "FO-460",
+    "audio-31.flac": "ME-101",
+    "audio-30-headset.flac": "UNK-323",
+}
+
+
+def jsonl(entries) -> bytes:
+    return "".join(json.dumps(one) + "\n" for one in entries).encode()
+
+
+@pytest.fixture
+def corpus(tmp_path, sound) -> Path:
+    """The official repository, its audio unpacked."""
+    root = tmp_path / "slurp"
+    (root / "dataset" / "slurp").mkdir(parents=True)
+    for name, entries in ENTRIES.items():
+        (root / "dataset" / "slurp" / f"{name}.jsonl").write_bytes(jsonl(entries))
+        for one in entries:
+            for recording in one["recordings"]:
+                write_audio(root / (SYNTH if "synthetic" in name else REAL) / recording["file"], sound)
+    recordings = {name: {"ansid": 1, "recid": 2, "status": "correct", "usrid": user} for name, user in USERS.items()}
+    metadata = {"4318": {"nlub_id": 5027, "recordings": recordings, "status": "correct", "userid_amt": "682"}}
+    (root / "dataset" / "slurp" / "metadata.json").write_text(json.dumps(metadata))
+    return root
+
+
+def write_audio(path: Path, samples) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, 16000)
+
+
+def annotations(corpus: Path, name: str) -> Path:
+    return corpus / "dataset" / "slurp" / f"{name}.jsonl"
+
+
+def rows(dest: Path, split: str, kind: str = "intent") -> dict[str, str]:
+    """Label of each clip of a split, by its file name."""
+    clips = parse_manifest((dest / f"{split}.tsv").read_text("utf-8"))[1]
+    labels = (dest / f"{split}.{kind}").read_text("utf-8").splitlines()
+    assert len(clips) == len(labels)
+    return {Path(clip.path).name: label for clip, label in zip(clips, labels)}
+
+
+def refused(dest: Path) -> list[tuple[str, ...]]:
+    return [tuple(line.split("\t")) for line in (dest / "refused.tsv").read_text("utf-8").splitlines()]
+
+
+def files_of(dest: Path) -> set[str]:
+    return {path.name for path in dest.iterdir()}
+
+
+def test_every_recording_is_a_row_with_its_labels(corpus, tmp_path):
+    dest = tmp_path / "out"
+    summary = prepare(corpus, dest)
+    names = ("audio--14.flac", "audio-15-headset.flac", "audio-15.flac", "audio-16.flac", "audio-17.flac")
+    assert (dest / "train.tsv").read_text() == f"{corpus}\n" + "".join(f"{REAL}/{name}\t4000\n" for name in names)
+    assert (dest / "train.scenario").read_text() == "alarm\nalarm\nalarm\niot\niot\n"
+    assert (dest / "train.action").read_text() == "set\nset\nset\nhue_lightoff\nwemo_off\n"
+    assert (dest / "train.intent").read_text() == "alarm_set\nalarm_set\nalarm_set\niot_hue_lightoff\niot_wemo_off\n"
+    assert (dest / "dict.scenario.txt").read_text() == "alarm 3\niot 2\n"
+    assert (dest / "dict.intent.txt").read_text() == "alarm_set 3\niot_hue_lightoff 1\niot_wemo_off 1\n"
+    assert rows(dest, "valid") == {"audio-20.flac": "qa_factoid"}
+    assert rows(dest, "test") == {"audio-30-headset.flac": "alarm_set", "audio-31.flac": "alarm_set"}
+    kinds = ("tsv", "scenario", "action", "intent")
+    splits = {f"{split}.{kind}" for split in ("train", "valid", "test") for kind in kinds}
+    assert files_of(dest) == splits | {f"dict.{kind}.txt" for kind in kinds[1:]}
+    assert "found 8 audio files" in summary and "refused" not in summary
+    assert "\n1 entries have another intent than the scenario_action written" in summary
+    assert "train: 2 classes of scenario, the full corpus has 18" in summary
+    assert "train: 3 classes of action, the full corpus has 46" in summary
+    assert "valid: not in dict.scenario.txt, as train lacks them (rows with them): qa (1)" in summary
+    assert "valid: 1 of 1 speakers are in train too (official splits)" in summary
+    assert "test: 1 of 2 speakers are in train too (official splits)" in summary
+
+
+def test_annotations_and_audio_side_by_side(corpus, tmp_path):
+    prepare(corpus, tmp_path / "official")
+    for path in (*(corpus / "dataset" / "slurp").iterdir(), *(corpus / "audio").iterdir()):
+        path.rename(corpus / path.name)
+    for name in ("dataset", "audio"):
+        shutil.rmtree(corpus / name)
+    prepare(corpus, tmp_path / "flat")
+    official, flat = ((tmp_path / name / "train.tsv").read_text() for name in ("official", "flat"))
+    assert flat == official.replace("audio/slurp_real", "slurp_real")
+
+
+def test_synthetic_speech_is_added_to_train(corpus, tmp_path):
+    dest = tmp_path / "out"
+    assert main([str(corpus), "--dest", str(dest), "--synthetic"]) == 0
+    clips = parse_manifest((dest / "train.tsv").read_text())[1]
+    assert [clip.path for clip in clips][-2:] == [f"{SYNTH}/audio-900-1.flac", f"{SYNTH}/audio-900-2.flac"]
+    assert len(clips) == 7 and len(rows(dest, "train", "action")) == 7
+    assert rows(dest, "train")["audio-900-2.flac"] == "alarm_set"
+    assert len(rows(dest, "test")) == 2
+
+
+def test_transcripts(corpus, tmp_path):
+    dest = tmp_path / "out"
+    assert main([str(corpus), "--dest", str(dest), "--text"]) == 0
+    assert rows(dest, "train", "wrd")["audio-16.flac"] == "TURN OFF JOE'S TWO LIGHTS"
+    assert (dest / "valid.wrd").read_text() == "HOW OLD IS J K ROWLING\n"
+    assert (dest / "test.ltr").read_text() == "W A K E | M E | U P |\n" * 2
+    assert rows(dest, "train")["audio-16.flac"] == "iot_hue_lightoff"
+
+
+def test_sentences_of_uncertain_spelling_matter_to_transcripts_only(corpus, tmp_path):
+    train = [
+        entry(1, "what is 500 in euro", "qa_currency", "audio-15.flac"),
+        entry(2, "", "qa_factoid", "audio-16.flac"),
+        entry(3, "play it", "play_music", "audio-17.flac"),
+        {key: value for key, value in entry(4, "", "qa_maths", "audio--14.flac").items() if key != "sentence"},
+    ]
+    annotations(corpus, "train").write_bytes(jsonl(train))
+    (corpus / REAL / "audio-15-headset.flac").unlink()
+    prepare(corpus, tmp_path / "labels")
+    assert len(rows(tmp_path / "labels", "train")) == 4
+    prepare(corpus, tmp_path / "text", text=True)
+    assert rows(tmp_path / "text", "train", "wrd") == {"audio-17.flac": "PLAY IT"}
+    assert refused(tmp_path / "text") == [
+        (f"{REAL}/audio--14.flac", "entry without sentence: dataset/slurp/train.jsonl:4"),
+        (f"{REAL}/audio-15.flac", "text: a number that can be read in several ways: what is 500 in euro"),
+        (f"{REAL}/audio-16.flac", "text: no words"),
+    ]
+
+
+def test_damaged_lines(corpus, tmp_path):
+    whole = [json.dumps(one) for one in ENTRIES["train"]]
+    without_action = {key: value for key, value in ENTRIES["train"][2].items() if key != "action"}
+    lines = [
+        "\ufeff" + whole[0],
+        "",
+        whole[1][:-40],
+        "[1, 2]",
+        json.dumps(without_action),
+        json.dumps(entry(80, "\u2028", "qa_factoid", "audio-16.flac"), ensure_ascii=False),
+        json.dumps(entry(81, "two words", "qa_factoid", "audio-40.flac", scenario="two words", action="")),
+        json.dumps(entry(82, "none", "qa_factoid")),
+        json.dumps(entry(83, "bad name", "qa_factoid", "../../elsewhere.flac")),
+        json.dumps(entry(84, "a string", "qa_factoid", recordings=["audio-40.flac"])),
+        json.dumps(entry(85, "none", "qa_factoid", recordings=None)),
+    ]
+    annotations(corpus, "train").write_bytes("\r\n".join(lines).encode() + b"\r\n\xff\xfe{\n")
+    dest = tmp_path / "out"
+    summary = prepare(corpus, dest)
+    assert rows(dest, "train") == {
+        **dict.fromkeys(("audio--14.flac", "audio-15-headset.flac", "audio-15.flac"), "alarm_set"),
+        "audio-16.flac": "qa_factoid",
+    }
+    place = "dataset/slurp/train.jsonl"
+    found = dict(refused(dest))
+    assert found.pop(f"{place}:3").startswith("line is not JSON (download the file again): ")
+    assert found.pop(f"{place}:12").startswith("line is not JSON (download the file again): ")
+    assert found == {
+        f"{place}:4": "line is not a JSON object",
+        f"{place}:5": f"entry without action: {REAL}/audio-17.flac",
+        f"{place}:7": f"entry without scenario and action: {REAL}/audio-40.flac",
+        **{f"{place}:{number}": "entry without a list of recordings" for number in (8, 9, 10, 11)},
+    }
+    assert "refused 4: entry without a list of recordings, e.g. dataset/slurp/train.jsonl:8" in summary
+    assert "found 16 audio files" in summary
+
+
+def test_audio_missing_broken_and_not_named(corpus, tmp_path, sound):
+    (corpus / REAL / "audio-15.flac").unlink()
+    (corpus / REAL / "audio-16.flac").write_bytes(b"")
+    (corpus / REAL / "audio-31.flac").unlink()
+    (corpus / REAL / "audio-31.flac").symlink_to("nowhere.flac")
+    write_audio(corpus / REAL / "audio-99.flac", sound)
+    write_audio(corpus / REAL / ".audio-98.flac", sound)
+    prepare(corpus, tmp_path / "out")
+    assert refused(tmp_path / "out") == [
+        (f"{REAL}/audio-15.flac", "no such file"),
+        (f"{REAL}/audio-16.flac", "empty file"),
+        (f"{REAL}/audio-31.flac", "dead link"),
+        (f"{REAL}/audio-99.flac", "in no .jsonl"),
+    ]
+    assert len(rows(tmp_path / "out", "train")) == 3
+
+
+def test_a_recording_in_two_splits_stays_in_the_held_out_one(corpus, tmp_path):
+    train = [*ENTRIES["train"], entry(90, "again", "qa_factoid", "audio-20.flac", "audio-31.flac")]
+    annotations(corpus, "train").write_bytes(jsonl(train))
+    annotations(corpus, "devel").write_bytes(
+        jsonl([*ENTRIES["devel"], entry(91, "wake me up", "alarm_set", "audio-31.flac")])
+    )
+    dest = tmp_path / "out"
+    prepare(corpus, dest)
+    assert rows(dest, "valid") == {"audio-20.flac": "qa_factoid"}
+    assert rows(dest, "test") == {"audio-30-headset.flac": "alarm_set", "audio-31.flac": "alarm_set"}
+    assert len(rows(dest, "train")) == 5
+    assert refused(dest) == [
+        ("dataset/slurp/devel.jsonl:2", f"recording of test named in valid too: {REAL}/audio-31.flac"),
+        ("dataset/slurp/train.jsonl:4", f"recording of test named in train too: {REAL}/audio-31.flac"),
+        ("dataset/slurp/train.jsonl:4", f"recording of valid named in train too: {REAL}/audio-20.flac"),
+    ]
+
+
+def test_a_recording_named_twice_in_a_split(corpus, tmp_path):
+    train = [
+        entry(1, "write to parisa", "email_sendemail", "audio-15.flac", "audio-16.flac", "audio-17.flac"),
+        entry(2, "write to aran", "email_sendemail", "audio-15.flac"),
+        entry(3, "who is aran", "qa_factoid", "audio-16.flac"),
+        entry(4, "write to parisa", "email_sendemail", "audio-17.flac"),
+        entry(5, "and once more", "alarm_set", "audio--14.flac", "audio-15-headset.flac"),
+    ]
+    annotations(corpus, "train").write_bytes(jsonl(train))
+    place = "dataset/slurp/train.jsonl"
+    prepare(corpus, tmp_path / "labels")
+    assert rows(tmp_path / "labels", "train") == {
+        **dict.fromkeys(("audio-15.flac", "audio-17.flac"), "email_sendemail"),
+        **dict.fromkeys(("audio--14.flac", "audio-15-headset.flac"), "alarm_set"),
+    }
+    different = (f"{REAL}/audio-16.flac", f"named twice, with different labels: {place}:1, {place}:3")
+    same = [
+        (f"{place}:{number}", f"recording named twice: {REAL}/audio-{name}.flac") for number, name in ((2, 15), (4, 17))
+    ]
+    assert refused(tmp_path / "labels") == [different, *same]
+    prepare(corpus, tmp_path / "text", text=True)
+    assert set(rows(tmp_path / "text", "train", "wrd").values()) == {"WRITE TO PARISA", "AND ONCE MORE"}
+    sentences = (f"{REAL}/audio-15.flac", f"named twice, with different sentences: {place}:1, {place}:2")
+    assert refused(tmp_path / "text") == [sentences, different, same[1]]
+
+
+def test_an_id_given_twice(corpus, tmp_path):
+    again = entry(931, "something else", "qa_factoid", "audio-16.flac", "audio-17.flac")
+    annotations(corpus, "train").write_bytes(jsonl([ENTRIES["train"][0], again]))
+    prepare(corpus, tmp_path / "out")
+    place = "dataset/slurp/train.jsonl:2"
+    assert refused(tmp_path / "out") == [
+        (place, f"slurp_id given twice: {REAL}/audio-16.flac"),
+        (place, f"slurp_id given twice: {REAL}/audio-17.flac"),
+    ]
+
+
+def test_entries_without_an_id(corpus, tmp_path):
+    entries = [{key: value for key, value in one.items() if key != "slurp_id"} for one in ENTRIES["train"]]
+    annotations(corpus, "train").write_bytes(jsonl(entries))
+    assert "refused" not in prepare(corpus, tmp_path)
+    assert len(rows(tmp_path, "train")) == 5
+
+
+def test_the_same_command_twice_changes_nothing_and_workers_do_not_matter(corpus, tmp_path):
+    dest = tmp_path / "out"
+    prepare(corpus, dest, synthetic=True, text=True, workers=1)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dest.iterdir()}
+    prepare(corpus, dest, synthetic=True, text=True, workers=2)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dest.iterdir()} == before
+
+
+def test_without_or_with_damaged_metadata(corpus, tmp_path):
+    metadata = corpus / "dataset" / "slurp" / "metadata.json"
+    metadata.write_text('{"4318": {"recordings"')
+    with pytest.raises(InputError, match=r"metadata.json cannot be read .*: download it again, or remove it"):
+        prepare(corpus, tmp_path / "out")
+    metadata.write_text('{"4318": {}}')
+    with pytest.raises(InputError, match=r"metadata.json cannot be read .*: download it again, or remove it"):
+        prepare(corpus, tmp_path / "out")
+    metadata.unlink()
+    assert "no metadata.json: speakers shared between splits are not counted" in prepare(corpus, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [
+        ("dataset", "has neither dataset/slurp/train.jsonl nor train.jsonl: give the folder of the SLURP repository"),
+        ("dataset/slurp/devel.jsonl", "devel.jsonl does not exist: take it from the SLURP repository"),
+        ("dataset/slurp/train_synthetic.jsonl", "train_synthetic.jsonl does not exist"),
+        ("audio/slurp_real", "has neither audio/slurp_real nor slurp_real"),
+        ("audio/slurp_synth", "has neither audio/slurp_synth nor slurp_synth"),
+    ],
+)
+def test_a_part_of_the_corpus_missing(corpus, tmp_path, gone, message):
+    (corpus / gone).rename(tmp_path / "gone")
+    with pytest.raises(InputError, match=message):
+        prepare(corpus, tmp_path / "out", synthetic=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_usable_and_too_many_refused(corpus, tmp_path, capsys):
+    with pytest.raises(InputError, match=r"none of 8 clips .* is usable; the first, .*: shorter than 1 s"):
+        prepare(corpus, tmp_path / "out", rules=AudioRules(min_seconds=1))
+    (corpus / REAL / "audio-15.flac").unlink()
+    assert main([str(corpus), "--dest", str(tmp_path / "out"), "--max-refused", "0.1"]) == 1
+    assert "1 of 8 clips refused, more than --max-refused 0.1" in capsys.readouterr().err

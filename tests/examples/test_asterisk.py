@@ -1,0 +1,480 @@
+"""Tests of examples/corpora/asterisk.py and what it is made of, on a small imitation of Debian's packages."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import asterisk
+import numpy as np
+import pytest
+import soundfile
+import spoken_corpus
+from asterisk import main, prepare
+from asterisk_packages import VOICES, parse_transcripts
+from G722 import G722
+from prompt_corpus import Recording, split_recordings
+from prompts import GRAMMARS, compose
+from synthesiser import speak
+
+from summarymixing_fairseq.corpora.text.english_text import TextRefused, normalise
+from summarymixing_fairseq.corpora.writing.writer import Clip, parse_manifest
+from summarymixing_fairseq.system.errors import InputError
+
+ENGLISH = {
+    # too short to be held out: training always has every letter
+    **{f"letters/{letter}": letter for letter in "abcdefghijklmnopqrstuvwxyz"},
+    "activated": "Activated.",
+    "agent-pass": "Please enter your password followed by the pound key.",
+    "agent-user": "Agent login.  Please quit the exchange.",
+    "auth-thankyou": "Thank you.",
+    "privacy-thankyou": "Thank you!",
+    "beep": "[this is a simple beep tone]",
+    "silence/1": "(1 second of silence)",
+    "tt-monkeys": "[sound of monkeys screaming]",
+    "letters/at": "at [@]",
+    "digits/1": "one",
+    "vm-advopts": "press 3 for advanced options",
+    "confbridge-leave-in": "To leave the conference...",
+    "confbridge-leave-out": "...to leave the conference.",
+    "im-sorry": "I'm sorry.",
+    "demo-echotest": "You are about to enter an echo test.",
+    "vm-youhave": "you have",
+    "spy-h323": "H.323",
+    "demo-moreinfo": "visit www.asterisk.org.",
+    "pls-try-call-later": "Please try your call again later.",  # has no recording, as in Debian's package
+}
+SPANISH = {"activated": "Activado.", "dir-welcome": "", "beep": "[tono simple]", "hello": "Hola."}
+
+
+@cache
+def g722(text: str, voice: str) -> bytes:
+    samples = np.round(speak(text, voice) * 30000).astype(np.int16)
+    return G722(16000, 64000).encode(samples[: len(samples) // 2 * 2])
+
+
+def add_language(root: Path, language: str, transcripts: dict[str, str], silent: tuple[str, ...] = ()) -> None:
+    """Recordings of all transcripts but the last; those named in `silent` are empty files."""
+    folder = root / "usr/share/asterisk/sounds" / VOICES[language].folder
+    for name in [*transcripts][:-1]:
+        path = folder / f"{name}.g722"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"" if name in silent else g722(transcripts[name] or name, language))
+    document = root / f"usr/share/doc/asterisk-core-sounds-{language}/core-sounds-{language}.txt.gz"
+    document.parent.mkdir(parents=True)
+    lines = ["; Core Asterisk Sounds", "", *(f"{name}: {text}" for name, text in transcripts.items())]
+    document.write_bytes(gzip.compress("\n".join(lines).encode("utf-8")))
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("packages")
+    add_language(root, "en", ENGLISH)
+    add_language(root, "es", SPANISH)
+    add_language(root, "ru", {"is": "", "tt-monkeys": "обезьяны", "hello": "Алло!", "-": "-"}, silent=("is",))
+    return root
+
+
+def run(dest: Path, packages: Path, **options) -> str:
+    options = {"languages": ["en", "es", "ru"], "held_out": 3, "num_valid": 2, "min_seconds": 0.1, **options}
+    return prepare(dest, packages=packages, **options)
+
+
+def rows(path: Path) -> dict[str, int]:
+    return {clip.path: clip.num_samples for clip in parse_manifest(path.read_text("utf-8"))[1]}
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines()
+
+
+def refusals(dest: Path) -> dict[str, str]:
+    return dict(line.split("\t") for line in lines(dest / "refused.tsv"))
+
+
+def all_files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_layout_and_labels(packages, tmp_path):
+    summary = run(tmp_path, packages)
+    words = {name: lines(tmp_path / "finetune" / f"{name}.wrd") for name in ("train", "valid", "test")}
+    assert len(words["test"]) == 3 and len(words["valid"]) == 2
+    assert set().union(*words.values()) == {normalise(ENGLISH[name]) for name in _learnable()}
+    for name, expected in words.items():
+        letters = lines(tmp_path / "finetune" / f"{name}.ltr")
+        assert [line.replace(" ", "").rstrip("|").replace("|", " ") for line in letters] == expected
+        assert all(line.endswith(" |") for line in letters)
+        assert len(rows(tmp_path / "finetune" / f"{name}.tsv")) == len(expected)
+    counts = dict(line.split() for line in lines(tmp_path / "finetune" / "dict.ltr.txt"))
+    letters = "".join(lines(tmp_path / "finetune" / "train.ltr")).replace(" ", "")
+    assert counts == {letter: str(letters.count(letter)) for letter in set(letters)}
+    for manifest in tmp_path.rglob("*.tsv"):
+        if manifest.name != "refused.tsv":
+            root, clips = parse_manifest(manifest.read_text("utf-8"))
+            assert root == str(tmp_path / "audio")
+            for clip in clips:
+                info = soundfile.info(os.path.join(root, clip.path))
+                assert (info.frames, info.samplerate, info.channels) == (clip.num_samples, 16000, 1)
+                assert info.subtype == "PCM_16"
+    assert "found 50 audio files" in summary
+    assert "finetune/test: 3 clips" in summary and "finetune/valid: 2 clips" in summary
+    assert "Allison Smith" in (tmp_path / "LICENSES.txt").read_text()
+    assert "en: without transcript 0 clips, without clip 1 transcripts" in summary
+
+
+def _learnable() -> list[str]:
+    left_out = {"beep", "silence/1", "tt-monkeys", "spy-h323", "demo-moreinfo", "pls-try-call-later"}
+    return [name for name in ENGLISH if name not in left_out]
+
+
+def test_decoded_samples_are_those_of_the_codec(packages, tmp_path):
+    run(tmp_path, packages)
+    samples, _ = soundfile.read(tmp_path / "audio" / "en" / "digits" / "1.flac", dtype="int16")
+    expected = np.asarray(G722(16000, 64000).decode(g722("one", "en")), dtype=np.int16)
+    np.testing.assert_array_equal(samples, expected)
+    assert np.abs(samples).max() > 3000
+
+
+def test_what_is_refused_and_why(packages, tmp_path):
+    run(tmp_path, packages)
+    refused = refusals(tmp_path)
+    expected = {
+        "en/beep.g722": "tone or noise",
+        "en/tt-monkeys.g722": "tone or noise",
+        "es/beep.g722": "tone or noise",
+        "ru/tt-monkeys.g722": "tone or noise",  # by its name: the transcript does not tell
+        "en/silence/1.g722": "silence",
+        "ru/is.g722": "empty file",
+        "en/spy-h323.flac": "several ways (left out of fine-tuning only)",
+        "en/demo-moreinfo.flac": "web address",
+    }
+    for path, reason in expected.items():
+        assert reason in refused[path]
+    assert {path for path in refused if "same text" not in refused[path]} == expected.keys()
+    pretrain = {**rows(tmp_path / "pretrain" / "train.tsv"), **rows(tmp_path / "pretrain" / "valid.tsv")}
+    # without transcript, or with one that cannot be learned from, a recording is still heard
+    assert {"es/dir-welcome.flac", "en/spy-h323.flac", "en/demo-moreinfo.flac", "ru/hello.flac"} <= set(pretrain)
+    assert not (tmp_path / "audio" / "en" / "beep.flac").exists()
+
+
+def test_no_held_out_text_is_heard_in_training(packages, tmp_path):
+    # Hold out all but two texts, so that both doubled texts are surely among them.
+    num_texts = len({normalise(ENGLISH[name]) for name in _learnable()})
+    recordings = [Recording(Clip(f"en/{name}.flac", 32000), "en", normalise(ENGLISH[name])) for name in _learnable()]
+    splits = split_recordings(recordings, num_texts - 3, 1, 0.5)
+    text_of = {recording.clip.path: recording.text for recording in recordings}
+    held_out = {one.text for one in splits.test + splits.valid}
+    assert len(held_out) == len(splits.test + splits.valid) == num_texts - 2
+    assert not held_out & {one.text for one in splits.train}
+    assert not held_out & {text_of[clip.path] for clip in splits.pretrain}
+    assert {one.reason for one in splits.left_out} == {"same text as a held-out prompt"}
+    assert len(splits.left_out) + len(splits.train) + len(held_out) == len(recordings)
+    assert len(splits.left_out) >= 1
+
+
+def test_short_prompts_are_held_out_last():
+    recordings = [
+        Recording(Clip(f"en/{index}.flac", 8000 if index < 20 else 20000), "en", f"TEXT {chr(65 + index)}")
+        for index in range(26)
+    ]
+    splits = split_recordings(recordings, 4, 2, 0.5)
+    assert all(one.clip.num_samples == 20000 for one in splits.test + splits.valid)
+
+
+def test_short_clips_are_left_out_of_pretraining_only():
+    recordings = [
+        Recording(Clip(f"en/{index}.flac", 4000 * (index + 1)), "en", "A" * (index + 1)) for index in range(5)
+    ]
+    splits = split_recordings(recordings, 1, 1, 0.4)
+    assert [one.path for one in splits.left_out] == ["en/0.flac"]
+    assert splits.left_out[0].reason == "shorter than 0.4 s (left out of pre-training only)"
+    assert "en/0.flac" in [one.clip.path for one in splits.train]
+    assert "en/0.flac" not in [clip.path for clip in splits.pretrain]
+
+
+def test_held_out_prompts_stay_when_recordings_are_added(packages, tmp_path):
+    run(tmp_path / "before", packages)
+    more = tmp_path / "more"
+    shutil.copytree(packages, more)
+    folder = more / "usr/share/asterisk/sounds" / VOICES["en"].folder
+    (folder / "zz-new.g722").write_bytes(g722("new", "en"))
+    run(tmp_path / "after", more)
+    for name in ("test.wrd", "valid.wrd", "test.tsv"):
+        before, after = (lines(tmp_path / when / "finetune" / name) for when in ("before", "after"))
+        assert before[1:] == after[1:]
+    assert "en/zz-new.flac" in {
+        **rows(tmp_path / "after/pretrain/train.tsv"),
+        **rows(tmp_path / "after/pretrain/valid.tsv"),
+    }
+
+
+def test_second_run_changes_nothing_and_decodes_nothing(packages, tmp_path, monkeypatch):
+    first = run(tmp_path, packages)
+    before = all_files(tmp_path)
+    monkeypatch.setattr(asterisk, "write_flac", lambda *_: pytest.fail("decoded again"))
+    assert run(tmp_path, packages) == first
+    assert all_files(tmp_path) == before
+
+
+def test_a_damaged_clip_is_decoded_again(packages, tmp_path):
+    run(tmp_path, packages)
+    clip = tmp_path / "audio" / "es" / "activated.flac"
+    whole = clip.read_bytes()
+    soundfile.write(clip, np.zeros(100), 16000)
+    run(tmp_path, packages)
+    assert clip.read_bytes() == whole
+
+
+def test_other_splits_need_force(packages, tmp_path, capsys):
+    run(tmp_path, packages)
+    before = all_files(tmp_path)
+    with pytest.raises(InputError, match="exists with other content: give --force"):
+        run(tmp_path, packages, held_out=4)
+    assert all_files(tmp_path) == before
+    run(tmp_path, packages, held_out=4, force=True)
+    assert len(lines(tmp_path / "finetune" / "test.wrd")) == 4
+
+
+def test_failure_while_decoding_leaves_no_partial_file(packages, tmp_path, monkeypatch):
+    real, calls = soundfile.write, []
+
+    def full_disk(stream, *args, **kwargs):
+        calls.append(stream)
+        if len(calls) == 5:
+            stream.write(b"fLaC half")
+            raise OSError(28, "No space left on device")
+        real(stream, *args, **kwargs)
+
+    monkeypatch.setattr(soundfile, "write", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path, packages)
+    files = all_files(tmp_path)
+    assert len(files) == 4 and all(name.endswith(".flac") for name in files)
+    for name in files:
+        assert soundfile.info(tmp_path / name).frames > 0
+    monkeypatch.undo()
+    run(tmp_path, packages)
+    assert all_files(tmp_path).items() >= files.items()
+
+
+def test_too_few_texts(packages, tmp_path):
+    message = r"\d+ different English texts are too few for --held-out 60 and --valid 30: lower them"
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, packages, held_out=60, num_valid=30)
+    assert not (tmp_path / "finetune").exists()
+
+
+def test_letter_that_training_lacks_is_named(packages, tmp_path):
+    num_texts = len({normalise(ENGLISH[name]) for name in _learnable()})
+    with pytest.raises(InputError, match=r"the letter . of a (valid|test) prompt is in no training prompt"):
+        run(tmp_path, packages, held_out=num_texts - 2, num_valid=1)
+    assert not (tmp_path / "finetune").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"languages": ["es"]}, "--languages must include en"),
+        ({"languages": ["en", "en"]}, "twice"),
+        ({"languages": ["en", "cy"]}, r"Debian has no prompts in 'cy': choose --languages from en es fr it ru"),
+        ({"languages": ["en", "fr"]}, "no .g722 files of voice fr_CA_f_June"),
+        ({"source": "synthesiser"}, "--packages is of no use"),
+        ({"source": "web"}, "--source web must be"),
+        ({"held_out": 0}, "--held-out 0 must be 1 or more"),
+        ({"num_valid": -1}, "--valid -1 must be 1 or more"),
+        ({"min_seconds": float("nan")}, "--min-seconds nan must be"),
+    ],
+)
+def test_options_that_cannot_be_met(packages, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, packages, **options)
+
+
+def test_missing_codec_is_named(packages, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "G722", None)
+    with pytest.raises(InputError, match=r"G722 is missing: pip install '.*\[quickstart\]'"):
+        run(tmp_path, packages)
+
+
+# Packages: dpkg is real where there is one; apt-get is a script that hands out files.
+
+
+def build_debs(packages: Path, folder: Path, languages: tuple[str, ...]) -> None:
+    """.deb files of the imitated packages, with the recordings in one and the transcripts in the other."""
+    folder.mkdir()
+    for language in languages:
+        for suffix, part in (("-g722", "asterisk"), ("", "doc")):
+            name = f"asterisk-core-sounds-{language}{suffix}"
+            tree = folder / "tree"
+            (tree / "DEBIAN").mkdir(parents=True)
+            (tree / "DEBIAN" / "control").write_text(
+                f"Package: {name}\nVersion: 1.0-1\nArchitecture: all\nMaintainer: A <a@b.c>\nDescription: x\n"
+            )
+            shutil.copytree(packages / "usr/share" / part, tree / "usr/share" / part)
+            command = ["dpkg-deb", "--build", "-Znone", str(tree), str(folder / f"{name}_1.0-1_all.deb")]
+            subprocess.run(command, check=True, capture_output=True)
+            shutil.rmtree(tree)
+
+
+needs_dpkg = pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg-deb")
+
+
+def fake_apt_get(folder: Path, monkeypatch, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "apt-get").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+@needs_dpkg
+def test_debs_are_fetched_unpacked_and_fetched_no_more(packages, tmp_path, monkeypatch):
+    build_debs(packages, tmp_path / "debs", ("en", "es"))
+    log = tmp_path / "log"
+    hand_out = f'echo "$@" >> {log}; cp {tmp_path}/debs/*.deb .'
+    fake_apt_get(tmp_path / "bin", monkeypatch, hand_out)
+    run(tmp_path / "out", None, languages=["en", "es"], source="apt")
+    asked = [word for word in log.read_text().split() if word.startswith("asterisk-")]
+    names = [f"asterisk-core-sounds-{language}{suffix}" for language in ("en", "es") for suffix in ("-g722", "")]
+    assert asked == names
+    fake_apt_get(tmp_path / "bin", monkeypatch, "echo 'E: asked again' >&2; exit 100")
+    before = all_files(tmp_path / "out")
+    run(tmp_path / "out", None, languages=["en", "es"], source="apt")
+    assert all_files(tmp_path / "out") == before
+    run(tmp_path / "from debs", tmp_path / "debs", languages=["en", "es"])
+    for name in ("finetune/test.ltr", "refused.tsv"):
+        assert lines(tmp_path / "from debs" / name) == lines(tmp_path / "out" / name)
+
+
+@needs_dpkg
+def test_broken_and_missing_debs_are_named(packages, tmp_path):
+    build_debs(packages, tmp_path / "debs", ("en",))
+    with pytest.raises(InputError, match=r"holds no asterisk-core-sounds-es-g722_\*\.deb"):
+        run(tmp_path / "out", tmp_path / "debs", languages=["en", "es"])
+    deb = tmp_path / "debs" / "asterisk-core-sounds-en_1.0-1_all.deb"
+    deb.write_bytes(deb.read_bytes()[:300])
+    with pytest.raises(InputError, match=r"asterisk-core-sounds-en_1\.0-1_all\.deb cannot be unpacked"):
+        run(tmp_path / "other", tmp_path / "debs", languages=["en"])
+    unpacked = [path.name for path in (tmp_path / "other" / "packages" / "unpacked").iterdir()]
+    assert unpacked == ["asterisk-core-sounds-en-g722_1.0-1_all"]
+
+
+def test_failed_download_says_what_to_do(tmp_path, monkeypatch):
+    fake_apt_get(tmp_path / "bin", monkeypatch, "echo 'E: Unable to locate package x' >&2; exit 100")
+    message = r"apt-get download failed \(Unable to locate package x\): .* run apt-get update first"
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "out", None, source="apt")
+    assert list((tmp_path / "out" / "packages").iterdir()) == []
+
+
+def test_without_packages_our_own_corpus_is_spoken(tmp_path, monkeypatch, capsys):
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))  # neither apt-get nor dpkg
+    monkeypatch.setattr(spoken_corpus.speak_corpus, "__kwdefaults__", {"num_english": 40, "num_other": 4})
+    arguments = ["--dest", str(tmp_path / "out"), "--held-out", "5", "--valid", "3"]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "not Debian's recordings but espeak-ng speaks: apt-get is missing" in captured.err
+    assert "found 64 audio files" in captured.out
+    before = all_files(tmp_path / "out")
+    languages = {path.split("/")[0] for path in rows(tmp_path / "out" / "pretrain" / "train.tsv")}
+    assert languages == {"en", "es", "fr", "it", "ru", "cy", "eu"}
+    train, test = (set(lines(tmp_path / "out" / "finetune" / f"{name}.wrd")) for name in ("train", "test"))
+    assert len(test) == 5 and len(train) == 32 and not train & test
+    shutil.rmtree(tmp_path / "out" / "audio" / "cy")
+    assert main(arguments) == 0
+    assert all_files(tmp_path / "out") == before  # the same speech, spoken once more
+    assert main([*arguments, "--source", "apt"]) == 1
+    assert "error: apt-get is missing" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_no_partial_files(tmp_path):
+    command = [sys.executable, asterisk.__file__, "--dest", str(tmp_path), "--source", "synthesiser"]
+    process = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not any(tmp_path.rglob("*.flac")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the script and its processes alike
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr.endswith("interrupted\n") and "Traceback" not in stderr
+    files = all_files(tmp_path)
+    assert files and all(name.endswith(".flac") and "/." not in name for name in files)
+
+
+# Transcripts and texts
+
+
+def test_transcripts_with_the_oddities_of_debians():
+    content = "\ufeff; a comment\n\na: Ciao: bello\r\n dir-welcome: \nno colon\na: again\n ; b: no\nc:d\n".encode()
+    assert parse_transcripts(content) == {"a": "Ciao: bello", "c": "d"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Please press 1, now.", "PLEASE PRESS ONE NOW"),
+        ("3D audio enabled", "THREE D AUDIO ENABLED"),
+        ("dial 42 or 10", "DIAL FORTY TWO OR TEN"),
+        ("it's ten o'clock, 'sir'", "IT'S TEN O'CLOCK SIR"),
+        ("a polite \u201cdon\u2019t call\u201d menu", "A POLITE DON'T CALL MENU"),
+        ("press * or #", "PRESS STAR OR POUND"),
+        ("at [@]", "AT"),
+        ('IAX (note: does not say "2")', "IAX"),
+        ("P.M.", "P M"),
+        ("Call-Forward", "CALL FORWARD"),
+        ("you @ 5%", "YOU AT FIVE PERCENT"),
+        ("exclaimation-point [!]", "EXCLAMATION POINT"),
+        ("All represenatives are busy", "ALL REPRESENTATIVES ARE BUSY"),
+    ],
+)
+def test_english_texts(text, expected):
+    assert normalise(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("dial 500", "several ways"),
+        ("28.8 kilobit", "several ways"),
+        ("H.323", "several ways"),
+        ("press 007", "several ways"),
+        ("visit www.asterisk.org", "web address"),
+        ("caf\u00e9", "the character '\u00c9'"),
+        ("1+1", r"the character '\+'"),
+        ("[beep]", "no words"),
+    ],
+)
+def test_english_texts_that_are_refused(text, reason):
+    with pytest.raises(TextRefused, match=reason):
+        normalise(text)
+
+
+@pytest.mark.parametrize("language", GRAMMARS)
+def test_prompts_are_many_different_and_always_the_same(language):
+    number = spoken_corpus.NUM_ENGLISH_PROMPTS if language == "en" else spoken_corpus.NUM_OTHER_PROMPTS
+    prompts = compose(language, number)
+    assert len(set(prompts)) == number
+    assert prompts == compose(language, number)
+    assert not any("{" in prompt or "|" in prompt for prompt in prompts)
+    assert len({prompt.split()[0] for prompt in prompts}) >= 3  # every template takes part
+
+
+def test_english_prompts_have_different_texts_of_all_letters():
+    texts = [normalise(prompt) for prompt in compose("en", spoken_corpus.NUM_ENGLISH_PROMPTS)]
+    assert len(set(texts)) == len(texts)
+    assert set("ABCDEFGHIJKLMNOPQRSTUVWXYZ'") <= set("".join(texts))
+
+
+def test_prompts_that_cannot_be_composed():
+    with pytest.raises(InputError, match="no prompts in language 'xx': there are en, es"):
+        compose("xx", 1)
+    with pytest.raises(InputError, match=r"only \d+ prompts can be composed in 'cy', not 100000"):
+        compose("cy", 100000)

@@ -1,0 +1,125 @@
+"""Tests of examples/benchmarks/manifest_scale.py on small trees, and of processes that their parent leaves behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import manifest_scale
+import pytest
+import soundfile
+from manifest_scale import fairseq_loop, make_tree
+
+from summarymixing_fairseq.corpora.folder import prepare
+from summarymixing_fairseq.corpora.writing.writer import parse_manifest
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(manifest_scale.__file__).parent)}
+
+# Two processes that do not finish their work; each says its number.
+ENDLESS_PARENT = """
+import os
+import time
+from summarymixing_fairseq.system.parallel import parallel_iter
+
+def work(item):
+    os.write(1, b"%d\\n" % os.getpid())  # in one piece, unlike print
+    time.sleep(600)
+
+if __name__ == "__main__":
+    list(parallel_iter(work, range(4), workers=2, description="waiting", items_per_worker=1))
+"""
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("scale") / "tree"
+    make_tree(root, 600)
+    return root
+
+
+def rows(folder: Path) -> dict[str, int]:
+    clips = [clip for name in ("train", "valid") for clip in parse_manifest((folder / f"{name}.tsv").read_text())[1]]
+    return {clip.path: clip.num_samples for clip in clips}
+
+
+def test_the_tree_is_nested_and_of_several_lengths(tree):
+    files = [path for path in tree.rglob("*.flac") if ".sources" not in path.parts]
+    assert len(files) == 600
+    assert {len(path.relative_to(tree).parts) for path in files} == {3}
+    assert len({path.parent for path in files}) == 2
+    assert len({path.stat().st_ino for path in files}) == len({soundfile.info(path).frames for path in files}) == 16
+
+
+def test_a_file_of_the_tree_never_has_more_names_than_a_disk_allows(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest_scale, "_MOST_LINKS", 10)
+    num_sources = make_tree(tmp_path / "tree", 205)
+    assert num_sources == 21
+    names = [path.stat().st_nlink for path in (tmp_path / "tree").rglob("*.flac")]
+    assert max(names) <= 11  # and the source itself
+
+
+def test_the_loop_it_is_compared_with_finds_the_same_files(tree, tmp_path):
+    fairseq_loop(tree, tmp_path / "loop", valid_fraction=0.1)
+    prepare(tree, tmp_path / "ours", valid_fraction=0.1)
+    assert rows(tmp_path / "loop") == rows(tmp_path / "ours")
+    assert len(rows(tmp_path / "loop")) == 600
+
+
+def test_the_command_prints_its_tables_and_leaves_nothing(tmp_path):
+    command = [sys.executable, manifest_scale.__file__, "--folder", str(tmp_path), "--rounds", "1"]
+    result = subprocess.run([*command, "--files", "200", "--tree", "700"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in result.stdout.splitlines()]
+    named = {row[0]: row[1:] for row in table if len(row) > 1}
+    assert {"fairseq's loop", "make_manifest.py, 1 worker", "make_manifest.py, 2 workers"} <= named.keys()
+    assert {"1 worker : 2 workers", "fairseq's loop : 2 workers"} <= named.keys()
+    assert float(named["fairseq's loop"][0]) > 0
+    assert named["undisturbed"][0] == "700"
+    (resumed,) = (cells for name, cells in named.items() if name.startswith("again, after one that was killed"))
+    # half was read; what had not been flushed, and what waited in the processes, is lost
+    assert 350 <= int(resumed[0]) < 700
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_processes_end_when_their_parent_is_killed():
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS_PARENT], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as parent:
+        try:
+            children = [int(parent.stdout.readline()) for _ in range(2)]
+            assert all(is_running(child) for child in children)
+        finally:
+            parent.kill()  # or leaving this block would wait for it for ever
+        parent.wait()
+        until = time.monotonic() + 10
+        while any(is_running(child) for child in children) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert not any(is_running(child) for child in children)
+
+
+def is_running(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"  # dead, but not yet waited for
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others spawn")
+def test_processes_are_forked_where_this_one_has_a_single_thread(tmp_path):
+    """Spawned ones would import everything once more: for most corpora longer than the scan takes."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from summarymixing_fairseq.system.parallel import parallel_iter\n"
+        "STARTED_BY = __name__\n"
+        "def name(item):\n    return STARTED_BY\n"
+        "if __name__ == '__main__':\n"
+        "    for _ in range(2):\n"
+        "        print(*set(parallel_iter(name, range(4), workers=2, description='', items_per_worker=1)))\n"
+    )
+    result = subprocess.run([sys.executable, script], env=ENVIRONMENT, capture_output=True, text=True)
+    assert result.stdout == "__main__\n__main__\n", result.stderr

@@ -1,0 +1,113 @@
+"""Tests of examples/corpora/synthesiser.py: speech by espeak-ng."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthesiser
+from synthesiser import SynthesiserError, speak, variants, voices
+
+GREETINGS = {
+    "en-us": "please enter your password",
+    "es": "marque el número de teléfono",
+    "fr": "veuillez laisser un message",
+    "it": "lasciare un messaggio, prego",
+    "ru": "оставьте сообщение после сигнала",
+    "cy": "gadewch neges, os gwelwch yn dda",
+    "eu": "utzi mezu bat, mesedez",
+}
+
+
+@pytest.mark.parametrize("voice", GREETINGS)
+def test_speech_is_mono_float32_of_a_plausible_length_and_level(voice):
+    samples = speak(GREETINGS[voice], voice)
+    assert samples.dtype == np.float32 and samples.ndim == 1
+    assert 0.8 < len(samples) / 16000 < 5
+    assert 0.2 < np.abs(samples).max() <= 1
+    assert 0.02 < np.sqrt(np.mean(samples**2)) < 0.4
+
+
+def test_same_arguments_same_samples_whatever_came_before():
+    first = speak("one two three", "en-us+f3")
+    speak("quite another sentence", "ru", words_per_minute=300)
+    np.testing.assert_array_equal(speak("one two three", "en-us+f3"), first)
+
+
+def test_same_samples_in_another_process_at_another_time():
+    code = (
+        "import hashlib, synthesiser; "
+        "print(hashlib.sha1(synthesiser.speak('one two three', 'en-us+f3').tobytes()).hexdigest())"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(synthesiser.__file__).parent)}
+    here = hashlib.sha1(speak("one two three", "en-us+f3").tobytes()).hexdigest()
+    time.sleep(1.1)  # espeak-ng seeds its noise with the second of the clock
+    other = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert other.stdout.strip() == here
+
+
+def test_voices_and_variants_differ():
+    spoken = [speak("hello", voice) for voice in ("en-us", "en-us+f3", "en-us+m2", "cy")]
+    for index, samples in enumerate(spoken):
+        for other in spoken[:index]:
+            assert len(samples) != len(other) or np.abs(samples - other).max() > 0.01
+
+
+def test_speed_and_pitch():
+    text = "please hold while I try to connect you"
+    assert len(speak(text, words_per_minute=300)) < 0.75 * len(speak(text, words_per_minute=150))
+    low, high = (_dominant_hz(speak("aaah", pitch=pitch)) for pitch in (10, 90))
+    assert high > 1.2 * low
+
+
+def _dominant_hz(samples: np.ndarray) -> float:
+    """Fundamental by autocorrelation, between 60 and 400 Hz."""
+    correlation = np.correlate(samples, samples, "full")[len(samples) :]
+    lags = np.arange(16000 // 400, 16000 // 60)
+    return 16000 / lags[np.argmax(correlation[lags])]
+
+
+def test_sample_rate_changes_the_number_of_samples():
+    at_16k, at_8k = speak("hello world"), speak("hello world", sample_rate_hz=8000)
+    assert abs(len(at_16k) - 2 * len(at_8k)) <= 2
+
+
+def test_listings():
+    assert {"en-us", "es", "fr", "it", "ru", "cy", "eu"} <= set(voices())
+    assert {"f1", "f3", "m2"} <= set(variants())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("hello", "xx"), "unknown voice 'xx'"),
+        (("hello", ""), "unknown voice ''"),
+        (("hello", "en-us+nobody"), "no variant 'nobody'"),
+        (("hello", "fo"), "could not speak 'hello' with voice 'fo'"),
+        ((" \n",), "no text"),
+    ],
+)
+def test_what_cannot_be_spoken(arguments, message):
+    with pytest.raises(SynthesiserError, match=message):
+        speak(*arguments)
+
+
+@pytest.mark.parametrize(("option", "value"), [("words_per_minute", 10), ("pitch", 101)])
+def test_values_out_of_range(option, value):
+    with pytest.raises(SynthesiserError, match=f"{option} {value} must be from"):
+        speak("hello", **{option: value})
+
+
+@pytest.mark.parametrize(("module", "wheel"), [("soxr", "soxr"), ("espeakng_loader", "espeakng-loader")])
+def test_missing_wheels_are_named(monkeypatch, module, wheel):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SynthesiserError, match=rf"{wheel} is missing: pip install '.*\[quickstart\]'"):
+        speak("hello")

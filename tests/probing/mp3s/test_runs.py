@@ -1,0 +1,112 @@
+"""Commands, environment and overrides of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fake_probes import write_configs, write_data
+
+from summarymixing_fairseq.probing.mp3s.encoders import Encoder
+from summarymixing_fairseq.probing.mp3s.runner import environment
+from summarymixing_fairseq.probing.mp3s.runs import Run, Settings, Tools, parse_overrides, quoted
+from summarymixing_fairseq.probing.mp3s.tasks import task_named
+from summarymixing_fairseq.system.errors import InputError
+
+TOOLS = Tools(("train",), ("summarymixing", "evaluate"))
+
+
+@pytest.mark.parametrize("value", ["/a/b-c.pt", "/a b/c=d,e.pt", "/it's/[1]", "/{x}/(y)", "7", "/a:b@c%/~d", "a;b#c"])
+def test_hydra_reads_quoted_paths_as_they_are(value):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    override = OverridesParser.create().parse_override(f"task.data={quoted(value)}")
+    assert not override.is_sweep_override()
+    assert str(override.value()) == value
+
+
+def run_of(tmp_path: Path, task: str = "voxceleb1", **settings) -> Run:
+    write_configs(tmp_path / "configs")
+    data = write_data(tmp_path / "data", task)
+    encoder = Encoder("A", tmp_path / "a.pt", "abc")
+    return Run(encoder, task_named(task), 1, data, Settings(tmp_path / "results", tmp_path / "configs", **settings))
+
+
+def test_device(tmp_path):
+    split = task_named("voxceleb1").splits[0]
+    for device, in_training, in_evaluation in (
+        ("auto", [], []),
+        ("cpu", ["common.cpu=true"], ["--device", "cpu"]),
+        ("cuda:1", [], ["--device", "cuda"]),
+    ):
+        run = run_of(tmp_path, device=device)
+        assert [part for part in run.train_command(TOOLS) if "cpu" in part] == in_training
+        command = run.evaluate_command(TOOLS, split)
+        assert command[command.index("--trials") + 2 :] == in_evaluation
+        assert all(Path(part).is_absolute() for part in command if "/" in part)
+
+
+def test_rows_out_of_their_root_are_allowed_to_both_commands_or_none(tmp_path):
+    split = task_named("voxceleb1").splits[0]
+    for allowed in (False, True):
+        run = run_of(tmp_path, allow_outside_root=allowed)
+        assert ("task.allow_outside_root=true" in run.train_command(TOOLS)) is allowed
+        assert ("--allow-outside-root" in run.evaluate_command(TOOLS, split)) is allowed
+
+
+def test_environment():
+    assert "OMP_NUM_THREADS" not in environment("cpu", 1, 8, {})
+    assert environment("auto", 2, 8, {})["OMP_NUM_THREADS"] == "4"
+    assert environment("auto", 3, 2, {})["OMP_NUM_THREADS"] == "1"
+    assert environment("auto", 2, 8, {"OMP_NUM_THREADS": "6"})["OMP_NUM_THREADS"] == "3"
+    assert environment("cuda:1", 1, 8, {})["CUDA_VISIBLE_DEVICES"] == "1"
+    assert environment("cuda:1", 1, 8, {"CUDA_VISIBLE_DEVICES": "4,7"})["CUDA_VISIBLE_DEVICES"] == "7"
+    assert "CUDA_VISIBLE_DEVICES" not in environment("cuda", 1, 8, {})
+
+
+def test_what_makes_another_run(tmp_path):
+    run = run_of(tmp_path)
+    assert run.difference() is None
+    run.begin()
+    (run.folder / "checkpoint_last.pt").touch()
+    assert run.difference() is None
+    # the device decides nothing, nor do places; content does
+    assert run_of(tmp_path, device="cpu").difference() is None
+    assert run_of(tmp_path, overrides=(("slurp", "a=1"),)).difference() is None
+    assert run_of(tmp_path, overrides=(("voxceleb1", "a=1"),)).difference() == "other overrides, seed or --random"
+    (run.data / "test.speaker").write_text("a\n")
+    assert run.difference() == "other manifests or labels"
+    (run.data / "test.speaker").unlink()
+    assert run.difference() is None
+    (run.data / "test.trials").write_text("1\ta\tb\n")
+    assert run.difference() == "other manifests or labels"
+    run.config.write_text("other: true\n")
+    assert run.difference() == "other the configuration file, manifests or labels"
+    (run.folder / "run.json").write_text("{")
+    assert run.difference() == "a run.json that cannot be read"
+
+
+def test_a_run_without_checkpoints_and_results_can_be_made_otherwise(tmp_path):
+    run_of(tmp_path).begin()
+    other = run_of(tmp_path, seed=2)
+    assert other.difference() is None
+    results = other.results_path(other.task.splits[0])
+    results.parent.mkdir()
+    results.touch()  # kept of a run whose checkpoints were removed
+    assert other.difference() == "other overrides, seed or --random"
+    results.unlink()
+    (other.folder / "checkpoint_1_5.pt").touch()
+    assert other.difference() == "other overrides, seed or --random"
+
+
+def test_overrides():
+    arguments = ["a.b=1", "slurp:c=x=y:z", "slurp_probe2:+d=[1,2]", "e=a:b"]
+    assert parse_overrides(arguments) == [
+        ("", "a.b=1"),
+        ("slurp", "c=x=y:z"),
+        ("slurp_probe2", "+d=[1,2]"),
+        ("", "e=a:b"),
+    ]
+    for wrong in ("a", ":=1", "slurp:", "slurp:=1", "x:a=1", "slurp_probe3:a=1", "slurp:common.seed=2", "+task.data=x"):
+        with pytest.raises(InputError, match="--override "):
+            parse_overrides([wrong])

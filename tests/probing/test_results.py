@@ -1,0 +1,135 @@
+"""results.json: what is written is read again, and what is not one is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from summarymixing_fairseq.probing.results import (
+    EncoderSource,
+    EvaluationData,
+    Metric,
+    Results,
+    as_json,
+    read_results,
+)
+from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.system.machine import installed_versions
+
+RESULTS = Results(
+    task="speaker",
+    head="ecapa",
+    encoder=EncoderSource("summarymixing", "12 layers of 768", "runs/Ŵy/best.pt", "0" * 64),
+    checkpoint="runs/probe.pt",
+    config={"task": {"data": "/data"}, "optimizer": {"lr": [0.001, 0.01]}, "freeze": True, "none": None},
+    data=EvaluationData("/data/voxceleb", "test", {"clips": 4708, "hours": 10.7, "speakers": 40, "trials": 37720}),
+    seed=3,
+    metrics={"eer": Metric(2.5, 2.1, 2.9, "%"), "min_dcf": Metric(0.25, 0.2, 0.3, "")},
+    layer_weights=[0.25, 0.5, 0.25],
+    versions={"torch": "2.1", "fairseq": "0.12", "summarymixing_fairseq": "0.1", "python": "3.11"},
+)
+
+
+@pytest.mark.parametrize("date", [None, "2024-05-01"])
+def test_round_trip(tmp_path, date):
+    path = tmp_path / "results.json"
+    path.write_text(as_json(replace(RESULTS, date=date)))
+    assert read_results(path) == replace(RESULTS, date=date)
+    content = json.loads(path.read_text())
+    assert content["schema_version"] == 1 and ("date" in content) == (date is not None)
+    assert content["metrics"]["eer"] == {"value": 2.5, "low": 2.1, "high": 2.9, "unit": "%"}
+
+
+def test_what_json_has_no_form_for(tmp_path):
+    path = tmp_path / "results.json"
+    config = {"lr": np.float32(0.5), "betas": (0.9, 0.98), "data": Path("a/b"), "clip": math.inf, "of": np.arange(2)}
+    metrics = {"wer": Metric(np.float64(1), math.nan, math.nan, "%")}
+    path.write_text(as_json(replace(RESULTS, config=config, metrics=metrics, layer_weights=list(np.full(2, 0.5)))))
+    text = path.read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    assert json.loads(text)["metrics"]["wer"] == {"value": 1, "low": None, "high": None, "unit": "%"}
+    results = read_results(path)
+    assert results.config == {"lr": 0.5, "betas": [0.9, 0.98], "data": "a/b", "clip": None, "of": [0, 1]}
+    assert math.isnan(results.metrics["wer"].low) and results.metrics["wer"].value == 1
+
+
+def test_what_has_no_form_at_all():
+    with pytest.raises(TypeError):
+        as_json(replace(RESULTS, config={"object": object()}))
+
+
+def paths_of(content: dict, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every field that must be there: free-form ones have none of their own."""
+    fields = []
+    for name, value in content.items():
+        fields.append((*prefix, name))
+        if isinstance(value, dict) and name not in ("config", "counts", "versions"):
+            fields += paths_of(value, (*prefix, name))
+    return [path for path in fields if path[:1] != ("metrics",) or len(path) != 2]
+
+
+def test_every_field_must_be_there(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(as_json(RESULTS))
+    text = path.read_text()
+    fields = paths_of(json.loads(text))
+    assert {("seed",), ("encoder", "sha256"), ("data", "counts"), ("metrics", "eer", "low")} <= set(fields)
+    for field in fields:
+        content = json.loads(text)
+        parent = content
+        for name in field[:-1]:
+            parent = parent[name]
+        del parent[field[-1]]
+        path.write_text(json.dumps(content))
+        with pytest.raises(InputError, match=f"results.json lacks the field {'.'.join(field)}: .*evaluate") as caught:
+            read_results(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"schema_version": 2}, "has schema version 2, this release reads 1"),
+        ({"seed": "3"}, "field seed: '3' is of the wrong type"),
+        ({"layer_weights": ["a\nb"]}, "field layer_weights: not all are numbers"),
+        ({"metrics": {"eer": 1}}, "field metrics.eer: 1 is of the wrong type"),
+        ({"metrics": {"eer": {"value": "x", "low": 1, "high": 1, "unit": ""}}}, "field metrics.eer.value: 'x' is of"),
+    ],
+)
+def test_wrong_fields(tmp_path, change, message):
+    path = tmp_path / "results.json"
+    path.write_text(as_json(RESULTS))
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match=message) as caught:
+        read_results(path)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"task": "asr",}'])
+def test_not_json(tmp_path, content):
+    path = tmp_path / "results.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="results.json is not JSON"):
+        read_results(path)
+
+
+def test_not_an_object_and_missing(tmp_path):
+    path = tmp_path / "results.json"
+    with pytest.raises(InputError, match=r"results.json cannot be read \(No such file or directory\): evaluate"):
+        read_results(path)
+    path.write_text("[1, 2]")
+    with pytest.raises(InputError, match="results.json is no JSON object"):
+        read_results(path)
+
+
+def test_versions():
+    import torch
+
+    versions = installed_versions()
+    assert set(versions) == {"torch", "fairseq", "summarymixing_fairseq", "python"}
+    assert versions["torch"].split("+")[0] == torch.__version__.split("+")[0] and "0.12" in versions["fairseq"]

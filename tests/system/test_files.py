@@ -1,0 +1,165 @@
+"""Outputs appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.system.files import (
+    LOCK_NAME,
+    atomic_write,
+    exclusive,
+    hold_lock,
+    refuse_existing,
+    sha256_of,
+    write_together,
+)
+
+
+@pytest.mark.parametrize("mode, content", [("w", "ü\n"), ("wb", b"\x00\xff")])
+def test_writes_and_replaces(tmp_path, mode, content):
+    path = tmp_path / "new" / "out"
+    for _ in range(2):
+        with atomic_write(path, mode) as file:
+            file.write(content)
+    assert path.read_bytes() == (content.encode() if mode == "w" else content)
+    assert os.listdir(path.parent) == ["out"]
+
+
+def test_not_there_before_the_end(tmp_path):
+    with atomic_write(tmp_path / "out") as file:
+        file.write("x")
+        assert not (tmp_path / "out").exists()
+
+
+def test_keeps_the_old_file_if_the_block_fails(tmp_path):
+    (tmp_path / "out").write_text("old")
+    with pytest.raises(KeyError), atomic_write(tmp_path / "out") as file:
+        file.write("new")
+        raise KeyError
+    assert (tmp_path / "out").read_text() == "old"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_permissions_are_those_of_any_new_file(tmp_path):
+    (tmp_path / "plain").touch()
+    with atomic_write(tmp_path / "out") as file:
+        file.write("x")
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_folder_that_cannot_be(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "out", tmp_path):
+        with pytest.raises(InputError, match=r"cannot be written: "), atomic_write(path) as file:
+            file.write("x")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_another_files_error_keeps_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "out"):
+        open(tmp_path / "missing input")  # noqa: SIM115
+
+
+def test_refuse_existing(tmp_path):
+    (tmp_path / "b").touch()
+    paths = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(InputError, match=r"b is there already: .* --force"):
+        refuse_existing(paths, force=False)
+    refuse_existing(paths, force=True)
+    refuse_existing(paths[:1], force=False)
+
+
+def test_sha256(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(bytes(range(256)) * 5000)
+    assert sha256_of(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(InputError, match="nowhere.pt cannot be read"):
+        sha256_of(tmp_path / "nowhere.pt")
+
+
+def test_files_that_belong_together(tmp_path):
+    (tmp_path / "old").touch()
+    files = {tmp_path / "a": "one\n", tmp_path / "b": b"two", tmp_path / "done": "three"}
+    for _ in range(2):
+        write_together(files, absent=[tmp_path / "old"])
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "one\n", "b": "two", "done": "three"}
+
+
+def test_none_of_several_files_changes_if_one_cannot_be_written(tmp_path):
+    for name in ("a", "done"):
+        (tmp_path / name).write_text("old")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file/b cannot be written"):
+        write_together({tmp_path / "a": "new", tmp_path / "file" / "b": "new", tmp_path / "done": "new"})
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old", "done": "old", "file": ""}
+
+
+def test_a_folder_is_locked_against_others_and_left_as_it_was(tmp_path):
+    folder = tmp_path / "results"
+    with exclusive(folder, "another training"):
+        with pytest.raises(InputError, match=r"another training is writing to .*results: wait for it, .*fuser"):
+            hold_lock(folder, "another training")
+        assert os.listdir(folder) == [LOCK_NAME]
+    assert not folder.exists()  # nothing was written to it
+    with exclusive(folder):
+        pass
+
+
+def test_a_lock_whose_file_was_removed_by_its_holder_is_none(tmp_path):
+    path = tmp_path / LOCK_NAME
+    with open(path, "w") as opened_before:
+        path.unlink()
+        fcntl.flock(opened_before, fcntl.LOCK_EX)
+        with exclusive(tmp_path):
+            assert path.exists()
+
+
+def test_a_killed_process_lets_go_of_its_lock(tmp_path):
+    code = (
+        "import pathlib, time; from summarymixing_fairseq.system.files import hold_lock\n"
+        f"hold_lock(pathlib.Path({str(tmp_path)!r})); hold_lock(pathlib.Path({str(tmp_path)!r}))\n"
+        "import os; worker = os.fork()\n"
+        f"if not worker: hold_lock(pathlib.Path({str(tmp_path)!r}))\n"
+        "if not worker: print(os.getpid(), flush=True)\n"
+        "time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        worker = int(holder.stdout.readline())
+        with pytest.raises(InputError, match="another run is writing to"), exclusive(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    try:
+        with exclusive(tmp_path):  # its worker, which lives on for a while, does not keep others out
+            os.kill(worker, 0)
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        holder.communicate()
+
+
+def test_a_file_system_without_locks_is_gone_on_with(tmp_path, monkeypatch):
+    def no_locks(*_) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with exclusive(tmp_path) as first, exclusive(tmp_path) as second:
+        assert first is None and second is None
+    hold_lock(tmp_path)
+
+
+def test_a_folder_that_cannot_be_locked_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file/results cannot be written"), exclusive(tmp_path / "file" / "results"):
+        pass

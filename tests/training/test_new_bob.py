@@ -1,0 +1,182 @@
+"""new_bob against rates worked out by hand, and per_group, which ends epochs in every group's schedule."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fairseq.optim import build_optimizer
+from fairseq.optim.composite import FairseqCompositeOptimizer
+from fairseq.optim.lr_scheduler import build_lr_scheduler
+from omegaconf import OmegaConf
+
+from summarymixing_fairseq.training.optim import new_bob as new_bob_module
+from summarymixing_fairseq.training.optim.new_bob import note_validation
+
+ADAM = {"_name": "adam", "adam_betas": "(0.9,0.999)", "adam_eps": 1e-8, "weight_decay": 0.0, "tpu": False}
+
+
+def new_bob(lr: float = 1.0, **options):
+    """A schedule and its optimizer of one parameter."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = build_optimizer(OmegaConf.create({**ADAM, "lr": [lr]}), [parameter])
+    return build_lr_scheduler(OmegaConf.create({"_name": "new_bob", "lr": [lr], **options}), optimizer), optimizer
+
+
+def rates(schedule, metrics) -> list[float]:
+    return [schedule.step(epoch, metric) for epoch, metric in enumerate(metrics, start=1)]
+
+
+def test_rates_by_hand():
+    """Progress is a relative fall of 0.0025 and more against the epoch before, not against the best."""
+    schedule, _ = new_bob(1.0, lr_shrink=0.8, lr_threshold=0.0025)
+    #             first  -50 %  -0.2 %  worse  better than the last, not than the best  -0.3 %
+    metrics = [80.0, 40.0, 39.92, 60.0, 50.0, 49.85]
+    assert rates(schedule, metrics) == pytest.approx([1.0, 1.0, 0.8, 0.64, 0.64, 0.64])
+
+
+def test_threshold_itself_is_progress():
+    schedule, _ = new_bob(1.0, lr_shrink=0.5, lr_threshold=0.25)
+    assert rates(schedule, [4.0, 3.0, 2.5]) == pytest.approx([1.0, 1.0, 0.5])
+
+
+def test_accuracy_counts_as_the_error_it_leaves():
+    schedule, _ = new_bob(1.0, lr_shrink=0.5, lr_threshold=0.0025, is_accuracy=True)
+    #                          up     down   up by 0.2 % of an error of 50
+    assert rates(schedule, [40.0, 50.1, 50.0, 50.1]) == pytest.approx([1.0, 1.0, 0.5, 0.25])
+
+
+def test_after_a_perfect_epoch_there_is_no_progress():
+    schedule, _ = new_bob(1.0, lr_shrink=0.5)
+    assert rates(schedule, [10.0, 0.0, 0.0, 5.0, 4.0]) == pytest.approx([1.0, 1.0, 0.5, 0.25, 0.25])
+
+
+def test_an_epoch_without_validation_changes_nothing():
+    schedule, _ = new_bob(1.0, lr_shrink=0.5)
+    assert rates(schedule, [10.0, None, 10.0]) == pytest.approx([1.0, 1.0, 0.5])
+
+
+def test_updates_leave_the_rate():
+    schedule, optimizer = new_bob(0.3, lr_shrink=0.5)
+    rates(schedule, [1.0, 1.0])
+    assert [schedule.step_update(n) for n in (0, 1, 1000)] == pytest.approx([0.15] * 3)
+    assert optimizer.get_lr() == pytest.approx(0.15)
+
+
+def test_taken_up_again():
+    """As fairseq does it: schedule, optimizer, then a step without a metric."""
+    metrics = [10.0, 9.0, 9.0, 8.0, 8.0, 9.0]
+    whole = rates(new_bob(1.0, lr_shrink=0.5)[0], metrics)
+    first, optimizer = new_bob(1.0, lr_shrink=0.5)
+    before = rates(first, metrics[:3])
+    second, other = new_bob(1.0, lr_shrink=0.5)
+    second.load_state_dict(first.state_dict())
+    other.load_state_dict(optimizer.state_dict())
+    assert second.step(3) == before[-1]
+    assert before + rates(second, metrics[3:]) == whole
+    assert first.state_dict()["previous"] == 9.0
+
+
+def resumed(schedule, optimizer):
+    """A new schedule and optimizer in the state of others, as out of a checkpoint."""
+    other, other_optimizer = new_bob(1.0, lr_shrink=0.5, metric="wer")
+    other.load_state_dict(schedule.state_dict())
+    other_optimizer.load_state_dict(optimizer.state_dict())
+    return other
+
+
+def test_taken_up_from_a_checkpoint_that_was_saved_before_the_step(monkeypatch):
+    """fairseq's order: validation, checkpoint, step; and after loading, a step that names the epoch that begins."""
+    monkeypatch.setattr(new_bob_module, "_last_validation", (0, {}))
+    metrics = [10.0, 9.0, 9.0, 8.0, 8.0, 9.0]
+    whole = rates(new_bob(1.0, lr_shrink=0.5)[0], metrics)
+    schedule, optimizer = new_bob(1.0, lr_shrink=0.5, metric="wer")
+    seen = []
+    for epoch, metric in enumerate(metrics, start=1):
+        # within the epoch: nothing has ended
+        note_validation(epoch, {"wer": 100.0})
+        assert resumed(schedule, optimizer).step(epoch) == optimizer.get_lr()
+        note_validation(epoch, {"wer": metric, "loss": 3.0})
+        other = resumed(schedule, optimizer)
+        seen.append(schedule.step(epoch, metric))
+        assert other.step(epoch + 1) == seen[-1]
+        assert other.state_dict() == schedule.state_dict()
+    assert seen == whole
+
+
+def test_a_step_that_was_taken_is_not_taken_again(monkeypatch):
+    monkeypatch.setattr(new_bob_module, "_last_validation", (0, {}))
+    schedule, optimizer = new_bob(1.0, lr_shrink=0.5, metric="wer")
+    for epoch in (1, 2):
+        note_validation(epoch, {"wer": 5.0})
+        schedule.step(epoch, 5.0)
+    other = resumed(schedule, optimizer)
+    assert other.step(3) == optimizer.get_lr() == 0.5
+
+
+@pytest.mark.parametrize("lr_shrink", [0.0, 1.5, -0.1])
+def test_bad_factor(lr_shrink):
+    with pytest.raises(ValueError, match=rf"lr_scheduler\.lr_shrink={lr_shrink}: must be above 0 and at most 1"):
+        new_bob(lr_shrink=lr_shrink)
+
+
+@pytest.fixture
+def composite(monkeypatch):
+    """``composite(top)``: two groups under fairseq's schedule ``top``, as examples/mp3s have them."""
+    # fairseq keeps them in the class, one run after the other
+    monkeypatch.setattr(FairseqCompositeOptimizer, "optimizers", {})
+    monkeypatch.setattr(FairseqCompositeOptimizer, "lr_schedulers", {})
+
+    def build(top: str):
+        parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(2)]
+        parameters[0].param_group, parameters[1].param_group = "head", "layer_weights"
+        schedules = {
+            "head": ([0.1, 0.01], {"_name": "fixed"}),
+            "layer_weights": ([1.0], {"_name": "new_bob", "lr_shrink": 0.5}),
+        }
+        groups = {
+            name: {"optimizer": {**ADAM, "lr": lr}, "lr_scheduler": scheduler}
+            for name, (lr, scheduler) in schedules.items()
+        }
+        optimizer = build_optimizer(OmegaConf.create({"_name": "composite", "groups": groups}), parameters)
+        return build_lr_scheduler(OmegaConf.create({"_name": top}), optimizer), optimizer
+
+    return build
+
+
+def train(schedule, optimizer, metrics) -> list[tuple[float, float]]:
+    """Rates of both groups in each epoch."""
+    seen = []
+    for epoch, metric in enumerate(metrics, start=1):
+        schedule.step_begin_epoch(epoch)
+        schedule.step_update(epoch)
+        seen.append(tuple(group["lr"] for group in optimizer.param_groups))
+        schedule.step(epoch, metric)
+        schedule.step_update(epoch)
+    return seen
+
+
+def test_each_group_follows_its_own_schedule(composite):
+    seen = train(*composite("per_group"), [5.0, 5.0, 5.0, 1.0])
+    assert [rate for rate, _ in seen] == [0.1, 0.01, 0.01, 0.01]
+    assert [rate for _, rate in seen] == [1.0, 1.0, 0.5, 0.25]
+
+
+def test_pass_through_would_never_shrink(composite):
+    """If fairseq's own delegates it some day, ours is no longer needed."""
+    seen = train(*composite("pass_through"), [5.0, 5.0, 5.0, 1.0])
+    assert [rate for _, rate in seen] == [1.0] * 4
+
+
+def test_groups_are_taken_up_again(composite):
+    schedule, optimizer = composite("per_group")
+    train(schedule, optimizer, [5.0, 5.0])
+    states = schedule.state_dict(), optimizer.state_dict()
+    FairseqCompositeOptimizer.optimizers, FairseqCompositeOptimizer.lr_schedulers = {}, {}
+    schedule, optimizer = composite("per_group")
+    schedule.load_state_dict(states[0])
+    optimizer.load_state_dict(states[1])
+    schedule.step(2)
+    schedule.step_update(2)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.01, 0.5])
+    schedule.step(3, 5.0)
+    assert optimizer.optimizers["layer_weights"].get_lr() == pytest.approx(0.25)
