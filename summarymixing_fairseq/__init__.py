@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .checkpoints.speech_encoder import SpeechEncoder, load_model
+    from .checkpoints.encoders import Encoder, load_model
 
-__all__ = ["SpeechEncoder", "__version__", "load_model", "register"]
+__all__ = ["Encoder", "__version__", "load_model", "register"]
 
 
 def register() -> None:
@@ -25,8 +25,8 @@ def register() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("SpeechEncoder", "load_model"):
-        from .checkpoints import speech_encoder
+    if name in ("Encoder", "load_model"):
+        from .checkpoints import encoders
 
-        return getattr(speech_encoder, name)
+        return getattr(encoders, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -87,14 +87,13 @@ def _decode(args: argparse.Namespace, clips: Sequence[ClipToRead]) -> None:
 
     import torch
 
-    from ..checkpoints.ours import build_ctc_model, letter_dictionary, read_checkpoint
+    from ..checkpoints.fine_tuned import load_fine_tuned
     from ..data.batching import pad_batch
     from ..data.ctc_decoding import BeamDecoder, GreedyDecoder
 
     references = read_references(args.data, args.split, len(clips)) if args.data else None
-    checkpoint = read_checkpoint(args.checkpoint)
-    dictionary = letter_dictionary(checkpoint, args.dictionary)
-    model = build_ctc_model(checkpoint, dictionary).to(device)
+    fine_tuned = load_fine_tuned(args.checkpoint, args.dictionary)
+    model, dictionary = fine_tuned.model.to(device), fine_tuned.dictionary
     if args.lm:
         decoder = BeamDecoder(dictionary, args.lm, args.lexicon, args.beam, args.lm_weight, args.word_score)
         if decoder.num_unspellable:
@@ -103,7 +102,7 @@ def _decode(args: argparse.Namespace, clips: Sequence[ClipToRead]) -> None:
                 file=sys.stderr,
             )
     else:
-        decoder = GreedyDecoder(dictionary, (checkpoint.config.get("criterion") or {}).get("post_process", "letter"))
+        decoder = GreedyDecoder(dictionary, fine_tuned.post_process)
 
     frontend = model.w2v_encoder.w2v_model.feature_extractor
     hypotheses: list[str | None] = [None] * len(clips)

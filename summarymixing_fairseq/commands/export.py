@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    from ..checkpoints.ours import weights_of
+    from ..checkpoints.contents import weights_of
     from ..checkpoints.safetensors_file import write_safetensors
     from ..checkpoints.untrusted_file import load_safely
 

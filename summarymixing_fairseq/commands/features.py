@@ -83,16 +83,16 @@ def _extract(args: argparse.Namespace, clips: list[ClipToRead], names: list[str]
     import numpy as np
     from safetensors.numpy import save
 
-    from ..checkpoints.speech_encoder import load_model
+    from ..checkpoints.encoders import load_model
 
     encoder = load_model(args.checkpoint, device)
     encoder.check_layer(args.layer)
     gathered = {}
     for positions, waveforms in read_in_batches(clips, args.batch_seconds):
         for i, waveform in zip(positions, waveforms):
-            if len(waveform) < encoder.min_samples:
+            if len(waveform) < encoder.min_samples():
                 raise InputError(
-                    f"{clips[i].path}: {len(waveform)} samples give no frame ({encoder.min_samples} are the least); "
+                    f"{clips[i].path}: {len(waveform)} samples give no frame ({encoder.min_samples()} are the least); "
                     "leave it out"
                 )
         for i, states in zip(positions, encoder.extract_batch(waveforms, args.layer)):

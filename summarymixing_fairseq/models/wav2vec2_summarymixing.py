@@ -6,81 +6,21 @@ import logging
 from typing import Any
 
 import torch
-from fairseq.distributed import fsdp_wrap
 from fairseq.models import BaseFairseqModel, register_model
 from fairseq.modules import GradMultiply
 from torch import Tensor, nn
 
-from ..modules.conformer import ConformerEncoder, ConformerLayer
-from ..modules.contrastive import info_nce_logits, sample_negatives
-from ..modules.filterbank import LogMelFilterbank, padding_mask_from_lengths
-from ..modules.frontend import FilterbankFrontend
-from ..modules.kernels.dropout import Dropout
+from ..modules.filterbank import padding_mask_from_lengths
 from ..modules.masking import draw_channel_mask, draw_mask, min_maskable_frames
-from ..modules.mixing import build_mixer
-from ..modules.quantizer import ProductQuantizer
-from .config import Wav2Vec2SummaryMixingConfig, validate
+from ..system.units import SAMPLE_RATE_HZ
+from .config import Wav2Vec2SummaryMixingConfig, objective_options, validate
+from .encoder import build_encoder, build_frontend
+from .objectives import OBJECTIVES, MaskedBatch, Objective
 
 logger = logging.getLogger(__name__)
 
-SAMPLE_RATE_HZ = 16_000
-
-
-def build_frontend(cfg: Wav2Vec2SummaryMixingConfig) -> FilterbankFrontend:
-    """Feature extractor of a configuration."""
-    filterbank = LogMelFilterbank(SAMPLE_RATE_HZ, cfg.num_mel_bins)
-    return FilterbankFrontend(
-        filterbank, cfg.num_mel_bins, cfg.frontend_channels, cfg.frontend_kernel_sizes, cfg.frontend_strides
-    )
-
-
-def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
-    """Context encoder of a configuration."""
-    if cfg.mixer == "summarymixing":
-        num_heads = cfg.summary_heads
-        options = {
-            "mode": cfg.summary_mode,
-            "local_hidden_dim": cfg.local_hidden_dim,
-            "local_out_dim": cfg.local_out_dim,
-            "summary_hidden_dim": cfg.summary_hidden_dim,
-            "summary_out_dim": cfg.summary_out_dim,
-            "layer_norm": cfg.summary_layer_norm,
-            "activation": cfg.summary_activation,
-        }
-    else:
-        num_heads, options = cfg.encoder_attention_heads, {}
-
-    def build_layer() -> ConformerLayer:
-        mixer = build_mixer(
-            cfg.mixer,
-            embed_dim=cfg.encoder_embed_dim,
-            num_heads=num_heads,
-            dropout=cfg.attention_dropout,
-            **options,
-        )
-        layer = ConformerLayer(
-            mixer,
-            cfg.encoder_embed_dim,
-            cfg.encoder_ffn_embed_dim,
-            cfg.depthwise_conv_kernel_size,
-            cfg.dropout,
-            cfg.activation_dropout,
-            cfg.checkpoint_activations,
-        )
-        return fsdp_wrap(layer)  # under ddp_backend=fully_sharded each layer is gathered when its turn comes
-
-    encoder = ConformerEncoder(
-        build_layer,
-        cfg.encoder_layers,
-        cfg.encoder_embed_dim,
-        cfg.encoder_layerdrop,
-        cfg.compile_layers,
-    )
-    encoder.run_dropped_layers = not isinstance(encoder.layers[0], ConformerLayer)
-    for module in encoder.modules():
-        if hasattr(module, "fast"):
-            module.fast = cfg.fast_kernels
-    return encoder
+# The contrastive objective's modules, which older checkpoints keep at the model's root.
+OBJECTIVE_OF_OLD = ("quantizer.", "project_q.", "final_proj.")
 
 
 @register_model("wav2vec2_summarymixing", dataclass=Wav2Vec2SummaryMixingConfig)
@@ -99,32 +39,12 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         validate(cfg)
         self.cfg = cfg
         dim, channels = cfg.encoder_embed_dim, cfg.frontend_channels
-        final_dim = cfg.final_dim or dim
-        vq_dim = cfg.latent_dim or final_dim
-
-        frontend = build_frontend(cfg)
-        if cfg.feature_grad_mult == 0:
-            # frozen: no optimizer may decay it, nor processes wait for its gradient
-            frontend.requires_grad_(False)
-        self.feature_extractor = fsdp_wrap(frontend)
+        self.feature_extractor = build_frontend(cfg)
         self.post_extract_proj = nn.Linear(channels, dim)
-        self.dropout_input = Dropout(cfg.dropout_input, cfg.fast_kernels)
-        self.dropout_features = Dropout(cfg.dropout_features, cfg.fast_kernels)
+        self.dropout_input = nn.Dropout(cfg.dropout_input)
         self.mask_emb = nn.Parameter(torch.empty(dim).uniform_())
         self.encoder = build_encoder(cfg)
-        self.quantizer = ProductQuantizer(
-            dim=channels,
-            num_vars=cfg.latent_vars,
-            temp=cfg.latent_temp,
-            groups=cfg.latent_groups,
-            combine_groups=False,
-            vq_dim=vq_dim,
-            time_first=True,
-            weight_proj_depth=cfg.quantizer_depth,
-            weight_proj_factor=cfg.quantizer_factor,
-        )
-        self.project_q = nn.Linear(vq_dim, final_dim)
-        self.final_proj = nn.Linear(dim, final_dim)
+        self.objective: Objective | None = OBJECTIVES[cfg.objective](objective_options(cfg), channels, dim)
         self.min_maskable_frames = min_maskable_frames(cfg.mask_prob, cfg.mask_length)
         self._warned_of_half_waveform = False
 
@@ -142,7 +62,14 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             )
         return cls(cfg)
 
-    def _latents(self, source: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, list[int], Tensor | None]:
+    @staticmethod
+    def _num_samples(source: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """(B,) valid samples of each clip."""
+        if padding_mask is None:
+            return torch.full((source.size(0),), source.size(1), device=source.device)
+        return (~padding_mask).sum(1)
+
+    def _latents(self, source: Tensor, num_samples: Tensor) -> tuple[Tensor, list[int], Tensor | None]:
         """Waveform to latents (B, T, channels), frames per clip, and frame padding mask or None without padding."""
         if source.dtype in (torch.float16, torch.bfloat16) and not self._warned_of_half_waveform:
             self._warned_of_half_waveform = True
@@ -151,10 +78,6 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
                 "(or speech_finetuning), or common.amp in place of common.fp16 / common.bf16",
                 source.dtype,
             )
-        if padding_mask is None:
-            num_samples = torch.full((source.size(0),), source.size(1), device=source.device)
-        else:
-            num_samples = (~padding_mask).sum(1)
         if self.cfg.feature_grad_mult > 0:
             latents, lengths = self.feature_extractor(source, num_samples)
             if self.cfg.feature_grad_mult != 1.0:
@@ -260,7 +183,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         corpus_key: Any = None,
         keep_hidden_states: bool = True,
     ) -> dict[str, Any]:
-        """Contrastive logits, or with ``features_only`` the encoder's output.
+        """What the objective gives of a masked batch, or with ``features_only`` the encoder's output.
 
         Args:
             source: (B, num_samples) waveform at 16 kHz.
@@ -272,8 +195,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             keep_hidden_states: with ``features_only``, False leaves ``layer_results`` and ``hidden_states`` empty.
 
         Returns:
-            For pre-training ``x`` (B, M, 1 + negatives) float32 logits of the M masked frames of each clip, the
-            positive first, with the quantizer's perplexities and temperature. With ``features_only``: ``x``
+            For pre-training what the objective's ``forward`` gives. With ``features_only``: ``x``
             (B, T, D), ``padding_mask`` (B, T) or None, ``features`` (B, T, channels), ``layer_results``: for each
             layer ((T, B, D), None, None) as in fairseq, and ``hidden_states``: the encoder's input and each layer's
             output, (B, T, D).
@@ -281,7 +203,8 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         Raises:
             ValueError: for a clip too short for one frame or, in pre-training, for the mask.
         """
-        latents, lengths, frame_padding = self._latents(source, padding_mask)
+        num_samples = self._num_samples(source, padding_mask)
+        latents, lengths, frame_padding = self._latents(source, num_samples)
         x = self.dropout_input(self.post_extract_proj(latents))
         if mask:
             x, mask_indices = self.apply_mask(x, lengths, not features_only, mask_indices, mask_channel_indices)
@@ -298,30 +221,9 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         if not mask or mask_indices is None:
             raise ValueError(f"model.mask_prob={self.cfg.mask_prob}: pre-training needs masked frames")
 
-        B = x.size(0)
-        num_masked = mask_indices.sum(1)
-        if not bool((num_masked == num_masked[0]).all()):
-            raise ValueError(
-                f"masked frames per clip {num_masked.tolist()}: pre-training needs the same number in every clip "
-                "of a batch; set model.require_same_masks=true"
-            )
-        masked = mask_indices.flatten().nonzero().squeeze(1).to(x.device)
-        # masked frames, the same number M in every clip: (B, T, D) -> (B * T, D) -> (B * M, D) -> (B, M, D)
-        context = self.final_proj(x.flatten(0, 1).index_select(0, masked).view(B, -1, x.size(-1)))
-        latents = latents.flatten(0, 1).index_select(0, masked).view(B, -1, latents.size(-1))
-        latents = self.dropout_features(latents)
-        quantized = self.quantizer(latents, produce_targets=True)
-        targets = self.project_q(quantized["x"])
-        codes = self.quantizer.to_codebook_index(quantized["targets"])  # (B, M, groups) -> (B, M)
-        negatives = sample_negatives(B, context.size(1), self.cfg.num_negatives, context.device)
-        return {
-            "x": info_nce_logits(context, targets, codes, negatives, self.cfg.logit_temp),
-            "padding_mask": frame_padding,
-            "prob_perplexity": quantized["prob_perplexity"],
-            "code_perplexity": quantized["code_perplexity"],
-            "num_vars": quantized["num_vars"],
-            "temp": quantized["temp"],
-        }
+        if self.objective is None:
+            raise ValueError("this model was fine-tuned or read for its encoder alone: it has no objective to train by")
+        return self.objective(MaskedBatch(source, num_samples, latents, x, mask_indices, frame_padding))
 
     def extract_features(
         self,
@@ -343,22 +245,27 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         )
 
     def get_logits(self, net_output: dict[str, Any]) -> Tensor:
-        """(B, M, 1 + N) -> (B * M, 1 + N) for the criterion's cross entropy."""
-        return net_output["x"].flatten(0, 1)
+        """What fairseq's criterion ``wav2vec`` asks for; the objective's."""
+        return self.objective.get_logits(net_output)
 
     def get_targets(self, sample: Any, net_output: dict[str, Any], expand_steps: bool = True) -> Tensor:
-        """The positive stands first: (B * M,) zeros."""
-        logits = net_output["x"]
-        return logits.new_zeros(logits.size(0) * logits.size(1), dtype=torch.long)
+        """As ``get_logits``."""
+        return self.objective.get_targets(sample, net_output, expand_steps)
 
     def get_extra_losses(self, net_output: dict[str, Any]) -> list[Tensor]:
-        """The diversity loss alone, 1 - perplexity / entries: ``criterion.loss_weights`` has one entry."""
-        return [1.0 - net_output["prob_perplexity"] / net_output["num_vars"]]
+        """As ``get_logits``."""
+        return self.objective.get_extra_losses(net_output)
+
+    def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
+        """As fairseq's, which calls this before loading: until version 0.1 the objective's modules had no prefix."""
+        super().upgrade_state_dict_named(state_dict, name)
+        prefix = f"{name}." if name else ""
+        for key in list(state_dict):
+            if key.startswith(tuple(prefix + module for module in OBJECTIVE_OF_OLD)):
+                state_dict[f"{prefix}objective.{key[len(prefix) :]}"] = state_dict.pop(key)
 
     def remove_pretraining_modules(self, last_layer: int | None = None) -> None:
         """Drop what fine-tuning has no use for, and the layers after ``last_layer`` (from 0) if given."""
-        self.quantizer = None
-        self.project_q = None
-        self.final_proj = None
+        self.objective = None
         if last_layer is not None:
             self.encoder.layers = self.encoder.layers[: last_layer + 1]

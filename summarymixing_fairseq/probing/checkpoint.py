@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from fairseq.data import Dictionary
 
+from ..checkpoints.contents import check_proportion, load_weights, over_defaults, refusals_named, weights_of
 from ..checkpoints.encoders import EncoderSpec, num_parameters
-from ..checkpoints.ours import check_proportion, load_weights, over_defaults, refusals_named, weights_of
 from ..checkpoints.untrusted_file import load_safely
 from ..system.errors import InputError
 from .model import HEAD_OPTIONS, SslProbe, SslProbeConfig

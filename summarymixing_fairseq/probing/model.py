@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checkpoints.encoders import EncoderSpec, StateEncoder, build_state_encoder, load_state_encoder
+from ..checkpoints.encoders import Encoder, EncoderSpec, load_encoder, random_encoder
 from ..system.errors import InputError
 from ..system.files import sha256_of
 from .heads import HEADS, ProbeHead, build_head
@@ -95,7 +95,7 @@ class SslProbe(BaseFairseqModel):
         layer_norm: normalise each hidden state.
     """
 
-    def __init__(self, encoder: StateEncoder, head: ProbeHead, freeze: bool = True, layer_norm: bool = False):
+    def __init__(self, encoder: Encoder, head: ProbeHead, freeze: bool = True, layer_norm: bool = False):
         super().__init__()
         self.encoder = encoder
         self.weighted_sum = WeightedSum(encoder.num_states)
@@ -126,14 +126,14 @@ class SslProbe(BaseFairseqModel):
             spec = cfg.w2v_args
             if OmegaConf.is_config(spec):
                 spec = OmegaConf.to_container(spec, resolve=True)
-            encoder = build_state_encoder(EncoderSpec.from_dict(spec), dropout)
+            encoder = random_encoder(EncoderSpec.from_dict(spec), dropout)
         elif not cfg.encoder_path:
             raise InputError("model.encoder_path is not set: name the checkpoint to probe")
         else:
-            encoder = load_state_encoder(cfg.encoder_path, dropout)
+            encoder = load_encoder(cfg.encoder_path, dropout)
             cfg.encoder_sha256 = sha256_of(Path(cfg.encoder_path))
             if cfg.random_encoder:
-                encoder = build_state_encoder(encoder.spec, dropout)
+                encoder = random_encoder(encoder.spec, dropout)
             cfg.w2v_args = encoder.spec.to_dict()
         logger.info("probing %s by %s", encoder.describe(), cfg.head)
         head = build_head(cfg.head, encoder.state_dim, len(task.target_dictionary), **options)

@@ -14,6 +14,7 @@ PLUGINS = (
     "models.wav2vec2_summarymixing",
     "tasks.speech_pretraining",
     "tasks.speech_finetuning",
+    "training.criterion",
     "training.optim.fused_adamw",
     "training.optim.new_bob",
     "probing.model",

@@ -8,6 +8,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import II, DictConfig, open_dict
 
+from ..system.errors import InputError
 from .speech_task import ALLOW_OUTSIDE_ROOT_HELP, MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
 
 PERPLEXITIES = ("prob_perplexity", "code_perplexity")
@@ -35,8 +36,23 @@ class SpeechPretrainingConfig(AudioPretrainingConfig):
 class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
     """fairseq's task, with parts of files, files at any rate, stand-ins for bad clips, and a waveform not halved."""
 
+    _objective: Any = None  # of the model that is trained
+
+    def build_model(self, cfg: DictConfig, *args: Any, **kwargs: Any) -> Any:
+        """As fairseq's."""
+        model = super().build_model(cfg, *args, **kwargs)
+        self._objective = getattr(model, "objective", None)
+        return model
+
     def build_criterion(self, cfg: DictConfig, *args: Any, **kwargs: Any) -> Any:
-        """As fairseq's; the perplexities are logged, as a collapse shows in them first."""
+        """As fairseq's; ``wav2vec`` logs the perplexities, as a collapse shows in them first.
+
+        Raises:
+            InputError: for another criterion than the objective's.
+        """
+        wanted = getattr(self._objective, "criterion", cfg._name)
+        if cfg._name != wanted:
+            raise InputError(f"criterion._name={cfg._name}: the model's objective is trained by {wanted}")
         if cfg._name == "wav2vec":
             with open_dict(cfg):
                 cfg.log_keys = [*cfg.log_keys, *(key for key in PERPLEXITIES if key not in cfg.log_keys)]
@@ -45,21 +61,17 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
     def mask_counts(self, sample: Any, model: Any, logging_output: Dict[str, Any]) -> Dict[str, float]:
         """Frames that were masked, which are what the criterion counts, and frames that could have been."""
         frontend = getattr(model, "feature_extractor", None)
-        if not hasattr(frontend, "output_lengths") or "correct" not in logging_output:
+        if not hasattr(frontend, "output_lengths"):
             return {}
         valid_frames = frontend.output_lengths(sample["num_samples"]).sum()
         return {"masked_frames": float(logging_output["sample_size"]), "valid_frames": float(valid_frames)}
 
     def mask_target(self) -> Optional[float]:
         """Spans begin at mask_prob / mask_length of the frames and overlap: 1 - exp(-mask_prob) of them are masked."""
-        cfg = self._model_config()
-        return None if cfg is None else 1.0 - math.exp(-cfg.mask_prob)
+        model = None if self._trainer is None else self._trainer.get_model()
+        mask_prob = getattr(getattr(model, "cfg", None), "mask_prob", None)
+        return None if mask_prob is None else 1.0 - math.exp(-mask_prob)
 
     def num_codes(self) -> Optional[int]:
-        """``latent_groups`` codebooks of ``latent_vars`` entries."""
-        cfg = self._model_config()
-        return None if cfg is None else cfg.latent_vars * cfg.latent_groups
-
-    def _model_config(self) -> Any:
-        cfg = getattr(self._trainer and self._trainer.get_model(), "cfg", None)
-        return cfg if hasattr(cfg, "latent_vars") and hasattr(cfg, "mask_prob") else None
+        """Those of the objective, where it has codebooks."""
+        return getattr(self._objective, "num_codes", None)

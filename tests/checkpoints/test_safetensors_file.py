@@ -15,9 +15,9 @@ from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from summarymixing_fairseq.checkpoints.ours import build_ctc_model, letter_dictionary, read_checkpoint
+from summarymixing_fairseq.checkpoints.encoders import load_model
+from summarymixing_fairseq.checkpoints.fine_tuned import load_fine_tuned
 from summarymixing_fairseq.checkpoints.safetensors_file import read_safetensors, write_safetensors
-from summarymixing_fairseq.checkpoints.speech_encoder import load_model
 from summarymixing_fairseq.checkpoints.untrusted_file import load_safely
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.system.errors import InputError
@@ -89,13 +89,12 @@ def test_a_fine_tuned_model_keeps_its_letters(pretrained, tmp_path):
         "task_state": {"target_dictionary": letters},
     }
     torch.save(fine_tuned, tmp_path / "ctc.pt")
-    checkpoint = read_checkpoint(exported(tmp_path / "ctc.pt"))
-    dictionary = letter_dictionary(checkpoint)
+    loaded = load_fine_tuned(exported(tmp_path / "ctc.pt"))
+    dictionary = loaded.dictionary
     assert dictionary.symbols == letters.symbols and dictionary.count == letters.count
     assert (dictionary.bos(), dictionary.pad(), dictionary.eos(), dictionary.unk()) == (0, 1, 2, 3)
     assert dictionary.index("Ŵ") == letters.index("Ŵ") and dictionary.index("Z") == dictionary.unk()
-    rebuilt = build_ctc_model(checkpoint, dictionary)
-    assert all(torch.equal(value, ctc.state_dict()[name]) for name, value in rebuilt.state_dict().items())
+    assert all(torch.equal(value, ctc.state_dict()[name]) for name, value in loaded.model.state_dict().items())
 
 
 def test_classes_without_special_symbols(pretrained, tmp_path):
@@ -137,7 +136,7 @@ def test_another_ending_is_refused(pretrained, capsys):
 def test_weights_of_others_without_a_configuration(metadata, tmp_path):
     save_file({"w": torch.zeros(3)}, tmp_path / "x.safetensors", metadata)
     with pytest.raises(InputError, match=r"x\.safetensors holds weights without the configuration") as error:
-        read_checkpoint(tmp_path / "x.safetensors")
+        load_model(tmp_path / "x.safetensors")
     assert "\n" not in str(error.value)
 
 

@@ -11,7 +11,7 @@ from encoder_checkpoints import configuration, fine_tune, flat, own_states, save
 from omegaconf import OmegaConf
 from reference import assert_near, padding_of
 
-from summarymixing_fairseq.checkpoints.encoders import EncoderSpec, build_state_encoder, load_state_encoder
+from summarymixing_fairseq.checkpoints.encoders import EncoderSpec, load_encoder, random_encoder
 from summarymixing_fairseq.checkpoints.encoders.interface import normalise_waveform
 from summarymixing_fairseq.system.errors import InputError
 
@@ -32,7 +32,7 @@ NUM_SAMPLES = [5_200, 9_043, 1_400]
 
 def read_encoder(path):
     """Specification and weights of a checkpoint's encoder."""
-    encoder = load_state_encoder(path)
+    encoder = load_encoder(path)
     return encoder.spec, encoder.state_dict()
 
 
@@ -43,7 +43,7 @@ def any_encoder(tmp_path, tiny_model):
     def load(kind, task=None, dropout=0.0, **changes):
         model = tiny_model(**changes) if kind == OURS else stock_model(kind, **changes)
         path = save(tmp_path / "checkpoint.pt", configuration(model, kind, **(task or {})), model.state_dict())
-        return load_state_encoder(path, dropout), model
+        return load_encoder(path, dropout), model
 
     return load
 
@@ -131,7 +131,7 @@ def test_batch_of_one_length(any_encoder, kind, changes):
 @pytest.mark.parametrize("kind, changes", [("wav2vec2", LAYER_NORM), (OURS, {})], ids=["wav2vec2", OURS])
 def test_waveform_normalised_over_its_valid_samples(any_encoder, kind, changes):
     plain, _ = any_encoder(kind, **changes)
-    normalised = build_state_encoder(EncoderSpec(**{**plain.spec.to_dict(), "normalize": True})).eval()
+    normalised = random_encoder(EncoderSpec(**{**plain.spec.to_dict(), "normalize": True})).eval()
     normalised.load_state_dict(plain.state_dict())
     waveforms = clips(*NUM_SAMPLES)
     source, padding_mask = batch_of(waveforms)
@@ -176,7 +176,7 @@ def test_nothing_of_training_without_dropout(any_encoder, kind, changes):
     with torch.no_grad():
         expected, frame_padding = encoder(*batch)
         states, _ = encoder.train()(*batch)
-        dropping = build_state_encoder(encoder.spec, dropout=0.3)
+        dropping = random_encoder(encoder.spec, dropout=0.3)
         dropping.load_state_dict(encoder.state_dict())
         dropped, _ = dropping.train()(*batch)
         kept, _ = dropping.eval()(*batch)
@@ -224,7 +224,7 @@ def test_specification_survives(any_encoder, tmp_path, kind, changes):
     spec, weights = read_encoder(tmp_path / "checkpoint.pt")
     torch.save({"spec": spec.to_dict(), "model": weights}, tmp_path / "probe.pt")
     saved = torch.load(tmp_path / "probe.pt", weights_only=True)
-    rebuilt = build_state_encoder(EncoderSpec.from_dict(saved["spec"])).eval()
+    rebuilt = random_encoder(EncoderSpec.from_dict(saved["spec"])).eval()
     rebuilt.load_state_dict(saved["model"])
     source = clips(2_000)[0][None]
     with torch.no_grad():
@@ -265,7 +265,7 @@ def test_fine_tuned(tmp_path, tiny_model, kind, changes):
     config["model"]["w2v_args"]["task"]["normalize"] = True
     pretrained = configuration(model, kind, normalize=True)
     for form in ("cfg", "args"):
-        encoder = load_state_encoder(save(tmp_path / f"{form}.pt", config, weights, form))
+        encoder = load_encoder(save(tmp_path / f"{form}.pt", config, weights, form))
         assert encoder.spec.fine_tuned and encoder.spec.normalize and encoder.describe().endswith(", fine-tuned")
         encoder.spec = EncoderSpec(**{**encoder.spec.to_dict(), "normalize": False})
         for state, own in zip(encoder(source)[0], expected):
@@ -286,14 +286,14 @@ def test_descriptions(any_encoder):
 
 def test_files_that_hold_no_encoder(tmp_path):
     with pytest.raises(InputError, match=r"^checkpoint .*none\.pt cannot be read: No such file or directory$"):
-        load_state_encoder(tmp_path / "none.pt")
+        load_encoder(tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("some text")
     with pytest.raises(InputError, match=r"text\.pt is not a checkpoint that can be loaded safely"):
         read_encoder(str(tmp_path / "text.pt"))
     for state in ([1], {}, {"model": {}}, {"model": {"a": 1}}, {"model": {"a": torch.zeros(1)}, "cfg": {"model": {}}}):
         torch.save(state, tmp_path / "other.pt")
         with pytest.raises(InputError, match=r"other\.pt is not a checkpoint of fairseq's"):
-            load_state_encoder(tmp_path / "other.pt")
+            load_encoder(tmp_path / "other.pt")
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_ours_refused(any_encoder, tmp_path):
     ]:
         path = save(tmp_path / "ours.pt", {**config, "model": {**config["model"], **changes}}, model.state_dict())
         with pytest.raises(InputError, match=rf"^{path}: .*{message}"):
-            load_state_encoder(path)
+            load_encoder(path)
 
 
 def test_code_in_a_checkpoint_does_not_run(tmp_path, capsys):
@@ -353,7 +353,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path, capsys):
 
     torch.save({"args": Namespace(arch=RunsCode()), "model": {"a": torch.zeros(1)}}, tmp_path / "hostile.pt")
     with pytest.raises(InputError, match="loaded safely"):
-        load_state_encoder(tmp_path / "hostile.pt")
+        load_encoder(tmp_path / "hostile.pt")
     assert "ran" not in capsys.readouterr().out
     with pytest.raises(Exception, match="Namespace"):  # elsewhere only what torch itself allows
         torch.save(Namespace(a=1), tmp_path / "namespace.pt")
@@ -374,6 +374,6 @@ def test_specifications_refused(any_encoder):
         ({**values, "config": {**values["config"], "conv_feature_layers": "[(8, 10, 5)]"}}, r"conv_feature_layers"),
     ]:
         with pytest.raises(InputError, match=message):
-            build_state_encoder(EncoderSpec.from_dict(changed))
+            random_encoder(EncoderSpec.from_dict(changed))
     with pytest.raises(InputError, match=r"dropout=1\.5: must be a probability"):
-        build_state_encoder(encoder.spec, dropout=1.5)
+        random_encoder(encoder.spec, dropout=1.5)

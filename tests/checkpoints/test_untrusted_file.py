@@ -19,9 +19,8 @@ from fairseq import checkpoint_utils
 from omegaconf import OmegaConf
 from pipeline import ROOT, run
 
+from summarymixing_fairseq.checkpoints.encoders import load_model
 from summarymixing_fairseq.checkpoints.literals import is_literal
-from summarymixing_fairseq.checkpoints.ours import build_encoder_model, read_checkpoint
-from summarymixing_fairseq.checkpoints.speech_encoder import load_model
 from summarymixing_fairseq.checkpoints.untrusted_file import load_safely
 from summarymixing_fairseq.system.errors import InputError
 
@@ -176,10 +175,10 @@ def test_literals(expression, allowed):
 def test_weights_that_are_not_finite(save):
     for value in (float("nan"), float("inf")):
         weights = {name: weight.clone() for name, weight in save.weights.items()}
-        weights["final_proj.weight"][1, 2] = value
+        weights["objective.final_proj.weight"][1, 2] = value
         path = save(model=weights)
         for load in (load_model, lambda path: checkpoint_utils.load_checkpoint_to_cpu(str(path))):
-            with pytest.raises(InputError, match=r"weight final_proj\.weight is not finite") as error:
+            with pytest.raises(InputError, match=r"weight objective\.final_proj\.weight is not finite") as error:
                 load(path)
             one_line(error)
 
@@ -201,7 +200,7 @@ def test_a_configuration_of_another_size_than_its_weights(save, config):
     path = save(config)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError) as error:
-        build_encoder_model(read_checkpoint(path))
+        load_model(path)
     assert "refused" in one_line(error) or "must be" in str(error.value) or "parameters" in str(error.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
 

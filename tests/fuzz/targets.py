@@ -27,7 +27,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import numpy as np
 import torch
 
-from summarymixing_fairseq.checkpoints.ours import over_defaults, refusals_named
+from summarymixing_fairseq.checkpoints.contents import over_defaults, refusals_named
 from summarymixing_fairseq.commands.inputs import ClipToRead, clip_of_row, read_in_batches
 from summarymixing_fairseq.data.audio import read_segment
 from summarymixing_fairseq.data.checks import check_classes, check_labels

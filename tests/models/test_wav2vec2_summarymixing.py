@@ -93,14 +93,14 @@ def test_loss_equals_a_plain_recomputation(tiny_model, speech, mixer):
     total = 0.0
     for b in range(2):
         frames = mask[b].nonzero()[:, 0]
-        c = [model.final_proj(context[b, t]) for t in frames]
+        c = [model.objective.final_proj(context[b, t]) for t in frames]
         codes, q = [], []
         for t in frames:
-            scores = model.quantizer.weight_proj(features["features"][b, t]).view(groups, entries)
+            scores = model.objective.quantizer.weight_proj(features["features"][b, t]).view(groups, entries)
             code = tuple(scores.argmax(1).tolist())
-            chosen = [model.quantizer.vars[0, g * entries + code[g]] for g in range(groups)]
+            chosen = [model.objective.quantizer.vars[0, g * entries + code[g]] for g in range(groups)]
             codes.append(code)
-            q.append(model.project_q(torch.cat(chosen)))
+            q.append(model.objective.project_q(torch.cat(chosen)))
         for m in range(M):
             others = [q[n] for n in negatives[b, m].tolist() if codes[n] != codes[m]]
             scores = [(c[m] @ v) / (c[m].norm() * v.norm()) / 0.1 for v in [q[m], *others]]
@@ -144,9 +144,9 @@ def test_extra_losses_and_targets(tiny_model, speech):
 def test_temperature_decays_with_updates(tiny_model):
     model = tiny_model(latent_temp=(2.0, 0.25, 0.9))
     model.set_num_updates(3)
-    assert model.quantizer.curr_temp == pytest.approx(2 * 0.9**3)
+    assert model.objective.quantizer.curr_temp == pytest.approx(2 * 0.9**3)
     model.set_num_updates(1_000)
-    assert model.quantizer.curr_temp == 0.25
+    assert model.objective.quantizer.curr_temp == 0.25
 
 
 @in_all_modes
@@ -364,7 +364,7 @@ def test_remove_pretraining_modules(tiny_model, speech):
     pretrained = tiny_model()
     model = tiny_model()
     model.remove_pretraining_modules()
-    assert not [name for name, _ in model.named_parameters() if name.split(".")[0] in ("quantizer", "project_q")]
+    assert not [name for name, _ in model.named_parameters() if name.startswith("objective.")]
     model.load_state_dict(pretrained.state_dict(), strict=True)
     batch = batch_of(speech[:2])
     assert torch.equal(model.extract_features(**batch)["x"], pretrained.extract_features(**batch)["x"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import assert_near, padding_of
 
-from summarymixing_fairseq.modules.mixing.decay import BLOCK_FRAMES, decayed_mean
+from summarymixing_fairseq.modules.decay import BLOCK_FRAMES, decayed_mean
 
 
 def double_loop(x: torch.Tensor, length: int, decay: float) -> torch.Tensor:

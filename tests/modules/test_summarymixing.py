@@ -19,7 +19,7 @@ from reference import (
     summary_mixing,
 )
 
-from summarymixing_fairseq.modules.mixing import MIXERS, SummaryMixing, build_mixer, register_mixer
+from summarymixing_fairseq.modules.mixing.summarymixing import SummaryMixing
 
 MODES = ("full", "lite", "expdecay")
 in_float32_and_64 = pytest.mark.parametrize("dtype, tolerance", [float32, float64_of_a_mean])
@@ -201,19 +201,6 @@ def test_memory_grows_linearly(mode):
 def test_refusals(arguments, message):
     with pytest.raises(ValueError, match=message):
         SummaryMixing(8, **arguments)
-
-
-def test_registry(monkeypatch):
-    assert sorted(MIXERS) == ["mhsa", "summarymixing"]
-    with pytest.raises(ValueError, match=r"mixer='hyper' is unknown: choose one of mhsa, summarymixing"):
-        build_mixer("hyper", embed_dim=8, num_heads=2, dropout=0.0)
-    monkeypatch.setattr("summarymixing_fairseq.modules.mixing.registry.MIXERS", dict(MIXERS))
-
-    @register_mixer("identity")
-    class Identity(torch.nn.Identity):
-        pass
-
-    assert isinstance(build_mixer("identity", embed_dim=8, num_heads=2, dropout=0.0), Identity)
 
 
 def test_parameter_count():

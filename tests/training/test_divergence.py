@@ -85,8 +85,8 @@ def test_input_and_parameters_are_named_themselves(trainer, caplog):
     bad["net_input"]["source"][1, 5] = math.inf
     with caplog.at_level(logging.ERROR), pytest.raises(FloatingPointError, match="the waveform itself is not finite"):
         train_step(trainer, bad)
-    trainer.get_model().final_proj.weight.data[0, 0] = math.nan
-    with pytest.raises(FloatingPointError, match=r"parameter final_proj\.weight itself is not finite"):
+    trainer.get_model().objective.final_proj.weight.data[0, 0] = math.nan
+    with pytest.raises(FloatingPointError, match=r"parameter objective\.final_proj\.weight itself is not finite"):
         train_step(trainer, batch())
 
 

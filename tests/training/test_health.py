@@ -87,7 +87,8 @@ def fake_task(**model_cfg) -> SpeechPretrainingTask:
     from omegaconf import OmegaConf
 
     task = SpeechPretrainingTask(OmegaConf.create({"data": "x", "health_updates": 1, "sample_rate": 16_000}))
-    cfg = SimpleNamespace(**{"latent_vars": 320, "latent_groups": 2, "mask_prob": 0.65, **model_cfg})
+    cfg = SimpleNamespace(**{"mask_prob": 0.65, **model_cfg})
+    task._objective = SimpleNamespace(num_codes=640)
     task._trainer = SimpleNamespace(
         get_num_updates=lambda: 7, get_model=lambda: SimpleNamespace(cfg=cfg), is_data_parallel_master=True
     )

@@ -10,7 +10,7 @@ from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
 from pipeline import ROOT, TINY_MODEL
 
 from summarymixing_fairseq.benchmarks.recipe import build_trainer, noise_batch, read_recipe, train_step
-from summarymixing_fairseq.modules.mixing.decay import decayed_mean
+from summarymixing_fairseq.modules.decay import decayed_mean
 from summarymixing_fairseq.modules.mixing.summarymixing import SummaryMixing, masked_time_mean
 
 HOUR_FRAMES = 180_000

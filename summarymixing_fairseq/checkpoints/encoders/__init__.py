@@ -1,8 +1,8 @@
-"""Hidden states of every layer of a speech encoder, ours or fairseq's, through one interface."""
+"""Speech encoders out of checkpoints, ours or fairseq's, through one interface."""
 
 from __future__ import annotations
 
-from .interface import EncoderSpec, StateEncoder
-from .loading import build_state_encoder, load_state_encoder, num_parameters
+from .interface import Encoder, EncoderSpec
+from .loading import load_encoder, load_model, num_parameters, random_encoder
 
-__all__ = ["EncoderSpec", "StateEncoder", "build_state_encoder", "load_state_encoder", "num_parameters"]
+__all__ = ["Encoder", "EncoderSpec", "load_encoder", "load_model", "num_parameters", "random_encoder"]

@@ -1,17 +1,21 @@
-"""What every encoder of hidden states offers, and what it takes to build one again."""
+"""What every encoder offers, and what it takes to build one again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Union
 
+import numpy as np
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from ...data.batching import pad_batch
 from ...modules.filterbank import padding_mask_from_lengths
 from ...system.errors import InputError
+
+Layer = Union[int, str]
 
 NORM_EPS = 1e-5  # torch's layer_norm, by which fairseq normalises a waveform
 
@@ -82,30 +86,41 @@ def normalise_waveform(source: Tensor, padding_mask: Tensor | None) -> Tensor:
     return centred * torch.rsqrt(variance + NORM_EPS)
 
 
-class StateEncoder(nn.Module):
+class Encoder(nn.Module):
     """Speech encoder that gives the hidden states of all its layers, and never masks.
 
     State 0 is what enters the first layer, after positions (and, where layers end in a LayerNorm, after that which
     precedes them); state n is the output of layer n. A final LayerNorm after the last layer is applied to none: where
-    a model has one (ours; ``layer_norm_first``), s3prl and transformers put it on the last state alone, which this
-    leaves to the weighted sum's own normalisation, so that all states are of one kind.
+    a model has one (ours; ``layer_norm_first``), s3prl and transformers put it on the last state alone. Here it makes
+    the "output" of ``extract``, of an encoder that was built ``with_output``.
 
-    Every parameter bears on some state; gradients flow in train and eval mode alike, the feature extractor's at full
-    scale (``feature_grad_mult`` of a configuration is not used). To freeze: ``requires_grad_(False).eval()``.
+    Without that, every parameter bears on some state. Gradients flow in train and eval mode alike, the feature
+    extractor's at full scale (``feature_grad_mult`` of a configuration is not used). To freeze:
+    ``requires_grad_(False).eval()``.
+
+    A subclass takes ``spec``, ``dropout`` and ``with_output``, and has a static method ``own_weights``, which gives the
+    weights of a checkpoint by the names of its own parameters, those it has no use for left out.
 
     Attributes:
         spec: what it was built from.
-        num_states: layers + 1.
+        num_layers: layers; num_states: these and the encoder's input.
         state_dim: width of a state.
         sample_rate_hz: rate of the waveform; frame_rate_hz: frames a second.
     """
 
     def __init__(self, spec: EncoderSpec):
         super().__init__()
+        self.final_norm: nn.Module | None = None
         self.spec = spec
-        self.num_states: int = spec.config["encoder_layers"] + 1
+        self.num_layers: int = spec.config["encoder_layers"]
+        self.num_states = self.num_layers + 1
         self.state_dim: int = spec.config["encoder_embed_dim"]
         self.sample_rate_hz = spec.sample_rate_hz
+
+    @staticmethod
+    def own_weights(weights: dict[str, Tensor], spec: EncoderSpec, with_output: bool) -> dict[str, Tensor]:
+        """See the class."""
+        raise NotImplementedError
 
     @property
     def frame_rate_hz(self) -> float:
@@ -125,31 +140,27 @@ class StateEncoder(nn.Module):
         raise NotImplementedError
 
     def _states(
-        self, source: Tensor, num_samples: list[int], padding_mask: Tensor | None, frame_padding: Tensor | None
+        self,
+        source: Tensor,
+        num_samples: list[int],
+        padding_mask: Tensor | None,
+        frame_padding: Tensor | None,
+        only: int | None,
     ) -> list[Tensor]:
-        """Hidden states of a batch that ``forward`` has made ready.
+        """Hidden states of a batch that ``_encode`` has made ready.
 
         Args:
             source: (B, longest) waveform, zero at padding; num_samples: valid samples of each clip.
             padding_mask: (B, longest) bool, True = padding, or None if all are of one length.
             frame_padding: (B, T) bool, True = padding, or None if all have T frames.
+            only: this state alone is wanted: later layers need not be computed, nor other states kept; None: all.
         """
         raise NotImplementedError
 
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
-        """Hidden states of a batch.
-
-        Args:
-            source: (B, num_samples) waveform, full scale = 1; padding may hold anything.
-            padding_mask: (B, num_samples) bool, True = padding, at the end of a clip; or None.
-
-        Returns:
-            ``num_states`` tensors (B, T, state_dim), finite at padded frames too, T the frames of the longest clip;
-            and (B, T) bool, True = padding, or None if no frame is padding.
-
-        Raises:
-            InputError: for a clip too short for one frame.
-        """
+    def _encode(
+        self, source: Tensor, padding_mask: Tensor | None, only: int | None
+    ) -> tuple[list[Tensor], Tensor | None, list[int]]:
+        """As ``forward``, of one state or all; and the frames of each clip."""
         num_samples = [source.size(1)] * source.size(0)
         if padding_mask is not None:
             num_samples = (~padding_mask).sum(1).tolist()
@@ -171,4 +182,65 @@ class StateEncoder(nn.Module):
         frame_padding = None
         if num_frames.min() < num_frames.max():
             frame_padding = padding_mask_from_lengths(num_frames.to(source.device), int(num_frames.max()))
-        return self._states(source, num_samples, padding_mask, frame_padding), frame_padding
+        states = self._states(source, num_samples, padding_mask, frame_padding, only)
+        return states, frame_padding, num_frames.tolist()
+
+    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
+        """Hidden states of a batch.
+
+        Args:
+            source: (B, num_samples) waveform, full scale = 1; padding may hold anything.
+            padding_mask: (B, num_samples) bool, True = padding, at the end of a clip; or None.
+
+        Returns:
+            ``num_states`` tensors (B, T, state_dim), finite at padded frames too, T the frames of the longest clip;
+            and (B, T) bool, True = padding, or None if no frame is padding.
+
+        Raises:
+            InputError: for a clip too short for one frame.
+        """
+        states, frame_padding, _ = self._encode(source, padding_mask, None)
+        return states, frame_padding
+
+    def check_layer(self, layer: Layer) -> None:
+        """Raises InputError unless ``layer`` is 0 to ``num_layers``, "all" or "output"."""
+        if layer not in ("all", "output") and not (isinstance(layer, int) and 0 <= layer <= self.num_layers):
+            raise InputError(f"layer {layer!r}: choose 0 (encoder input) to {self.num_layers}, all, or output")
+
+    @torch.no_grad()  # not inference_mode: what comes out may well train a probe
+    def extract_batch(self, waveforms: Sequence[np.ndarray], layer: Layer = "output") -> list[Tensor]:
+        """Hidden states of several clips.
+
+        Args:
+            waveforms: (num_samples,) float32 each, 16 kHz, full scale = 1.
+            layer: 0 for the encoder's input, n for the output of layer n, "all" for these stacked, or "output" for that
+                of the last layer after the final LayerNorm, where the model has one.
+
+        Returns:
+            For each clip (T, D), or with "all" (num_states, T, D), float32 on the CPU.
+
+        Raises:
+            InputError: for a clip too short for one frame, or no such layer.
+        """
+        self.check_layer(layer)
+        if not waveforms:
+            return []
+        for waveform in waveforms:
+            if waveform.ndim != 1:
+                raise InputError(f"a waveform of shape {tuple(waveform.shape)}: one dimension (mono) is needed")
+            if len(waveform) < self.min_samples():
+                raise InputError(
+                    f"a clip of {len(waveform)} samples gives no frame: at least {self.min_samples()} are needed"
+                )
+        source, padding_mask = pad_batch(waveforms, next(self.parameters()).device)
+        only = {"all": None, "output": self.num_layers}.get(layer, layer) if isinstance(layer, str) else layer
+        hidden_states, _, num_frames = self._encode(source, padding_mask, only)
+        states = torch.stack(hidden_states, 1) if layer == "all" else hidden_states[0]
+        if layer == "output" and self.final_norm is not None:
+            states = self.final_norm(states)
+        states = states.float().cpu()
+        return [clip[..., :length, :].clone() for clip, length in zip(states, num_frames)]
+
+    def extract(self, wave: np.ndarray | Tensor, layer: Layer = "output") -> Tensor:
+        """Hidden states of one clip: ``extract_batch`` of (num_samples,) float at 16 kHz -> (T, D)."""
+        return self.extract_batch([np.asarray(wave, dtype=np.float32)], layer)[0]

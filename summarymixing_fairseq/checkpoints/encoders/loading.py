@@ -6,15 +6,16 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ...system.errors import InputError
-from ..ours import check_proportion, load_weights, no_fairseq_checkpoint, refusals_named, weights_of
+from ...system.units import SAMPLE_RATE_HZ
+from ..contents import check_proportion, load_weights, no_fairseq_checkpoint, refusals_named, weights_of
 from ..untrusted_file import load_safely
 from . import ours, stock
-from .interface import EncoderSpec, StateEncoder
+from .interface import Encoder, EncoderSpec
 
-SAMPLE_RATE_HZ = 16_000
 KINDS = (ours.KIND, *stock.KINDS)
 # where fairseq's fine-tuned models keep the encoder
 FINE_TUNED_PREFIXES = {
@@ -86,10 +87,14 @@ def _read_spec(state: Any, path: Path) -> tuple[EncoderSpec, str]:
     return EncoderSpec(kind, config, normalize, sample_rate_hz, bool(prefix)), prefix
 
 
-def _build(spec: EncoderSpec, dropout: float) -> StateEncoder:
+def _class_of(spec: EncoderSpec) -> type[Encoder]:
+    return ours.OurEncoder if spec.kind == ours.KIND else stock.StockEncoder
+
+
+def _build(spec: EncoderSpec, dropout: float, with_output: bool) -> Encoder:
     if not 0 <= dropout <= 1:
         raise InputError(f"dropout={dropout!r}: must be a probability, 0 to 1")
-    return (ours.OurStateEncoder if spec.kind == ours.KIND else stock.StockStateEncoder)(spec, dropout)
+    return _class_of(spec)(spec, dropout, with_output)
 
 
 def num_parameters(spec: EncoderSpec) -> int:
@@ -101,7 +106,7 @@ def num_parameters(spec: EncoderSpec) -> int:
     return (ours if spec.kind == ours.KIND else stock).num_parameters(spec.config)
 
 
-def build_state_encoder(spec: EncoderSpec, dropout: float = 0.0) -> StateEncoder:
+def random_encoder(spec: EncoderSpec, dropout: float = 0.0) -> Encoder:
     """An encoder with random weights.
 
     Args:
@@ -116,16 +121,17 @@ def build_state_encoder(spec: EncoderSpec, dropout: float = 0.0) -> StateEncoder
             f"{SAMPLE_RATE_HZ} Hz"
         )
     with refusals_named(spec.kind):
-        return _build(spec, dropout)
+        return _build(spec, dropout, with_output=False)
 
 
-def load_state_encoder(path: str | Path, dropout: float = 0.0) -> StateEncoder:
+def load_encoder(path: str | Path, dropout: float = 0.0, with_output: bool = False) -> Encoder:
     """The encoder of a checkpoint, in eval mode, its parameters free to train.
 
     Args:
         path: checkpoint of fairseq's with ``wav2vec2_summarymixing``, ``wav2vec2`` or ``hubert`` in it, pre-trained,
             or fine-tuned for CTC, sequence to sequence or classification; read without running code of its own.
-        dropout: see ``build_state_encoder``.
+        dropout: see ``random_encoder``.
+        with_output: keep the LayerNorm after the last layer, by which ``Encoder.extract`` gives the "output".
 
     Raises:
         InputError: for a file that is missing, no checkpoint, of another model or form of one, of an encoder at
@@ -137,8 +143,16 @@ def load_state_encoder(path: str | Path, dropout: float = 0.0) -> StateEncoder:
     with refusals_named(path):
         spec, prefix = _read_spec(state, path)
         check_proportion(num_parameters(spec), weights, path)
-        encoder = _build(spec, dropout)
+        encoder = _build(spec, dropout, with_output)
     weights = {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
-    module = ours if spec.kind == ours.KIND else stock
-    load_weights(encoder, module.encoder_weights(weights, spec.config), path)
+    load_weights(encoder, encoder.own_weights(weights, spec, with_output), path)
     return encoder.eval()
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> Encoder:
+    """The frozen encoder of a checkpoint, pre-trained or fine-tuned: ``load_model(path).extract(wave)``.
+
+    Raises:
+        InputError: as ``load_encoder``.
+    """
+    return load_encoder(path, with_output=True).requires_grad_(False).to(device)

@@ -1,7 +1,8 @@
-"""Hidden states of our own encoder, either mixer (arXiv 2407.13377, section 3)."""
+"""Hidden states of our own encoder, with any mixer and objective (arXiv 2407.13377, section 3)."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -9,13 +10,14 @@ from torch import Tensor
 
 from ...models.config import Wav2Vec2SummaryMixingConfig, validate
 from ...models.config import num_parameters as num_parameters_of
-from ...models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
-from ..ours import MODEL_NAME, over_defaults
-from .interface import EncoderSpec, StateEncoder
+from ...models.wav2vec2_summarymixing import OBJECTIVE_OF_OLD, Wav2Vec2SummaryMixingModel
+from ..contents import check_proportion, over_defaults
+from .interface import Encoder, EncoderSpec
 
-KIND = MODEL_NAME
-# what no hidden state depends on: pre-training's heads, the mask, and the LayerNorm after the last layer
-UNUSED_PREFIXES = ("quantizer.", "project_q.", "final_proj.", "mask_emb", "encoder.layer_norm.")
+KIND = "wav2vec2_summarymixing"
+# what no hidden state depends on: the objective, and the mask
+UNUSED_PREFIXES = ("objective.", *OBJECTIVE_OF_OLD, "mask_emb")
+FINAL_NORM = "encoder.layer_norm."
 
 
 def read_config(model_config: dict[str, Any]) -> dict[str, Any]:
@@ -31,19 +33,23 @@ def num_parameters(config: dict[str, Any]) -> int:
     return num_parameters_of(cfg)
 
 
-def encoder_weights(weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
-    """Weights of our model by the names of ``OurStateEncoder``, those it has no use for left out."""
-    return {f"model.{name}": value for name, value in weights.items() if not name.startswith(UNUSED_PREFIXES)}
+def check_size(config: dict[str, Any], weights: dict[str, Tensor], path: Path) -> None:
+    """Check a configuration of ours, and that it is of the size of the weights beside it.
+
+    Raises:
+        InputError: for one that is too large; ValueError, or what omegaconf raises, for one that is not valid.
+    """
+    check_proportion(num_parameters(config), weights, path)
 
 
-class OurStateEncoder(StateEncoder):
+class OurEncoder(Encoder):
     """Our model without what hidden states do not depend on.
 
     Args:
         dropout: in place of all its dropouts; LayerDrop, masks, checkpointing and compilation are off.
     """
 
-    def __init__(self, spec: EncoderSpec, dropout: float = 0.0):
+    def __init__(self, spec: EncoderSpec, dropout: float = 0.0, with_output: bool = False):
         super().__init__(spec)
         overrides = {
             "dropout": dropout,
@@ -61,7 +67,21 @@ class OurStateEncoder(StateEncoder):
         self.model = Wav2Vec2SummaryMixingModel(cfg)
         self.model.remove_pretraining_modules()
         self.model.mask_emb = None
+        if with_output:
+            self.final_norm = self.model.encoder.layer_norm
         self.model.encoder.layer_norm = None
+
+    @staticmethod
+    def own_weights(weights: dict[str, Tensor], spec: EncoderSpec, with_output: bool) -> dict[str, Tensor]:
+        """See ``Encoder``."""
+        own = {}
+        for name, value in weights.items():
+            if name.startswith(FINAL_NORM):
+                if with_output:
+                    own[f"final_norm.{name[len(FINAL_NORM) :]}"] = value
+            elif not name.startswith(UNUSED_PREFIXES):
+                own[f"model.{name}"] = value
+        return own
 
     def output_lengths(self, num_samples: Tensor) -> Tensor:
         return self.model.feature_extractor.output_lengths(num_samples)
@@ -70,7 +90,16 @@ class OurStateEncoder(StateEncoder):
         return self.model.feature_extractor.min_samples(num_frames)
 
     def _states(
-        self, source: Tensor, num_samples: list[int], padding_mask: Tensor | None, frame_padding: Tensor | None
+        self,
+        source: Tensor,
+        num_samples: list[int],
+        padding_mask: Tensor | None,
+        frame_padding: Tensor | None,
+        only: int | None,
     ) -> list[Tensor]:
-        # with the last layer named, the model leaves its final LayerNorm out
-        return self.model.extract_features(source, padding_mask, layer=self.num_states - 2)["hidden_states"]
+        # with a layer named, the model leaves its final LayerNorm out and stops there
+        if only:
+            return [self.model.extract_features(source, padding_mask, layer=only - 1, keep_hidden_states=False)["x"]]
+        last = self.num_layers - 1 if only is None else 0
+        states = self.model.extract_features(source, padding_mask, layer=last)["hidden_states"]
+        return states if only is None else states[:1]

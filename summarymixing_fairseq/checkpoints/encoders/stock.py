@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ...system.errors import InputError
 from .conv_layers import check_conv_layers, conv_min_samples, conv_output_lengths, parse_conv_layers
-from .interface import EncoderSpec, StateEncoder
+from .interface import Encoder, EncoderSpec
 
 KINDS = ("wav2vec2", "hubert")
 
@@ -41,6 +41,8 @@ ONLY = {
     "crop_seq_to_multiple": (1, "the last frames of a batch are dropped"),
 }
 EXTRACTOR_MODES = ("default", "layer_norm")
+# the LayerNorm after the last layer, of models with layer_norm_first
+FINAL_NORM = "encoder.layer_norm."
 # pre-training's heads and the mask, which no hidden state depends on
 UNUSED_PREFIXES = (
     "mask_emb",
@@ -84,13 +86,7 @@ def num_parameters(config: dict[str, Any]) -> int:
     return convolutions + channels * dim + positions + layers
 
 
-def encoder_weights(weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
-    """Weights of fairseq's model by its own names, those that ``StockStateEncoder`` has no use for left out."""
-    unused = UNUSED_PREFIXES + (("encoder.layer_norm.",) if config["layer_norm_first"] else ())
-    return {name: value for name, value in weights.items() if not name.startswith(unused)}
-
-
-class StockStateEncoder(StateEncoder):
+class StockEncoder(Encoder):
     """wav2vec 2.0 or HuBERT without what hidden states do not depend on; parameters named as in fairseq.
 
     Valid frames of a batch equal those of each clip alone, which fairseq's own batches do not all:
@@ -109,7 +105,7 @@ class StockStateEncoder(StateEncoder):
         ValueError: for an unknown ``extractor_mode``.
     """
 
-    def __init__(self, spec: EncoderSpec, dropout: float = 0.0):
+    def __init__(self, spec: EncoderSpec, dropout: float = 0.0, with_output: bool = False):
         super().__init__(spec)
         config = spec.config
         if config["extractor_mode"] not in EXTRACTOR_MODES:
@@ -132,7 +128,19 @@ class StockStateEncoder(StateEncoder):
         }
         self.encoder = TransformerEncoder(SimpleNamespace(**{**asdict(Wav2Vec2Config()), **config, **overrides}))
         if config["layer_norm_first"]:
+            if with_output:
+                self.final_norm = self.encoder.layer_norm
             self.encoder.layer_norm = None
+
+    @staticmethod
+    def own_weights(weights: dict[str, Tensor], spec: EncoderSpec, with_output: bool) -> dict[str, Tensor]:
+        """See ``Encoder``."""
+        own = {name: value for name, value in weights.items() if not name.startswith(UNUSED_PREFIXES)}
+        if spec.config["layer_norm_first"]:
+            norm = {name: own.pop(name) for name in list(own) if name.startswith(FINAL_NORM)}
+            if with_output:
+                own.update({f"final_norm.{name[len(FINAL_NORM) :]}": value for name, value in norm.items()})
+        return own
 
     def output_lengths(self, num_samples: Tensor) -> Tensor:
         return conv_output_lengths(num_samples, self.conv_layers)
@@ -165,7 +173,12 @@ class StockStateEncoder(StateEncoder):
         return x.transpose(1, 2)  # (B, D, T) -> (B, T, D)
 
     def _states(
-        self, source: Tensor, num_samples: list[int], padding_mask: Tensor | None, frame_padding: Tensor | None
+        self,
+        source: Tensor,
+        num_samples: list[int],
+        padding_mask: Tensor | None,
+        frame_padding: Tensor | None,
+        only: int | None,
     ) -> list[Tensor]:
         x = self.layer_norm(self._features(source.to(self.layer_norm.weight.dtype), num_samples, padding_mask))
         if self.post_extract_proj is not None:
@@ -179,7 +192,8 @@ class StockStateEncoder(StateEncoder):
         x = F.dropout(x, self.dropout, self.training)
         states = [x]
         x = x.transpose(0, 1)  # (B, T, D) -> (T, B, D), as fairseq's layers take it
-        for layer in self.encoder.layers:
+        for layer in self.encoder.layers[:only]:
             x, _ = layer(x, self_attn_padding_mask=frame_padding, need_weights=False)
-            states.append(x.transpose(0, 1))
+            # (T, B, D) -> (B, T, D)
+            states = [*states, x.transpose(0, 1)] if only is None else [x.transpose(0, 1)]
         return states

@@ -1,11 +1,12 @@
 """Token mixers: one a file, behind one interface and one registry.
 
 A mixer is a module of (B, T, D), bool padding mask (B, T; True = padding) or None -> (B, T, D). A padded frame never
-changes a valid one; what comes out at a padded frame means nothing but is finite.
+changes a valid one; what comes out at a padded frame means nothing but is finite. It keeps no state between calls.
 """
 
-from .attention import MultiHeadSelfAttention
-from .registry import MIXERS, build_mixer, register_mixer
-from .summarymixing import SummaryMixing
+from ...system.plugins import modules_of
+from .registry import MIXERS, OPTIONS, MixerOptions, build_mixer, register_mixer
 
-__all__ = ["MIXERS", "MultiHeadSelfAttention", "SummaryMixing", "build_mixer", "register_mixer"]
+modules_of(__name__, __path__)
+
+__all__ = ["MIXERS", "OPTIONS", "MixerOptions", "build_mixer", "register_mixer"]

@@ -1,14 +1,35 @@
-"""Multi-head self-attention by torch's fused kernels: the quadratic twin every claim is measured against."""
+"""Multi-head self-attention by torch's fused kernels: quadratic in the number of frames, the twin of SummaryMixing."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .registry import register_mixer
+from ...system.options import MAX_WIDTH, Refused, option
+from .registry import MixerOptions, register_mixer
 
 
-@register_mixer("mhsa")
+@dataclass
+class AttentionOptions(MixerOptions):
+    """Options of ``mhsa``."""
+
+    num_heads: int = option(
+        8, "attention heads; they divide the width", low=1, high=MAX_WIDTH, model_field="encoder_attention_heads"
+    )
+
+    def check(self, embed_dim: int) -> None:
+        """Raises Refused for heads that do not divide the width."""
+        if embed_dim % self.num_heads:
+            raise Refused("num_heads", self.num_heads, f"must divide encoder_embed_dim={embed_dim}")
+
+    def num_weights(self, embed_dim: int) -> int:
+        """Projections of queries, keys, values and output."""
+        return 4 * embed_dim * embed_dim
+
+
+@register_mixer("mhsa", AttentionOptions)
 class MultiHeadSelfAttention(nn.Module):
     """Self-attention (Vaswani et al. 2017, section 3.2) through ``scaled_dot_product_attention``.
 

@@ -1,28 +1,46 @@
-"""Mixers by name. To add one: a file here whose class is decorated, and its import in this folder's __init__."""
+"""Mixers by name. A mixer is one file of this folder: its class, its options, and ``register_mixer``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from torch import nn
 
 MIXERS: dict[str, type[nn.Module]] = {}
+OPTIONS: dict[str, type[MixerOptions]] = {}
 
 MixerClass = TypeVar("MixerClass", bound=type[nn.Module])
 
 
-def register_mixer(name: str) -> Callable[[MixerClass], MixerClass]:
-    """Class decorator. The class takes ``embed_dim``, ``num_heads``, ``dropout`` and options of its own."""
+@dataclass
+class MixerOptions:
+    """Base of a mixer's options, each a field made by ``system.options.option``: keyword arguments of its class."""
+
+    def check(self, embed_dim: int) -> None:
+        """Check what concerns several options, or the width D.
+
+        Raises:
+            Refused: naming the option.
+        """
+
+    def num_weights(self, embed_dim: int) -> int:
+        """Entries of all weight matrices of the mixer at a width D, without biases and norms."""
+        raise NotImplementedError
+
+
+def register_mixer(name: str, options: type[MixerOptions]) -> Callable[[MixerClass], MixerClass]:
+    """Class decorator. The class takes ``embed_dim`` (D), ``dropout`` and the fields of ``options`` by keyword."""
 
     def register(mixer_class: MixerClass) -> MixerClass:
-        MIXERS[name] = mixer_class
+        MIXERS[name], OPTIONS[name] = mixer_class, options
         return mixer_class
 
     return register
 
 
-def build_mixer(name: str, *, embed_dim: int, num_heads: int, dropout: float, **options: Any) -> nn.Module:
+def build_mixer(name: str, *, embed_dim: int, dropout: float, **options: Any) -> nn.Module:
     """Build the mixer registered as ``name``.
 
     Raises:
@@ -30,4 +48,4 @@ def build_mixer(name: str, *, embed_dim: int, num_heads: int, dropout: float, **
     """
     if name not in MIXERS:
         raise ValueError(f"mixer={name!r} is unknown: choose one of {', '.join(sorted(MIXERS))}")
-    return MIXERS[name](embed_dim=embed_dim, num_heads=num_heads, dropout=dropout, **options)
+    return MIXERS[name](embed_dim=embed_dim, dropout=dropout, **options)

@@ -2,18 +2,73 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels.dropout import Dropout
-from .decay import decayed_mean
-from .registry import register_mixer
+from ...system.options import MAX_WIDTH, Refused, option
+from ..decay import decayed_mean
+from .registry import MixerOptions, register_mixer
 
 ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "swish": F.silu}
 MODES = ("full", "lite", "expdecay")
 # Weight of a frame |t - u| frames away in the expdecay form: 0.995^|t - u|.
 DECAY = 0.995
+
+
+def _width(help: str, model_field: str) -> int:
+    return option(
+        0,
+        f"{help}; 0: encoder_embed_dim",
+        low=0,
+        high=MAX_WIDTH,
+        allowed=f"must be a width, or 0 for encoder_embed_dim; at most {MAX_WIDTH:,}",
+        model_field=model_field,
+    )
+
+
+@dataclass
+class SummaryMixingOptions(MixerOptions):
+    """Options of ``summarymixing``."""
+
+    mode: str = option(
+        "full",
+        "full; lite: the summary alone; expdecay: a mean that decays by 0.995 a frame",
+        choices=MODES,
+        model_field="summary_mode",
+    )
+    num_heads: int = option(
+        8,
+        "diagonal blocks of the cell's layers; they divide its widths",
+        low=1,
+        high=MAX_WIDTH,
+        model_field="summary_heads",
+    )
+    local_hidden_dim: int = _width("hidden width of the local branch", "local_hidden_dim")
+    local_out_dim: int = _width("output width of the local branch", "local_out_dim")
+    summary_hidden_dim: int = _width("hidden width of the summary branch", "summary_hidden_dim")
+    summary_out_dim: int = _width("output width of the summary branch", "summary_out_dim")
+    layer_norm: bool = option(True, "LayerNorm after both branches", model_field="summary_layer_norm")
+    activation: str = option(
+        "gelu", "activation of the cell", choices=tuple(ACTIVATIONS), model_field="summary_activation"
+    )
+
+    def check(self, embed_dim: int) -> None:
+        """Raises Refused for heads that do not divide the width."""
+        if embed_dim % self.num_heads:
+            raise Refused("num_heads", self.num_heads, f"must divide encoder_embed_dim={embed_dim}")
+
+    def num_weights(self, embed_dim: int) -> int:
+        """Both branches, and the combiner; without the local branch and the combiner in mode "lite"."""
+        local, local_out = self.local_hidden_dim or embed_dim, self.local_out_dim or embed_dim
+        summary, summary_out = self.summary_hidden_dim or embed_dim, self.summary_out_dim or embed_dim
+        branch = (embed_dim * summary + summary * summary_out) // self.num_heads
+        if self.mode == "lite":
+            return branch
+        branch += (embed_dim * local + local * local_out) // self.num_heads
+        return branch + (local_out + summary_out) * embed_dim
 
 
 class BlockDiagonalLinear(nn.Module):
@@ -73,7 +128,7 @@ def masked_time_mean(x: Tensor, padding_mask: Tensor | None) -> Tensor:
     return (total / count).to(x.dtype)
 
 
-@register_mixer("summarymixing")
+@register_mixer("summarymixing", SummaryMixingOptions)
 class SummaryMixing(nn.Module):
     """The SummaryMixing cell (arXiv 2407.13377, section 2; arXiv 2307.07421, equations 2 to 4).
 
@@ -131,7 +186,7 @@ class SummaryMixing(nn.Module):
             return
         self.local = HeadMLP(embed_dim, local_hidden_dim or embed_dim, local_out_dim, num_heads, activation)
         self.local_norm = norm(local_out_dim)
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.combiner = nn.Linear(local_out_dim + summary_out_dim, embed_dim)
         nn.init.xavier_uniform_(self.combiner.weight)
         nn.init.zeros_(self.combiner.bias)

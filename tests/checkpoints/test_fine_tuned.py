@@ -11,13 +11,10 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 from omegaconf import OmegaConf
+from reference import assert_near
 
-from summarymixing_fairseq.checkpoints.ours import (
-    build_ctc_model,
-    build_encoder_model,
-    letter_dictionary,
-    read_checkpoint,
-)
+from summarymixing_fairseq.checkpoints.encoders import load_encoder, load_model
+from summarymixing_fairseq.checkpoints.fine_tuned import load_fine_tuned
 from summarymixing_fairseq.system.errors import InputError
 
 
@@ -51,20 +48,19 @@ def pretrained(tmp_path, tiny_model):
 
 def test_pretrained(pretrained, speech):
     model, save = pretrained
-    checkpoint = read_checkpoint(save())
-    assert not checkpoint.is_fine_tuned
-    loaded = build_encoder_model(checkpoint)
+    loaded = load_model(save())
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
-    assert loaded.quantizer is None
-    source = torch.from_numpy(speech[3])[None]
-    assert torch.equal(loaded.extract_features(source, None)["x"], model.extract_features(source, None)["x"])
+    assert loaded.model.objective is None
+    assert_near(
+        loaded.extract(speech[3]), model.extract_features(torch.from_numpy(speech[3])[None], None)["x"][0], 1e-6
+    )
 
 
 def test_fields_that_came_or_went_since(pretrained):
     model, save = pretrained
     config = {**asdict(model.cfg), "_name": "wav2vec2_summarymixing", "a_field_of_yesterday": 3}
     del config["summary_activation"]
-    assert build_encoder_model(read_checkpoint(save(cfg={"model": config}))).cfg.summary_activation == "gelu"
+    assert load_encoder(save(cfg={"model": config})).model.cfg.summary_activation == "gelu"
 
 
 def test_fine_tuned(pretrained, tmp_path, speech):
@@ -88,42 +84,40 @@ def test_fine_tuned(pretrained, tmp_path, speech):
     path = tmp_path / "fine_tuned.pt"
     torch.save(state, path)
 
-    checkpoint = read_checkpoint(path)
-    assert checkpoint.is_fine_tuned
-    assert letter_dictionary(checkpoint).symbols == letters.symbols
-    loaded = build_ctc_model(checkpoint, letters)
-    assert not loaded.training
+    loaded = load_fine_tuned(path)
+    assert loaded.dictionary.symbols == letters.symbols and loaded.post_process == "letter"
+    assert not loaded.model.training
     for name, value in ctc.state_dict().items():
-        assert torch.equal(loaded.state_dict()[name], value), name
-    source = torch.from_numpy(speech[3])[None]
-    expected = ctc.w2v_encoder.w2v_model.extract_features(source, None)["x"]
-    assert torch.equal(build_encoder_model(checkpoint).extract_features(source, None)["x"], expected)
+        assert torch.equal(loaded.model.state_dict()[name], value), name
+    expected = ctc.w2v_encoder.w2v_model.extract_features(torch.from_numpy(speech[3])[None], None)["x"][0]
+    assert_near(load_model(path).extract(speech[3]), expected, 1e-5)
 
+    (tmp_path / "dict.ltr.txt").write_text("A 3\nB 2\nC 2\n| 2\n")
     with pytest.raises(InputError, match=r"dictionary has 8 symbols, .*fine_tuned\.pt 7 outputs"):
-        build_ctc_model(checkpoint, dictionary_of("ABC|"))
-    (tmp_path / "dict.ltr.txt").write_text("A 3\n| 2\n")
-    assert letter_dictionary(checkpoint, tmp_path / "dict.ltr.txt").symbols[-2:] == ["A", "|"]
+        load_fine_tuned(path, tmp_path / "dict.ltr.txt")
+    (tmp_path / "dict.ltr.txt").write_text("A 3\nC 1\n| 2\n")
+    assert load_fine_tuned(path, tmp_path / "dict.ltr.txt").dictionary.symbols[-3:] == ["A", "C", "|"]
     (tmp_path / "dict.ltr.txt").write_text("no count\n")
     for name in ("dict.ltr.txt", "none.txt"):
         with pytest.raises(InputError, match=rf"dictionary .*{name} cannot be read: "):
-            letter_dictionary(checkpoint, tmp_path / name)
+            load_fine_tuned(path, tmp_path / name)
     del state["task_state"]
     torch.save(state, path)
     with pytest.raises(InputError, match=r"carries no dictionary: .*--dictionary"):
-        letter_dictionary(read_checkpoint(path))
+        load_fine_tuned(path)
 
 
 def test_pretrained_has_no_letters(pretrained):
     _, save = pretrained
     with pytest.raises(InputError, match=r"checkpoint\.pt is pre-trained only: fine-tune it first"):
-        letter_dictionary(read_checkpoint(save()))
+        load_fine_tuned(save())
 
 
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(InputError, match=r"^checkpoint .*none\.pt cannot be read: No such file or directory$"):
-        read_checkpoint(tmp_path / "none.pt")
+        load_fine_tuned(tmp_path / "none.pt")
     with pytest.raises(InputError, match=r"cannot be read: "):
-        read_checkpoint(tmp_path)
+        load_fine_tuned(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"some text\n", b"PK\x03\x04 broken zip", b"\x80\x04\x95"])
@@ -131,7 +125,7 @@ def test_files_that_are_no_checkpoints(tmp_path, content):
     path = tmp_path / "file.pt"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"file\.pt is not a checkpoint that can be loaded safely") as error:
-        read_checkpoint(path)
+        load_fine_tuned(path)
     assert "\n" not in str(error.value)
 
 
@@ -141,7 +135,7 @@ def test_code_does_not_run(tmp_path, pretrained, capsys):
         pickle.dump({"cfg": RunsCode()}, file)
     for path in (save(extra_state=RunsCode()), tmp_path / "plain.pt"):
         with pytest.raises(InputError, match=r"loaded safely \(tensors and plain containers, no code\)"):
-            read_checkpoint(path)
+            load_fine_tuned(path)
     assert "ran" not in capsys.readouterr().out
 
 
@@ -150,7 +144,7 @@ def test_truncated_file(pretrained):
     path = save()
     path.write_bytes(path.read_bytes()[:-1_000])
     with pytest.raises(InputError, match=r"is not a checkpoint that can be loaded safely"):
-        read_checkpoint(path)
+        load_fine_tuned(path)
 
 
 @pytest.mark.parametrize(
@@ -171,26 +165,27 @@ def test_truncated_file(pretrained):
 def test_other_models(pretrained, changes, message):
     _, save = pretrained
     with pytest.raises(InputError, match=message):
-        read_checkpoint(save(**changes))
+        load_fine_tuned(save(**changes))
 
 
 def test_a_checkpoint_that_is_no_dictionary(tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(InputError, match=r"list\.pt is not a checkpoint of fairseq's"):
-        read_checkpoint(tmp_path / "list.pt")
+        load_fine_tuned(tmp_path / "list.pt")
 
 
 def test_weights_that_do_not_fit(pretrained):
     model, save = pretrained
     weights = model.state_dict()
-    missing = {name: value for name, value in weights.items() if name != "mask_emb"}
+    name = "post_extract_proj.bias"
+    missing = {key: value for key, value in weights.items() if key != name}
     for changed, message in [
-        ({**weights, "mask_emb": torch.zeros(5)}, r"size mismatch for mask_emb"),
-        (missing, r'Missing key.*"mask_emb"'),
-        ({**weights, "other": torch.zeros(1)}, r'Unexpected key.*"other"'),
+        ({**weights, name: torch.zeros(5)}, rf"size mismatch for model.{name}"),
+        (missing, rf'Missing key.*"model.{name}"'),
+        ({**weights, "other": torch.zeros(1)}, r'Unexpected key.*"model.other"'),
     ]:
         with pytest.raises(InputError, match=rf"weights do not fit its configuration: {message}") as error:
-            build_encoder_model(read_checkpoint(save(model=changed)))
+            load_encoder(save(model=changed))
         assert "\n" not in str(error.value)
 
 
@@ -198,7 +193,7 @@ def test_weights_that_do_not_fit(pretrained):
 def test_weights_that_are_none(pretrained, weights):
     _, save = pretrained
     with pytest.raises(InputError):
-        build_encoder_model(read_checkpoint(save(model=weights)))
+        load_encoder(save(model=weights))
 
 
 @pytest.mark.parametrize("changes", [{"mixer": "mamba"}, {"encoder_layers": "many"}])
@@ -206,4 +201,4 @@ def test_configuration_that_cannot_be_built(pretrained, changes):
     model, save = pretrained
     config = {**asdict(model.cfg), "_name": "wav2vec2_summarymixing", **changes}
     with pytest.raises(InputError, match=next(iter(changes))):
-        build_encoder_model(read_checkpoint(save(cfg={"model": config})))
+        load_encoder(save(cfg={"model": config}))

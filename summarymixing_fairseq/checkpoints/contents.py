@@ -1,0 +1,102 @@
+"""What is in a checkpoint of fairseq's: configuration and weights, and how a model is built of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+
+from ..system.errors import InputError
+from ..system.finite import check_finite
+
+# A configuration may ask for this many parameters more than there are weights: some come without pre-training's heads.
+SPARE_PARAMETERS = 2**24
+# what our modules, fairseq's and omegaconf raise over a configuration
+REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OmegaConfBaseException,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def section(container: Any, key: str) -> dict[str, Any]:
+    """The dictionary at ``key``, or an empty one where there is none."""
+    value = container.get(key) if isinstance(container, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def weights_of(state: Any, path: Path) -> dict[str, torch.Tensor]:
+    """The model's weights in what ``load_safely`` gave.
+
+    Raises:
+        InputError: where there are none.
+    """
+    weights = section(state, "model")
+    if not weights or not all(isinstance(weight, torch.Tensor) for weight in weights.values()):
+        raise no_fairseq_checkpoint(path)
+    check_finite(weights, path)
+    return weights
+
+
+def no_fairseq_checkpoint(path: Path) -> InputError:
+    """The error of a file that torch reads but fairseq did not write."""
+    return InputError(f"{path} is not a checkpoint of fairseq's (no configuration and weights in it)")
+
+
+def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Put weights into a model that must have just these.
+
+    Raises:
+        InputError: for a weight too many, missing, or of another size.
+    """
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        first = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
+        raise InputError(f"{path}: weights do not fit its configuration: {first[:200]}") from None
+
+
+def check_proportion(num_wanted: int, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Compare what a configuration asks for with the weights beside it, before any is allocated.
+
+    Args:
+        num_wanted: parameters that the configuration builds, roughly.
+
+    Raises:
+        InputError: for several times as many as there are: of the wrong file, or made to fill the memory.
+    """
+    num_weights = sum(weight.numel() for weight in weights.values())
+    if num_wanted > 4 * num_weights + SPARE_PARAMETERS:
+        raise InputError(
+            f"{path}: its configuration builds a model of some {num_wanted:.1e} parameters, but it holds "
+            f"{num_weights:.1e}: refused"
+        )
+
+
+def over_defaults(defaults: Any, config: dict[str, Any]) -> Any:
+    """Configuration of a checkpoint over today's defaults; fields that are gone since are left out."""
+    known = {name: value for name, value in config.items() if name in defaults.__dataclass_fields__}
+    return OmegaConf.merge(OmegaConf.structured(defaults), known)
+
+
+@contextmanager
+def refusals_named(name: Any) -> Iterator[None]:
+    """Turn what a configuration can be refused for into an InputError that begins with ``name``, a file's path."""
+    try:
+        yield
+    except InputError:
+        raise
+    except REFUSALS as error:
+        reason = " ".join(filter(None, (getattr(error, "full_key", None), str(error).strip().split("\n")[0])))
+        raise InputError(f"{name}: its configuration does not build a model: {reason[:200]}") from None

@@ -1,0 +1,98 @@
+"""CTC models fine-tuned from ours, out of fairseq's checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
+
+from ..data.dictionary import load_dictionary
+from ..system.errors import InputError
+from .contents import load_weights, no_fairseq_checkpoint, over_defaults, refusals_named, section, weights_of
+from .encoders import ours
+from .untrusted_file import load_safely
+
+CTC_NAME = "wav2vec_ctc"
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A fine-tuned model.
+
+    Attributes:
+        model: fairseq's, in eval mode and without gradients; neither its data nor the pre-trained file is needed.
+        dictionary: its symbols.
+        post_process: how symbols become words ("letter", "sentencepiece"), as ``criterion.post_process`` had it.
+    """
+
+    model: Wav2VecCtc
+    dictionary: Dictionary
+    post_process: str
+
+    def shortest_clip(self) -> int:
+        """Samples of the shortest clip that gives a frame."""
+        return self.model.w2v_encoder.w2v_model.feature_extractor.min_samples()
+
+    def num_frames(self, num_samples: torch.Tensor) -> list[int]:
+        """(B,) samples -> frames of each clip."""
+        return self.model.w2v_encoder.w2v_model.feature_extractor.output_lengths(num_samples).tolist()
+
+
+def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTuned:
+    """Read a CTC model.
+
+    Args:
+        path: of the checkpoint, by ``torch.save`` or safetensors.
+        dictionary_path: of the dictionary, for a checkpoint that carries none.
+
+    Raises:
+        InputError: for a file that is missing, no checkpoint, unsafe (see ``load_safely``) or of another model, and
+            where no dictionary fits.
+    """
+    path = Path(path)
+    state = load_safely(path)
+    config, weights = section(state, "cfg"), weights_of(state, path)
+    model_config = section(config, "model")
+    if not model_config:
+        raise no_fairseq_checkpoint(path)
+    encoder_config = section(section(model_config, "w2v_args"), "model")
+    name = model_config.get("_name")
+    if name == ours.KIND:
+        raise InputError(f"{path} is pre-trained only: fine-tune it first (examples/finetuning)")
+    if name != CTC_NAME or encoder_config.get("_name") != ours.KIND:
+        found = encoder_config.get("_name") if name == CTC_NAME else name
+        raise InputError(f"{path} is a checkpoint of {found!r}, not of {ours.KIND!r}")
+    if dictionary_path is not None:
+        dictionary = load_dictionary(dictionary_path)
+    else:
+        dictionary = section(state, "task_state").get("target_dictionary")
+    if not isinstance(dictionary, Dictionary):
+        raise InputError(f"{path} carries no dictionary: give the one it was trained with by --dictionary")
+    model = _build(model_config, encoder_config, weights, dictionary, path)
+    return FineTuned(model, dictionary, section(config, "criterion").get("post_process", "letter"))
+
+
+def _build(
+    config: dict[str, Any],
+    encoder_config: dict[str, Any],
+    weights: dict[str, torch.Tensor],
+    dictionary: Dictionary,
+    path: Path,
+) -> Wav2VecCtc:
+    with refusals_named(path):
+        num_outputs = weights["w2v_encoder.proj.weight"].size(0)
+    if num_outputs != len(dictionary):
+        raise InputError(
+            f"the dictionary has {len(dictionary)} symbols, {path} {num_outputs} outputs: not of this model"
+        )
+    with refusals_named(path):
+        ours.check_size(encoder_config, weights, path)
+        merged = over_defaults(Wav2Vec2CtcConfig(), config)
+        model = Wav2VecCtc.build_model(merged, SimpleNamespace(target_dictionary=dictionary))
+    load_weights(model, weights, path)
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,56 @@
+"""Feature extractor and context encoder of a configuration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from fairseq.distributed import fsdp_wrap
+
+from ..modules.conformer import ConformerEncoder, ConformerLayer
+from ..modules.filterbank import LogMelFilterbank
+from ..modules.frontend import FilterbankFrontend
+from ..modules.mixing import build_mixer
+from ..system.units import SAMPLE_RATE_HZ
+from .config import Wav2Vec2SummaryMixingConfig, mixer_options
+
+
+def build_frontend(cfg: Wav2Vec2SummaryMixingConfig) -> FilterbankFrontend:
+    """Feature extractor of a configuration; without gradients where ``feature_grad_mult`` is 0."""
+    filterbank = LogMelFilterbank(SAMPLE_RATE_HZ, cfg.num_mel_bins)
+    frontend = FilterbankFrontend(
+        filterbank, cfg.num_mel_bins, cfg.frontend_channels, cfg.frontend_kernel_sizes, cfg.frontend_strides
+    )
+    if cfg.feature_grad_mult == 0:
+        # frozen: no optimizer may decay it, nor processes wait for its gradient
+        frontend.requires_grad_(False)
+    return fsdp_wrap(frontend)
+
+
+def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
+    """Context encoder of a configuration."""
+    options = asdict(mixer_options(cfg))
+
+    def build_layer() -> ConformerLayer:
+        layer = ConformerLayer(
+            build_mixer(cfg.mixer, embed_dim=cfg.encoder_embed_dim, dropout=cfg.attention_dropout, **options),
+            cfg.encoder_embed_dim,
+            cfg.encoder_ffn_embed_dim,
+            cfg.depthwise_conv_kernel_size,
+            cfg.dropout,
+            cfg.activation_dropout,
+            cfg.checkpoint_activations,
+        )
+        return fsdp_wrap(layer)  # under ddp_backend=fully_sharded each layer is gathered when its turn comes
+
+    encoder = ConformerEncoder(
+        build_layer,
+        cfg.encoder_layers,
+        cfg.encoder_embed_dim,
+        cfg.encoder_layerdrop,
+        cfg.compile_layers,
+    )
+    encoder.run_dropped_layers = not isinstance(encoder.layers[0], ConformerLayer)
+    for module in encoder.modules():
+        if hasattr(module, "fast"):
+            module.fast = cfg.fast_kernels
+    return encoder

@@ -1,0 +1,165 @@
+"""``contrastive``: wav2vec 2.0's objective, to tell a masked frame's quantized latent from others of its utterance.
+
+arXiv 2006.11477, section 3.2; arXiv 2407.13377, section 3.3. Its criterion is fairseq's ``wav2vec``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...modules.contrastive import info_nce_logits, sample_negatives
+from ...modules.quantizer import ProductQuantizer
+from ...system.options import MAX_WIDTH, Refused, option
+from .registry import MaskedBatch, Objective, ObjectiveOptions, register_objective
+
+_LOW_TEMPERATURE, _HIGH_TEMPERATURE = 1e-6, 1e6
+
+
+def _size(default: int, help: str, high: int, model_field: str) -> int:
+    return option(default, help, low=1, high=high, model_field=model_field)
+
+
+def _width(help: str, standing_for: str, model_field: str) -> int:
+    allowed = f"must be a width, or 0 for {standing_for}; at most {MAX_WIDTH:,}"
+    return option(0, help, low=0, high=MAX_WIDTH, allowed=allowed, model_field=model_field)
+
+
+@dataclass
+class ContrastiveOptions(ObjectiveOptions):
+    """Options of ``contrastive``, all of them fields of fairseq's ``Wav2Vec2Config``."""
+
+    final_dim: int = _width("width that targets are compared in", "encoder_embed_dim", "final_dim")
+    latent_dim: int = _width("width of the quantizer's output", "final_dim", "latent_dim")
+    latent_vars: int = _size(320, "entries of a codebook", 1_000_000, "latent_vars")
+    latent_groups: int = _size(2, "codebooks", MAX_WIDTH, "latent_groups")
+    latent_temp: tuple[float, float, float] = option(
+        (2.0, 0.5, 0.999995),
+        "temperature of the quantizer's softmax: at the start, at the end, and its factor from update to update",
+        low=_LOW_TEMPERATURE,
+        high=_HIGH_TEMPERATURE,
+        allowed=f"must be start, end and decay, each {_LOW_TEMPERATURE:g} to {_HIGH_TEMPERATURE:g}",
+        model_field="latent_temp",
+    )
+    quantizer_depth: int = _size(1, "layers of the quantizer", 100, "quantizer_depth")
+    quantizer_factor: int = _size(3, "width of its inner layers over that of the latents", 1_000, "quantizer_factor")
+    num_negatives: int = _size(100, "negatives of a masked frame", 100_000, "num_negatives")
+    logit_temp: float = option(
+        0.1,
+        "divides the cosine similarities",
+        low=_LOW_TEMPERATURE,
+        high=_HIGH_TEMPERATURE,
+        allowed="must be positive, 1e-6 to 1e6",
+        model_field="logit_temp",
+    )
+    dropout_features: float = option(
+        0.0,
+        "dropout on the latents before the quantizer",
+        low=0.0,
+        high=1.0,
+        allowed="must be a probability, 0 to 1",
+        model_field="dropout_features",
+    )
+
+    def widths(self, encoder_dim: int) -> tuple[int, int]:
+        """Width of the comparison, and of the quantizer's output."""
+        final_dim = self.final_dim or encoder_dim
+        return final_dim, self.latent_dim or final_dim
+
+    def check(self, latent_dim: int, encoder_dim: int) -> None:
+        """Raises Refused for codebooks that do not divide the quantizer's width."""
+        _, quantized_dim = self.widths(encoder_dim)
+        if quantized_dim % self.latent_groups:
+            allowed = f"must divide the quantizer's width {quantized_dim} (latent_dim, or final_dim)"
+            raise Refused("latent_groups", self.latent_groups, allowed)
+
+    def num_weights(self, latent_dim: int, encoder_dim: int) -> int:
+        """Quantizer and both projections."""
+        final_dim, quantized_dim = self.widths(encoder_dim)
+        inner = latent_dim
+        weights = self.latent_vars * quantized_dim + quantized_dim * final_dim + encoder_dim * final_dim
+        if self.quantizer_depth > 1:
+            inner = latent_dim * self.quantizer_factor
+            weights += (latent_dim + (self.quantizer_depth - 2) * inner) * inner
+        return weights + inner * self.latent_vars * self.latent_groups
+
+
+@register_objective("contrastive", ContrastiveOptions)
+class Contrastive(Objective):
+    """Quantizer, projections, negatives and InfoNCE over the masked frames.
+
+    Args:
+        options: sizes and temperatures.
+        latent_dim: C, width of the latents; encoder_dim: D, of the encoder's output.
+    """
+
+    criterion = "wav2vec"
+
+    def __init__(self, options: ContrastiveOptions, latent_dim: int, encoder_dim: int):
+        super().__init__()
+        final_dim, quantized_dim = options.widths(encoder_dim)
+        self.num_negatives, self.logit_temp = options.num_negatives, options.logit_temp
+        self.num_codes = options.latent_vars * options.latent_groups
+        self.dropout = nn.Dropout(options.dropout_features)
+        self.quantizer = ProductQuantizer(
+            dim=latent_dim,
+            num_vars=options.latent_vars,
+            temp=options.latent_temp,
+            groups=options.latent_groups,
+            combine_groups=False,
+            vq_dim=quantized_dim,
+            time_first=True,
+            weight_proj_depth=options.quantizer_depth,
+            weight_proj_factor=options.quantizer_factor,
+        )
+        self.project_q = nn.Linear(quantized_dim, final_dim)
+        self.final_proj = nn.Linear(encoder_dim, final_dim)
+
+    def forward(self, batch: MaskedBatch) -> dict[str, Any]:
+        """``x`` (B, M, 1 + negatives) float32, logits of the M masked frames of each clip, the positive first; with the
+        quantizer's perplexities, number of codes and temperature.
+
+        Raises:
+            ValueError: where the clips of a batch have not all the same number of masked frames.
+        """
+        B, _, D = batch.encoded.shape
+        num_masked = batch.mask.sum(1)
+        if not bool((num_masked == num_masked[0]).all()):
+            raise ValueError(
+                f"masked frames per clip {num_masked.tolist()}: pre-training needs the same number in every clip "
+                "of a batch; set model.require_same_masks=true"
+            )
+        masked = batch.mask.flatten().nonzero().squeeze(1).to(batch.encoded.device)
+        # masked frames, the same number M in every clip: (B, T, D) -> (B * T, D) -> (B * M, D) -> (B, M, D)
+        context = self.final_proj(batch.encoded.flatten(0, 1).index_select(0, masked).view(B, -1, D))
+        latents = batch.latents.flatten(0, 1).index_select(0, masked).view(B, -1, batch.latents.size(-1))
+        quantized = self.quantizer(self.dropout(latents), produce_targets=True)
+        targets = self.project_q(quantized["x"])
+        codes = self.quantizer.to_codebook_index(quantized["targets"])  # (B, M, groups) -> (B, M)
+        negatives = sample_negatives(B, context.size(1), self.num_negatives, context.device)
+        return {
+            "x": info_nce_logits(context, targets, codes, negatives, self.logit_temp),
+            "padding_mask": batch.padding_mask,
+            "prob_perplexity": quantized["prob_perplexity"],
+            "code_perplexity": quantized["code_perplexity"],
+            "num_vars": quantized["num_vars"],
+            "temp": quantized["temp"],
+        }
+
+    # what fairseq's criterion asks for
+
+    def get_logits(self, net_output: dict[str, Any]) -> Tensor:
+        """(B, M, 1 + N) -> (B * M, 1 + N) for the criterion's cross entropy."""
+        return net_output["x"].flatten(0, 1)
+
+    def get_targets(self, sample: Any, net_output: dict[str, Any], expand_steps: bool = True) -> Tensor:
+        """The positive stands first: (B * M,) zeros."""
+        logits = net_output["x"]
+        return logits.new_zeros(logits.size(0) * logits.size(1), dtype=torch.long)
+
+    def get_extra_losses(self, net_output: dict[str, Any]) -> list[Tensor]:
+        """The diversity loss alone, 1 - perplexity / entries: ``criterion.loss_weights`` has one entry."""
+        return [1.0 - net_output["prob_perplexity"] / net_output["num_vars"]]

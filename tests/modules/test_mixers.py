@@ -1,0 +1,126 @@
+"""What every registered mixer must hold, whatever its formula."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields
+
+import pytest
+import torch
+from reference import assert_near, padding_of, randomise
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from summarymixing_fairseq.modules.mixing import MIXERS, OPTIONS, build_mixer
+
+DIM = 16
+every_mixer = pytest.mark.parametrize("name", sorted(MIXERS))
+
+
+def build(name: str, dropout: float = 0.0) -> nn.Module:
+    """A mixer with its default options, its norms and biases away from their start."""
+    options = {field.name: field.default for field in fields(OPTIONS[name])}
+    return randomise(build_mixer(name, embed_dim=DIM, dropout=dropout, **options))
+
+
+@every_mixer
+def test_padding_is_exact(name):
+    """Valid frames of a batch equal each clip alone, with garbage in the padding."""
+    mixer, lengths = build(name).eval(), [90, 41, 1]
+    padding = padding_of(lengths)
+    x = torch.randn(3, 90, DIM)
+    y = mixer(x.masked_fill(padding[..., None], 3e4), padding)
+    assert torch.isfinite(y).all()
+    for row, length in enumerate(lengths):
+        assert_near(y[row, :length], mixer(x[row : row + 1, :length])[0], 1e-5)
+
+
+@every_mixer
+def test_a_clip_without_a_valid_frame(name):
+    mixer = build(name)
+    x = torch.randn(2, 70, DIM, requires_grad=True)
+    y = mixer(x, padding_of([70, 0]))
+    assert torch.isfinite(y).all()
+    y[0].sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in [x, *mixer.parameters()] if p.grad is not None)
+
+
+@every_mixer
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 63, 64, 65, 500, 3000])
+def test_any_length(name, num_frames):
+    y = build(name).eval()(torch.randn(1, num_frames, DIM))
+    assert y.shape == (1, num_frames, DIM) and torch.isfinite(y).all()
+
+
+@every_mixer
+def test_gradients_equal_those_of_float64(name):
+    mixer, padding = build(name), padding_of([30, 12])
+    exact = copy.deepcopy(mixer).double()
+    x = torch.randn(2, 30, DIM, requires_grad=True)
+    wide = x.detach().double().requires_grad_()
+    direction = torch.randn(2, 30, DIM).masked_fill(padding[..., None], 0.0)
+    (mixer(x, padding) * direction).sum().backward()
+    (exact(wide, padding) * direction.double()).sum().backward()
+    assert_near(x.grad, wide.grad, 1e-4)
+    for (key, parameter), other in zip(mixer.named_parameters(), exact.parameters()):
+        if other.grad is not None:
+            assert_near(parameter.grad, other.grad, 1e-4, key)
+
+
+@every_mixer
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [False, True], ids=["weights", "autocast"])
+def test_half_precision_is_finite_and_near(name, dtype, autocast):
+    mixer, padding = build(name), padding_of([300, 7])
+    x = torch.randn(2, 300, DIM)
+    expected = mixer(x, padding)
+    half = copy.deepcopy(mixer) if autocast else copy.deepcopy(mixer).to(dtype)
+    with torch.autocast("cpu", dtype, enabled=autocast):
+        y = half(x if autocast else x.to(dtype), padding)
+    y.float().square().mean().backward()
+    assert torch.isfinite(y).all()
+    assert all(torch.isfinite(p.grad).all() for p in half.parameters() if p.grad is not None)
+    assert (y.float() - expected)[~padding].abs().mean() < 3e-2
+
+
+@every_mixer
+def test_no_state_between_calls(name):
+    mixer = build(name).eval()
+    x = torch.randn(2, 40, DIM)
+    before = {key: value.clone() for key, value in mixer.state_dict().items()}
+    first = mixer(x)
+    mixer(torch.randn(1, 7, DIM))
+    mixer.train()(torch.randn(1, 9, DIM))
+    assert torch.equal(mixer.eval()(x), first)
+    assert all(torch.equal(value, before[key]) for key, value in mixer.state_dict().items())
+
+
+@every_mixer
+def test_number_of_weights_is_as_said(name):
+    assert sum(p.numel() for p in build(name).parameters() if p.dim() > 1) == OPTIONS[name]().num_weights(DIM)
+
+
+@every_mixer
+def test_recomputing_gives_the_same(name):
+    """Outputs and gradients, dropout included."""
+    mixer, padding = build(name, dropout=0.3).train(), padding_of([30, 12])
+    results = []
+    for again in (False, True):
+        mixer.zero_grad()
+        x = torch.linspace(-1, 1, 2 * 30 * DIM).view(2, 30, DIM).requires_grad_()
+        torch.manual_seed(5)
+        y = checkpoint(mixer, x, padding, use_reentrant=False) if again else mixer(x, padding)
+        y.square().sum().backward()
+        results.append([y.detach(), x.grad, *(p.grad.clone() for p in mixer.parameters() if p.grad is not None)])
+    assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
+@every_mixer
+def test_every_option_has_a_help_text(name):
+    OPTIONS[name]().check(DIM)
+    assert all(len(field.metadata["help"]) > 10 for field in fields(OPTIONS[name]))
+
+
+def test_an_unknown_mixer():
+    with pytest.raises(ValueError, match=r"mixer='hyper' is unknown: choose one of .*mhsa, .*summarymixing"):
+        build_mixer("hyper", embed_dim=8, dropout=0.0)
