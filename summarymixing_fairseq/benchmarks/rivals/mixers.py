@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...modules.mixing import MultiHeadSelfAttention
+from ...modules.mixing.attention import MultiHeadSelfAttention
 
 SOFTMAX_ATTENTION = "softmax attention"
 

@@ -1,0 +1,104 @@
+"""A mixer and an objective are one new file each: nothing else in the package is edited.
+
+The files of tests/plugins are laid into a copy of the package. What trains, reads and lists there finds them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from omegaconf import OmegaConf
+from pipeline import BIN, ROOT, TEXTS, TINY_MODEL, VOICES
+from synthesiser import speak
+
+RECIPE = "examples/pretraining/quickstart.yaml"
+PLUGINS = {"shift.py": "modules/mixing", "regression.py": "models/objectives"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package with both files in it, and manifests."""
+    folder = tmp_path_factory.mktemp("plugins")
+    shutil.copytree(ROOT / "summarymixing_fairseq", folder / "summarymixing_fairseq")
+    for name, place in PLUGINS.items():
+        shutil.copy(ROOT / "tests" / "plugins" / name, folder / "summarymixing_fairseq" / place / name)
+    rows = []
+    for number, text in enumerate(TEXTS[:6]):
+        wave = speak(text, VOICES[number % 2])
+        soundfile.write(folder / f"{number}.flac", wave, 16_000)
+        rows.append(f"{number}.flac\t{len(wave)}\n")
+    recipe = OmegaConf.load(ROOT / "examples" / "pretraining" / "quickstart.yaml")
+    recipe.criterion = {"_name": "pretraining"}
+    (folder / "regression.yaml").write_text(f"# @package _group_\n{OmegaConf.to_yaml(recipe)}")
+    for split in ("train", "valid"):
+        (folder / f"{split}.tsv").write_text(f"{folder}\n" + "".join(rows))
+    return folder
+
+
+def run(folder: Path, *command: object, check: bool = True) -> str:
+    """A command with the copy in the place of the package; what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    arguments = [str(BIN / str(command[0])), *map(str, command[1:])]
+    done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert not check or not done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def train(folder: Path, *overrides: str, check: bool = True, recipe: Path = ROOT / RECIPE) -> str:
+    return run(
+        folder,
+        *("fairseq-hydra-train", "--config-dir", recipe.parent, "--config-name", recipe.stem),
+        *(f"task.data={folder}", f"common.user_dir={folder}/summarymixing_fairseq", "common.cpu=true"),
+        *("optimization.max_update=2", "common.log_interval=1", "dataset.num_workers=0"),
+        *TINY_MODEL,
+        *overrides,
+        check=check,
+    )
+
+
+def test_both_train_through_fairseq_and_every_reader_takes_the_checkpoint(folder):
+    log = train(
+        folder,
+        f"checkpoint.save_dir={folder}/run",
+        "model.mixer=shift",
+        "+model.mixer_options.steps=3",
+        "+model.objective=regression",
+        "+model.objective_options.scale=2.0",
+        recipe=folder / "regression.yaml",
+    )
+    updates = [json.loads(line[line.index("{") :]) for line in log.splitlines() if "[train_inner]" in line]
+    assert [update["num_updates"] for update in updates] == ["1", "2"]
+    assert {"loss", "distance", "audio_hours", "masked"} <= set(updates[-1])
+    checkpoint = folder / "run" / "checkpoint_last.pt"
+    weights = torch.load(checkpoint, weights_only=True)["model"]
+    assert "objective.projection.weight" in weights and "encoder.layers.0.mixer.linear.weight" in weights
+    run(folder, "summarymixing", "export", checkpoint, folder / "shared.safetensors")
+    for number, path in enumerate((checkpoint, folder / "shared.safetensors")):
+        run(folder, "summarymixing", "features", path, folder / "0.flac", "--dest", folder / f"features{number}")
+        assert len(list((folder / f"features{number}").glob("*.npy"))) == 1
+
+
+def test_a_wrong_option_is_told_in_one_line(folder):
+    log = train(
+        folder, f"checkpoint.save_dir={folder}/no", "model.mixer=shift", "+model.mixer_options.steps=0", check=False
+    )
+    assert "model.mixer_options.steps=0: must be at least 1, at most 100" in log
+
+
+def test_the_objectives_criterion_is_asked_for(folder):
+    log = train(folder, f"checkpoint.save_dir={folder}/no", "+model.objective=regression", check=False)
+    assert "criterion._name=wav2vec: the model's objective is trained by pretraining" in log
+
+
+def test_they_are_listed_and_benchmarked(folder):
+    listed = run(folder, "summarymixing", "options")
+    assert "`mixer_options.steps`" in listed and "`objective_options.scale`" in listed
+    cell = run(folder, "summarymixing", "benchmark", "cell", "--contenders", "no such one", check=False)
+    assert "'shift'" in cell
