@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -29,7 +30,8 @@ def as_markdown() -> str:
     from ..modules.mixing import OPTIONS as MIXERS
 
     lines = ["| `model.` | option | default | meaning |", "|---|---|---|---|"]
-    for kind, classes in (("mixer", MIXERS), ("objective", OBJECTIVES)):
+    plugged_in: dict[str, Mapping[str, Any]] = {"mixer": MIXERS, "objective": OBJECTIVES}
+    for kind, classes in plugged_in.items():
         for name, options in sorted(classes.items()):
             lines += [_row(kind, name, field) for field in fields(options)]
     return "\n".join(lines)

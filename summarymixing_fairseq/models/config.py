@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Dict, List  # not list[int]: fairseq reads these annotations on every Python
+from typing import Any, Dict, List, Tuple  # not list[int]: fairseq reads these annotations on every Python
 
 from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
 from omegaconf import OmegaConf
@@ -97,7 +97,7 @@ FLAGS = (
 )
 _SPAN = "must be 0 to 1,000"
 # Whether whole, lowest, highest, and what to say of others.
-NUMBERS = {
+NUMBERS: Dict[str, Tuple[bool, float, float, str]] = {
     "feature_grad_mult": (False, 0, 1e6, "must be at least 0 (0: the feature extractor is frozen), at most 1e6"),
     "mask_other": (False, 0, 1_000, _SPAN),
     "mask_min_space": (True, 0, 1_000, _SPAN),
@@ -195,7 +195,7 @@ def _named(names: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
         raise ValueError(f"model.{Refused(name, refused.value, refused.allowed)}") from None
 
 
-def _plugged_in(cfg: Wav2Vec2SummaryMixingConfig, kind: str, classes: Mapping[str, type], *sizes: int) -> Any:
+def _plugged_in(cfg: Wav2Vec2SummaryMixingConfig, kind: str, classes: Mapping[str, Any], *sizes: int) -> Any:
     """Options of the mixer or objective that a configuration names, checked.
 
     An option stands in ``<kind>_options``, or in the field of the configuration that it is known by.
@@ -271,8 +271,8 @@ def _check_fields(cfg: Wav2Vec2SummaryMixingConfig) -> None:
         check_flag(name, _value(cfg, name))
     if not cfg.quantize_targets:
         raise Refused("quantize_targets", cfg.quantize_targets, "targets are always quantized here: set it to true")
-    for name, high in COUNTS.items():
-        check_number(name, _value(cfg, name), True, 1, high)
+    for name, most in COUNTS.items():
+        check_number(name, _value(cfg, name), True, 1, most)
     for name in PROBABILITIES:
         check_number(name, _value(cfg, name), False, 0, 1, "must be a probability, 0 to 1")
     for name, (whole, low, high, allowed) in NUMBERS.items():

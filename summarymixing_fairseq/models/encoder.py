@@ -52,5 +52,5 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
     encoder.run_dropped_layers = not isinstance(encoder.layers[0], ConformerLayer)
     for module in encoder.modules():
         if hasattr(module, "fast"):
-            module.fast = cfg.fast_kernels
+            module.fast = cfg.fast_kernels  # type: ignore[assignment]  # a plain attribute of some modules
     return encoder

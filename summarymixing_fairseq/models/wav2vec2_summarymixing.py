@@ -15,7 +15,7 @@ from ..modules.masking import draw_channel_mask, draw_mask, min_maskable_frames
 from ..system.units import SAMPLE_RATE_HZ
 from .config import Wav2Vec2SummaryMixingConfig, objective_options, validate
 from .encoder import build_encoder, build_frontend
-from .objectives import OBJECTIVES, MaskedBatch, Objective
+from .objectives import OBJECTIVES, MaskedBatch
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         self.dropout_input = nn.Dropout(cfg.dropout_input)
         self.mask_emb = nn.Parameter(torch.empty(dim).uniform_())
         self.encoder = build_encoder(cfg)
-        self.objective: Objective | None = OBJECTIVES[cfg.objective](objective_options(cfg), channels, dim)
+        self.objective: Any = OBJECTIVES[cfg.objective](objective_options(cfg), channels, dim)
         self.min_maskable_frames = min_maskable_frames(cfg.mask_prob, cfg.mask_length)
         self._warned_of_half_waveform = False
 

@@ -60,7 +60,7 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
 
     def mask_counts(self, sample: Any, model: Any, logging_output: Dict[str, Any]) -> Dict[str, float]:
         """Frames that were masked, which are what the criterion counts, and frames that could have been."""
-        frontend = getattr(model, "feature_extractor", None)
+        frontend: Any = getattr(model, "feature_extractor", None)
         if not hasattr(frontend, "output_lengths"):
             return {}
         valid_frames = frontend.output_lengths(sample["num_samples"]).sum()

@@ -1,4 +1,4 @@
-"""What our audio tasks share: segments, bad clips, clear errors, and a waveform that keeps its precision."""
+"""What our audio tasks share: parts of files, bad clips, clear errors, and a waveform that keeps its precision."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 MAX_BAD_FRACTION_HELP = "share of a split's clips that may be unreadable before the run stops; others stand in for them"
 ALLOW_OUTSIDE_ROOT_HELP = "read rows that lead out of their manifest's root too: absolute paths, `..`, links"
 
-# Ways to read a split that stay fairseq's; none of its versions has all of these fields
+# Options under which fairseq reads a split in its own way. No version of fairseq has all of them.
 LEFT_TO_FAIRSEQ = ("binarized_dataset", "multi_corpus_keys", "precompute_mask_config", "precompute_mask_indices")
 
 
 def trains_in_half(cfg: DictConfig) -> bool:
     """Whether fairseq's trainer will round float32 input, by the task's ``fp16`` and ``bf16``.
 
-    They follow ``common``, which a task that was set up on its own does not see: it counts as half.
+    These follow ``common``. A task that was set up on its own does not see ``common``: then the answer is yes.
     """
     try:
         return bool(cfg.fp16 or cfg.bf16)
@@ -42,7 +42,7 @@ def trains_in_half(cfg: DictConfig) -> bool:
 
 
 def seed_of(cfg: DictConfig) -> int:
-    """``common.seed`` as a task knows it: one that was set up on its own, or in a fairseq without the field, has 1."""
+    """``common.seed``, or 1 for a task that was set up on its own or a fairseq without the field."""
     try:
         return int(cfg.seed)
     except (AttributeError, OmegaConfBaseException):
@@ -67,7 +67,7 @@ class SpeechTask(WatchedTask):
         return super().setup_task(cfg, **kwargs)
 
     def begin_epoch(self, epoch: int, model: nn.Module) -> None:
-        """As fairseq's; a run on a CPU keeps the memory it frees from here on."""
+        """As fairseq's. From here on, a run on a CPU keeps the memory that it frees."""
         super().begin_epoch(epoch, model)
         for dataset in self.datasets.values():
             num_bad = len(dataset.bad_clips.reasons())
@@ -83,7 +83,7 @@ class SpeechTask(WatchedTask):
         self._validated_epoch = epoch
 
     def post_validate(self, model: nn.Module, stats: dict[str, Any], agg: Any) -> None:
-        """What fairseq calls with the metrics of each validation set; the first set's steer schedules."""
+        """fairseq calls this with the metrics of each validation set. Schedules follow those of the first."""
         self.wait_clock.paused = False
         if self._validated_epoch is not None:
             note_validation(self._validated_epoch, stats)
@@ -104,10 +104,10 @@ class SpeechTask(WatchedTask):
         )
 
     def get_batch_iterator(self, dataset: Any, max_tokens: Any = None, epoch: int = 1, **kwargs: Any) -> Any:
-        """As fairseq's, but with the same batches in a run that is taken up again.
+        """As fairseq's, but a resumed run has the same batches.
 
-        Where batches are made once for all epochs (``task.rebuild_batches=false``) fairseq makes them by the epoch
-        that a run begins with: others after each resume.
+        Where batches are made once for all epochs (``task.rebuild_batches=false``), fairseq seeds them by the epoch in
+        which a run begins, so a resumed run would have others.
 
         Raises:
             InputError: for a clip longer than ``dataset.max_tokens``.
@@ -129,10 +129,10 @@ class SpeechTask(WatchedTask):
 
 
 class SegmentedAudioTask(AudioPretrainingTask):
-    """fairseq's task whose manifests may name parts of files. Stands before it, and after what builds on it."""
+    """fairseq's task whose manifests may name parts of files. List it last among the bases of a task."""
 
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
-        """As fairseq's; binarised data, several corpora and precomputed masks are left to it.
+        """As fairseq's. It still reads binarised data, several corpora and precomputed masks itself.
 
         Raises:
             InputError: for a manifest that is missing, empty or malformed, or whose first clip is not there.

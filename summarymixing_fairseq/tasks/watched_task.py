@@ -1,4 +1,4 @@
-"""Updates of our tasks: random numbers that repeat, numbers that stay finite or are explained, and the run's health."""
+"""What every training of ours has: repeatable random numbers, health checks, and an explanation of a NaN."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 from fairseq.logging import metrics
+from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 from torch import Tensor, nn
 
 from ..modules.conformer import ConformerEncoder
 from ..system.finite import is_finite
+from ..system.units import SAMPLE_RATE_HZ
 from ..training.watch.data_wait import WaitClock
 from ..training.watch.divergence import LOSS_SCALE_ADVICE, first_bad_parameter, watched
 from ..training.watch.health import HealthMonitor, Reading
@@ -21,18 +23,17 @@ from ..training.watch.noise import UpdateNoise
 
 logger = logging.getLogger(__name__)
 
-SAMPLE_RATE_HZ = 16_000
-# What each batch adds to its logging output: sums over batches and processes, taken out again before fairseq logs them.
+# Sums that each batch adds to its logging output. They are taken out again before fairseq logs the rest.
 SUMS = ("audio_samples", "computed_samples", "masked_frames", "valid_frames", "wait_seconds", "busy_seconds")
-# Losses that are not finite are explained this often in a run: each costs another forward pass.
+# At most so many losses that are not finite are explained in a run: each costs another forward pass.
 MOST_EXPLAINED = 20
 MOST_NAMED = 8
 
 
-class WatchedTask:
-    """Mixin before one of fairseq's tasks; its trainer calls ``begin_update`` and ``end_update`` by our hook."""
+class WatchedTask(FairseqTask):
+    """First base of our tasks, before one of fairseq's. Our hook in the trainer calls begin_update and end_update."""
 
-    _trainer: Trainer | None = None
+    _trainer: Any = None
     _noise: UpdateNoise | None = None
 
     def __init__(self, cfg: Any, **kwargs: Any):
@@ -78,14 +79,14 @@ class WatchedTask:
         return loss, sample_size, logging_output
 
     def optimizer_step(self, optimizer: Any, model: nn.Module, update_num: int) -> None:
-        """As fairseq's; no layer is left out of it."""
+        """As fairseq's. Layers that LayerDrop left out get a gradient of zero first, so that all are updated."""
         for module in model.modules():
             if isinstance(module, ConformerEncoder):
                 module.fill_missing_gradients()
         super().optimizer_step(optimizer, model=model, update_num=update_num)
 
     def begin_valid_epoch(self, epoch: int, model: nn.Module) -> None:
-        """As fairseq's; what validation waits for is not training's."""
+        """As fairseq's. Waiting for validation data is not counted."""
         self.wait_clock.paused = True
         super().begin_valid_epoch(epoch, model)
 
@@ -116,8 +117,8 @@ class WatchedTask:
         return None
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
-        """As fairseq's, and of training: ``audio_hours`` heard so far, shares of ``padding``, ``masked`` and
-        ``data_wait``; warns of what is wrong with them, or with loss, accuracy and codebooks."""
+        """As fairseq's. In training also logs ``audio_hours`` heard so far and the shares of ``padding``, ``masked``
+        frames and ``data_wait``, and warns where these, the loss, the accuracy or the codebooks look wrong."""
         if not logging_outputs or "audio_samples" not in logging_outputs[0]:
             super().reduce_metrics(logging_outputs, criterion)
             return
@@ -157,7 +158,7 @@ class WatchedTask:
             found["code_perplexity"] = total("code_perplexity") / len(logging_outputs)
         return found
 
-    # what a checkpoint keeps beyond fairseq's own
+    # what a checkpoint keeps in addition to fairseq's own
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
         """What fairseq adds to a checkpoint's extra state: audio heard, and the state of the loss scale."""
@@ -168,12 +169,12 @@ class WatchedTask:
         return {type(self).__name__: state}
 
     def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
-        """Take that up again."""
+        """Restore what ``get_checkpoint_dict`` saved."""
         self.audio_seconds = float(state.get("audio_seconds", 0.0))
         self._scaler_state = state.get("scaler")
 
     def _restore_scaler(self) -> None:
-        """fairseq restores fp16's scale but not when it last changed, and of amp's scale nothing."""
+        """Restore the loss scale. fairseq forgets when fp16's last changed, and amp's altogether."""
         state, self._scaler_state = self._scaler_state, None
         scaler = getattr(self._trainer.optimizer, "scaler", None)
         if not state or scaler is None:
@@ -222,7 +223,7 @@ class WatchedTask:
         )
 
     def _first_non_finite(self, sample: Any, criterion: Any, seed: int, backward: bool) -> str:
-        """In words; the batch is run again with the same random numbers."""
+        """The first module with a number that is not finite, in words. Runs the batch again with its random numbers."""
         model = self._trainer.get_model()
         parameter = first_bad_parameter(model)
         if parameter is not None:
@@ -248,7 +249,7 @@ class WatchedTask:
         return ""
 
     def explain_divergence(self, samples: list[Any], error: FloatingPointError) -> str:
-        """Where fairseq gives an update up for its gradients: the message to end with."""
+        """The message with which a run ends, where fairseq gives up for gradients that are not finite."""
         update = self._trainer.get_num_updates() + 1
         message = f"update {update}: {error}"
         if "loss scale" in str(error):

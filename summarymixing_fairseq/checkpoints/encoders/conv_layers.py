@@ -5,16 +5,16 @@ It says (channels, kernel size, stride) of each convolution: ``[(512, 10, 5)] + 
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any
 
 from ...system.errors import InputError
+from ..literals import evaluate
 
 ConvLayer = tuple[int, int, int]
-Value = Union[int, list, tuple]
 
-MAX_CHARACTERS = 2_000
+# All numbers of an expression together.
+MAX_SIZE = 2**20
 MAX_LAYERS = 64
 MAX_NUMBER = 65_536
 
@@ -28,11 +28,9 @@ def parse_conv_layers(expression: str) -> list[ConvLayer]:
     Raises:
         InputError: for anything else, and for more or larger than a feature extractor can have.
     """
-    if not isinstance(expression, str) or len(expression) > MAX_CHARACTERS:
-        raise _refusal(expression)
     try:
-        value = _evaluate(ast.parse(expression.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        value = evaluate(expression, MAX_SIZE)
+    except (ValueError, AttributeError, RecursionError):  # AttributeError: not a string
         raise _refusal(expression) from None
     return check_conv_layers(value, expression)
 
@@ -61,35 +59,6 @@ def _refusal(shown: Any) -> InputError:
         f"conv_feature_layers={str(shown)[:80]!r}: a list of (channels, kernel size, stride), at most {MAX_LAYERS} of "
         f"them, each number 1 to {MAX_NUMBER}, is needed; nothing else in a checkpoint's expression is run"
     )
-
-
-def _evaluate(node: ast.AST) -> Value:
-    """Raises ValueError for what is not allowed, before it could grow large."""
-    if isinstance(node, ast.Constant) and type(node.value) is int:
-        value: Value = node.value
-    elif isinstance(node, (ast.List, ast.Tuple)):
-        items = [_evaluate(item) for item in node.elts]
-        value = items if isinstance(node, ast.List) else tuple(items)
-    elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Mult)):
-        left, right = _evaluate(node.left), _evaluate(node.right)
-        if isinstance(node.op, ast.Add):
-            value = left + right  # type: ignore[operator]  # TypeError for two kinds is a refusal too
-        else:
-            if _length(left) * _length(right) > MAX_NUMBER:
-                raise ValueError("too large")
-            value = left * right  # type: ignore[operator]
-    else:
-        raise ValueError("not allowed")
-    if isinstance(value, int):
-        if not 0 <= value <= MAX_NUMBER:
-            raise ValueError("too large")
-    elif len(value) > MAX_LAYERS:
-        raise ValueError("too many")
-    return value
-
-
-def _length(value: Value) -> int:
-    return value if isinstance(value, int) else len(value)
 
 
 def conv_output_lengths(num_samples: Any, layers: Sequence[ConvLayer]) -> Any:

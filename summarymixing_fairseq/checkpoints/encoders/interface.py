@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Union
+from typing import Any, Union, cast
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ class EncoderSpec:
             InputError: for a field that is missing, unknown, or of another type.
         """
         if OmegaConf.is_config(values):
-            values = OmegaConf.to_container(values, resolve=True)
+            values = cast("Mapping[str, Any]", OmegaConf.to_container(values, resolve=True))
         types = {"kind": str, "config": dict, "normalize": bool, "sample_rate_hz": int, "fine_tuned": bool}
         if not isinstance(values, dict) or set(values) != set(types):
             raise InputError(f"an encoder's specification needs {', '.join(types)}, and nothing else")
@@ -233,7 +233,7 @@ class Encoder(nn.Module):
                     f"a clip of {len(waveform)} samples gives no frame: at least {self.min_samples()} are needed"
                 )
         source, padding_mask = pad_batch(waveforms, next(self.parameters()).device)
-        only = {"all": None, "output": self.num_layers}.get(layer, layer) if isinstance(layer, str) else layer
+        only = layer if isinstance(layer, int) else None if layer == "all" else self.num_layers
         hidden_states, _, num_frames = self._encode(source, padding_mask, only)
         states = torch.stack(hidden_states, 1) if layer == "all" else hidden_states[0]
         if layer == "output" and self.final_norm is not None:

@@ -87,14 +87,11 @@ def _read_spec(state: Any, path: Path) -> tuple[EncoderSpec, str]:
     return EncoderSpec(kind, config, normalize, sample_rate_hz, bool(prefix)), prefix
 
 
-def _class_of(spec: EncoderSpec) -> type[Encoder]:
-    return ours.OurEncoder if spec.kind == ours.KIND else stock.StockEncoder
-
-
 def _build(spec: EncoderSpec, dropout: float, with_output: bool) -> Encoder:
     if not 0 <= dropout <= 1:
         raise InputError(f"dropout={dropout!r}: must be a probability, 0 to 1")
-    return _class_of(spec)(spec, dropout, with_output)
+    encoder_class = ours.OurEncoder if spec.kind == ours.KIND else stock.StockEncoder
+    return encoder_class(spec, dropout, with_output)
 
 
 def num_parameters(spec: EncoderSpec) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -23,7 +23,7 @@ FINAL_NORM = "encoder.layer_norm."
 def read_config(model_config: dict[str, Any]) -> dict[str, Any]:
     """All fields of our configuration, plain, out of a checkpoint's; refused by what refuses a configuration."""
     merged = over_defaults(Wav2Vec2SummaryMixingConfig(), model_config)
-    return OmegaConf.to_container(merged, resolve=True, enum_to_str=True)
+    return cast("dict[str, Any]", OmegaConf.to_container(merged, resolve=True, enum_to_str=True))
 
 
 def num_parameters(config: dict[str, Any]) -> int:
@@ -66,10 +66,10 @@ class OurEncoder(Encoder):
         cfg = over_defaults(Wav2Vec2SummaryMixingConfig(), {**spec.config, **overrides})
         self.model = Wav2Vec2SummaryMixingModel(cfg)
         self.model.remove_pretraining_modules()
-        self.model.mask_emb = None
+        self.model.register_parameter("mask_emb", None)
         if with_output:
             self.final_norm = self.model.encoder.layer_norm
-        self.model.encoder.layer_norm = None
+        self.model.encoder.register_module("layer_norm", None)
 
     @staticmethod
     def own_weights(weights: dict[str, Tensor], spec: EncoderSpec, with_output: bool) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from ...system.options import MAX_WIDTH, Refused, option
 from ..decay import decayed_mean
 from .registry import MixerOptions, register_mixer
 
-ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "swish": F.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "swish": F.silu}
 MODES = ("full", "lite", "expdecay")
 # Weight of a frame |t - u| frames away in the expdecay form: 0.995^|t - u|.
 DECAY = 0.995

@@ -13,10 +13,10 @@ _last_validation: Tuple[int, Dict[str, Any]] = (0, {})
 
 
 def note_validation(epoch: int, stats: Dict[str, Any]) -> None:
-    """Tell what a validation found, before fairseq does.
+    """Note what a validation found.
 
-    At the end of an epoch fairseq saves a checkpoint, then tells schedules the metric: a run that is taken up from
-    there would never hear of that epoch.
+    At the end of an epoch fairseq saves a checkpoint first and then tells schedules the metric. Without this note, a
+    run resumed from that checkpoint would never learn of that epoch.
     """
     global _last_validation
     _last_validation = epoch, dict(stats)
@@ -55,28 +55,28 @@ class NewBobSchedule(FairseqLRScheduler):
         if not 0 < cfg.lr_shrink <= 1:
             raise ValueError(f"lr_scheduler.lr_shrink={cfg.lr_shrink}: must be above 0 and at most 1")
         self.previous: Optional[float] = None
-        # the epoch that a step has ended, and of a checkpoint: an epoch with its metric that no step has ended by then
+        # epochs that a step has ended; and, out of a checkpoint, a validated epoch that no step had ended yet
         self.num_epochs = 0
-        self.unheard: Optional[List[float]] = None
+        self.pending: Optional[List[float]] = None
         self.optimizer.set_lr(cfg.lr[0])
 
     def state_dict(self) -> Dict[str, Any]:
-        """The metric of the last epoch, and one not heard of yet; the rate itself is the optimizer's."""
+        """The metric of the last epoch, and of a validated one that no step has ended. The optimizer keeps the rate."""
         epoch, stats = _last_validation
-        unheard = [epoch, float(stats[self.cfg.metric])] if epoch > self.num_epochs else None
-        return {"previous": self.previous, "num_epochs": self.num_epochs, "unheard": unheard}
+        pending = [epoch, float(stats[self.cfg.metric])] if epoch > self.num_epochs else None
+        return {"previous": self.previous, "num_epochs": self.num_epochs, "pending": pending}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
-        """Take up a run again."""
+        """Restore what ``state_dict`` saved."""
         self.previous, self.num_epochs = state_dict["previous"], state_dict["num_epochs"]
-        self.unheard = state_dict["unheard"]
+        self.pending = state_dict["pending"] if "pending" in state_dict else state_dict["unheard"]  # before 0.2
 
     def step(self, epoch: int, val_loss: Optional[float] = None) -> float:
         """Shrink the rate if the metric of the epoch that ends is no better than the last one's."""
-        if val_loss is None and self.unheard is not None and self.unheard[0] == epoch - 1:
+        if val_loss is None and self.pending is not None and self.pending[0] == epoch - 1:
             # a run that is taken up again: fairseq gives the epoch that begins
-            epoch, val_loss = int(self.unheard[0]), self.unheard[1]
-        self.unheard = None
+            epoch, val_loss = int(self.pending[0]), self.pending[1]
+        self.pending = None
         if val_loss is None:  # taken up again within an epoch, or an epoch without validation
             return self.optimizer.get_lr()
         self.num_epochs = epoch

@@ -1,7 +1,7 @@
-"""Checkpoints of fairseq's trainer that are whole or not there, and safe to read.
+"""Checkpoints of fairseq's trainer: never half written, and read without running code.
 
-fairseq writes ``checkpoint_best.pt`` and ``checkpoint_last.pt`` by a plain copy, which a kill leaves torn, and tries a
-write that failed again in the middle of what it had written. It reads with whatever ``torch.load`` does by default.
+fairseq writes ``checkpoint_best.pt`` and ``checkpoint_last.pt`` by a plain copy, which a kill leaves torn.
+It repeats a write that failed into the same file. It reads with the defaults of ``torch.load``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import omegaconf
 import torch
@@ -25,7 +25,7 @@ from ...system.errors import InputError
 from ...system.files import hold_lock
 from ...system.finite import check_finite
 
-# What is being written: never taken for a checkpoint, and the next run in the folder removes it.
+# Ending of a file that is being written. Nobody takes it for a checkpoint, and the next run in the folder removes it.
 TEMPORARY_SUFFIX = ".tmp"
 
 _save_remotely = checkpoint_utils.torch_persistent_save
@@ -34,7 +34,7 @@ _verify_checkpoint_directory = checkpoint_utils.verify_checkpoint_directory
 
 
 class _Output:
-    """A file whose error of the system is kept: torch reports a failed write by positions in the file."""
+    """A file that keeps the operating system's error: torch reports a failed write by file positions only."""
 
     def __init__(self, file: Any):
         self._file = file
@@ -52,7 +52,7 @@ class _Output:
 
 
 def save_whole(state: Any, filename: str, async_write: bool = False) -> None:
-    """``torch.save`` under another name, to the disk itself, then renamed: the file of before stays until then.
+    """``torch.save`` to a temporary file, flushed to the disk and then renamed: the earlier file stays until then.
 
     Raises:
         InputError: if it cannot be written, naming the file and the reason; nothing is left of it.
@@ -65,7 +65,7 @@ def save_whole(state: Any, filename: str, async_write: bool = False) -> None:
     try:
         with open(temporary, "wb") as file:
             output = _Output(file)
-            torch.save(state, output)
+            torch.save(state, cast(IO[bytes], output))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, filename)
@@ -82,10 +82,10 @@ def save_whole(state: Any, filename: str, async_write: bool = False) -> None:
 
 
 def second_name(source: str, target: str, overwrite: bool = False) -> bool:
-    """Give a checkpoint another name too, in one step: a link, or where there are none a copy that is then renamed.
+    """Give a checkpoint a second name in one step: a hard link, or where there are none a copy that is then renamed.
 
-    Nothing writes into a checkpoint, so that two names of one file are as good as two files, and cost neither time nor
-    disk. Returns True, as fairseq's ``PathManager.copy`` should.
+    Nothing writes into a checkpoint, so two names of one file do as well as two files, and take no time and no room.
+    Returns True, as fairseq's ``PathManager.copy`` does.
 
     Raises:
         InputError: if neither is possible.
@@ -117,7 +117,7 @@ def _remove(path: str) -> None:
 
 
 def _sync_folder(filename: str) -> None:
-    """Have a new name survive a power cut."""
+    """Write a folder's entries to the disk, so that a new name survives a power cut."""
     try:
         descriptor = os.open(os.path.dirname(os.path.abspath(filename)), os.O_RDONLY)
     except OSError:
@@ -128,9 +128,9 @@ def _sync_folder(filename: str) -> None:
 
 
 def prepare_folder(save_dir: str) -> None:
-    """As fairseq's ``verify_checkpoint_directory``, for a run that is about to save there; no other may at a time.
+    """As fairseq's ``verify_checkpoint_directory``; also locks the folder for this run.
 
-    What a run that was killed had begun to write is removed.
+    Temporary files of a run that was killed are removed.
 
     Raises:
         InputError: if another run saves there.
@@ -163,7 +163,7 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ran
         with omegaconf_no_object_check():
             # omegaconf 2.0 knows no flags, and goes by the check that is off
             knows_flags = version.parse(omegaconf.__version__) >= version.parse("2.1")
-            options = {"flags": {"allow_objects": True}} if knows_flags else {}
+            options: Any = {"flags": {"allow_objects": True}} if knows_flags else {}
             state["cfg"] = OmegaConf.create(state["cfg"], **options)
         overwrite_args_by_name(state["cfg"], overrides)
     return checkpoint_utils._upgrade_state_dict(state)

@@ -1,7 +1,7 @@
-"""fairseq's collectives where it expects CUDA: several processes on CPUs (gloo), and resuming in any of several.
+"""fairseq's communication between processes, for CPUs (gloo) too, and for resuming with several processes.
 
-fairseq as shipped allocates CUDA tensors to gather logging outputs, hands GPU numbers to torch's DDP, and broadcasts a
-checkpoint by a ``torch.load`` that torch 2.6 made refuse fairseq's own classes, on GPUs too.
+fairseq as shipped gathers logging outputs in CUDA tensors and gives GPU numbers to torch's DDP. It broadcasts a
+checkpoint by ``torch.load``, which since torch 2.6 refuses fairseq's own classes, on GPUs too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def all_gather_list(data: Any, group: Any = None, max_size: int = 16384) -> list
 def broadcast_object(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
     """As fairseq's ``_broadcast_object_slow``: an object without tensors, from one process to all of a group.
 
-    It comes from a process of this run, which has read it from a checkpoint with ``weights_only=True``.
+    It is safe: a process of this run has read it from a checkpoint with ``weights_only=True``.
     """
     box = [obj]
     dist.broadcast_object_list(box, src=src_rank, group=group, device=dist_device)

@@ -1,4 +1,4 @@
-"""Telling our tasks of each update: fairseq's trainer calls a task for every batch, but not where an update begins."""
+"""Tell our tasks where an update begins and ends: fairseq's trainer calls a task for every batch only."""
 
 from __future__ import annotations
 

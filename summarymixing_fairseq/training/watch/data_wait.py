@@ -1,4 +1,4 @@
-"""How long training waits for its next batch, which no profile of the model shows."""
+"""How long training waits for its next batch."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+_MARK = "is_timed"
+
 
 class WaitClock:
-    """Seconds spent in fetching batches from fairseq's epoch iterators, unless paused (validation fetches too)."""
+    """Seconds spent fetching batches from fairseq's epoch iterators. Pause it while validation fetches its own."""
 
     def __init__(self) -> None:
         self.paused = False
         self._seconds = 0.0
 
     def watch(self, epoch_iterator: Any) -> None:
-        """Time what an ``EpochBatchIterator`` gives; doing it twice is harmless."""
+        """Time every fetch from an ``EpochBatchIterator``. Doing it twice is harmless."""
         original = epoch_iterator._get_iterator_for_epoch
-        if getattr(original, "is_timed", False):
+        if getattr(original, _MARK, False):
             return
 
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -26,7 +28,7 @@ class WaitClock:
                 iterator._itr = _Timed(iterator._itr, self)
             return iterator
 
-        timed.is_timed = True
+        setattr(timed, _MARK, True)
         epoch_iterator._get_iterator_for_epoch = timed
 
     def add(self, seconds: float) -> None:

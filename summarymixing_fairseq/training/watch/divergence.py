@@ -1,4 +1,4 @@
-"""Where numbers stop being finite: the first module of a forward or backward pass, found by running it again."""
+"""Find the first module whose numbers are not finite, by running a forward or backward pass again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...system.finite import is_finite, tensors_in
 
-# What helps where fairseq's fp16 has halved its loss scale to the end.
+# What to do once fairseq's fp16 has halved its loss scale as often as it may.
 LOSS_SCALE_ADVICE = (
     "gradients overflow float16 at any loss scale: set common.amp=true in place of common.fp16 (weights stay float32), "
     "or common.bf16=true where the GPU has it, which needs no scale; else lower optimization.lr, lengthen "
@@ -20,7 +20,7 @@ LOSS_SCALE_ADVICE = (
 
 
 class FirstNonFinite:
-    """What was found: names of modules, innermost first, or None.
+    """Names of the modules that were found, or None.
 
     Attributes:
         forward: the first module, in the order they finish, with an output that is not finite.
@@ -33,9 +33,9 @@ class FirstNonFinite:
 
 @contextmanager
 def watched(model: nn.Module) -> Iterator[FirstNonFinite]:
-    """Look at all that the modules of a model give while the block runs it forward, and backward.
+    """Check every module's output, and the gradient of it, while the block runs the model.
 
-    The model itself is left out: logits of negatives that are the positive are -inf by design.
+    The model itself is left out: a negative with the code of the positive has a logit of -inf by design.
     """
     found = FirstNonFinite()
 

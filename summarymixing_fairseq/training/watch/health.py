@@ -1,6 +1,6 @@
-"""Signs of a run that trains without learning, or waits without training: what they mean, in words, once each.
+"""Warnings about a run that does not learn, or that waits for data. Each is logged once and says what to do.
 
-Readings come from the numbers that fairseq's logger has of every update, so that TensorBoard and W&B show them too.
+They are read off the numbers that every update logs, so TensorBoard and W&B show the same numbers.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 logger = logging.getLogger(__name__)
 
-# Near enough to 1 and to 0 that the task is no task any more.
+# Accuracy above, and loss below, which the contrastive task has become trivial.
 DEGENERATE_ACCURACY = 0.99
 DEGENERATE_LOSS_BITS = 0.1
-# Of the share of frames that mask_prob aims at: less, or as much more.
+# Largest relative deviation from the share of masked frames that mask_prob aims at.
 MASKED_TOLERANCE = 0.4
 MOST_PADDING = 0.3
 MOST_DATA_WAIT = 0.25
@@ -22,13 +22,13 @@ MOST_DATA_WAIT = 0.25
 
 @dataclass(frozen=True)
 class Reading:
-    """One update; None: not known of this run.
+    """Numbers of one update. None: this run does not have that number.
 
     Attributes:
         loss_bits: of the criterion per masked frame; accuracy: of the contrastive task, 0 to 1.
         code_perplexity, num_codes: of all codebooks together.
         masked, masked_target: shares of valid frames; padding: share of the samples computed.
-        data_wait: share of the time that went by waiting for a batch.
+        data_wait: share of the time spent waiting for a batch.
     """
 
     loss_bits: float | None = None
@@ -43,7 +43,7 @@ class Reading:
 
 @dataclass
 class _Watch:
-    """A condition that is worth a warning once it has held for so many updates in a row."""
+    """A condition, its warning, and for how many updates in a row it has held."""
 
     holds: Callable[[Reading], bool]
     message: Callable[[Reading], str]
@@ -51,7 +51,7 @@ class _Watch:
 
 
 class HealthMonitor:
-    """Warns once of each condition, and again if it comes back after it was gone.
+    """Warns once when a condition has held long enough, and again if it returns after it was gone.
 
     Args:
         patience: updates in a row before a warning.
@@ -69,8 +69,8 @@ class HealthMonitor:
                 ),
                 lambda r: (
                     f"code perplexity is {r.code_perplexity:.1f} of {r.num_codes} codes: the codebooks have collapsed, "
-                    "targets are nearly all alike and the loss says little. Lower optimization.lr, raise the diversity "
-                    "loss (criterion.loss_weights), or freeze the feature extractor for a start "
+                    "nearly all targets are the same and the loss means little. Lower optimization.lr, raise the "
+                    "diversity loss (criterion.loss_weights), or freeze the feature extractor for a start "
                     "(model.feature_grad_mult=0)"
                 ),
             ),
@@ -116,7 +116,7 @@ class HealthMonitor:
         ]
 
     def check(self, reading: Reading, num_updates: int) -> list[str]:
-        """Take an update's reading; log and return the warnings that are due."""
+        """Look at the numbers of an update; log and return the warnings that are due."""
         due = []
         for watch in self._watches:
             watch.num_updates = watch.num_updates + 1 if watch.holds(reading) else 0

@@ -1,9 +1,9 @@
-"""Random numbers that an update draws, whatever has run before it and however its batches are shared out.
+"""Seeds of the random numbers in an update: the same after a resume, and on any number of processes.
 
-fairseq seeds torch's generator with ``common.seed`` + updates at the start of an update, the same on every process: all
-of them draw the same masks, and a second batch of an update goes on where the first stopped. Here each batch of an
-update has a seed of its own, by its place among the batches of all processes, so that two processes draw what one draws
-with ``optimization.update_freq=[2]``. From that generator come masks, negatives, Gumbel noise, dropout and LayerDrop.
+fairseq seeds torch's generator with ``common.seed`` + updates at the start of an update. The seed is the same on every
+process, so all draw the same masks; and the second batch of an update continues where the first stopped. Here each
+batch of an update has its own seed, by its place among the batches of all processes: two processes draw what one draws
+with ``optimization.update_freq=[2]``. Masks, negatives, Gumbel noise, dropout and LayerDrop use that generator.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fairseq.distributed import utils as distributed_utils
 
 
 def mixed_seed(*numbers: int) -> int:
-    """A seed of 64 bits that differs wherever one of some whole numbers of at least 0 does."""
+    """A seed of 64 bits out of whole numbers, 0 or more: another one wherever one of the numbers differs."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
@@ -30,7 +30,7 @@ class UpdateNoise:
         self._num_batches = 0
 
     def next_seed(self) -> int:
-        """Seed of the next batch: its place among all processes' batches is theirs in turn."""
+        """Seed of the next batch. Batches are counted over all processes, which take turns."""
         rank, num_processes = 0, 1
         if dist.is_available() and dist.is_initialized():
             group = distributed_utils.get_data_parallel_group()
