@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...models.objectives import Objective
 from ...system.finite import is_finite, tensors_in
 
 # What to do once fairseq's fp16 has halved its loss scale as often as it may.
@@ -35,7 +36,8 @@ class FirstNonFinite:
 def watched(model: nn.Module) -> Iterator[FirstNonFinite]:
     """Check every module's output, and the gradient of it, while the block runs the model.
 
-    The model itself is left out: a negative with the code of the positive has a logit of -inf by design.
+    The model and its objective as a whole are left out: a negative with the positive's code has a logit of -inf by
+    design. The modules inside them are checked.
     """
     found = FirstNonFinite()
 
@@ -56,7 +58,8 @@ def watched(model: nn.Module) -> Iterator[FirstNonFinite]:
 
         return look
 
-    hooks = [module.register_forward_hook(look_at_output(name)) for name, module in model.named_modules() if name]
+    modules = [(name, module) for name, module in model.named_modules() if name and not isinstance(module, Objective)]
+    hooks = [module.register_forward_hook(look_at_output(name)) for name, module in modules]
     try:
         yield found
     finally:
