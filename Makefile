@@ -54,3 +54,10 @@ format: install
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+# the table of options in README.md, out of the code
+readme: install
+	$(BIN)/python -c "import pathlib, re; from summarymixing_fairseq.commands.options import as_markdown; \
+	path = pathlib.Path('README.md'); text = path.read_text(encoding='utf-8'); \
+	path.write_text(re.sub(r'(<!-- options -->\n).*?(<!-- end of options -->)', \
+	lambda m: m[1] + as_markdown() + '\n' + m[2], text, flags=re.S), encoding='utf-8')"
