@@ -35,7 +35,7 @@ class ContrastiveOptions(ObjectiveOptions):
     final_dim: int = _width("width that targets are compared in", "encoder_embed_dim", "final_dim")
     latent_dim: int = _width("width of the quantizer's output", "final_dim", "latent_dim")
     latent_vars: int = _size(320, "entries of a codebook", 1_000_000, "latent_vars")
-    latent_groups: int = _size(2, "codebooks", MAX_WIDTH, "latent_groups")
+    latent_groups: int = _size(2, "number of codebooks", MAX_WIDTH, "latent_groups")
     latent_temp: tuple[float, float, float] = option(
         (2.0, 0.5, 0.999995),
         "temperature of the quantizer's softmax: at the start, at the end, and its factor from update to update",
