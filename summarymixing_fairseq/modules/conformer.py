@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .feedforward import FeedForward, xavier_linear
 from .kernels.compiling import compile_modules
 from .kernels.depthwise import DepthwiseConv
-from .kernels.recompute import recompute
+from .kernels.recompute import dropout_in_bytes, recompute
 
 RECOMPUTE = ("none", "cheap", "layer")
 
@@ -38,7 +38,8 @@ class ConvolutionModule(nn.Module):
 
     Args:
         embed_dim: D; kernel_size: odd; dropout: on the output.
-        recompute_cheap: compute norms, GLU and Swish again in the backward pass instead of storing them.
+        recompute_cheap: compute the outputs of norms, GLU and Swish again in the backward pass, instead of storing
+            them.
 
     Raises:
         ValueError: for an even or negative kernel size.
@@ -58,7 +59,7 @@ class ConvolutionModule(nn.Module):
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
         if self.recompute_cheap:
             x = recompute(self._convolve, recompute(self._expand, x), padding_mask)
-            return self.dropout(recompute(self._project, x))
+            return dropout_in_bytes(recompute(self._project, x), self.dropout)
         return self.dropout(self._project(self._convolve(self._expand(x), padding_mask)))
 
     def _expand(self, x: Tensor) -> Tensor:
@@ -80,9 +81,9 @@ class ConformerLayer(nn.Module):
 
     Args:
         mixer: (B, T, D), padding mask -> (B, T, D), as in ``modules.mixing``.
-        recompute: what is computed again in the backward pass instead of stored: "none", "cheap" (norms, activations
-            and the dropout between the linear layers of the feed-forward and convolution modules) or "layer" (all).
-            Outputs and gradients are the same.
+        recompute: what the backward pass computes again instead of storing it: "none", "cheap" (norms, activations and
+            dropout in the feed-forward and convolution modules) or "layer" (everything; in training only). Outputs and
+            gradients are the same.
 
     Raises:
         ValueError: for an unknown ``recompute``.

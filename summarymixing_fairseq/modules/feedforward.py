@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .kernels.recompute import recompute
+from .kernels.recompute import draw_kept, dropout_in_bytes, recompute, scale_of
 
 # Without gradients, this many frames of a clip (80 s of audio) go through the module at a time.
 FRAMES_AT_A_TIME = 4000
@@ -26,7 +26,8 @@ class FeedForward(nn.Module):
     Args:
         embed_dim: D; hidden_dim: width between the two layers.
         dropout: on the output; activation_dropout: after Swish.
-        recompute_cheap: compute norm, Swish and activation dropout again in the backward pass instead of storing them.
+        recompute_cheap: in the backward pass, compute the outputs of norm, Swish and activation dropout again instead
+            of storing them.
     """
 
     def __init__(
@@ -50,9 +51,14 @@ class FeedForward(nn.Module):
         if not torch.is_grad_enabled():
             # the hidden activations are the largest tensor of a long clip: hold only a part of them at a time
             return torch.cat([self._plain(part) for part in x.split(FRAMES_AT_A_TIME, 1)], 1)
-        if self.recompute_cheap:
-            return self.dropout(recompute(self._contract, recompute(self._expand, x)))
-        return self._plain(x)
+        if not self.recompute_cheap:
+            return self._plain(x)
+        hidden = recompute(self._expand, x)
+        p, kept = self.activation_dropout.p, None
+        if hidden.device.type == "cpu" and self.training and 0 < p < 1:
+            # to draw random numbers again would take a CPU longer than all other recomputation: store the mask
+            kept = draw_kept(hidden, p)
+        return dropout_in_bytes(recompute(self._contract, hidden, kept), self.dropout)
 
     def _plain(self, x: Tensor) -> Tensor:
         return self.dropout(self._contract(self._expand(x)))
@@ -61,6 +67,9 @@ class FeedForward(nn.Module):
         """(B, T, D) -> (B, T, hidden)."""
         return self.inner(self.norm(x))
 
-    def _contract(self, hidden: Tensor) -> Tensor:
-        """(B, T, hidden) -> (B, T, D)."""
-        return self.outer(self.activation_dropout(F.silu(hidden)))
+    def _contract(self, hidden: Tensor, kept: Tensor | None = None) -> Tensor:
+        """(B, T, hidden), bool of what the activation dropout keeps or None to draw it -> (B, T, D)."""
+        x = F.silu(hidden)
+        if kept is None:
+            return self.outer(self.activation_dropout(x))
+        return self.outer(x.mul_(scale_of(kept, self.activation_dropout.p, x.dtype)))

@@ -55,6 +55,7 @@ class FilterbankFrontend(nn.Module):
                 f"kernel_sizes={list(kernel_sizes)}, strides={list(strides)}: one positive entry each per convolution"
             )
         self.filterbank = filterbank
+        self.windows = list(zip(kernel_sizes, strides))
         in_channels = [num_mel_bins] + [channels] * (len(kernel_sizes) - 1)
         self.blocks = nn.ModuleList(ConvBlock(c, channels, k, s) for c, k, s in zip(in_channels, kernel_sizes, strides))
         self.norm = nn.LayerNorm(channels)
@@ -62,15 +63,14 @@ class FilterbankFrontend(nn.Module):
     def output_lengths(self, num_samples: Tensor) -> Tensor:
         """(B,) samples -> (B,) latent frames; 0 if a clip is too short for one frame."""
         lengths = self.filterbank.output_lengths(num_samples)
-        for block in self.blocks:
-            kernel_size, stride = block.conv.kernel_size[0], block.conv.stride[0]
+        for kernel_size, stride in self.windows:
             lengths = ((lengths - kernel_size) // stride + 1).clamp(min=0)
         return lengths
 
     def min_samples(self, num_frames: int = 1) -> int:
         """Number of samples of the shortest clip with ``num_frames`` latent frames."""
-        for block in reversed(self.blocks):
-            num_frames = (num_frames - 1) * block.conv.stride[0] + block.conv.kernel_size[0]
+        for kernel_size, stride in reversed(self.windows):
+            num_frames = (num_frames - 1) * stride + kernel_size
         return (num_frames - 1) * self.filterbank.shift_samples + self.filterbank.window_samples
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,7 +94,7 @@ class FilterbankFrontend(nn.Module):
             )
         energies = self.filterbank(waveform)  # (B, max_samples) -> (B, T0, num_mel_bins)
         x = normalise_per_utterance(energies, self.filterbank.output_lengths(num_samples))
-        x = x.to(self.blocks[0].conv.weight.dtype)
+        x = x.to(self.norm.weight.dtype)
         for block in self.blocks:
             x = block(x)
         return self.norm(x), self.output_lengths(num_samples)

@@ -29,7 +29,9 @@ class DepthwiseConv(nn.Conv1d):
         # The same numbers in memory, read as an image of T rows, 1 column and D channels in channels-last layout: a
         # CPU vectorises this over the channels in both passes, and takes an eighth of the time of forward_plain.
         image = x.transpose(1, 2).unsqueeze(3)  # (B, T, D) -> (B, D, T, 1), a view
-        y = F.conv2d(image, self.weight.unsqueeze(3), self.bias, padding=(self.padding[0], 0), groups=self.groups)
+        y = F.conv2d(
+            image, self.weight.unsqueeze(3), self.bias, padding=(self.kernel_size[0] // 2, 0), groups=self.groups
+        )
         return y.squeeze(3).transpose(1, 2)  # (B, D, T, 1) -> (B, T, D), a view
 
     def forward_plain(self, x: Tensor) -> Tensor:
