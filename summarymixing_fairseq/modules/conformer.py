@@ -1,4 +1,4 @@
-"""Conformer encoder (Gulati et al. 2020) with a mixer of choice, LayerNorm for BatchNorm, and no leak of padding."""
+"""Conformer encoder (Gulati et al. 2020) with any mixer, LayerNorm instead of BatchNorm, and padding without effect."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from .feedforward import FeedForward, xavier_linear
 from .kernels.compiling import compile_modules
 from .kernels.depthwise import DepthwiseConv
-from .kernels.dropout import Dropout
-from .kernels.recompute import Linear, layer_norm, of_cheap, recomputes
+from .kernels.recompute import dropout_in_bytes, recompute
+
+RECOMPUTE = ("none", "cheap", "layer")
 
 
 def sinusoidal_positions(num_frames: int, dim: int, device: torch.device) -> Tensor:
-    """Absolute sinusoidal positions (Vaswani et al. 2017, section 3.5), computed for any length.
+    """Absolute sinusoidal positions (Vaswani et al. 2017, section 3.5), for any length.
 
     Returns:
         (num_frames, dim) float32.
@@ -33,43 +33,47 @@ def sinusoidal_positions(num_frames: int, dim: int, device: torch.device) -> Ten
 class ConvolutionModule(nn.Module):
     """LN, pointwise D -> 2D, GLU, depthwise over time, LN, Swish, pointwise D -> D, dropout.
 
-    Padded frames are zeroed before the depthwise convolution: the end of a clip sees the same zeros in a padded batch
-    as on its own.
+    Padded frames are set to zero before the depthwise convolution. The end of a clip is then followed by zeros in a
+    padded batch, as it is when the clip is alone.
+
+    Args:
+        embed_dim: D; kernel_size: odd; dropout: on the output.
+        recompute_cheap: compute the outputs of norms, GLU and Swish again in the backward pass, instead of storing
+            them.
 
     Raises:
         ValueError: for an even or negative kernel size.
     """
 
-    def __init__(self, embed_dim: int, kernel_size: int, dropout: float):
+    def __init__(self, embed_dim: int, kernel_size: int, dropout: float, recompute_cheap: bool = False):
         super().__init__()
         self.norm = nn.LayerNorm(embed_dim)
         self.expand = xavier_linear(embed_dim, 2 * embed_dim)
         self.depthwise = DepthwiseConv(embed_dim, kernel_size)
         self.depthwise_norm = nn.LayerNorm(embed_dim)
         self.project = xavier_linear(embed_dim, embed_dim)
-        self.dropout = Dropout(dropout)
-        self.fast = True  # False: autograd's own backward pass, which keeps every activation
+        self.dropout = nn.Dropout(dropout)
+        self.recompute_cheap = recompute_cheap
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
-        if self.fast and recomputes(x):
-            norm, after = self.norm, self.depthwise_norm
-            x = of_cheap(Linear, layer_norm, self.expand.weight, self.expand.bias, x, norm.weight, norm.bias)
-            x = self.depthwise.of_cheap(_gate, x, padding_mask)
-            x = of_cheap(Linear, _norm_swish, self.project.weight, self.project.bias, x, after.weight, after.bias)
-            return self.dropout(x)
-        x = self.depthwise(_gate(self.expand(self.norm(x)), padding_mask))
-        return self.dropout(self.project(F.silu(self.depthwise_norm(x))))
+        if self.recompute_cheap:
+            x = recompute(self._convolve, recompute(self._expand, x), padding_mask)
+            return dropout_in_bytes(recompute(self._project, x), self.dropout)
+        return self.dropout(self._project(self._convolve(self._expand(x), padding_mask)))
 
+    def _expand(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, 2D)."""
+        return self.expand(self.norm(x))
 
-def _gate(x: Tensor, padding_mask: Tensor | None) -> Tensor:
-    """(B, T, 2D) -> (B, T, D): GLU, zero at padded frames."""
-    x = F.glu(x, dim=-1)
-    return x if padding_mask is None else x.masked_fill(padding_mask[..., None], 0.0)
+    def _convolve(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """(B, T, 2D) -> (B, T, D)."""
+        x = F.glu(x, dim=-1)
+        return self.depthwise(x if padding_mask is None else x.masked_fill(padding_mask[..., None], 0.0))
 
-
-def _norm_swish(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.silu(layer_norm(x, weight, bias))
+    def _project(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        return self.project(F.silu(self.depthwise_norm(x)))
 
 
 class ConformerLayer(nn.Module):
@@ -77,7 +81,12 @@ class ConformerLayer(nn.Module):
 
     Args:
         mixer: (B, T, D), padding mask -> (B, T, D), as in ``modules.mixing``.
-        checkpoint_activations: recompute the layer in the backward pass rather than store its activations.
+        recompute: what the backward pass computes again instead of storing it: "none", "cheap" (norms, activations and
+            dropout in the feed-forward and convolution modules) or "layer" (everything; in training only). Outputs and
+            gradients are the same.
+
+    Raises:
+        ValueError: for an unknown ``recompute``.
     """
 
     def __init__(
@@ -88,22 +97,25 @@ class ConformerLayer(nn.Module):
         kernel_size: int,
         dropout: float,
         activation_dropout: float,
-        checkpoint_activations: bool = False,
+        recompute: str = "none",
     ):
         super().__init__()
-        self.checkpoint_activations = checkpoint_activations
+        if recompute not in RECOMPUTE:
+            raise ValueError(f"recompute={recompute!r} is unknown: choose one of {', '.join(RECOMPUTE)}")
+        self.recompute = recompute
+        cheap = recompute == "cheap"
         self.embedding_dim = embed_dim  # fairseq's classification head asks for it by this name
-        self.ffn1 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout)
+        self.ffn1 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout, cheap)
         self.mixer_norm = nn.LayerNorm(embed_dim)
         self.mixer = mixer
-        self.conv = ConvolutionModule(embed_dim, kernel_size, dropout)
-        self.ffn2 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout)
+        self.conv = ConvolutionModule(embed_dim, kernel_size, dropout, cheap)
+        self.ffn2 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout, cheap)
         self.norm = nn.LayerNorm(embed_dim)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
-        if self.checkpoint_activations and self.training:
-            return checkpoint(self._forward, x, padding_mask, use_reentrant=False)
+        if self.recompute == "layer" and self.training:
+            return recompute(self._forward, x, padding_mask)
         return self._forward(x, padding_mask)
 
     def _forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
@@ -117,9 +129,9 @@ class ConformerEncoder(nn.Module):
     """Positions, layers with LayerDrop (Fan et al. 2020), and one LayerNorm after the last.
 
     Args:
-        build_layer: makes one layer; called ``num_layers`` times.
-        layer_drop: probability that a layer is skipped in training.
-        compile_layers: ``torch.compile`` the layers, at the first forward pass in training.
+        build_layer: builds one layer; called ``num_layers`` times.
+        layer_drop: probability to skip a layer in training.
+        compile_layers: apply ``torch.compile`` to the layers at the first forward pass in training.
     """
 
     def __init__(
@@ -135,14 +147,15 @@ class ConformerEncoder(nn.Module):
         self.layer_norm = nn.LayerNorm(embed_dim)
         self.layer_drop = layer_drop
         self._to_compile = compile_layers
-        # where processes share out the layers' weights all must run each layer: a dropped one counts for nothing
+        # True if weights are sharded: then all processes must run every layer, and a dropped one without effect
         self.run_dropped_layers = False
 
     def fill_missing_gradients(self) -> None:
-        """Give layers that LayerDrop left out of a whole update a gradient of zero, once the others have theirs.
+        """Set the missing gradients of layers that LayerDrop skipped in a whole update to zero.
 
-        Several processes have that anyway, as one of them has not dropped the layer, or by fairseq's sum over all; on
-        one, optimizers would skip the layer, and its moments and weight decay would come to differ.
+        Call it after the backward pass; it does nothing if no layer has a gradient. With several processes fairseq's
+        sum of the gradients has the same effect. In a single process an optimizer would skip a layer without
+        gradient, so that its moments and weight decay would differ from those of a run with several processes.
         """
         parameters = [parameter for parameter in self.layers.parameters() if parameter.requires_grad]
         if self.layer_drop > 0 and any(parameter.grad is not None for parameter in parameters):
@@ -162,12 +175,12 @@ class ConformerEncoder(nn.Module):
         Args:
             x: (B, T, D), finite at padded frames too.
             padding_mask: (B, T) bool, True = padding, or None.
-            last_layer: stop after this layer (from 0) and leave the final LayerNorm out.
-            keep_hidden_states: False: return none, so that without gradients one layer's memory is enough.
+            last_layer: stop after this layer (from 0), without the final LayerNorm.
+            keep_hidden_states: False returns no hidden states; without gradients this needs the memory of one layer.
 
         Returns:
-            Output (B, T, D), and the hidden states before the final LayerNorm: the encoder's input (positions
-            included), then each layer's output; a dropped layer repeats its input.
+            Output (B, T, D), and a list of hidden states (B, T, D): the encoder's input with positions added, then
+            the output of each layer, all before the final LayerNorm. The output of a dropped layer is its input.
 
         Raises:
             ValueError: if there is no layer ``last_layer``.
@@ -181,17 +194,17 @@ class ConformerEncoder(nn.Module):
         hidden_states = [x] if keep_hidden_states else []
         keep = torch.ones(len(self.layers), dtype=torch.bool)
         if self.training:
-            # torch's generator, which our tasks seed for each batch, so that a resumed run drops the same layers
+            # from torch's generator: our tasks seed it for each batch, so that a resumed run drops the same layers
             keep = torch.rand(len(self.layers)) >= self.layer_drop
         for layer, keep_layer in zip(self.layers[: None if last_layer is None else last_layer + 1], keep.tolist()):
             if keep_layer:
                 x = layer(x, padding_mask)
             elif self.run_dropped_layers:
-                # what its dropout draws must not change what is drawn after it
+                # its dropout must not change later random numbers
                 with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
                     dropped = layer(x, padding_mask)
-                nowhere = torch.zeros((), dtype=torch.bool, device=x.device)
-                x = torch.where(nowhere, dropped, x)  # gradients of zero for the layer
+                never = torch.zeros((), dtype=torch.bool, device=x.device)
+                x = torch.where(never, dropped, x)  # gives the layer gradients of zero
             if keep_hidden_states:
                 hidden_states.append(x)
         return (self.layer_norm(x) if last_layer is None else x), hidden_states

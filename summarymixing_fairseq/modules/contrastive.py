@@ -1,4 +1,4 @@
-"""Negatives and InfoNCE over the masked frames of an utterance (wav2vec 2.0, arXiv 2006.11477, equation 3)."""
+"""InfoNCE and its negatives over the masked frames of an utterance (wav2vec 2.0, arXiv 2006.11477, equation 3)."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# torch.cosine_similarity's floor of the norms.
+# The smallest norm to divide by, as in torch.cosine_similarity.
 NORM_FLOOR = 1e-8
 
 
 def sample_negatives(
     batch_size: int, num_masked: int, num_negatives: int, device: torch.device | None = None
 ) -> Tensor:
-    """Draw each masked frame's negatives uniformly from the other masked frames of its own utterance.
+    """Draw the negatives of each masked frame uniformly from the other masked frames of its utterance.
 
     Returns:
         (B, M, num_negatives) int64, positions among the M masked frames.
 
     Raises:
-        ValueError: with fewer than two masked frames there is nothing to draw from.
+        ValueError: if an utterance has fewer than two masked frames.
     """
     if num_masked < 2:
         raise ValueError(
@@ -31,20 +31,20 @@ def sample_negatives(
 
 
 def info_nce_logits(context: Tensor, targets: Tensor, codes: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    """Cosine similarities of each masked frame with its target and its negatives, over the temperature.
+    """Cosine similarities of each masked frame with its target and its negatives, divided by the temperature.
 
-    All M x M similarities of an utterance are one matrix product of normalised vectors, of which the negatives are
-    gathered: nothing is ever expanded to one copy of the targets per negative.
+    One matrix product of normalised vectors gives all M x M similarities of an utterance. Those of the negatives are
+    gathered from it, which needs no copy of the targets for each negative.
 
     Args:
         context: (B, M, C) projected encoder outputs at the masked frames.
         targets: (B, M, C) projected quantized latents of the same frames.
-        codes: (B, M) int64, equal where two targets are the same codebook entries.
+        codes: (B, M) int64, equal if two targets are made of the same codebook entries.
         negatives: (B, M, N) int64 positions of the negatives, from ``sample_negatives``.
-        temperature: divides the similarities.
+        temperature: divisor of the similarities.
 
     Returns:
-        (B, M, 1 + N) float32, the positive first; a negative of the positive's own code is -inf.
+        (B, M, 1 + N) float32, the positive first. A negative with the code of the positive is -inf.
     """
     with torch.autocast(context.device.type, enabled=False):
         context = F.normalize(context.float(), dim=-1, eps=NORM_FLOOR)

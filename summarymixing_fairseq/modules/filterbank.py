@@ -7,21 +7,21 @@ import math
 import torch
 from torch import Tensor, nn
 
-# Energies below this floor are digital silence: 16-bit quantisation noise alone gives about 1e-7.
+# Only digital silence has less energy: the quantisation noise of 16-bit audio alone has about 1e-7.
 ENERGY_FLOOR = 1e-10
-# Frames that a CPU transforms at a time: windows and spectra stay in its cache rather than going through memory.
+# A CPU transforms this many frames at a time, so that windows and spectra stay in its cache.
 CACHED_FRAMES = 512
-# Added to the standard deviation: a bin that never changes (silence, a band-limited recording) becomes zero, not NaN.
+# Added to the standard deviation, so that a constant bin (silence, band-limited audio) becomes zero instead of NaN.
 STD_FLOOR = 1e-5
 
 
 def hz_to_mel(frequency_hz: float) -> float:
-    """Mel value of a frequency in Hz (O'Shaughnessy's formula, as HTK uses it)."""
+    """Convert a frequency in Hz to mel (O'Shaughnessy's formula, as in HTK)."""
     return 2595.0 * math.log10(1.0 + frequency_hz / 700.0)
 
 
 def mel_filters(num_mel_bins: int, n_fft: int, sample_rate_hz: int, low_hz: float, high_hz: float) -> Tensor:
-    """Filters with corners equally spaced on the mel scale, triangular in Hz and peaking at 1.
+    """Triangular filters with a peak of 1, whose corners have equal distances on the mel scale.
 
     Returns:
         (n_fft // 2 + 1, num_mel_bins), float32.
@@ -41,10 +41,10 @@ def padding_mask_from_lengths(lengths: Tensor, max_length: int) -> Tensor:
 
 
 def normalise_per_utterance(features: Tensor, lengths: Tensor) -> Tensor:
-    """Zero mean and unit variance per bin over the valid frames of each utterance; padded frames become zero.
+    """Normalise each bin of each utterance to zero mean and unit variance over valid frames; padding becomes zero.
 
     Args:
-        features: (B, T, F) float32; padded frames may hold anything, NaN included.
+        features: (B, T, F) float32; padded frames may hold any value, NaN too.
         lengths: (B,) valid frames of each utterance.
 
     Returns:
@@ -59,19 +59,19 @@ def normalise_per_utterance(features: Tensor, lengths: Tensor) -> Tensor:
 
 
 class LogMelFilterbank(nn.Module):
-    """Natural log of mel filterbank energies, in float32 and without gradient whatever the training precision.
+    """Natural log of mel filterbank energies. Always in float32, and without gradient.
 
-    Windows are not centred: frame t covers samples t * shift to t * shift + window, so that a frame never sees
-    past the end of its own clip and padding cannot change it.
+    Windows are not centred: frame t covers samples t * shift to t * shift + window. A valid frame therefore lies
+    within its own clip, and padding cannot change it.
 
     Args:
-        sample_rate_hz: rate of the waveform.
-        num_mel_bins: triangular filters between ``low_hz`` and ``high_hz``.
+        sample_rate_hz: sample rate of the waveform.
+        num_mel_bins: number of filters between ``low_hz`` and ``high_hz``.
         window_ms: length of the Hamming window; frame_shift_ms: hop between two windows.
-        n_fft: points of the Fourier transform, at least the window's samples.
+        n_fft: length of the Fourier transform; at least the window's number of samples.
 
     Raises:
-        ValueError: for a window longer than ``n_fft`` or frequencies out of order.
+        ValueError: if the window is longer than ``n_fft``, or a frequency or the number of bins is out of range.
     """
 
     def __init__(
@@ -94,23 +94,23 @@ class LogMelFilterbank(nn.Module):
         if num_mel_bins < 1:
             raise ValueError(f"num_mel_bins={num_mel_bins}: at least 1")
         self.n_fft = n_fft
-        # Plain attributes, not buffers: `model.half()` must not round them, and no checkpoint needs them.
+        # Not buffers: `model.half()` must not round these, and no checkpoint needs them.
         self._window = torch.hamming_window(self.window_samples, periodic=False)
         self._filters = mel_filters(num_mel_bins, n_fft, sample_rate_hz, low_hz, high_hz)
 
     def output_lengths(self, num_samples: Tensor) -> Tensor:
-        """(B,) samples -> (B,) frames; 0 for a clip shorter than one window."""
+        """(B,) samples -> (B,) frames; 0 if a clip is shorter than one window."""
         return ((num_samples - self.window_samples) // self.shift_samples + 1).clamp(min=0)
 
     @torch.no_grad()
     def forward(self, waveform: Tensor) -> Tensor:
-        """Log-mel energies of every window.
+        """Compute the log-mel energies of every window.
 
         Args:
-            waveform: (B, num_samples), any floating dtype, full scale = 1; num_samples at least one window.
+            waveform: (B, num_samples), any floating dtype, full scale = 1; at least one window long.
 
         Returns:
-            (B, T, num_mel_bins) float32, not normalised; frames past a clip's end hold anything.
+            (B, T, num_mel_bins) float32, not normalised. Frames after the end of a clip have no meaning.
         """
         if self._window.device != waveform.device:
             self._window = self._window.to(waveform.device)

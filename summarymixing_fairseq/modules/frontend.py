@@ -1,4 +1,4 @@
-"""Feature extractor: filterbank, then a small CNN, to latents at 50 frames/s (arXiv 2407.13377, section 3.1)."""
+"""Feature extractor: filterbank and a small CNN; 50 latent frames a second (arXiv 2407.13377, section 3.1)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .filterbank import LogMelFilterbank, normalise_per_utterance
 
 
 class ConvBlock(nn.Module):
-    """Conv1d without bias and padding, LayerNorm, GELU. Kaiming initialisation.
+    """Conv1d without bias and without padding, LayerNorm, GELU. Kaiming initialisation.
 
-    Without padding a frame only sees frames of its own clip: valid outputs never depend on what follows a clip.
+    As there is no padding, a valid frame never depends on what follows its clip.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int):
@@ -29,16 +29,16 @@ class ConvBlock(nn.Module):
 
 
 class FilterbankFrontend(nn.Module):
-    """Waveform to latents: log-mel energies, normalised per utterance, two strided convolutions and a LayerNorm.
+    """Waveform to latents: log-mel energies normalised per utterance, strided convolutions, LayerNorm.
 
     Args:
-        filterbank: gives the energies.
-        num_mel_bins: bins of ``filterbank``.
+        filterbank: computes the energies.
+        num_mel_bins: number of bins of ``filterbank``.
         channels: width of the convolutions and of the latents.
         kernel_sizes, strides: one entry per convolution.
 
     Raises:
-        ValueError: for ``kernel_sizes`` and ``strides`` of unequal length, or an entry below 1.
+        ValueError: if ``kernel_sizes`` and ``strides`` differ in length, or an entry is below 1.
     """
 
     def __init__(
@@ -55,34 +55,34 @@ class FilterbankFrontend(nn.Module):
                 f"kernel_sizes={list(kernel_sizes)}, strides={list(strides)}: one positive entry each per convolution"
             )
         self.filterbank = filterbank
+        self.windows = list(zip(kernel_sizes, strides))
         in_channels = [num_mel_bins] + [channels] * (len(kernel_sizes) - 1)
         self.blocks = nn.ModuleList(ConvBlock(c, channels, k, s) for c, k, s in zip(in_channels, kernel_sizes, strides))
         self.norm = nn.LayerNorm(channels)
 
     def output_lengths(self, num_samples: Tensor) -> Tensor:
-        """(B,) samples -> (B,) latent frames; 0 for a clip too short for one frame."""
+        """(B,) samples -> (B,) latent frames; 0 if a clip is too short for one frame."""
         lengths = self.filterbank.output_lengths(num_samples)
-        for block in self.blocks:
-            kernel_size, stride = block.conv.kernel_size[0], block.conv.stride[0]
+        for kernel_size, stride in self.windows:
             lengths = ((lengths - kernel_size) // stride + 1).clamp(min=0)
         return lengths
 
     def min_samples(self, num_frames: int = 1) -> int:
-        """Samples of the shortest clip that gives ``num_frames`` latent frames."""
-        for block in reversed(self.blocks):
-            num_frames = (num_frames - 1) * block.conv.stride[0] + block.conv.kernel_size[0]
+        """Number of samples of the shortest clip with ``num_frames`` latent frames."""
+        for kernel_size, stride in reversed(self.windows):
+            num_frames = (num_frames - 1) * stride + kernel_size
         return (num_frames - 1) * self.filterbank.shift_samples + self.filterbank.window_samples
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents of a padded batch.
+        """Compute the latents of a padded batch.
 
         Args:
-            waveform: (B, max_samples), any floating dtype; padding (at the end) may hold anything.
+            waveform: (B, max_samples), any floating dtype; padding (at the end) may hold any value.
             num_samples: (B,) int64, valid samples of each clip.
 
         Returns:
-            latents (B, T, channels) in the dtype of the convolutions, and their valid frames (B,) int64. Frames past
-            a clip's length hold finite values that mean nothing.
+            Latents (B, T, channels) in the dtype of the convolutions, and the number of valid frames (B,) int64. Frames
+            after the end of a clip are finite and have no meaning.
 
         Raises:
             ValueError: if even the longest clip is too short for one frame.
@@ -94,7 +94,7 @@ class FilterbankFrontend(nn.Module):
             )
         energies = self.filterbank(waveform)  # (B, max_samples) -> (B, T0, num_mel_bins)
         x = normalise_per_utterance(energies, self.filterbank.output_lengths(num_samples))
-        x = x.to(self.blocks[0].conv.weight.dtype)
+        x = x.to(self.norm.weight.dtype)
         for block in self.blocks:
             x = block(x)
         return self.norm(x), self.output_lengths(num_samples)

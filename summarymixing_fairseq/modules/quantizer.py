@@ -1,4 +1,4 @@
-"""fairseq's Gumbel product quantizer (wav2vec 2.0, arXiv 2006.11477, section 2) with a product for its expansion."""
+"""fairseq's Gumbel product quantizer (wav2vec 2.0, arXiv 2006.11477, section 2), in less memory."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from torch import Tensor
 
 
 def perplexity(probabilities: Tensor) -> Tensor:
-    """(groups, entries) of probabilities -> exp of the entropy, summed over the groups."""
+    """(groups, entries) probabilities -> exp of the entropy of each group, summed over the groups."""
     return torch.exp(-torch.sum(probabilities * torch.log(probabilities + 1e-7), dim=-1)).sum()
 
 
 class ProductQuantizer(GumbelVectorQuantizer):
-    """fairseq's module, parameters and results, for input of time first and entries of each group its own.
+    """fairseq's quantizer with the same parameters and results, for time-first input and separate codebooks per group.
 
-    fairseq multiplies every frame's choice by every entry and sums, a tensor of frames x groups x entries x width: half
-    a gigabyte for 4 clips of 15 s, and again in the backward pass. One product a group takes none.
+    fairseq multiplies every frame's one-hot choice with every entry and sums. That makes a tensor of frames x groups x
+    entries x width: half a gigabyte for 4 clips of 15 s, and again in the backward pass. Here one matrix product a
+    group does the same without that tensor.
     """
 
     def forward(self, x: Tensor, produce_targets: bool = False) -> dict[str, Any]:
-        """Quantize.
+        """Quantize the latents.
 
         Args:
-            x: (B, T, C); produce_targets: whether the chosen entries are wanted.
+            x: (B, T, C) latents; produce_targets: whether to return the chosen entries too.
 
         Returns:
-            ``x`` (B, T, vq_dim), ``targets`` (B, T, groups) int64, ``num_vars``, ``temp``, ``code_perplexity`` of the
-            choices without noise and ``prob_perplexity`` of the softmax, summed over the groups.
+            ``x`` (B, T, vq_dim), ``targets`` (B, T, groups) int64 if asked for, ``num_vars``, ``temp``,
+            ``code_perplexity`` of the choices without noise, and ``prob_perplexity`` of the softmax. Perplexities are
+            summed over the groups.
         """
         B, T, C = x.shape
         logits = self.weight_proj(x.reshape(-1, C)).view(B * T, self.groups, self.num_vars)
@@ -39,9 +41,9 @@ class ProductQuantizer(GumbelVectorQuantizer):
             code_perplexity = perplexity(hard.float().mean(0))
         prob_perplexity = perplexity(logits.float().softmax(-1).mean(0))
         if self.training:
-            # as fairseq draws it: in float32, frame by frame and group by group; up to 0.12.2 it has no `hard`
-            one_entry = getattr(self, "hard", True)
-            choices = F.gumbel_softmax(logits.float(), tau=self.curr_temp, hard=one_entry).type_as(logits)
+            # float32 and this order of frames and groups, as in fairseq; fairseq up to 0.12.2 has no `hard`
+            hard_choice = getattr(self, "hard", True)
+            choices = F.gumbel_softmax(logits.float(), tau=self.curr_temp, hard=hard_choice).type_as(logits)
         else:
             choices = hard
         result = {
@@ -52,7 +54,7 @@ class ProductQuantizer(GumbelVectorQuantizer):
         }
         if produce_targets:
             result["targets"] = choices.argmax(-1).view(B, T, self.groups).detach()
-        # in the wider of both precisions, as fairseq's product with the entries is under autocast too
+        # in the wider of the two dtypes, as fairseq's product under autocast
         dtype = torch.promote_types(choices.dtype, self.vars.dtype)
         entries = self.vars.view(self.groups, self.num_vars, -1).to(dtype)
         with torch.autocast(x.device.type, enabled=False):

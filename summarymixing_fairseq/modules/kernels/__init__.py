@@ -1,1 +1,1 @@
-"""What exists for speed or memory alone."""
+"""Code that exists only for speed or memory. Results equal those of the plain form beside it."""

@@ -1,4 +1,4 @@
-"""``torch.compile`` of modules, where there is a compiler."""
+"""``torch.compile`` for modules, if the machine has a compiler."""
 
 from __future__ import annotations
 
@@ -15,25 +15,21 @@ logger = logging.getLogger(__name__)
 
 
 def missing_compiler(device: torch.device) -> str | None:
-    """What ``torch.compile`` lacks to generate code for ``device``, or None."""
+    """Say what ``torch.compile`` needs for ``device`` and cannot find; None if it has everything."""
     if device.type == "cuda":
         return None if importlib.util.find_spec("triton") else "the package triton is not installed"
     compiler = os.environ.get("CXX", "g++")
     return None if shutil.which(compiler) else f"no C++ compiler ({compiler}) is on the PATH"
 
 
-def compile_modules(modules: Iterable[nn.Module], device: torch.device) -> bool:
-    """Compile modules in place at their first call; modules of the same shapes share the generated code.
+def compile_modules(modules: Iterable[nn.Module], device: torch.device) -> None:
+    """Compile modules in place at their first call, or log one warning if there is no compiler.
 
-    Parameters and their names stay as they are: a checkpoint does not know whether it was compiled.
-
-    Returns:
-        Whether there is a compiler; where not, one warning and nothing is changed.
+    Modules of the same shapes share the generated code. Names of parameters do not change, so checkpoints of compiled
+    and plain modules are the same.
     """
-    missing = missing_compiler(device)
-    if missing:
+    if missing := missing_compiler(device):
         logger.warning("model.compile_layers=true has no effect: %s", missing)
-        return False
+        return
     for module in modules:
         module.compile()
-    return True
