@@ -10,6 +10,7 @@ from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ..modules.conformer import RECOMPUTE
 from ..modules.mixing import MIXERS, MixerOptions
 from ..modules.mixing import OPTIONS as MIXER_OPTIONS
 from ..system.options import MAX_WIDTH, Refused, check_choice, check_flag, check_list, check_number, read_options
@@ -92,7 +93,6 @@ FLAGS = (
     "require_same_masks",
     "mask_channel_before",
     "checkpoint_activations",
-    "fast_kernels",
     "compile_layers",
 )
 _SPAN = "must be 0 to 1,000"
@@ -159,13 +159,16 @@ class Wav2Vec2SummaryMixingConfig(Wav2Vec2Config):
     frontend_strides: List[int] = field(
         default_factory=lambda: [2, 1], metadata={"help": "stride of each convolution of the feature extractor"}
     )
-    fast_kernels: bool = field(
-        default=True,
-        metadata={"help": "on a CPU, our own dropout, depthwise convolution and backward passes; false: torch's"},
+    recompute: str = field(
+        default="none",
+        metadata={
+            "help": "what the backward pass computes again to save memory: none, cheap (norms, activations, dropout) or "
+            "layer (all but a layer's input, as checkpoint_activations)"
+        },
     )
     compile_layers: bool = field(
         default=False,
-        metadata={"help": "torch.compile the encoder layers: on GPUs; on CPUs fast_kernels alone is faster"},
+        metadata={"help": "torch.compile the encoder layers where there is a compiler"},
     )
 
 
@@ -269,6 +272,7 @@ def _check_fields(cfg: Wav2Vec2SummaryMixingConfig) -> None:
     """Raises Refused for a field of the model itself, as against mixer and objective."""
     for name in FLAGS:
         check_flag(name, _value(cfg, name))
+    check_choice("recompute", _value(cfg, "recompute"), RECOMPUTE)
     if not cfg.quantize_targets:
         raise Refused("quantize_targets", cfg.quantize_targets, "targets are always quantized here: set it to true")
     for name, most in COUNTS.items():

@@ -38,7 +38,7 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
             cfg.depthwise_conv_kernel_size,
             cfg.dropout,
             cfg.activation_dropout,
-            cfg.checkpoint_activations,
+            "layer" if cfg.checkpoint_activations else cfg.recompute,
         )
         return fsdp_wrap(layer)  # under ddp_backend=fully_sharded each layer is gathered when its turn comes
 
@@ -50,7 +50,4 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
         cfg.compile_layers,
     )
     encoder.run_dropped_layers = not isinstance(encoder.layers[0], ConformerLayer)
-    for module in encoder.modules():
-        if hasattr(module, "fast"):
-            module.fast = cfg.fast_kernels  # type: ignore[assignment]  # a plain attribute of some modules
     return encoder

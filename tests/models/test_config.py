@@ -102,7 +102,7 @@ WITH_OTHERS = {
 }
 # What says how the same numbers are computed, or has one value only.
 WITHOUT_EFFECT = {
-    *("quantize_targets", "objective", "fast_kernels", "compile_layers", "checkpoint_activations"),
+    *("quantize_targets", "objective", "recompute", "compile_layers", "checkpoint_activations"),
     *("no_mask_overlap", "no_mask_channel_overlap", "require_same_masks", "mask_min_space", "mask_channel_min_space"),
 }
 
@@ -242,7 +242,7 @@ def test_lists_are_refused_by_their_field(tiny_config, name, value):
         validate(config)
 
 
-@pytest.mark.parametrize("name", ["mixer", "summary_mode", "summary_activation", "mask_selection", "fast_kernels"])
+@pytest.mark.parametrize("name", ["mixer", "summary_mode", "summary_activation", "mask_selection", "recompute"])
 @pytest.mark.parametrize("value", [None, 1.5, [], {}, "GELU"])
 def test_names_and_switches_are_refused_by_their_field(tiny_config, name, value):
     config = tiny_config()

@@ -325,12 +325,12 @@ def test_layer_drop_in_training_only(tiny_model, speech):
 
 
 @with_both_mixers
-def test_checkpointed_activations(tiny_model, speech, mixer):
-    model = tiny_model(mixer=mixer, checkpoint_activations=True, encoder_layerdrop=0.2).train()
-    assert all(layer.checkpoint_activations for layer in model.encoder.layers)
-    twin = copy.deepcopy(model)
-    for layer in twin.encoder.layers:
-        layer.checkpoint_activations = False
+@pytest.mark.parametrize("field", [{"checkpoint_activations": True}, {"recompute": "cheap"}])
+def test_recomputed_activations(tiny_model, speech, mixer, field):
+    model = tiny_model(mixer=mixer, encoder_layerdrop=0.2, dropout=0.1, **field).train()
+    twin = tiny_model(mixer=mixer, encoder_layerdrop=0.2, dropout=0.1).train()
+    twin.load_state_dict(model.state_dict())
+    assert {layer.recompute for layer in model.encoder.layers} == {field.get("recompute", "layer")}
     losses = [loss_of(m, batch_of(speech)) for m in (model, twin)]
     assert losses[0].item() == losses[1].item()
     for loss in losses:

@@ -61,6 +61,7 @@ class OurEncoder(Encoder):
             "mask_channel_prob": 0.0,
             "feature_grad_mult": 1.0,
             "checkpoint_activations": False,
+            "recompute": "none",
             "compile_layers": False,
         }
         cfg = over_defaults(Wav2Vec2SummaryMixingConfig(), {**spec.config, **overrides})
