@@ -1,4 +1,4 @@
-"""results.json: what was evaluated, on what, with which numbers."""
+"""results.json of `summarymixing evaluate`: the probe, the data and the metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class EncoderSource:
-    """Whose features were probed: ``path`` as the user gave it, ``sha256`` of the file, in hexadecimal."""
+    """The encoder that was probed: ``path`` as the user gave it, ``sha256`` of the file, in hexadecimal."""
 
     name: str
     description: str
@@ -36,7 +36,7 @@ class EncoderSource:
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """What was scored: ``counts`` of clips, hours, classes, speakers, trials, words, as far as there are any."""
+    """What was scored: ``counts`` of clips, hours, and what the task has of classes, speakers, trials, words."""
 
     folder: str
     split: str
@@ -45,12 +45,12 @@ class EvaluationData:
 
 @dataclass(frozen=True)
 class Results:
-    """One task's results.
+    """Results of one probe.
 
     Attributes:
-        task, head: names; checkpoint: path of the trained head's; config: of its training, plain containers.
+        task, head: names; checkpoint: path of the probe; config: of its training, in plain containers.
         metrics: by name; layer_weights: of the hidden states, encoder input first, after the softmax.
-        versions: of what it was computed with (``installed_versions``); date: left out of the file if None.
+        versions: of the software it was computed with (``installed_versions``).
     """
 
     task: str
@@ -63,7 +63,6 @@ class Results:
     metrics: dict[str, Metric]
     layer_weights: list[float]
     versions: dict[str, str]
-    date: str | None = None
 
 
 def as_json(results: Results) -> str:
@@ -73,13 +72,11 @@ def as_json(results: Results) -> str:
         TypeError: for a value that JSON has no form for.
     """
     content = {"schema_version": SCHEMA_VERSION, **asdict(results)}
-    if results.date is None:
-        del content["date"]
     return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
 
 
 def read_results(path: Path) -> Results:
-    """Read what ``as_json`` gave. A null among the metrics' numbers becomes NaN.
+    """Read what ``as_json`` wrote. A null among the metrics' numbers becomes NaN.
 
     Raises:
         InputError: for a file that is missing, not JSON, of another schema version, or lacks a field.
@@ -109,13 +106,12 @@ def read_results(path: Path) -> Results:
         metrics={name: _metric(metrics.inner(name)) for name in metrics.content},
         layer_weights=_layer_weights(fields),
         versions=fields.get("versions", dict),
-        date=fields.get("date", str) if "date" in fields.content else None,
     )
 
 
 @dataclass(frozen=True)
 class _Fields:
-    """An object of the file that is asked for its fields, with its name ("" for the outermost) for messages."""
+    """A JSON object of the file, with its name for messages ("" for the outermost)."""
 
     path: Path
     content: Any
@@ -140,8 +136,8 @@ class _Fields:
 
 
 def _metric(fields: _Fields) -> Metric:
-    numbers = (_number(fields.get(name, (int, float, type(None)))) for name in ("value", "low", "high"))
-    return Metric(*numbers, unit=fields.get("unit", str))
+    value, low, high = (_number(fields.get(name, (int, float, type(None)))) for name in ("value", "low", "high"))
+    return Metric(value, low, high, fields.get("unit", str))
 
 
 def _layer_weights(fields: _Fields) -> list[float]:
@@ -156,7 +152,7 @@ def _number(value: float | None) -> float:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: numpy's numbers as Python's, paths as text, numbers that are not finite as None."""
+    """A value as JSON can hold it: numpy's types as Python's, paths as text, numbers that are not finite as None."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The table of MP3S: every task and probe a row, every encoder a column, as JSON and as Markdown."""
+"""The table of MP3S, as JSON and as Markdown: a row for each task and probe, a column for each encoder."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...system.errors import InputError
 from ...system.files import write_together
+from ..metrics.bootstrap import interval_of_ratio
 from ..results import Results, read_results
 from . import paper
 from .encoders import Encoder
 from .layers import Column, mean_column
 from .runner import Failure
-from .runs import Run
+from .runs import TRAINED_NAME, Run
 from .tasks import Split, Task
 
 SCHEMA_VERSION = 1
 POOLING = (
-    "IEMOCAP: one probe a fold; accuracy is over the clips of all folds together, its interval by the bootstrap of "
-    "these clips, each right or wrong."
+    "IEMOCAP: one probe for each fold; accuracy is over the clips of all folds together, and its interval resamples "
+    "these clips."
 )
 NOT_OF_MP3S = "Tasks marked † are not of MP3S."
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure with its 95 % interval, in ``unit``; ``results``: the files it is of, one a fold."""
+    """A value with its 95 % interval, in ``unit``; ``results``: the files it was read from, one for each fold."""
 
     value: float
     low: float
@@ -45,19 +48,15 @@ class Cell:
 def pool_accuracies(folds: Sequence[Results], seed: int = 0) -> tuple[float, float, float, int]:
     """Accuracy over the clips of all folds together.
 
-    A fold's number of right clips is its accuracy times its clips. The interval resamples the clips of all folds, by
-    the bootstrap that a single fold's is of.
+    The number of correct clips of a fold is its accuracy times its clips. The interval resamples the clips of all
+    folds, as it does for a single fold.
 
     Returns:
         accuracy and its interval, in percent, and the number of clips.
 
     Raises:
-        InputError: for a fold whose accuracy is of no whole number of clips, or that does not state its clips.
+        InputError: for a fold whose accuracy times its clips is no whole number, or that does not state its clips.
     """
-    import numpy as np
-
-    from ..metrics.bootstrap import interval_of_ratio
-
     right = total = 0
     for results in folds:
         clips, metric = _clips(results), results.metrics["accuracy"]
@@ -77,7 +76,7 @@ def _clips(results: Results) -> int:
 
 
 def read_cell(runs: Sequence[Run], split: Split) -> tuple[Cell | None, list[Results]]:
-    """The figure of a probe on a test split, and its results: of one run, or of all folds.
+    """The value of a probe on a test split, and the results it comes from: of one run, or of all folds.
 
     Returns:
         (None, []) unless all runs have been evaluated.
@@ -106,8 +105,6 @@ def read_cell(runs: Sequence[Run], split: Split) -> tuple[Cell | None, list[Resu
 
 
 def _training_seconds(runs: Sequence[Run]) -> float | None:
-    from .runs import TRAINED_NAME
-
     try:
         return sum(json.loads((run.folder / TRAINED_NAME).read_text(encoding="utf-8"))["seconds"] for run in runs)
     except (OSError, ValueError, KeyError, TypeError):
@@ -121,19 +118,22 @@ def build(
     missing: Sequence[str],
     provenance: dict[str, Any],
 ) -> dict[str, Any]:
-    """The table as plain containers, of what has been evaluated so far.
+    """The table of all runs that have been evaluated so far, as plain containers.
 
     Args:
-        runs: all, tasks and probes in the order of the rows; missing: lines on data that was not found.
+        runs: tasks and probes in the order of the rows; missing: lines on data that was not found.
         provenance: ``machine``, ``command``, ``seed``, ``date``, ``note`` on the data or None, and ``with_paper``:
-            whether its figures are shown.
+            whether the paper's figures are shown.
 
     Returns:
-        with ``rows``, their ``cells`` by the encoder's name (None where there is no figure), ``encoders``,
-        ``layer_weights``, ``versions``, ``notes`` and the arguments.
+        ``rows`` with their ``cells`` by the encoder's name (None without a value), ``encoders``, ``layer_weights``,
+        ``versions``, ``notes`` and the arguments.
     """
     notes = [f"{failure.run.name}, {failure.stage} failed: {failure.reason}" for failure in failures]
-    rows, weights, versions, descriptions = [], [], [], {}
+    rows: list[dict[str, Any]] = []
+    weights: list[Column | None] = []
+    versions: list[dict[str, str]] = []
+    descriptions: dict[str, str] = {}
     groups = groupby(runs, key=lambda run: (run.task, run.probe))
     for (task, probe), group in [(key, list(group)) for key, group in groups]:
         by_encoder = {encoder: [run for run in group if run.encoder == encoder] for encoder in encoders}
@@ -152,8 +152,8 @@ def build(
                     if split is task.splits[0]:
                         weights.append(_layer_weights(encoder, task, probe, all_results))
             rows.append(_row(task, probe, split, cells))
-    reported = set()
-    for row in rows:  # the probe of the paper's figures is not known: they stand in a task's first row
+    reported: set[str] = set()
+    for row in rows:  # the probe of the paper's figures is not known: they are shown in a task's first row
         shown = provenance["with_paper"] and row["task"] not in reported
         row["paper"] = [asdict(figure) for figure in paper.figures_of(row["task"])] if shown else []
         reported.add(row["task"])
@@ -198,7 +198,7 @@ def _row(task: Task, probe: int, split: Split, cells: dict[str, Any]) -> dict[st
 
 
 def _best(cells: dict[str, Any], higher_is_better: bool) -> list[str]:
-    """Encoders with the best figure of a row, as it is shown; none where there is nothing to compare."""
+    """Encoders with the best value of a row, rounded as it is shown; none if fewer than two have a value."""
     values = {name: round(cell["value"], 2) for name, cell in cells.items() if cell and cell["value"] is not None}
     if len(values) < 2:
         return []
@@ -221,7 +221,7 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_markdown(table: dict[str, Any]) -> str:
-    """The table, what it was measured on, and notes."""
+    """The table, and below it the machine, the versions and notes."""
     encoders = table["encoders"]
     has_paper = any(row["paper"] for row in table["rows"])
     header = ["task", "probe", "metric", "clips", *(encoder["title"] for encoder in encoders)]
@@ -271,7 +271,7 @@ def _below(table: dict[str, Any], has_paper: bool) -> list[str]:
     tasks = {row["task"] for row in table["rows"]}
     if has_paper:
         lines.append(
-            f"The paper's: {paper.SOURCE}; of which probe is not on record here, so they stand in a task's first row."
+            f"The paper's: {paper.SOURCE}. Their probe is not on record here, so they are shown in a task's first row."
         )
     if has_paper and tasks & set(paper.LOW_RESOURCE_TASKS):
         lines.append(
@@ -293,7 +293,7 @@ def _encoder_line(encoder: dict[str, Any]) -> str:
 
 
 def columns_of(table: dict[str, Any]) -> list[Column]:
-    """Layer weights of a table, encoders together."""
+    """Layer weights of a table, sorted by encoder."""
     columns = [Column(**{**column, "weights": tuple(column["weights"])}) for column in table["layer_weights"]]
     order = [encoder["title"] for encoder in table["encoders"]]
     return sorted(columns, key=lambda column: order.index(column.encoder))

@@ -1,4 +1,4 @@
-"""How far a training is, read from fairseq's JSON log lines while they are written."""
+"""Progress of a training, read from fairseq's JSON log lines while they are written."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 class TrainingLog:
-    """The newest figures of a log that grows.
+    """The latest figures in the log of a training that runs.
 
     Args:
-        path: of the log; metric: as results.json calls it, e.g. ``wer``.
+        path: of the log; what it holds already is skipped. metric: its name in results.json, e.g. ``wer``.
     """
 
     def __init__(self, path: Path, metric: str):
@@ -21,7 +21,7 @@ class TrainingLog:
         self._latest: dict[str, str] = {}
 
     def read(self) -> None:
-        """Take in what has been written since."""
+        """Read what has been written since the last call."""
         try:
             with open(self._path, "rb") as file:
                 file.seek(self._position)
@@ -40,7 +40,7 @@ class TrainingLog:
                 continue
 
     def describe(self) -> str:
-        """Epoch, loss and validation's figures, as far as there are any."""
+        """Epoch, loss and validation metric, as far as they are known."""
         latest = self._latest
         if "epoch" not in latest:
             return "starting"

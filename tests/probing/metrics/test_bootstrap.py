@@ -16,7 +16,6 @@ from summarymixing_fairseq.probing.metrics.bootstrap import (
 )
 from summarymixing_fairseq.probing.metrics.trials import Trials, all_pairs
 from summarymixing_fairseq.probing.metrics.verification import equal_error_rate, min_dcf
-from summarymixing_fairseq.system.errors import InputError
 
 
 def percentiles(values) -> tuple[float, float]:
@@ -42,7 +41,7 @@ def test_ratio_equals_resampled_utterances():
 
 
 def test_ratio_covers_a_binomial_share():
-    """95 % intervals of 200 coin tosses each, 600 times: 0.95 less the percentile method's known half percent."""
+    """95 % intervals of 200 coin tosses, 600 times. The percentile method is known to miss half a percent."""
     tosses = np.random.rand(600, 200) < 0.3
     intervals = [interval_of_ratio(row, np.ones(200), 400, seed=i) for i, row in enumerate(tosses)]
     covered = np.mean([low <= 0.3 <= high for low, high in intervals])
@@ -70,24 +69,6 @@ def test_too_few_to_resample():
     assert is_nan(interval_of_ratio([1], [2])) and is_nan(interval_of_ratio([], []))
     assert is_nan(interval_of_macro_f1([1], [1], 2))
     assert interval_of_ratio([1, 1], [2, 2]) == (0.5, 0.5)
-
-
-@pytest.mark.parametrize(
-    "errors, totals, message",
-    [
-        ([1, 2], [1], r"errors of shape \(2,\), totals of shape \(1,\)"),
-        ([1, -1], [1, 1], "errors must be finite and not negative"),
-        ([1, 1], [1, np.nan], "totals must be finite"),
-    ],
-)
-def test_bad_counts(errors, totals, message):
-    with pytest.raises(ValueError, match=message):
-        interval_of_ratio(errors, totals)
-
-
-def test_bad_number_of_replicates():
-    with pytest.raises(ValueError, match="num_replicates=0 must be 1 or more"):
-        interval_of_ratio([1, 1], [2, 2], num_replicates=0)
 
 
 def test_macro_f1_equals_resampled_clips():
@@ -142,7 +123,7 @@ def test_by_speaker_equals_resampled_speakers():
             if len(set(trials.labels[drawn])) < 2:
                 left_out += 1
                 continue
-            eers.append(equal_error_rate(scores[drawn], trials.labels[drawn]).rate)
+            eers.append(equal_error_rate(scores[drawn], trials.labels[drawn]))
             costs.append(min_dcf(scores[drawn], trials.labels[drawn], p_target=0.3))
     assert left_out > 0
     intervals = interval_by_speaker(scores, trials, speakers, num_replicates=50, seed=2, p_target=0.3)
@@ -157,7 +138,7 @@ def test_by_speaker_does_not_depend_on_order_or_on_clips_in_no_trial():
     shuffled = Trials(trials.labels[order], trials.second[order], trials.first[order])
     assert interval_by_speaker(scores[order], shuffled, [*speakers, "another"]) == intervals
     assert interval_by_speaker(scores, trials, speakers, seed=1) != intervals
-    assert intervals.eer[0] < equal_error_rate(scores, trials.labels).rate < intervals.eer[1]
+    assert intervals.eer[0] < equal_error_rate(scores, trials.labels) < intervals.eer[1]
 
 
 def test_by_speaker_is_wider_than_by_trial():
@@ -166,7 +147,7 @@ def test_by_speaker_is_wider_than_by_trial():
     values = []
     for _ in range(200):
         drawn = np.random.randint(0, len(trials), len(trials))
-        values.append(equal_error_rate(scores[drawn], trials.labels[drawn]).rate)
+        values.append(equal_error_rate(scores[drawn], trials.labels[drawn]))
     low, high = interval_by_speaker(scores, trials, speakers, num_replicates=300).eer
     assert high - low > 1.5 * np.ptp(percentiles(values))
 
@@ -180,17 +161,8 @@ def test_one_or_two_speakers():
     assert intervals == ((0, 0), (0, 0))
 
 
-def test_by_speaker_with_bad_trials():
-    scores, trials, speakers = scored_trials(3, 2)
-    with pytest.raises(InputError, match="scores of shape"):
-        interval_by_speaker(scores[1:], trials, speakers)
-    targets = Trials(trials.labels[trials.labels], trials.first[trials.labels], trials.second[trials.labels])
-    with pytest.raises(InputError, match="add non-target trials"):
-        interval_by_speaker(scores[trials.labels], targets, speakers)
-
-
 def test_a_list_of_voxceleb_size_in_seconds():
     scores, trials, speakers = scored_trials(40, 40, max_trials=37_720)
     started = time.process_time()
-    interval_by_speaker(scores + 1e-6 * np.random.randn(len(scores)), trials, speakers)
-    assert time.process_time() - started < 10
+    interval_by_speaker(scores + 1e-6 * np.random.randn(len(scores)), trials, speakers, num_replicates=100)
+    assert time.process_time() - started < 1.5  # 1,000 replicates by default
