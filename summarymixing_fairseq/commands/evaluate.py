@@ -9,15 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..probing.results import RESULTS_NAME, Results, as_json
 from ..system.errors import InputError
 from ..system.files import check_writable, exclusive, refuse_existing, write_together
 from .inputs import ClipToRead, add_device_argument, add_outside_root_argument, clip_of_row, prepare, read_in_batches
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
-    from ..probing.results import Results
 
-RESULTS_NAME = "results.json"
 # the other files of all tasks
 OTHER_NAMES = ("hypo.wrd", "ref.wrd", "predictions.tsv", "confusion.tsv", "confusion.png", "scores.tsv")
 
@@ -74,7 +73,6 @@ def _evaluate(args: argparse.Namespace, manifest: Manifest, clips: list[ClipToRe
 
     from ..probing.checkpoint import VERIFICATION, load_probe
     from ..probing.evaluation import Evaluation, evaluate
-    from ..probing.results import as_json
 
     probe = load_probe(args.checkpoint, device)
     if args.trials and probe.task != VERIFICATION:

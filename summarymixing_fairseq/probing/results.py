@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..system.errors import InputError
 
+RESULTS_NAME = "results.json"
 SCHEMA_VERSION = 1
 
 
@@ -87,68 +88,55 @@ def read_results(path: Path) -> Results:
         raise InputError(f"results {path} cannot be read ({error.strerror}): evaluate the task first") from None
     except (ValueError, RecursionError):
         raise InputError(f"{path} is not JSON: evaluate the task again") from None
-    fields = _Fields(path, content)
-    version = fields.get("schema_version", int)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no JSON object: it is not a results file; evaluate the task again")
+    version = _field(content, "schema_version", int, path)
     if version != SCHEMA_VERSION:
         raise InputError(
             f"{path} has schema version {version}, this release reads {SCHEMA_VERSION}: evaluate the task again, or "
             "use the release it was written by"
         )
-    encoder, data, metrics = (fields.inner(name) for name in ("encoder", "data", "metrics"))
-    return Results(
-        task=fields.get("task", str),
-        head=fields.get("head", str),
-        encoder=EncoderSource(*(encoder.get(name, str) for name in ("name", "description", "path", "sha256"))),
-        checkpoint=fields.get("checkpoint", str),
-        config=fields.get("config", dict),
-        data=EvaluationData(data.get("folder", str), data.get("split", str), data.get("counts", dict)),
-        seed=fields.get("seed", int),
-        metrics={name: _metric(metrics.inner(name)) for name in metrics.content},
-        layer_weights=_layer_weights(fields),
-        versions=fields.get("versions", dict),
+    results = _object(Results, content, path)
+    weights = content["layer_weights"]
+    if not all(isinstance(weight, _NUMBER) for weight in weights):
+        raise InputError(f"{path}, field layer_weights: not all are numbers; evaluate the task again")
+    metrics = {name: _field(content["metrics"], name, dict, path, "metrics.") for name in content["metrics"]}
+    return replace(
+        results,
+        encoder=_object(EncoderSource, content["encoder"], path, "encoder."),
+        data=_object(EvaluationData, content["data"], path, "data."),
+        metrics={name: _object(Metric, metric, path, f"metrics.{name}.") for name, metric in metrics.items()},
+        layer_weights=[math.nan if weight is None else weight for weight in weights],
     )
 
 
-@dataclass(frozen=True)
-class _Fields:
-    """A JSON object of the file, with its name for messages ("" for the outermost)."""
-
-    path: Path
-    content: Any
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.content, dict):
-            what = f"field {self.name} is" if self.name else "is"
-            raise InputError(f"{self.path} {what} no JSON object: it is not a results file; evaluate the task again")
-
-    def get(self, name: str, kind: type | tuple[type, ...]) -> Any:
-        full = f"{self.name}.{name}" if self.name else name
-        if name not in self.content:
-            raise InputError(f"{self.path} lacks the field {full}: it is not a results file; evaluate the task again")
-        if not isinstance(self.content[name], kind):
-            shown = repr(self.content[name])[:40]
-            raise InputError(f"{self.path}, field {full}: {shown} is of the wrong type; evaluate the task again")
-        return self.content[name]
-
-    def inner(self, name: str) -> _Fields:
-        return _Fields(self.path, self.get(name, dict), f"{self.name}.{name}" if self.name else name)
+_NUMBER = (int, float, type(None))
+_TYPES: dict[type, dict[str, Any]] = {
+    Metric: {"value": _NUMBER, "low": _NUMBER, "high": _NUMBER, "unit": str},
+    EncoderSource: dict.fromkeys(("name", "description", "path", "sha256"), str),
+    EvaluationData: {"folder": str, "split": str, "counts": dict},
+    Results: {
+        **dict.fromkeys(("task", "head", "checkpoint"), str),
+        **dict.fromkeys(("encoder", "config", "data", "metrics", "versions"), dict),
+        "seed": int,
+        "layer_weights": list,
+    },
+}
 
 
-def _metric(fields: _Fields) -> Metric:
-    value, low, high = (_number(fields.get(name, (int, float, type(None)))) for name in ("value", "low", "high"))
-    return Metric(value, low, high, fields.get("unit", str))
+def _object(kind: type, content: dict[str, Any], path: Path, prefix: str = "") -> Any:
+    return kind(**{name: _field(content, name, types, path, prefix) for name, types in _TYPES[kind].items()})
 
 
-def _layer_weights(fields: _Fields) -> list[float]:
-    weights = fields.get("layer_weights", list)
-    if not all(isinstance(weight, (int, float, type(None))) for weight in weights):
-        raise InputError(f"{fields.path}, field layer_weights: not all are numbers; evaluate the task again")
-    return [_number(weight) for weight in weights]
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
+def _field(content: dict[str, Any], name: str, types: Any, path: Path, prefix: str = "") -> Any:
+    """A field of the file, a null as NaN; ``prefix``: dotted name of the object that holds the field."""
+    if name not in content:
+        raise InputError(f"{path} lacks the field {prefix}{name}: it is not a results file; evaluate the task again")
+    value = content[name]
+    if not isinstance(value, types):
+        shown = repr(value)[:40]
+        raise InputError(f"{path}, field {prefix}{name}: {shown} is of the wrong type; evaluate the task again")
+    return math.nan if value is None else value
 
 
 def _plain(value: Any) -> Any:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...system.errors import InputError
-from ..results import Results, read_results
+from ..results import RESULTS_NAME, Results, read_results
 
-RESULTS_NAME = "results.json"
 # name, description and hash of an encoder
 Identity = tuple[str, str, str]
 _RUN_FOLDER = re.compile(r"(?P<task>.+)_probe(?P<probe>\d+)")

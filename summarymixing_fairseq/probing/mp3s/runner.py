@@ -15,7 +15,7 @@ from ..results import read_results
 from .processes import LoggedProcess
 from .runs import CHECKPOINT_NAME, LOG_NAME, TRAINED_NAME, Run, Tools
 from .tasks import Split
-from .training_log import TrainingLog
+from .training_log import progress
 
 POLL_SECONDS = 0.2
 # between two progress messages
@@ -116,7 +116,7 @@ class _Job:
         self._log = run.folder / LOG_NAME
         self._process: LoggedProcess | None = None
         self._split: Split | None = None  # being evaluated; None: training
-        self._training = TrainingLog(self._log, run.task.metric.key)
+        self._log_start = self._log.stat().st_size if self._log.exists() else 0
 
     @property
     def _stage(self) -> str:
@@ -167,8 +167,7 @@ class _Job:
             return False
         try:
             if self._split is None:
-                self._training.read()
-                reached = self._training.describe()
+                reached = self._progress()
                 with atomic_write(run.folder / TRAINED_NAME) as file:
                     json.dump({"seconds": round(process.seconds, 1), "reached": reached}, file)
                 self._say(f"{run.name}: trained in {process.seconds:.0f} s; {reached}")
@@ -188,8 +187,10 @@ class _Job:
         """Its progress."""
         if self._split is not None:
             return f"{self.run.name}: {self._stage}"
-        self._training.read()
-        return f"{self.run.name}: {self._training.describe()}"
+        return f"{self.run.name}: {self._progress()}"
+
+    def _progress(self) -> str:
+        return progress(self._log, self._log_start, self.run.task.metric.key)
 
     def stop(self) -> None:
         if self._process is not None:

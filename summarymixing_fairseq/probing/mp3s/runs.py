@@ -16,6 +16,7 @@ import yaml
 
 from ...system.errors import InputError
 from ...system.files import atomic_write, sha256_of
+from ..results import RESULTS_NAME
 from .encoders import Encoder
 from .tasks import PROBES, TASKS, Split, Task
 
@@ -23,7 +24,6 @@ RECORD_NAME = "run.json"
 TRAINED_NAME = "trained.json"
 LOG_NAME = "run.log"
 CHECKPOINT_NAME = "checkpoint_best.pt"
-RESULTS_NAME = "results.json"
 # Keys of the configuration that are set by options of the command
 OWN_KEYS = ("model.encoder_path", "model.random_encoder", "task.data", "checkpoint.save_dir", "common.seed")
 _PACKAGE = Path(__file__).resolve().parents[2]

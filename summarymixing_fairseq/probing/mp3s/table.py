@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -31,28 +31,14 @@ POOLING = (
 NOT_OF_MP3S = "Tasks marked † are not of MP3S."
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A value with its 95 % interval, in ``unit``; ``results``: the files it was read from, one for each fold."""
-
-    value: float
-    low: float
-    high: float
-    unit: str
-    clips: int
-    head: str
-    results: tuple[str, ...]
-    seconds: float | None = None
-
-
-def pool_accuracies(folds: Sequence[Results], seed: int = 0) -> tuple[float, float, float, int]:
+def pool_accuracies(folds: Sequence[Results], seed: int = 0) -> tuple[float, float, float]:
     """Accuracy over the clips of all folds together.
 
     The number of correct clips of a fold is its accuracy times its clips. The interval resamples the clips of all
     folds, as it does for a single fold.
 
     Returns:
-        accuracy and its interval, in percent, and the number of clips.
+        accuracy and its interval, in percent.
 
     Raises:
         InputError: for a fold whose accuracy times its clips is no whole number, or that does not state its clips.
@@ -68,18 +54,19 @@ def pool_accuracies(folds: Sequence[Results], seed: int = 0) -> tuple[float, flo
             )
         right, total = right + round(hits), total + clips
     low, high = interval_of_ratio(np.arange(total) < right, np.ones(total), seed=seed)
-    return 100 * right / total, 100 * low, 100 * high, total
+    return 100 * right / total, 100 * low, 100 * high
 
 
 def _clips(results: Results) -> int:
     return int(results.data.counts.get("clips", 0))
 
 
-def read_cell(runs: Sequence[Run], split: Split) -> tuple[Cell | None, list[Results]]:
-    """The value of a probe on a test split, and the results it comes from: of one run, or of all folds.
+def read_cell(runs: Sequence[Run], split: Split) -> tuple[dict[str, Any] | None, list[Results]]:
+    """The cell of a probe on a test split, and the results it is made of: of one run, or of all folds.
 
     Returns:
-        (None, []) unless all runs have been evaluated.
+        ``value`` with its 95 % interval ``low`` to ``high``, all in ``unit``, None if undefined; ``clips``, ``head``,
+        ``results`` (the files), ``seconds`` of training. (None, []) unless all runs have been evaluated.
 
     Raises:
         InputError: for results that cannot be read or lack the metric.
@@ -92,16 +79,21 @@ def read_cell(runs: Sequence[Run], split: Split) -> tuple[Cell | None, list[Resu
     for path, results in zip(paths, all_results):
         if key not in results.metrics:
             raise InputError(f"{path} lacks the metric {key}")
-    files = tuple(str(path.relative_to(runs[0].settings.results)) for path in paths)
-    metric, head = all_results[0].metrics[key], all_results[0].head
-    seconds = _training_seconds(runs)
-    if len(all_results) == 1:
-        clips = _clips(all_results[0])
-        cell = Cell(metric.value, metric.low, metric.high, metric.unit, clips, head, files, seconds)
-    else:
-        value, low, high, clips = pool_accuracies(all_results)
-        cell = Cell(value, low, high, metric.unit, clips, head, files, seconds)
-    return cell, all_results
+    metric = all_results[0].metrics[key]
+    numbers = (metric.value, metric.low, metric.high)
+    if len(all_results) > 1:
+        numbers = pool_accuracies(all_results)
+    value, low, high = (number if math.isfinite(number) else None for number in numbers)
+    return {
+        "value": value,
+        "low": low,
+        "high": high,
+        "unit": metric.unit,
+        "clips": sum(map(_clips, all_results)),
+        "head": all_results[0].head,
+        "results": [str(path.relative_to(runs[0].settings.results)) for path in paths],
+        "seconds": _training_seconds(runs),
+    }, all_results
 
 
 def _training_seconds(runs: Sequence[Run]) -> float | None:
@@ -145,7 +137,7 @@ def build(
                 except InputError as error:
                     cell, all_results = None, []
                     notes.append(str(error))
-                cells[encoder.name] = _finite(asdict(cell)) if cell else None
+                cells[encoder.name] = cell
                 versions += [results.versions for results in all_results]
                 if all_results:
                     descriptions[encoder.name] = all_results[0].encoder.description
@@ -163,12 +155,10 @@ def build(
         "versions": {key: sorted({v[key] for v in versions if key in v}) for key in sorted(set().union(*versions))},
         "encoders": [
             {
-                "name": encoder.name,
+                **asdict(encoder),
+                "path": str(encoder.path),
                 "title": encoder.title,
                 "description": descriptions.get(encoder.name, ""),
-                "path": str(encoder.path),
-                "sha256": encoder.sha256,
-                "random": encoder.random,
             }
             for encoder in encoders
         ],
@@ -212,12 +202,6 @@ def _layer_weights(encoder: Encoder, task: Task, probe: int, all_results: Sequen
     ]
     usable = all(column.weights and all(map(math.isfinite, column.weights)) for column in columns)
     return mean_column(columns) if usable else None
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
-    }
 
 
 def as_markdown(table: dict[str, Any]) -> str:
