@@ -1,4 +1,4 @@
-"""`summarymixing mp3s` with stand-ins for training and evaluation: what is run, skipped, refused and reported."""
+"""`summarymixing mp3s` with stand-ins for training and evaluation: what it runs, skips, refuses and reports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from summarymixing_fairseq.probing.mp3s import benchmark, runner
 
 
 class Bench:
-    """A folder with encoders, configurations and data; calls the command in it."""
+    """A folder with encoders, configurations and data; calling it runs the command."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture):
         self.folder, self.capsys = folder, capsys
@@ -109,7 +109,7 @@ def test_two_encoders_and_a_random_one(bench):
         *("Ours", "librispeech"),
         "probe 1",
     )
-    # what training was told: absolute paths, our package, the CPU, and overrides where they belong
+    # options of the training: absolute paths, our package, the CPU, and overrides of the right runs only
     (trace,) = bench.traces("Ours-random/commonvoice_cy_probe2")
     options = trace["options"]
     assert trace["config"] == "commonvoice_cy_probe2" and options["model.encoder_path"] == str(bench.folder / "a.pt")
@@ -153,7 +153,7 @@ def test_done_is_skipped_and_other_options_are_refused(bench):
     assert bench(*changed, "--force") == 0
     assert [cells(row) for row in bench.table()["rows"]] == [[60], [40]]
     assert len(bench.traces("a/slurp_probe1")) == 1 and not bench.traces("a/slurp_probe1")[0]["resumed"]
-    assert "a slurp_probe2: done before" in bench.err  # replaced is what differs
+    assert "a slurp_probe2: done before" in bench.err  # only runs that differ are replaced
 
     (data / "train.scenario").write_text("other labels\n")
     assert bench(*changed) == 1 and "other manifests or labels" in bench.err

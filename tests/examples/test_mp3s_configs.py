@@ -110,7 +110,7 @@ def test_tasks_of_the_command_are_those_of_the_configurations(task):
 
 @each_config
 def test_every_key_is_a_field(name):
-    """Of fairseq's own sections, and of what is registered under each ``_name``."""
+    """A field of fairseq's own sections, or of the class that is registered under ``_name``."""
     config = read(name)
     registered = {
         "task": TASK_DATACLASS_REGISTRY,
@@ -164,7 +164,7 @@ def test_head_task_and_criterion_fit(name):
     assert config["criterion"]["_name"] == criterion
     best = config["checkpoint"]["best_checkpoint_metric"], config["checkpoint"]["maximize_best_checkpoint_metric"]
     assert best == (("wer", False) if task == "probe_recognition" else ("accuracy", True))
-    # the schedules follow that metric, as a thing to fall
+    # new_bob takes the metric for an error unless it is told that it is an accuracy
     for group in config["optimizer"]["groups"].values():
         if group["lr_scheduler"]["_name"] == "new_bob":
             assert group["lr_scheduler"].get("is_accuracy", False) is best[1]
@@ -179,7 +179,7 @@ def test_traps_of_fairseq(name):
     assert "max_tokens" not in config["dataset"] and "max_sample_size" not in config["task"]
 
 
-# Paper's section 3 and its appendix, as section 6 of our notes on it has them: epochs, batch, head's and weights' rate
+# Section 3 and appendix of the paper: epochs, batch size, learning rates of head and layer weights
 RECIPES = {
     "librispeech": (20, 4, 2e-4, 1e-2),
     "commonvoice_cy": (20, 4, 4e-4, 2e-2),

@@ -1,4 +1,4 @@
-"""Intervals against resampling written out, and how often they cover what they should."""
+"""Intervals against resampling written out, and how often they cover the true value."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_nan(interval) -> bool:
 
 
 def test_ratio_equals_resampled_utterances():
-    """Drawn one by one with another generator: the same up to what 4000 replicates leave to chance."""
+    """Drawn one by one with another generator: equal up to the noise of 4000 replicates."""
     totals = np.random.randint(1, 30, 80)
     errors = np.random.binomial(totals, 0.25)
     values = []
@@ -97,7 +97,7 @@ def test_macro_f1_with_another_generator():
 
 
 def scored_trials(num_speakers: int, clips_each: int, max_trials: int = 10**6):
-    """Trials in random order whose scores hang on speakers, not on clips alone."""
+    """Trials in random order whose scores depend on the speakers as well as on the clips."""
     speakers = np.repeat([f"id{i}" for i in range(num_speakers)], clips_each)
     pairs = all_pairs(speakers, max_trials)
     order = np.random.permutation(len(pairs))
@@ -142,7 +142,7 @@ def test_by_speaker_does_not_depend_on_order_or_on_clips_in_no_trial():
 
 
 def test_by_speaker_is_wider_than_by_trial():
-    """Speakers differ in difficulty: trials drawn singly would hide it."""
+    """Speakers differ in difficulty; resampling single trials would hide it."""
     scores, trials, speakers = scored_trials(8, 6)
     values = []
     for _ in range(200):
@@ -153,7 +153,7 @@ def test_by_speaker_is_wider_than_by_trial():
 
 
 def test_one_or_two_speakers():
-    """All of one speaker: undefined. Two, in trials of both kinds: only draws of both have non-target trials."""
+    """One speaker: undefined. Two: only draws of both speakers have non-target trials."""
     labels, first, second = np.array([True, False]), np.array([0, 0]), np.array([1, 2])
     intervals = interval_by_speaker([0.1, 0.2], Trials(labels, first, second), ["a", "a", "a"])
     assert is_nan(intervals.eer) and is_nan(intervals.min_dcf)

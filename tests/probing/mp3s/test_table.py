@@ -33,7 +33,7 @@ def fold(accuracy: float, clips: int) -> Results:
 def test_pooling_weighs_folds_by_their_clips():
     value, low, high = pool_accuracies([fold(100 * 2 / 3, 3), fold(10.0, 100), fold(0.0, 7)])
     assert value == pytest.approx(100 * 12 / 110)
-    # a binomial's standard deviation says how wide the interval must be
+    # the interval must be as wide as the standard deviation of a binomial says
     deviation = 100 * np.sqrt(12 / 110 * 98 / 110 / 110)
     assert low == pytest.approx(value - 1.96 * deviation, abs=1.0)
     assert high == pytest.approx(value + 1.96 * deviation, abs=1.0)
