@@ -152,6 +152,6 @@ def _draw(
     return kept[:num_replicates]
 
 
-def _percentiles(values: ArrayLike) -> Interval:
+def _percentiles(values: np.ndarray | list[float]) -> Interval:
     low, high = np.percentile(values, _PERCENTILES)
     return float(low), float(high)

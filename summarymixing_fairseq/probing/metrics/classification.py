@@ -1,7 +1,4 @@
-"""Accuracy, macro-averaged F1 and confusion matrix of one label per clip.
-
-Labels are integers, 0 to num_classes - 1. Without a clip, accuracy and macro-F1 are NaN.
-"""
+"""Accuracy, macro-averaged F1 and confusion matrix of one label per clip. Labels are integers, 0 to num_classes - 1."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ def confusion_matrix(references: ArrayLike, predictions: ArrayLike, num_classes:
     """Number of clips by [reference, prediction], (num_classes, num_classes) int64.
 
     Raises:
-        ValueError: for lists of unequal length.
+        ValueError: for lists that are empty or of unequal length.
     """
     from sklearn import metrics  # takes a second
 
@@ -22,7 +19,7 @@ def confusion_matrix(references: ArrayLike, predictions: ArrayLike, num_classes:
 
 def accuracy(confusion: np.ndarray) -> float:
     """Share of clips on the diagonal of a (C, C) confusion matrix."""
-    return float(np.trace(confusion) / confusion.sum()) if confusion.sum() else float("nan")
+    return float(np.trace(confusion) / confusion.sum())
 
 
 def macro_f1(confusion: np.ndarray) -> float:
@@ -41,9 +38,7 @@ def macro_f1_of_counts(hits: np.ndarray, num_references: np.ndarray, num_predict
         hits, num_references, num_predictions: (..., C), the diagonal, row sums and column sums of each matrix.
 
     Returns:
-        (...), NaN where no class occurs.
+        (...)
     """
     occurrences = num_references + num_predictions
-    f1 = 2 * hits / np.maximum(occurrences, 1)
-    num_occurring = (occurrences > 0).sum(-1)
-    return np.where(num_occurring > 0, f1.sum(-1) / np.maximum(num_occurring, 1), np.nan)
+    return (2 * hits / np.maximum(occurrences, 1)).sum(-1) / (occurrences > 0).sum(-1)

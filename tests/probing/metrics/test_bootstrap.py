@@ -133,11 +133,11 @@ def test_by_speaker_equals_resampled_speakers():
 
 def test_by_speaker_does_not_depend_on_order_or_on_clips_in_no_trial():
     scores, trials, speakers = scored_trials(6, 4)
-    intervals = interval_by_speaker(scores, trials, speakers)
+    intervals = interval_by_speaker(scores, trials, speakers, 100)
     order = np.random.permutation(len(trials))
     shuffled = Trials(trials.labels[order], trials.second[order], trials.first[order])
-    assert interval_by_speaker(scores[order], shuffled, [*speakers, "another"]) == intervals
-    assert interval_by_speaker(scores, trials, speakers, seed=1) != intervals
+    assert interval_by_speaker(scores[order], shuffled, [*speakers, "another"], 100) == intervals
+    assert interval_by_speaker(scores, trials, speakers, 100, seed=1) != intervals
     assert intervals.eer[0] < equal_error_rate(scores, trials.labels) < intervals.eer[1]
 
 
@@ -148,16 +148,16 @@ def test_by_speaker_is_wider_than_by_trial():
     for _ in range(200):
         drawn = np.random.randint(0, len(trials), len(trials))
         values.append(equal_error_rate(scores[drawn], trials.labels[drawn]))
-    low, high = interval_by_speaker(scores, trials, speakers, num_replicates=300).eer
+    low, high = interval_by_speaker(scores, trials, speakers, num_replicates=200).eer
     assert high - low > 1.5 * np.ptp(percentiles(values))
 
 
 def test_one_or_two_speakers():
     """One speaker: undefined. Two: only draws of both speakers have non-target trials."""
     labels, first, second = np.array([True, False]), np.array([0, 0]), np.array([1, 2])
-    intervals = interval_by_speaker([0.1, 0.2], Trials(labels, first, second), ["a", "a", "a"])
+    intervals = interval_by_speaker([0.1, 0.2], Trials(labels, first, second), ["a", "a", "a"], 50)
     assert is_nan(intervals.eer) and is_nan(intervals.min_dcf)
-    intervals = interval_by_speaker([0.2, 0.1], Trials(labels, first, second), ["a", "a", "b"])
+    intervals = interval_by_speaker([0.2, 0.1], Trials(labels, first, second), ["a", "a", "b"], 50)
     assert intervals == ((0, 0), (0, 0))
 
 
