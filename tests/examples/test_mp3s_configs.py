@@ -19,7 +19,7 @@ from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY
 from fairseq.tasks import TASK_DATACLASS_REGISTRY
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from summarymixing_fairseq.probing.heads import HEADS, build_head
 from summarymixing_fairseq.probing.model import SslProbe, SslProbeConfig, head_options
@@ -32,16 +32,14 @@ STATE_DIM = 768
 each_config = pytest.mark.parametrize("name", NAMES)
 
 
-def composed(name: str) -> DictConfig:
-    with initialize_config_dir(str(FOLDER), version_base="1.1"):
-        return compose(name, overrides=["model.encoder_path=a.pt", "task.data=b"], return_hydra_config=True)
-
-
 @lru_cache
 def read(name: str) -> dict:
-    """What the files say, without fairseq's defaults."""
-    config = OmegaConf.to_container(composed(name), resolve=False)
-    return {section: values for section, values in config.items() if section != "hydra"}
+    """A configuration with its shared files, without fairseq's defaults."""
+    own = OmegaConf.load(FOLDER / f"{name}.yaml")
+    shared = [OmegaConf.load(FOLDER / f"{file}.yaml") for file in own.pop("defaults") if file != "_self_"]
+    config = OmegaConf.to_container(OmegaConf.merge(own, *shared))
+    del config["hydra"]
+    return config
 
 
 def leaves(values: dict, prefix: str = "") -> dict[str, object]:
@@ -78,11 +76,11 @@ def test_two_probes_a_data_set():
 @pytest.mark.filterwarnings("ignore::UserWarning:hydra", "ignore:.*validated against ConfigStore:UserWarning")
 def test_composes_as_fairseq_does(name, fairseqs_defaults):
     """Every key keeps its value: fairseq's defaults, which hydra merges with the configuration, replace none."""
-    expected = leaves(read(name))
+    expected = {**leaves(read(name)), "model.encoder_path": "a.pt", "task.data": "b"}
     fairseqs_defaults(name)
-    cfg = composed(name)
+    with initialize_config_dir(str(FOLDER), version_base="1.1"):
+        cfg = compose(name, overrides=["model.encoder_path=a.pt", "task.data=b"], return_hydra_config=True)
     assert (cfg.hydra.run.dir, cfg.hydra.output_subdir) == (".", None)
-    assert (cfg.model.encoder_path, cfg.task.data) == ("a.pt", "b")
     found = leaves(OmegaConf.to_container(cfg, resolve=False, enum_to_str=True))
     assert {key: found.get(key) for key in expected} == expected
     assert cfg.checkpoint.save_interval == 1  # a default

@@ -90,7 +90,7 @@ def test_macro_f1_with_another_generator():
     references = np.random.randint(0, 3, 150)
     predictions = np.where(np.random.rand(150) < 0.7, references, np.random.randint(0, 3, 150))
     values = []
-    for _ in range(400):
+    for _ in range(200):
         drawn = np.random.randint(0, 150, 150)
         values.append(f1_score(references[drawn], predictions[drawn], average="macro", zero_division=0))
     np.testing.assert_allclose(interval_of_macro_f1(references, predictions, 3), percentiles(values), atol=0.02)
