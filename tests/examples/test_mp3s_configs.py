@@ -73,7 +73,7 @@ def test_two_probes_a_data_set():
 
 
 @pytest.mark.parametrize("name", ["librispeech_probe1", "slurp_probe1", "voxceleb1_probe2"])
-@pytest.mark.filterwarnings("ignore::UserWarning:hydra", "ignore:.*validated against ConfigStore:UserWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_composes_as_fairseq_does(name, fairseqs_defaults):
     """Every key keeps its value: fairseq's defaults, which hydra merges with the configuration, replace none."""
     expected = {**leaves(read(name)), "model.encoder_path": "a.pt", "task.data": "b"}
