@@ -1,7 +1,7 @@
 """Stand-ins for `fairseq-hydra-train` and `summarymixing evaluate` that take milliseconds, and data for them.
 
-What they do is told by overrides: ``fake.value`` the figure, ``fake.refuse`` the status to end with before the
-first checkpoint, ``fake.fail`` that after it, ``fake.sleep`` seconds in between.
+Overrides control them: ``fake.value`` is the value of the metric, ``fake.refuse`` the exit status before the first
+checkpoint, ``fake.fail`` the exit status after it, ``fake.sleep`` the seconds after it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ clips = len(pathlib.Path(args.data, args.split + ".tsv").read_text().splitlines(
 if args.trials:
     assert pathlib.Path(args.trials).exists()
 value = probe["value"] + (1 if args.split == "test_other" else 0)
-right = pathlib.Path(args.data, "right")  # of a fold: how many clips its probe has right
+right = pathlib.Path(args.data, "right")  # number of clips that the probe of a fold classifies correctly
 if right.exists():
     value = 100 * int(right.read_text()) / clips
 metric = {"value": value, "low": value - 1, "high": value + 1, "unit": "%"}
@@ -88,7 +88,7 @@ def write_configs(folder: Path) -> None:
 
 
 def write_data(root: Path, name: str, num_clips: int = 5, fold: str = "", right: int | None = None) -> Path:
-    """All files that a task needs; ``right``: clips that the probe of this fold has right."""
+    """All files that a task needs; ``right``: number of clips that the probe of this fold classifies correctly."""
     folder = root / name / fold
     folder.mkdir(parents=True, exist_ok=True)
     for file in task_named(name).needed_files():

@@ -1,8 +1,9 @@
-"""What keeping a frozen encoder's features saves: 20 epochs of the classification probes with and without.
+"""Time that kept features save: 20 epochs of the classification probes with and without them.
 
     python examples/mp3s/cache_speed.py --encoder CHECKPOINT --data mp3s-mini/data
 
-Whole trainings by fairseq-hydra-train, set-up included, in turn; each with kept features begins with none.
+Times are of whole trainings by fairseq-hydra-train, set-up included. Trainings with and without kept features
+alternate. Those with kept features begin with an empty cache.
 """
 
 from __future__ import annotations
@@ -21,15 +22,14 @@ from pathlib import Path
 
 from mini import OVERRIDES, ROOT, tool
 
-from summarymixing_fairseq.corpora.writing.writer import run_command
-from summarymixing_fairseq.system import interrupts
+from summarymixing_fairseq.system import command, interrupts
 from summarymixing_fairseq.system.errors import InputError
 
 LABELS = {"slurp": "scenario", "iemocap": "emotion"}
 
 
 def take_rows(source: Path, dest: Path, labels: str, num_clips: int | None) -> None:
-    """A folder of manifests with all clips, or the first of train and a quarter as many of valid."""
+    """Copy a folder of manifests: all clips, or the first of train and a quarter as many of valid."""
     dest.mkdir()
     (dest / f"dict.{labels}.txt").write_bytes((source / f"dict.{labels}.txt").read_bytes())
     for split, share in (("train", 1), ("valid", 4)):
@@ -41,7 +41,7 @@ def take_rows(source: Path, dest: Path, labels: str, num_clips: int | None) -> N
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[str]:
-    """A folder that goes in any case."""
+    """A temporary folder that is removed after an interrupt too."""
     with contextlib.ExitStack() as stack:
         with interrupts.uninterrupted():
             folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -50,19 +50,18 @@ def temporary_folder() -> Iterator[str]:
 
 
 def train(config: str, encoder: Path, data: Path, epochs: int, cache: bool) -> float:
-    """Seconds of a training from nothing.
+    """Seconds of a whole training.
 
     Raises:
         InputError: with the end of its log, if it fails.
     """
     overrides = [*OVERRIDES[""].split(), *OVERRIDES[config].split(), f"optimization.max_epoch={epochs}"]
     with temporary_folder() as folder:
-        command = [tool("fairseq-hydra-train"), "--config-dir", "examples/mp3s", "--config-name", config]
-        command += [f"model.encoder_path={encoder}", f"task.data={data}", f"checkpoint.save_dir={folder}/run"]
-        command += [f"task.cache={str(cache).lower()}", f"task.cache_dir={folder}/cache", *overrides]
+        arguments = [tool("fairseq-hydra-train"), "--config-dir", "examples/mp3s", "--config-name", config]
+        arguments += [f"model.encoder_path={encoder}", f"task.data={data}", f"checkpoint.save_dir={folder}/run"]
+        arguments += [f"task.cache={str(cache).lower()}", f"task.cache_dir={folder}/cache", *overrides]
         started = time.monotonic()
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        done = interrupts.run(command, cwd=ROOT, text=True, **pipes)
+        done = interrupts.run(arguments, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         seconds = time.monotonic() - started
     if done.returncode:
         raise InputError(f"{config} failed:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
@@ -71,19 +70,19 @@ def train(config: str, encoder: Path, data: Path, epochs: int, cache: bool) -> f
 
 def main() -> int:
     """Measure, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder of mp3s_mini.py, or of the real corpora")
     parser.add_argument("--configs", nargs="+", default=["slurp_probe1", "iemocap_probe1"], metavar="CONFIG")
-    parser.add_argument("--clips", type=int, help="of train, a quarter as many of valid (default: all)")
+    parser.add_argument("--clips", type=int, help="clips of train, and a quarter as many of valid (default: all)")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    return run_command(lambda: measure(args))
+    return command.run_script(lambda: measure(args))
 
 
 def measure(args: argparse.Namespace) -> str:
-    """Prints the table row by row; returns its end."""
+    """Print the table row by row; there is nothing left to print at the end."""
     print("| configuration | without, s | with, s | ratio | range |\n|---|---|---|---|---|")
     for config in args.configs:
         task = config.rpartition("_probe")[0]
@@ -108,4 +107,4 @@ def measure(args: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.as_script(main)

@@ -1,4 +1,4 @@
-"""`summarymixing evaluate`: a trained probe on a split: figures with 95 % intervals, and what they come from."""
+"""`summarymixing evaluate`: metrics of a trained probe on a split, with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..probing.results import RESULTS_NAME, Results, as_json
 from ..system.errors import InputError
 from ..system.files import check_writable, exclusive, refuse_existing, write_together
 from .inputs import ClipToRead, add_device_argument, add_outside_root_argument, clip_of_row, prepare, read_in_batches
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
-    from ..probing.results import Results
 
-RESULTS_NAME = "results.json"
-# of all tasks
+# the other files of all tasks
 OTHER_NAMES = ("hypo.wrd", "ref.wrd", "predictions.tsv", "confusion.tsv", "confusion.png", "scores.tsv")
 
 
@@ -36,10 +35,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of manifests and labels")
     parser.add_argument("--split", default="test", help="DIR/SPLIT.tsv is the manifest (default: test)")
     add_outside_root_argument(parser)
-    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder for what is written")
-    parser.add_argument("--trials", type=Path, help="trial list (default: DIR/SPLIT.trials)")
+    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder for the output files")
+    parser.add_argument("--trials", type=Path, help="list of trials (default: DIR/SPLIT.trials)")
     parser.add_argument("--bootstrap", type=int, default=1000, help="replicates of the intervals (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the intervals (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the intervals (default: 0)")
     parser.add_argument("--batch-seconds", type=float, default=60.0, help="audio in a padded batch (default: 60)")
     parser.add_argument("--encoder-name", help="what results.json calls the encoder (default: its file's name)")
     add_device_argument(parser)
@@ -72,12 +71,11 @@ def run(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace, manifest: Manifest, clips: list[ClipToRead]) -> None:
     device = prepare(args)
 
-    from ..probing.checkpoint import CLASSIFICATION, RECOGNITION, load_probe
-    from ..probing.evaluation import Evaluation, evaluate_classes, evaluate_recognition, evaluate_trials
-    from ..probing.results import as_json
+    from ..probing.checkpoint import VERIFICATION, load_probe
+    from ..probing.evaluation import Evaluation, evaluate
 
     probe = load_probe(args.checkpoint, device)
-    if args.trials and probe.task in (CLASSIFICATION, RECOGNITION):
+    if args.trials and probe.task != VERIFICATION:
         raise InputError(f"--trials: {args.checkpoint} was trained by {probe.task}, and has no embeddings")
     evaluation = Evaluation(
         probe=probe,
@@ -89,24 +87,19 @@ def _evaluate(args: argparse.Namespace, manifest: Manifest, clips: list[ClipToRe
         num_replicates=args.bootstrap,
         seed=args.seed,
     )
-    if probe.task == RECOGNITION:
-        results, files = evaluate_recognition(evaluation)
-    elif probe.task == CLASSIFICATION:
-        results, files = evaluate_classes(evaluation)
-    else:
-        results, files = evaluate_trials(evaluation, args.trials or args.data / f"{args.split}.trials")
+    results, files = evaluate(evaluation, args.trials or args.data / f"{args.split}.trials")
     if args.encoder_name:
         results = replace(results, encoder=replace(results.encoder, name=args.encoder_name))
-    # names of clips may be no UTF-8
-    contents = {name: os.fsencode(content) for name, content in files.items()}
-    contents[RESULTS_NAME] = as_json(results)  # last: a folder with results.json has everything
-    absent = [args.results / name for name in OTHER_NAMES if name not in contents]  # of an earlier run
-    write_together({args.results / name: content for name, content in contents.items()}, absent)
+    # fsencode: the names of clips may be no UTF-8
+    contents: dict[Path, str | bytes] = {args.results / name: os.fsencode(text) for name, text in files.items()}
+    contents[args.results / RESULTS_NAME] = as_json(results)  # last: a folder with results.json is complete
+    of_earlier_run = [args.results / name for name in OTHER_NAMES if name not in files]
+    write_together(contents, of_earlier_run)
     print(summary(results))
 
 
 def summary(results: Results) -> str:
-    """Figures with their intervals, one a line."""
+    """The metrics with their intervals, one a line."""
     counts = ", ".join(f"{value:,.6g} {name}" for name, value in results.data.counts.items())
     lines = [f"{results.task}, {results.head} on {results.encoder.description}", f"{results.data.split}: {counts}"]
     for name, metric in results.metrics.items():

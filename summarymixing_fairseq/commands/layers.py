@@ -1,4 +1,4 @@
-"""`summarymixing layers`: the learned layer weights of probes, side by side."""
+"""`summarymixing layers`: the learned layer weights of probes, one column for each probe."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the `layers` sub-command."""
     parser = subparsers.add_parser(
         "layers",
-        help="learned layer weights of probes, task beside task, printed and plotted",
-        description="Print the weight of each hidden state (0: the encoder's input) for each probe, the largest marked "
-        "by *, and below it the mean state by weight. Folds of a cross-validation are averaged.",
+        help="learned layer weights of probes, one column for each task, printed and plotted",
+        description="Print the weight of each hidden state (0: the encoder's input) for each probe. * marks the "
+        "largest; the last row is the mean state by weight. Folds of a cross-validation are averaged.",
     )
     parser.add_argument(
         "results", type=Path, nargs="+", metavar="RESULTS", help="results.json of `evaluate`, or folders to search"
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="heat maps, a panel an encoder")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="heat maps, one panel for each encoder")
     parser.add_argument("--force", action="store_true", help="overwrite the plot if it is there already")
     parser.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""Reading checkpoints of ``ssl_probe``: model, classes and the training's configuration, without the encoder's file."""
+"""Read checkpoints of ``ssl_probe``. They hold all that the probe needs: the encoder's own file is not read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECOGNITION, CLASSIFICATION, VERIFICATION = "probe_recognition", "probe_classifi
 
 @dataclass(frozen=True)
 class Probe:
-    """A trained probe: its model in eval mode, its symbols, classes or speakers, and fairseq's whole configuration."""
+    """A trained probe: model in eval mode, dictionary of symbols, classes or speakers, and fairseq's configuration."""
 
     path: Path
     model: SslProbe
@@ -36,7 +36,7 @@ class Probe:
 
 
 def load_probe(path: Path, device: str | torch.device = "cpu") -> Probe:
-    """Load a probe's checkpoint.
+    """Load the checkpoint of a probe.
 
     Raises:
         InputError: for a file that is missing, no checkpoint, of another model, or damaged.
@@ -50,12 +50,12 @@ def load_probe(path: Path, device: str | torch.device = "cpu") -> Probe:
         name = model_config.get("_name")
         raise InputError(f"{path} is a checkpoint of {name!r}, not of a probe ({MODEL_NAME!r}): see examples/mp3s")
     if task_config.get("_name") not in (RECOGNITION, CLASSIFICATION, VERIFICATION):
-        raise InputError(f"{path} was trained by task {task_config.get('_name')!r}, which is none of the probes'")
+        raise InputError(f"{path} was trained by task {task_config.get('_name')!r}, which trains no probes")
     if not model_config.get("w2v_args"):
-        raise InputError(f"{path} does not say what encoder it has: was it saved by a task of ours?")
+        raise InputError(f"{path} does not describe its encoder: was it saved by a task of this package?")
     dictionary = _inner({"task_state": task_state}, "task_state").get("target_dictionary")
     if not isinstance(dictionary, Dictionary):
-        raise InputError(f"{path} carries no dictionary of its symbols or classes")
+        raise InputError(f"{path} holds no dictionary of its symbols or classes")
     with refusals_named(path):
         spec = EncoderSpec.from_dict(model_config["w2v_args"])
         check_proportion(num_parameters(spec) + _head_parameters(model_config), weights, path)
@@ -67,7 +67,7 @@ def load_probe(path: Path, device: str | torch.device = "cpu") -> Probe:
 
 
 def _head_parameters(model_config: dict[str, Any]) -> int:
-    """Parameters of a head, very roughly: the product of its two largest sizes (of the one that is set, its square)."""
+    """Rough number of parameters of a head: the product of its two largest sizes, or the square of its only one."""
     sizes = sorted(value for name in HEAD_OPTIONS if type(value := model_config.get(name)) is int)
     return sizes[-1] * sizes[-2 if len(sizes) > 1 else -1] if sizes else 0
 

@@ -1,9 +1,9 @@
-"""A trained probe on a split: from clips to figures with their intervals, and the files that they come from."""
+"""Evaluate a trained probe on a split: metrics with their intervals, and the outputs that they were computed from."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,14 @@ from typing import Any, Union
 
 import numpy as np
 import torch
+from fairseq.data.data_utils import post_process
 
 from ..data.batching import pad_batch, seconds_up
 from ..data.ctc_decoding import GreedyDecoder
 from ..data.manifest import read_labels
 from ..system.errors import InputError
 from ..system.machine import installed_versions
-from .checkpoint import Probe
+from .checkpoint import CLASSIFICATION, RECOGNITION, Probe
 from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio
 from .metrics.classification import accuracy, confusion_matrix, macro_f1
 from .metrics.embeddings import mean_embedding, score_trials
@@ -27,17 +28,16 @@ from .metrics.verification import equal_error_rate, min_dcf
 from .results import EncoderSource, EvaluationData, Metric, Results
 
 Files = dict[str, Union[str, bytes]]
-# Positions of clips, and their waveforms
-Batches = Generator[tuple[list[int], list[np.ndarray]], None, None]
-P_TARGET = 0.01
+# Positions of clips in the manifest, and their (num_samples,) waveforms
+Batch = tuple[list[int], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is evaluated.
+    """A probe and the clips that it is evaluated on.
 
     Attributes:
-        probe: as loaded; data, split: of the manifest; names: of its clips, relative to its root.
+        data, split: of the manifest; names: of its clips, relative to its root.
         num_samples: (clips,) of the manifest, at 16 kHz.
         batches: all clips once, in any order.
         num_replicates, seed: of the bootstrap.
@@ -48,12 +48,12 @@ class Evaluation:
     split: str
     names: list[str]
     num_samples: np.ndarray
-    batches: Batches
+    batches: Generator[Batch, None, None]
     num_replicates: int
     seed: int
 
     def outputs(self, name: str) -> list[np.ndarray]:
-        """One of the model's outputs for every clip: (T, symbols) of ``scores`` a frame, else a vector.
+        """One of the model's outputs for every clip: (T, symbols) of scores by frame, or a vector.
 
         Raises:
             InputError: naming the clip that is too short for encoder or head, or whose features are not finite.
@@ -62,28 +62,28 @@ class Evaluation:
         device = next(model.parameters()).device
         min_samples = model.encoder.min_samples(model.head.min_frames)
         outputs: list[Any] = [None] * len(self.names)
-        # closed at an error too: it must not share the line of a progress bar
+        # closing ends the progress bar, so that an error message gets a line of its own
         with torch.no_grad(), closing(self.batches) as batches:
             for positions, waveforms in batches:
                 for i, waveform in zip(positions, waveforms):
                     if len(waveform) < min_samples:
                         raise InputError(
                             f"{self.names[i]} of {self.split} is shorter than the {seconds_up(min_samples):g} s that "
-                            f"{type(model.head).__name__} takes: leave it out of the manifest"
+                            f"{type(model.head).__name__} needs: leave it out of the manifest"
                         )
                 net_output = model(*pad_batch(waveforms, device))
                 values, padding = net_output[name].float().cpu(), net_output["padding_mask"]
                 lengths = [None] * len(values) if padding is None else (~padding).sum(1).tolist()
                 for i, value, length in zip(positions, values, lengths):
-                    # (T, symbols) of a clip's own frames, or a vector
+                    # (T, symbols) without the frames of padding, or a vector
                     value = value[:length] if value.dim() == 2 else value
                     if not bool(value.isfinite().all()):
                         raise InputError(f"{self.names[i]} of {self.split}: the probe's {name} are not finite numbers")
                     outputs[i] = value.numpy().copy()
         return outputs
 
-    def results(self, metrics: dict[str, Metric], counts: dict[str, float]) -> Results:
-        """Figures with all that goes with them."""
+    def results(self, metrics: dict[str, Metric], counts: Mapping[str, float]) -> Results:
+        """Metrics, with the description of probe, data and software that belongs to them."""
         config, model = self.probe.config, self.probe.model
         path = config["model"].get("encoder_path") or ""
         description = model.encoder.describe()
@@ -93,7 +93,7 @@ class Evaluation:
             name=Path(path).stem or "unknown",
             description=description,
             path=path,
-            # of what was trained on: the file may be another by now, as a pre-training's checkpoint_last.pt
+            # recorded in training: by now the file may be another one, as checkpoint_last.pt of a pre-training
             sha256=config["model"].get("encoder_sha256") or "",
         )
         hours = float(self.num_samples.sum()) / model.encoder.sample_rate_hz / 3600
@@ -102,7 +102,7 @@ class Evaluation:
             head=config["model"]["head"],
             encoder=source,
             checkpoint=str(self.probe.path),
-            # how the training's machine logged is no part of what was trained
+            # logging is no part of what was trained
             config={name: value for name, value in config.items() if name != "job_logging_cfg"},
             data=EvaluationData(str(self.data), self.split, {"clips": len(self.names), "hours": hours, **counts}),
             seed=int((config.get("common") or {}).get("seed", 1)),
@@ -121,7 +121,7 @@ def _lines(*columns: Any) -> str:
 
 
 def evaluate_recognition(evaluation: Evaluation) -> tuple[Results, Files]:
-    """WER and CER of greedy decoding against SPLIT.wrd, or the label file's own words.
+    """WER and CER of greedy decoding against SPLIT.wrd, or without that file against the words of the label file.
 
     Raises:
         InputError: for references that are missing or do not fit the manifest.
@@ -132,13 +132,11 @@ def evaluate_recognition(evaluation: Evaluation) -> tuple[Results, Files]:
     if path.exists():
         references = read_labels(path, len(evaluation.names))
     else:
-        from fairseq.data.data_utils import post_process
-
         path = evaluation.data / f"{evaluation.split}.{config['task']['labels']}"
         units = read_labels(path, len(evaluation.names))
         references = [" ".join(post_process(line, decoder.symbols).split()) for line in units]
     if not any(line.split() for line in references):
-        raise InputError(f"{path}: all transcripts are empty, there is no word to err in")
+        raise InputError(f"{path}: all transcripts are empty, WER is not defined")
     hypotheses = [decoder.decode(scores) for scores in evaluation.outputs("scores")]
 
     def rate(error_rate: ErrorRate) -> Metric:
@@ -156,7 +154,7 @@ def evaluate_recognition(evaluation: Evaluation) -> tuple[Results, Files]:
 
 
 def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
-    """Accuracy, macro-F1 and the confusion matrix; a class that training lacks counts as never right.
+    """Accuracy, macro-F1 and the confusion matrix. Clips of a class that training lacks count as errors.
 
     Raises:
         InputError: for labels that are missing or do not fit the manifest.
@@ -197,7 +195,7 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
 
 
 def _confusion_picture(confusion: np.ndarray, classes: list[str], split: str) -> bytes | None:
-    """PNG of a confusion matrix, each row in shares of its reference; None without matplotlib."""
+    """PNG of a confusion matrix, each row as shares of its reference's clips; None without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -215,7 +213,7 @@ def _confusion_picture(confusion: np.ndarray, classes: list[str], split: str) ->
     if len(classes) <= 20:
         for row, column in zip(*np.nonzero(confusion)):
             colour = "white" if shares[row, column] > 0.6 else "black"
-            axes.text(column, row, int(confusion[row, column]), ha="center", va="center", fontsize=7, color=colour)
+            axes.text(column, row, str(confusion[row, column]), ha="center", va="center", fontsize=7, color=colour)
     figure.colorbar(image, ax=axes, label="share of the reference's clips", shrink=0.8)
     file = io.BytesIO()
     figure.savefig(file, format="png")
@@ -223,31 +221,47 @@ def _confusion_picture(confusion: np.ndarray, classes: list[str], split: str) ->
 
 
 def evaluate_trials(evaluation: Evaluation, trials_path: Path) -> tuple[Results, Files]:
-    """EER and minDCF of a trial list; every clip's embedding is computed once.
+    """EER and minDCF of a list of trials.
 
-    Embeddings have their mean over the split's clips subtracted, then length 1. The cost has a prior of 0.01.
+    A trial's score is the cosine of two embeddings, less the mean embedding of the split. The prior of minDCF is 0.01.
 
     Raises:
         InputError: for a list that cannot be read, or names a clip that the manifest lacks.
     """
     names = evaluation.names
     trials = read_trials(trials_path, names)
-    if trials.labels.all() or not trials.labels.any():  # before an hour of embeddings
+    if trials.labels.all() or not trials.labels.any():  # checked before embeddings take an hour
         raise InputError(f"{trials_path}: all {len(trials)} trials are of one kind, EER and minDCF need both (1 and 0)")
     speakers = speakers_of(evaluation.data, evaluation.split, names)
     check_speakers(trials, speakers, names)
     embeddings = np.stack(evaluation.outputs("embeddings"))
     scores = score_trials(embeddings, mean_embedding(embeddings, names), trials, names)
-    intervals = interval_by_speaker(
-        scores, trials, speakers, evaluation.num_replicates, evaluation.seed, p_target=P_TARGET
-    )
-    eer = equal_error_rate(scores, trials.labels)
+    intervals = interval_by_speaker(scores, trials, speakers, evaluation.num_replicates, evaluation.seed)
     metrics = {
-        "eer": _percent(eer.rate, intervals.eer),
-        "min_dcf": Metric(min_dcf(scores, trials.labels, p_target=P_TARGET), *intervals.min_dcf, unit=""),
+        "eer": _percent(equal_error_rate(scores, trials.labels), intervals.eer),
+        "min_dcf": Metric(min_dcf(scores, trials.labels), *intervals.min_dcf, unit=""),
     }
     used = np.union1d(trials.first, trials.second)
     counts = {"trials": len(trials), "targets": int(trials.labels.sum()), "speakers": len({speakers[i] for i in used})}
     first, second = ([names[i] for i in side] for side in (trials.first, trials.second))
     rows = _lines(trials.labels.astype(int), first, second, [f"{score:.6f}" for score in scores])
     return evaluation.results(metrics, counts), {"scores.tsv": rows}
+
+
+def evaluate(evaluation: Evaluation, trials_path: Path) -> tuple[Results, Files]:
+    """Evaluate a probe by the metrics of its task.
+
+    Args:
+        trials_path: list of trials, for a probe of speaker verification.
+
+    Returns:
+        the results, and the contents of the other files by their names.
+
+    Raises:
+        InputError: for labels, references or trials that are missing or do not fit the manifest.
+    """
+    if evaluation.probe.task == RECOGNITION:
+        return evaluate_recognition(evaluation)
+    if evaluation.probe.task == CLASSIFICATION:
+        return evaluate_classes(evaluation)
+    return evaluate_trials(evaluation, trials_path)

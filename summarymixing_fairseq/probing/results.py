@@ -1,16 +1,17 @@
-"""results.json: what was evaluated, on what, with which numbers."""
+"""results.json of `summarymixing evaluate`: the probe, the data and the metrics."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..system.errors import InputError
 
+RESULTS_NAME = "results.json"
 SCHEMA_VERSION = 1
 
 
@@ -26,7 +27,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class EncoderSource:
-    """Whose features were probed: ``path`` as the user gave it, ``sha256`` of the file, in hexadecimal."""
+    """The encoder that was probed: ``path`` as the user gave it, ``sha256`` of the file, in hexadecimal."""
 
     name: str
     description: str
@@ -36,7 +37,7 @@ class EncoderSource:
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """What was scored: ``counts`` of clips, hours, classes, speakers, trials, words, as far as there are any."""
+    """What was scored: ``counts`` of clips, hours, and what the task has of classes, speakers, trials, words."""
 
     folder: str
     split: str
@@ -45,12 +46,12 @@ class EvaluationData:
 
 @dataclass(frozen=True)
 class Results:
-    """One task's results.
+    """Results of one probe.
 
     Attributes:
-        task, head: names; checkpoint: path of the trained head's; config: of its training, plain containers.
+        task, head: names; checkpoint: path of the probe; config: of its training, in plain containers.
         metrics: by name; layer_weights: of the hidden states, encoder input first, after the softmax.
-        versions: of what it was computed with (``installed_versions``); date: left out of the file if None.
+        versions: of the software it was computed with (``installed_versions``).
     """
 
     task: str
@@ -63,7 +64,6 @@ class Results:
     metrics: dict[str, Metric]
     layer_weights: list[float]
     versions: dict[str, str]
-    date: str | None = None
 
 
 def as_json(results: Results) -> str:
@@ -73,13 +73,11 @@ def as_json(results: Results) -> str:
         TypeError: for a value that JSON has no form for.
     """
     content = {"schema_version": SCHEMA_VERSION, **asdict(results)}
-    if results.date is None:
-        del content["date"]
     return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
 
 
 def read_results(path: Path) -> Results:
-    """Read what ``as_json`` gave. A null among the metrics' numbers becomes NaN.
+    """Read what ``as_json`` wrote. A null among the metrics' numbers becomes NaN.
 
     Raises:
         InputError: for a file that is missing, not JSON, of another schema version, or lacks a field.
@@ -90,73 +88,59 @@ def read_results(path: Path) -> Results:
         raise InputError(f"results {path} cannot be read ({error.strerror}): evaluate the task first") from None
     except (ValueError, RecursionError):
         raise InputError(f"{path} is not JSON: evaluate the task again") from None
-    fields = _Fields(path, content)
-    version = fields.get("schema_version", int)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no JSON object: it is not a results file; evaluate the task again")
+    version = _field(content, "schema_version", int, path)
     if version != SCHEMA_VERSION:
         raise InputError(
             f"{path} has schema version {version}, this release reads {SCHEMA_VERSION}: evaluate the task again, or "
             "use the release it was written by"
         )
-    encoder, data, metrics = (fields.inner(name) for name in ("encoder", "data", "metrics"))
-    return Results(
-        task=fields.get("task", str),
-        head=fields.get("head", str),
-        encoder=EncoderSource(*(encoder.get(name, str) for name in ("name", "description", "path", "sha256"))),
-        checkpoint=fields.get("checkpoint", str),
-        config=fields.get("config", dict),
-        data=EvaluationData(data.get("folder", str), data.get("split", str), data.get("counts", dict)),
-        seed=fields.get("seed", int),
-        metrics={name: _metric(metrics.inner(name)) for name in metrics.content},
-        layer_weights=_layer_weights(fields),
-        versions=fields.get("versions", dict),
-        date=fields.get("date", str) if "date" in fields.content else None,
+    results = _object(Results, content, path)
+    weights = content["layer_weights"]
+    if not all(isinstance(weight, _NUMBER) for weight in weights):
+        raise InputError(f"{path}, field layer_weights: not all are numbers; evaluate the task again")
+    metrics = {name: _field(content["metrics"], name, dict, path, "metrics.") for name in content["metrics"]}
+    return replace(
+        results,
+        encoder=_object(EncoderSource, content["encoder"], path, "encoder."),
+        data=_object(EvaluationData, content["data"], path, "data."),
+        metrics={name: _object(Metric, metric, path, f"metrics.{name}.") for name, metric in metrics.items()},
+        layer_weights=[math.nan if weight is None else weight for weight in weights],
     )
 
 
-@dataclass(frozen=True)
-class _Fields:
-    """An object of the file that is asked for its fields, with its name ("" for the outermost) for messages."""
-
-    path: Path
-    content: Any
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.content, dict):
-            what = f"field {self.name} is" if self.name else "is"
-            raise InputError(f"{self.path} {what} no JSON object: it is not a results file; evaluate the task again")
-
-    def get(self, name: str, kind: type | tuple[type, ...]) -> Any:
-        full = f"{self.name}.{name}" if self.name else name
-        if name not in self.content:
-            raise InputError(f"{self.path} lacks the field {full}: it is not a results file; evaluate the task again")
-        if not isinstance(self.content[name], kind):
-            shown = repr(self.content[name])[:40]
-            raise InputError(f"{self.path}, field {full}: {shown} is of the wrong type; evaluate the task again")
-        return self.content[name]
-
-    def inner(self, name: str) -> _Fields:
-        return _Fields(self.path, self.get(name, dict), f"{self.name}.{name}" if self.name else name)
+_NUMBER = (int, float, type(None))
+_TYPES: dict[type, dict[str, Any]] = {
+    Metric: {"value": _NUMBER, "low": _NUMBER, "high": _NUMBER, "unit": str},
+    EncoderSource: dict.fromkeys(("name", "description", "path", "sha256"), str),
+    EvaluationData: {"folder": str, "split": str, "counts": dict},
+    Results: {
+        **dict.fromkeys(("task", "head", "checkpoint"), str),
+        **dict.fromkeys(("encoder", "config", "data", "metrics", "versions"), dict),
+        "seed": int,
+        "layer_weights": list,
+    },
+}
 
 
-def _metric(fields: _Fields) -> Metric:
-    numbers = (_number(fields.get(name, (int, float, type(None)))) for name in ("value", "low", "high"))
-    return Metric(*numbers, unit=fields.get("unit", str))
+def _object(kind: type, content: dict[str, Any], path: Path, prefix: str = "") -> Any:
+    return kind(**{name: _field(content, name, types, path, prefix) for name, types in _TYPES[kind].items()})
 
 
-def _layer_weights(fields: _Fields) -> list[float]:
-    weights = fields.get("layer_weights", list)
-    if not all(isinstance(weight, (int, float, type(None))) for weight in weights):
-        raise InputError(f"{fields.path}, field layer_weights: not all are numbers; evaluate the task again")
-    return [_number(weight) for weight in weights]
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
+def _field(content: dict[str, Any], name: str, types: Any, path: Path, prefix: str = "") -> Any:
+    """A field of the file, a null as NaN; ``prefix``: dotted name of the object that holds the field."""
+    if name not in content:
+        raise InputError(f"{path} lacks the field {prefix}{name}: it is not a results file; evaluate the task again")
+    value = content[name]
+    if not isinstance(value, types):
+        shown = repr(value)[:40]
+        raise InputError(f"{path}, field {prefix}{name}: {shown} is of the wrong type; evaluate the task again")
+    return math.nan if value is None else value
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: numpy's numbers as Python's, paths as text, numbers that are not finite as None."""
+    """A value as JSON can hold it: numpy's types as Python's, paths as text, numbers that are not finite as None."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Probes trained by examples/mp3s through fairseq's command line, taken up again, and evaluated by `summarymixing`."""
+"""Probes of examples/mp3s: trained by fairseq's command line, resumed, and evaluated by `summarymixing evaluate`."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ COMMON = (
     "common.cpu=true",
     "common.log_interval=1",
 )
-# nothing but half of the error less counts as progress: rates fall
+# only an error that is halved counts as progress: learning rates fall
 NO_PROGRESS = tuple(f"optimizer.groups.{group}.lr_scheduler.lr_threshold=0.5" for group in ("head", "layer_weights"))
-# By task: configuration, and sizes that a test can afford
 BY_EER = ("checkpoint.best_checkpoint_metric=eer", "checkpoint.maximize_best_checkpoint_metric=false")
+# by task: configuration, and sizes that are small enough for a test
 PROBES = {
     "recognition": ("librispeech_probe1", ("model.hidden_dim=6", *NO_PROGRESS)),
     "classification": ("iemocap_probe1", ("optimizer.groups.head.optimizer.lr=[0.05]",)),
@@ -135,7 +135,7 @@ def test_best_checkpoint_may_be_that_of_the_lowest_eer(probes):
 
 
 def test_features_of_frozen_encoders_are_kept_once(probes, probe_data):
-    """Train and valid have the same rows here; frames serve recognition and verification, means classification."""
+    """Train and valid have the same rows. Recognition and verification share frames, classification keeps means."""
     sizes = sorted(path.stat().st_size for path in probe_data.glob("state_cache/*/states.bin"))
     assert len(sizes) == 2 and sizes[0] == 16 * 3 * 32 * 4
 
@@ -153,12 +153,12 @@ def test_the_encoder_in_the_checkpoint_is_the_pre_trained_one(probes, trained: T
 def test_rates_of_both_groups_fall(probes):
     state = torch.load(last_of(probes, "recognition"), weights_only=True)
     rates = {name: group["param_groups"][0]["lr"] for name, group in state["last_optimizer_state"].items()}
-    # the first epoch has nothing to compare with, and the last is saved before its rate falls
+    # one fall: the first epoch has nothing to compare with, and the last is saved before its rate falls
     assert rates == pytest.approx({"head": 2e-4 * 0.8, "layer_weights": 1e-2 * 0.9})
 
 
 def test_interrupted_run_goes_on_as_if_it_had_not_been(probes, probe_data, trained, tmp_path):
-    """From the checkpoint of the first epoch: the same weights, rates and schedules at the end, to the last bit."""
+    """Resumed after the first epoch: weights, learning rates and schedules are bit-identical at the end."""
     name, sizes = PROBES["recognition"]
     shutil.copy(probes["recognition"][0] / "checkpoint1.pt", tmp_path / "checkpoint_last.pt")
     log = train(name, trained.pretrained, probe_data, tmp_path, *sizes)
@@ -187,7 +187,7 @@ def test_recognition_results(trained, probes, probe_data, tmp_path, capsys):
     assert results.data.counts["words"] == len((probe_data / "test.wrd").read_text().split())
     assert len(results.layer_weights) == 3 and sum(results.layer_weights) == pytest.approx(1)
     assert (results.task, results.head) == ("probe_recognition", "bilstm_ctc")
-    # of the file that was trained on, which is gone by now
+    # of the file that was trained on, which has been removed
     assert (results.encoder.name, results.encoder.sha256) == ("encoder", sha256_of(trained.pretrained))
     assert "job_logging_cfg" not in results.config and results.config["optimization"]["max_epoch"] == NUM_EPOCHS
     assert re.search(r"^wer [\d.]+ % \(95 % interval [\d.]+ to [\d.]+\)$", capsys.readouterr().out, re.M)
@@ -293,7 +293,7 @@ def test_existing_results_are_kept_unless_forced(probes, probe_data, tmp_path, c
 
 @pytest.fixture
 def bad(trained: Trained, probes, probe_data: Path, tmp_path: Path) -> dict[str, Path]:
-    """Files that are not what they should be, in a copy of the data."""
+    """Broken files, in a copy of the data."""
     data = shutil.copytree(probe_data, tmp_path / "data", ignore=shutil.ignore_patterns("state_cache"))
     for split in ("notrials", "unknown", "short", "fewer", "empty", "twolabels"):
         for path in probe_data.glob("test.*"):

@@ -1,4 +1,4 @@
-"""`summarymixing mp3s` with stand-ins for training and evaluation: what is run, skipped, refused and reported."""
+"""`summarymixing mp3s` with stand-ins for training and evaluation: what it runs, skips, refuses and reports."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from pathlib import Path
 import pytest
 from fake_probes import fake_tools, write_configs, write_data
 
-from summarymixing_fairseq.commands import mp3s
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.probing.metrics.bootstrap import interval_of_ratio
-from summarymixing_fairseq.probing.mp3s import runner
+from summarymixing_fairseq.probing.mp3s import benchmark, runner
 
 
 class Bench:
-    """A folder with encoders, configurations and data; calls the command in it."""
+    """A folder with encoders, configurations and data; calling it runs the command."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture):
         self.folder, self.capsys = folder, capsys
@@ -53,10 +52,10 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path, capsys, monkeypatch, request) -> Bench:
     tools = fake_tools(tmp_path / "tools")
-    monkeypatch.setattr(mp3s, "find_tools", lambda: tools)
+    monkeypatch.setattr(benchmark, "find_tools", lambda: tools)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
     if "random" not in request.node.name and "plots" not in request.node.name:  # they are the slowest part
-        monkeypatch.setattr(mp3s, "_plot", lambda *_: None)
+        monkeypatch.setattr(benchmark, "_plot", lambda *_: None)
     return Bench(tmp_path, capsys)
 
 
@@ -110,7 +109,7 @@ def test_two_encoders_and_a_random_one(bench):
         *("Ours", "librispeech"),
         "probe 1",
     )
-    # what training was told: absolute paths, our package, the CPU, and overrides where they belong
+    # options of the training: absolute paths, our package, the CPU, and overrides of the right runs only
     (trace,) = bench.traces("Ours-random/commonvoice_cy_probe2")
     options = trace["options"]
     assert trace["config"] == "commonvoice_cy_probe2" and options["model.encoder_path"] == str(bench.folder / "a.pt")
@@ -154,7 +153,7 @@ def test_done_is_skipped_and_other_options_are_refused(bench):
     assert bench(*changed, "--force") == 0
     assert [cells(row) for row in bench.table()["rows"]] == [[60], [40]]
     assert len(bench.traces("a/slurp_probe1")) == 1 and not bench.traces("a/slurp_probe1")[0]["resumed"]
-    assert "a slurp_probe2: done before" in bench.err  # replaced is what differs
+    assert "a slurp_probe2: done before" in bench.err  # only runs that differ are replaced
 
     (data / "train.scenario").write_text("other labels\n")
     assert bench(*changed) == 1 and "other manifests or labels" in bench.err
@@ -314,7 +313,7 @@ def test_interrupt_ends_the_processes_and_the_next_command_resumes(bench):
     with pytest.raises(ProcessLookupError):
         os.kill(trace["pid"], 0)
     # the same command: its options are those of the run, which ends at once now
-    fake = Path(mp3s.find_tools().train[-1])
+    fake = Path(benchmark.find_tools().train[-1])
     fake.write_text(fake.read_text().replace('float(options.get("fake.sleep", 0))', "0"))
     assert bench(*slow) == 0
     assert [trace["resumed"] for trace in bench.traces("a/slurp_probe1")] == [False, True]
@@ -372,10 +371,11 @@ def test_a_training_that_outlives_its_command_keeps_the_folder(bench):
     folder = bench.results / "a" / "slurp_probe1"
     # the machine's description is left out: it takes seconds to import torch
     code = f"""if True:
-        from summarymixing_fairseq.commands import main, mp3s
+        from summarymixing_fairseq.commands import main
+        from summarymixing_fairseq.probing.mp3s import benchmark
         from summarymixing_fairseq.probing.mp3s.runs import Tools
-        mp3s.find_tools = lambda: {mp3s.find_tools()!r}
-        mp3s._machine = lambda device: {{"num_threads": 1}}
+        benchmark.find_tools = lambda: {benchmark.find_tools()!r}
+        benchmark._machine = lambda device: {{"num_threads": 1}}
         main.main(["mp3s", "--data", {str(bench.root)!r}, "--results", {str(bench.results)!r}, "--device", "cpu",
                    "--config-dir", {str(bench.folder / "configs")!r}, "--encoder", {str(bench.folder / "a.pt")!r},
                    "--probes", "1", "--override", "fake.sleep=60"])
@@ -393,7 +393,7 @@ def test_a_training_that_outlives_its_command_keeps_the_folder(bench):
         assert len(bench.err.strip().splitlines()) == 1 and len(bench.traces("a/slurp_probe1")) == 1
     finally:
         os.kill(trace["pid"], signal.SIGKILL)
-    fake = Path(mp3s.find_tools().train[-1])
+    fake = Path(benchmark.find_tools().train[-1])
     fake.write_text(fake.read_text().replace('float(options.get("fake.sleep", 0))', "0"))
     wait_until(lambda: bench("--probes", "1", "--override", "fake.sleep=60") == 0)
     assert [trace["resumed"] for trace in bench.traces("a/slurp_probe1")] == [False, True]

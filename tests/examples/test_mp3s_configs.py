@@ -9,20 +9,24 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
 from fairseq.dataclass.configs import FairseqConfig
+from fairseq.dataclass.initialize import hydra_init
 from fairseq.models import MODEL_DATACLASS_REGISTRY
 from fairseq.optim import OPTIMIZER_DATACLASS_REGISTRY
 from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY
 from fairseq.tasks import TASK_DATACLASS_REGISTRY
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from summarymixing_fairseq.probing.heads import HEADS, build_head
 from summarymixing_fairseq.probing.model import SslProbe, SslProbeConfig, head_options
+from summarymixing_fairseq.probing.mp3s.tasks import TASKS
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "mp3s"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
 DATA_SETS = ("librispeech", "commonvoice_cy", "commonvoice_eu", "slurp", "iemocap", "voxceleb1")
 STATE_DIM = 768
 each_config = pytest.mark.parametrize("name", NAMES)
@@ -30,7 +34,29 @@ each_config = pytest.mark.parametrize("name", NAMES)
 
 @lru_cache
 def read(name: str) -> dict:
-    return OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
+    """A configuration with its shared files, without fairseq's defaults."""
+    own = OmegaConf.load(FOLDER / f"{name}.yaml")
+    shared = [OmegaConf.load(FOLDER / f"{file}.yaml") for file in own.pop("defaults") if file != "_self_"]
+    config = OmegaConf.to_container(OmegaConf.merge(own, *shared))
+    del config["hydra"]
+    return config
+
+
+def leaves(values: dict, prefix: str = "") -> dict[str, object]:
+    """Values by their dotted keys."""
+    found = {}
+    for key, value in values.items():
+        found.update(leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return found
+
+
+@pytest.fixture
+def fairseqs_defaults():
+    """``fairseqs_defaults(name)`` does what fairseq-hydra-train does before it composes a configuration."""
+    store = ConfigStore.instance()
+    before = dict(store.repo)
+    yield hydra_init
+    store.repo = before
 
 
 def model_config(name: str):
@@ -46,18 +72,43 @@ def test_two_probes_a_data_set():
     assert sorted(f"{data}_probe{n}" for data in DATA_SETS for n in (1, 2)) == NAMES
 
 
-@each_config
-def test_composes_under_hydra(name):
+@pytest.mark.parametrize("name", ["librispeech_probe1", "slurp_probe1", "voxceleb1_probe2"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_composes_as_fairseq_does(name, fairseqs_defaults):
+    """Every key keeps its value: fairseq's defaults, which hydra merges with the configuration, replace none."""
+    expected = {**leaves(read(name)), "model.encoder_path": "a.pt", "task.data": "b"}
+    fairseqs_defaults(name)
     with initialize_config_dir(str(FOLDER), version_base="1.1"):
         cfg = compose(name, overrides=["model.encoder_path=a.pt", "task.data=b"], return_hydra_config=True)
     assert (cfg.hydra.run.dir, cfg.hydra.output_subdir) == (".", None)
-    assert (cfg.model.encoder_path, cfg.task.data) == ("a.pt", "b")
-    assert cfg.checkpoint.save_dir == f"checkpoints/mp3s/{name}"
+    found = leaves(OmegaConf.to_container(cfg, resolve=False, enum_to_str=True))
+    assert {key: found.get(key) for key in expected} == expected
+    assert cfg.checkpoint.save_interval == 1  # a default
+
+
+@each_config
+def test_a_key_stands_in_one_file(name):
+    """Else the order of files would matter, and hydra 1.0 has another one than 1.3."""
+    config = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    own, *shared = config.pop("defaults")
+    assert own == "_self_"
+    files = [leaves(config), *(leaves(yaml.safe_load((FOLDER / f"{file}.yaml").read_text())) for file in shared)]
+    assert all("defaults" not in file for file in files), "hydra 1.0 reads the list of the first file alone"
+    assert len(set().union(*files)) == sum(map(len, files))
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_tasks_of_the_command_are_those_of_the_configurations(task):
+    for probe in (1, 2):
+        config = read(task.config_name(probe))
+        assert config["task"]["labels"] == task.labels
+        chosen_by = {"wer": "wer", "accuracy": "accuracy", "eer": "accuracy"}
+        assert config["checkpoint"]["best_checkpoint_metric"] == chosen_by[task.metric.key]
 
 
 @each_config
 def test_every_key_is_a_field(name):
-    """Of fairseq's own sections, and of what is registered under each ``_name``."""
+    """A field of fairseq's own sections, or of the class that is registered under ``_name``."""
     config = read(name)
     registered = {
         "task": TASK_DATACLASS_REGISTRY,
@@ -74,7 +125,7 @@ def test_every_key_is_a_field(name):
     for section, values in config.items():
         if section in registered:
             check(section, values)
-        elif section != "hydra":
+        else:
             section_class = FairseqConfig.__dataclass_fields__[section].type
             assert set(values) <= set(section_class.__dataclass_fields__), section
     for group in config["optimizer"]["groups"].values():
@@ -111,7 +162,7 @@ def test_head_task_and_criterion_fit(name):
     assert config["criterion"]["_name"] == criterion
     best = config["checkpoint"]["best_checkpoint_metric"], config["checkpoint"]["maximize_best_checkpoint_metric"]
     assert best == (("wer", False) if task == "probe_recognition" else ("accuracy", True))
-    # the schedules follow that metric, as a thing to fall
+    # new_bob takes the metric for an error unless it is told that it is an accuracy
     for group in config["optimizer"]["groups"].values():
         if group["lr_scheduler"]["_name"] == "new_bob":
             assert group["lr_scheduler"].get("is_accuracy", False) is best[1]
@@ -120,13 +171,14 @@ def test_head_task_and_criterion_fit(name):
 @each_config
 def test_traps_of_fairseq(name):
     config = read(name)
+    assert config["checkpoint"]["save_dir"] == f"checkpoints/mp3s/{name}", "one folder for each run"
     assert config["dataset"]["required_batch_size_multiple"] == 1, "else the last batch is dropped"
     assert config["model"]["freeze"] is True and config["model"]["layer_norm"] is False
     assert config["lr_scheduler"] == {"_name": "per_group"}, "new_bob never moves in pass_through"
     assert "max_tokens" not in config["dataset"] and "max_sample_size" not in config["task"]
 
 
-# Paper's section 3 and its appendix, as section 6 of our notes on it has them: epochs, batch, head's and weights' rate
+# Section 3 and appendix of the paper: epochs, batch size, learning rates of head and layer weights
 RECIPES = {
     "librispeech": (20, 4, 2e-4, 1e-2),
     "commonvoice_cy": (20, 4, 4e-4, 2e-2),
@@ -220,11 +272,3 @@ def test_speakers_by_x_vector_and_margin():
 def test_comment_names_its_own_file(name):
     comment = re.search(r"--config-name (\S+)", (FOLDER / f"{name}.yaml").read_text())
     assert comment[1] == name
-
-
-def test_configurations_agree_but_for_what_they_are_for():
-    """One template: sections that no task needs of its own are the same in all."""
-    for section in ("hydra", "common", "distributed_training", "lr_scheduler"):
-        assert all(read(name)[section] == read(NAMES[0])[section] for name in NAMES)
-    for key in ("normalize", "min_sample_size", "cache", "cache_dir", "cache_max_gib"):
-        assert len({read(name)["task"][key] for name in NAMES}) == 1

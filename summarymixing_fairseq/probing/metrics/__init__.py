@@ -1,1 +1,1 @@
-"""Metrics, their confidence intervals and the file of results. numpy alone: nothing here knows of torch or fairseq."""
+"""Metrics of probes and their confidence intervals, by numpy and scikit-learn: no torch, no fairseq."""

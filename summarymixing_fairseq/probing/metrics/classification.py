@@ -1,7 +1,4 @@
-"""Accuracy, macro-averaged F1 and confusion matrix of one label per clip.
-
-Labels are integers, 0 to num_classes - 1. Without a clip, accuracy and macro-F1 are NaN.
-"""
+"""Accuracy, macro-averaged F1 and confusion matrix of one label per clip. Labels are integers, 0 to num_classes - 1."""
 
 from __future__ import annotations
 
@@ -10,24 +7,23 @@ from numpy.typing import ArrayLike
 
 
 def confusion_matrix(references: ArrayLike, predictions: ArrayLike, num_classes: int) -> np.ndarray:
-    """(num_classes, num_classes) int64, number of clips by [reference, prediction]: a row is a reference's class.
+    """Number of clips by [reference, prediction], (num_classes, num_classes) int64.
 
     Raises:
-        ValueError: for lists of unequal length, or a label that is not an integer from 0 to num_classes - 1.
+        ValueError: for lists that are empty or of unequal length.
     """
-    references, predictions = check_labels(references, predictions, num_classes)
-    cells = references * num_classes + predictions
-    # (C * C,) -> (C, C)
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+    from sklearn import metrics  # takes a second
+
+    return metrics.confusion_matrix(np.asarray(references), np.asarray(predictions), labels=np.arange(num_classes))
 
 
 def accuracy(confusion: np.ndarray) -> float:
     """Share of clips on the diagonal of a (C, C) confusion matrix."""
-    return float(np.trace(confusion) / confusion.sum()) if confusion.sum() else float("nan")
+    return float(np.trace(confusion) / confusion.sum())
 
 
 def macro_f1(confusion: np.ndarray) -> float:
-    """F1 averaged over classes, each counting the same, from a (C, C) confusion matrix with rows = reference.
+    """F1 averaged over classes, each with the same weight, from a (C, C) confusion matrix with rows = reference.
 
     The average is over the classes that occur among the references or the predictions. A class that occurs but is
     never right has an F1 of 0. This is scikit-learn's ``f1_score(average="macro", zero_division=0)``.
@@ -36,39 +32,13 @@ def macro_f1(confusion: np.ndarray) -> float:
 
 
 def macro_f1_of_counts(hits: np.ndarray, num_references: np.ndarray, num_predictions: np.ndarray) -> np.ndarray:
-    """``macro_f1`` of many matrices at once, each given by its diagonal, row sums and column sums.
+    """``macro_f1`` of many confusion matrices at once, as the bootstrap needs it.
 
     Args:
-        hits, num_references, num_predictions: (..., C), clips of each class that are right, that are of it, and that
-            are taken for it.
+        hits, num_references, num_predictions: (..., C), the diagonal, row sums and column sums of each matrix.
 
     Returns:
-        (...), NaN where no class occurs.
+        (...)
     """
-    occurrences = num_references + num_predictions  # twice the hits, and the false ones of both kinds
-    f1 = 2 * hits / np.maximum(occurrences, 1)
-    num_occurring = (occurrences > 0).sum(-1)
-    return np.where(num_occurring > 0, f1.sum(-1) / np.maximum(num_occurring, 1), np.nan)
-
-
-def check_labels(references: ArrayLike, predictions: ArrayLike, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both as (clips,) int64.
-
-    Raises:
-        ValueError: as of ``confusion_matrix``.
-    """
-    checked = []
-    for name, labels in (("references", references), ("predictions", predictions)):
-        labels = np.asarray(labels)
-        if labels.ndim != 1:
-            raise ValueError(f"{name} of shape {labels.shape}: one label per clip is needed")
-        if labels.size and not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(f"{name} are {labels.dtype}: class indices must be integers")
-        outside = (labels < 0) | (labels >= num_classes)
-        if outside.any():
-            clip = int(outside.argmax())
-            raise ValueError(f"{name}[{clip}] is {labels[clip]}: allowed are 0 to {num_classes - 1}")
-        checked.append(labels.astype(np.int64))
-    if len(checked[0]) != len(checked[1]):
-        raise ValueError(f"{len(checked[0])} references and {len(checked[1])} predictions: one of each per clip")
-    return checked[0], checked[1]
+    occurrences = num_references + num_predictions
+    return (2 * hits / np.maximum(occurrences, 1)).sum(-1) / (occurrences > 0).sum(-1)

@@ -14,7 +14,7 @@ class ErrorRate:
     """Edit distances and reference lengths of all utterances.
 
     Attributes:
-        utterance_errors: (utterances,) int64, edit distance of each, which a bootstrap resamples with its length.
+        utterance_errors: (utterances,) int64, edit distance of each.
         utterance_lengths: (utterances,) int64, words or characters of each reference.
     """
 
@@ -38,12 +38,12 @@ class ErrorRate:
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorRate:
-    """WER: words are what stands between spaces. Raises ValueError for lists of unequal length."""
+    """WER; words are separated by spaces. Raises ValueError for lists of unequal length."""
     return _error_rate([r.split() for r in references], [h.split() for h in hypotheses])
 
 
 def character_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorRate:
-    """CER: characters, a space between two words being one. Raises ValueError for lists of unequal length."""
+    """CER; the space between two words counts as a character. Raises ValueError for lists of unequal length."""
     return _error_rate([" ".join(r.split()) for r in references], [" ".join(h.split()) for h in hypotheses])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ...data.manifest import read_labels
 from ...system.errors import InputError
 
-# Share of trials whose label contradicts the speakers of its clips: beyond it the speakers must be read wrongly
+# If more than this share of the trials contradicts the speakers of their clips, the speakers must be wrong
 _MAX_CONTRADICTIONS = 0.01
 
 
@@ -37,14 +37,14 @@ class Trials:
 def read_trials(path: Path, names: Iterable[str]) -> Trials:
     """Read a list of trials, as corpora/voxceleb.py writes it: ``<0 or 1><TAB>path<TAB>path``, 1 = same speaker.
 
-    A trial may be there several times, and then counts as often.
+    A trial that is listed several times counts as often.
 
     Args:
-        path: of the list; names: paths of the manifest's rows, relative to its root, which trials are indices into.
+        path: of the list; names: paths of the manifest's rows, relative to its root. Trials hold indices of them.
 
     Raises:
-        InputError: for a list that is missing or empty, a line that is not of three columns, another label, and a clip
-            that is in no row or in several.
+        InputError: for a list that is missing or empty, a line without three columns, another label, or a clip that is
+            in no row of the manifest or in several.
     """
     index_of: dict[bytes, int] = {}
     repeated: set[bytes] = set()
@@ -65,21 +65,13 @@ def read_trials(path: Path, names: Iterable[str]) -> Trials:
                     _refuse(path, number, f"{_shown(line)} is not `<0 or 1><TAB>path<TAB>path`: write the list so")
                 label, *clips = columns
                 if label not in (b"0", b"1"):
-                    _refuse(path, number, f"label {_shown(label)} must be 1 (same speaker) or 0: mend the line")
+                    _refuse(path, number, f"label {_shown(label)} must be 1 (same speaker) or 0: correct the line")
                 for clip in clips:
                     if clip not in index_of:
-                        _refuse(
-                            path,
-                            number,
-                            f"{_shown(clip)} is in no row of the manifest: paths must be as they are there, relative "
-                            "to its root; make list and manifest again, or take the trial out",
-                        )
+                        complaint = f"{_shown(clip)} is in no row of the manifest: write paths as they are there"
+                        _refuse(path, number, f"{complaint}, or remove the trial")
                     if clip in repeated:
-                        _refuse(
-                            path,
-                            number,
-                            f"{_shown(clip)} has several rows in the manifest: a trial needs clips of one row each",
-                        )
+                        _refuse(path, number, f"{_shown(clip)} has several rows in the manifest, a trial needs one")
                 labels.append(label == b"1")
                 first.append(index_of[clips[0]])
                 second.append(index_of[clips[1]])
@@ -94,11 +86,11 @@ def read_trials(path: Path, names: Iterable[str]) -> Trials:
 
 
 def speakers_of(data_dir: Path, split: str, names: Sequence[str]) -> list[str]:
-    """Speakers of all rows of a manifest: lines of DATA_DIR/SPLIT.speaker, or else folders in the clips' paths.
+    """Speakers of all rows of a manifest: lines of DATA_DIR/SPLIT.speaker, or without that file folders in the paths.
 
-    The folder is the first of the path at which the rows differ: id10270 of wav/id10270/1zcIwhmdeo4/00001.wav, since
-    all lie below wav. Clips that all lie in one folder are of one speaker. A set of one speaker in several folders, or
-    with other folders first, needs the label file.
+    The speaker's folder is the first one of the path in which the rows differ: id10270 of
+    wav/id10270/1zcIwhmdeo4/00001.wav, since all rows begin with wav. Clips that all lie in one folder are of one
+    speaker. Data that is laid out in another way needs the label file.
 
     Args:
         names: paths of the rows, relative to the manifest's root.
@@ -127,9 +119,9 @@ def speakers_of(data_dir: Path, split: str, names: Sequence[str]) -> list[str]:
 
 
 def check_speakers(trials: Trials, speakers: Sequence[str], names: Sequence[str]) -> None:
-    """Hold the labels of trials against the speakers of their clips, as an interval by speaker needs them.
+    """Check that the labels of trials agree with the speakers of their clips.
 
-    A stray wrong label passes, one in a hundred: lists have them.
+    One wrong label in a hundred is let through: published lists have some.
 
     Raises:
         InputError: naming a trial that contradicts its speakers.
@@ -147,12 +139,11 @@ def check_speakers(trials: Trials, speakers: Sequence[str], names: Sequence[str]
 
 
 def all_pairs(speakers: Sequence[str], max_trials: int = 100_000) -> Trials:
-    """Every pair of two clips of a labelled set once, thinned to ``max_trials``, for an EER during training.
+    """Every pair of clips of a labelled set once, thinned to ``max_trials``, for an EER during training.
 
-    Thinning keeps up to half of ``max_trials`` for target trials, which are rare and decide the precision; an EER does
-    not depend on the share of targets, minDCF not either. Each kind is cut into as many equal stretches as it may have
-    trials, one trial drawn of each by a fixed seed: the same every time, whatever else is random. Memory is that of
-    the trials kept and the clips.
+    Up to half of ``max_trials`` are target trials: they are rare and decide the precision. The EER does not depend on
+    their share. To thin a kind, its trials are cut into stretches of equal length, and one trial of each stretch is
+    drawn. The seed is fixed, so the trials are the same every time. No list of all pairs is held in memory.
 
     Args:
         speakers: of each clip; max_trials: 2 or more.
@@ -162,17 +153,14 @@ def all_pairs(speakers: Sequence[str], max_trials: int = 100_000) -> Trials:
 
     Raises:
         InputError: for clips that give no target trial or no other one.
-        ValueError: for ``max_trials`` below 2.
     """
-    if max_trials < 2:
-        raise ValueError(f"max_trials={max_trials} must be 2 or more: a trial of each kind")
     num_clips = len(speakers)
     _, codes = np.unique(np.asarray(speakers), return_inverse=True)
     by_speaker = np.argsort(codes, kind="stable")
-    # Where the clips of each clip's speaker end, in the order of by_speaker
+    # in the order of by_speaker, where the clips of each clip's speaker end
     end = np.searchsorted(codes[by_speaker], codes[by_speaker], side="right")
     place = np.arange(num_clips)
-    # The clip at each place is paired with the later ones of its speaker, and with all of later speakers
+    # a clip is paired with the later clips of its own speaker (targets), and with all clips of later speakers (others)
     num_targets, num_others = int((end - place - 1).sum()), int((num_clips - end).sum())
     if not num_others:
         raise InputError(f"{num_clips} clips of one speaker: verification trials need two speakers or more")
@@ -191,10 +179,9 @@ def all_pairs(speakers: Sequence[str], max_trials: int = 100_000) -> Trials:
         ends = np.cumsum(partners)
         one = np.searchsorted(ends, ranks, side="right")
         other = first_partner[one] + ranks - (ends - partners)[one]
-        kinds.append((by_speaker[one], by_speaker[other]))
-    one, other = (np.concatenate(sides).astype(np.int32) for sides in zip(*kinds))
-    labels = np.arange(len(one)) < keep_targets
-    return Trials(labels, np.minimum(one, other), np.maximum(one, other))
+        kinds.append(by_speaker[np.stack([one, other])])  # (2, kept)
+    pairs = np.sort(np.concatenate(kinds, axis=1), axis=0).astype(np.int32)  # (2, trials)
+    return Trials(np.arange(pairs.shape[1]) < keep_targets, *pairs)
 
 
 def _refuse(path: Path, number: int, complaint: str) -> NoReturn:

@@ -1,1 +1,1 @@
-"""MP3S (arXiv 2308.14456): its tasks, running probes on all of them, one table, layer weights. Needs no torch."""
+"""MP3S (arXiv 2308.14456): its tasks, running probes on all of them, one table, layer weights. Imports no fairseq."""

@@ -1,4 +1,4 @@
-"""Encoders by the names that columns and folders bear."""
+"""The encoders to compare: names for folders and columns, checkpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RANDOM_SUFFIX = "-random"
 
 @dataclass(frozen=True)
 class Encoder:
-    """A checkpoint to probe: ``path`` absolute, ``sha256`` of the file; ``random``: its architecture alone."""
+    """A checkpoint to probe: ``path`` is absolute; ``random``: its architecture with random weights."""
 
     name: str
     path: Path
@@ -25,21 +25,21 @@ class Encoder:
 
     @property
     def title(self) -> str:
-        """Head of its column."""
+        """Title of its column."""
         return f"{self.name.removesuffix(RANDOM_SUFFIX)}, random weights" if self.random else self.name
 
 
 def parse_encoders(arguments: Sequence[str], with_random: bool = False) -> list[Encoder]:
-    """Encoders of ``[NAME=]PATH`` each.
+    """Encoders, each given as ``[NAME=]PATH``.
 
-    Without a name, it is the file's without ending, or for a checkpoint_*.pt, as fairseq calls all of them, its
-    folder's.
+    Without a name an encoder is named after its file, or after its folder if the file is a checkpoint_*.pt, as
+    fairseq names all of them.
 
     Args:
-        with_random: add the first one's architecture with random weights at the end.
+        with_random: add the architecture of the first encoder with random weights.
 
     Raises:
-        InputError: for no encoder, a file that cannot be read, a name that is no file's, or two of the same name.
+        InputError: for no encoder, a file that cannot be read, a name that is no file name, or two of the same name.
     """
     if not arguments:
         raise InputError("name the checkpoints to probe: --encoder [NAME=]CHECKPOINT, once each")
@@ -56,7 +56,7 @@ def parse_encoders(arguments: Sequence[str], with_random: bool = False) -> list[
         encoders.append(Encoder(first.name + RANDOM_SUFFIX, first.path, first.sha256, random=True))
     seen: dict[str, Encoder] = {}
     for encoder in encoders:
-        # folders of names that differ in case alone are one on some file systems
+        # some file systems ignore case
         other = seen.setdefault(encoder.name.lower(), encoder)
         if other is not encoder:
             raise InputError(

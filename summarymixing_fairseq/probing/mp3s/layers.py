@@ -1,4 +1,4 @@
-"""Learned weights of hidden states, task beside task: where in an encoder each task finds what it needs."""
+"""Learned weights of the hidden states, a column for each probe: which layers of an encoder a task uses."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...system.errors import InputError
-from ..results import Results, read_results
+from ..results import RESULTS_NAME, Results, read_results
 
-RESULTS_NAME = "results.json"
+# name, description and hash of an encoder
+Identity = tuple[str, str, str]
 _RUN_FOLDER = re.compile(r"(?P<task>.+)_probe(?P<probe>\d+)")
 _FOLD_FOLDER = re.compile(r"fold\w*")
 
@@ -21,9 +22,9 @@ class Column:
     """Weights of one probe.
 
     Attributes:
-        encoder: its name, columns of one name stand together; task, probe: what was trained.
+        encoder: its name in the table; task, probe: what was trained.
         weights: (states,) of the hidden states, the encoder's input first.
-        num_runs: whose mean they are: the folds of a cross-validation.
+        num_runs: number of runs (folds of a cross-validation) that they are the mean of.
     """
 
     encoder: str
@@ -34,21 +35,21 @@ class Column:
 
 
 def centre_of_gravity(weights: Sequence[float]) -> float:
-    """Mean index of the hidden states, by weight: 0 is the encoder's input, L its last layer."""
+    """Mean index of the hidden states, by weight; 0 is the encoder's input, L its last layer."""
     return sum(layer * weight for layer, weight in enumerate(weights)) / sum(weights)
 
 
 def mean_column(columns: Sequence[Column]) -> Column:
-    """The mean of the folds of one probe, all of equally many states."""
+    """The mean of the folds of one probe, which all have the same number of states."""
     weights = tuple(sum(values) / len(columns) for values in zip(*(column.weights for column in columns)))
     return replace(columns[0], weights=weights, num_runs=len(columns))
 
 
 def find_results(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are, folders searched for results.json, each file once.
+    """The given files, and all results.json in the given folders, each file once.
 
     Raises:
-        InputError: for a path that is not there, or a folder without any.
+        InputError: for a path that is not there, or a folder without results.
     """
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
@@ -65,18 +66,18 @@ def find_results(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_columns(paths: Sequence[Path]) -> list[Column]:
-    """Columns of results files, one for each checkpoint, encoders together.
+    """Columns of results files, one for each checkpoint, sorted by encoder.
 
-    Several test splits of a checkpoint share its weights; folds of a cross-validation, sibling folders fold*, are
-    averaged.
+    Results of a checkpoint on several test splits have the same weights and give one column. Folds of a
+    cross-validation, which lie in sibling folders fold*, are averaged.
 
     Raises:
-        InputError: for a file that cannot be read, or has no weights that are numbers.
+        InputError: for a file that cannot be read, or without finite weights.
     """
-    by_checkpoint: dict[tuple[tuple[str, ...], Path], Column] = {}
+    by_checkpoint: dict[tuple[Identity, Path], Column] = {}
     for path in find_results(paths):
         results = read_results(path)
-        identity = (results.encoder.name, results.encoder.description, results.encoder.sha256)
+        identity: Identity = (results.encoder.name, results.encoder.description, results.encoder.sha256)
         by_checkpoint.setdefault((identity, Path(results.checkpoint)), _column(results, path))
     folds: dict[tuple, list[Column]] = {}
     for (identity, checkpoint), column in by_checkpoint.items():
@@ -90,13 +91,13 @@ def read_columns(paths: Sequence[Path]) -> list[Column]:
         column = replace(mean_column(group), encoder=titles[identity])
         key = (column.encoder, column.task, column.probe)
         taken[key] = taken.get(key, 0) + 1
-        # the same task and probe trained twice, as with another seed
+        # numbered if the same probe was trained several times, as with several seeds
         columns.append(column if taken[key] == 1 else replace(column, task=f"{column.task} #{taken[key]}"))
     return columns
 
 
-def _titles(identities: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
-    """A title for each (name, description, hash): the name, with as much of the rest as tells it from others."""
+def _titles(identities: Sequence[Identity]) -> dict[Identity, str]:
+    """A title for each (name, description, hash): the name, and what else is needed to make it unique."""
     titles = {}
     for identity in identities:
         name, description, sha256 = identity
@@ -121,12 +122,12 @@ def _column(results: Results, path: Path) -> Column:
     named = _RUN_FOLDER.fullmatch(folder.name)
     if named:
         return Column("", named["task"], f"probe {named['probe']}", weights)
-    # not trained under a name of examples/mp3s: what it is says most
+    # its folder is not named as those of examples/mp3s
     return Column("", results.task.removeprefix("probe_"), results.head, weights)
 
 
 def as_text(columns: Sequence[Column]) -> str:
-    """A block for each encoder: a row a hidden state, a column a probe, * at the largest weight of each."""
+    """A block for each encoder: hidden states in rows, probes in columns, * at the largest weight of each probe."""
     return "\n\n".join(
         _block(encoder, [column for column in columns if column.encoder == encoder])
         for encoder in dict.fromkeys(column.encoder for column in columns)

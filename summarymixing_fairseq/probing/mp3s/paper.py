@@ -1,7 +1,7 @@
-"""What "Linear-Complexity Self-Supervised Learning for Speech Processing" (arXiv 2407.13377) reports on MP3S.
+"""Results on MP3S reported by "Linear-Complexity Self-Supervised Learning for Speech Processing" (arXiv 2407.13377).
 
-Only those of its figures that this project has on record, and not by which probe they were reached: Welsh, SLURP, and
-the average over the low-resource recognition tasks. For all others there is no figure here.
+These are the figures that this project has on record: Welsh, SLURP, and the average over the low-resource recognition
+tasks. The probe that gave them is not known.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ FIGURES = (
     Figure("slurp", BASE, 77.7),
     Figure("slurp", LARGE, 79.0),
 )
-# Over Welsh and Basque, SummaryMixing against its MHSA twin
+# averaged over Welsh and Basque, SummaryMixing relative to its MHSA twin
 LOW_RESOURCE_TASKS = ("commonvoice_cy", "commonvoice_eu")
 LOW_RESOURCE_RELATIVE_WER_PERCENT = -7.8
 
 
 def figures_of(task: str) -> list[Figure]:
-    """Reported figures of a task by its name; none for most."""
+    """Reported figures of a task, by its name; most tasks have none."""
     return [figure for figure in FIGURES if figure.task == task]

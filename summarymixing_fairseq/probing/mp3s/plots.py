@@ -1,7 +1,9 @@
-"""The two plots of MP3S: layer weights, and all figures with their intervals."""
+"""The two plots of MP3S: layer weights, and all metrics with their intervals."""
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from .layers import Column, centre_of_gravity
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Colours that the colour-blind tell apart: Okabe and Ito, "Color Universal Design" (2008); grey for random weights
+# Safe for the colour-blind: Okabe and Ito, "Color Universal Design" (2008); grey for random weights
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 RANDOM_COLOUR = "#777777"
 MARKERS = "osD^vP"
@@ -34,13 +36,11 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def plot_layers(columns: Sequence[Column], path: Path) -> None:
-    """Heat maps of layer weights as a PNG: a panel an encoder, hidden states upwards, the same probes in all panels.
+    """Heat maps of layer weights as a PNG: one panel for each encoder, the same probes in all panels.
 
     Raises:
         InputError: if the file cannot be written, or matplotlib is not installed.
     """
-    import math
-
     encoders = list(dict.fromkeys(column.encoder for column in columns))
     probes = list(dict.fromkeys((column.task, column.probe) for column in columns))
     num_states = max(len(column.weights) for column in columns)
@@ -65,7 +65,7 @@ def plot_layers(columns: Sequence[Column], path: Path) -> None:
             axes.plot([x - 0.42, x + 0.42], [centre] * 2, color="#D55E00", linewidth=2, solid_capstyle="butt", zorder=2)
         image = axes.imshow(grid, cmap="cividis", vmin=0, vmax=largest, origin="lower", aspect="auto")
         axes.set_xticks(range(len(probes)), [f"{task}, {probe}" for task, probe in probes], rotation=90, fontsize=8)
-        axes.set_title(_wrapped(encoder, int(panel_inches / 0.085)), fontsize=10)
+        axes.set_title(textwrap.fill(encoder, max(int(panel_inches / 0.085), 12)), fontsize=10)
         axes.set_yticks(range(num_states), ["0 (input)", *map(str, range(1, num_states))], fontsize=8)
         axes.set_facecolor("#e8e8e8")
     all_axes[0].set_ylabel("hidden state")
@@ -74,14 +74,8 @@ def plot_layers(columns: Sequence[Column], path: Path) -> None:
     _save(figure, path)
 
 
-def _wrapped(text: str, width: int) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, max(width, 12)))
-
-
 def plot_table(table: dict[str, Any], path: Path) -> None:
-    """All figures of an mp3s table (see ``table.build``) as points with 95 % intervals, a panel a metric, as a PNG.
+    """All values of a table (see ``table.build``) as points with 95 % intervals, one panel for each metric, as a PNG.
 
     Raises:
         InputError: if the file cannot be written, or matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""Commands as processes with logs, which end with this one."""
+"""Processes that write to logs, and that end when this process ends."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TAIL_LINES = 12
 
 
 class LoggedProcess:
-    """A command in a process group of its own, so that its data workers end with it; output goes to the end of a log.
+    """A command that appends its output to a log. It has a process group of its own: its data workers end with it.
 
     Args:
-        command: a list, no shell has a part in it.
-        log: file; folder: to work in; environment: all of it.
-        descriptors: open files that the process gets, as a lock that is to last as long as it does.
+        command: list of arguments, run without a shell.
+        log: file; folder: working directory; environment: all of it.
+        descriptors: open files that the process inherits, such as a lock that it has to hold.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class LoggedProcess:
 
     @property
     def seconds(self) -> float:
-        """Since it started."""
+        """Time since it started."""
         return time.monotonic() - self._started
 
     def status(self) -> int | None:
@@ -63,13 +63,13 @@ class LoggedProcess:
         return status
 
     def tail(self) -> str:
-        """The last lines of what this process wrote."""
+        """The last lines that this process wrote."""
         with open(self._log, "rb") as file:
             file.seek(max(self._start, self._log.stat().st_size - 8192))
             lines = file.read().decode("utf-8", "replace").splitlines()
         return "\n".join(f"  | {line}" for line in lines[-TAIL_LINES:])
 
     def stop(self) -> None:
-        """End the process and those that it started."""
+        """End the process and its children."""
         end_group(self._process, SECONDS_TO_END)
         self._forget()

@@ -1,4 +1,4 @@
-"""Runs of probes, some at a time: training, then evaluation; what is done is skipped, what fails stops no other."""
+"""Runs of probes, several at a time: training, then evaluation. Finished runs are skipped, failures stop no other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ...system.errors import InputError
 from ...system.files import atomic_write
@@ -16,33 +15,32 @@ from ..results import read_results
 from .processes import LoggedProcess
 from .runs import CHECKPOINT_NAME, LOG_NAME, TRAINED_NAME, Run, Tools
 from .tasks import Split
-from .training_log import TrainingLog
+from .training_log import progress
 
 POLL_SECONDS = 0.2
-# Between two looks at how far the trainings are
+# between two progress messages
 SHOW_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that failed: at which stage, why, and the end of its log."""
+    """A run that failed, at which stage, and why."""
 
     run: Run
     stage: str
     reason: str
-    tail: str = ""
 
 
 @dataclass(frozen=True)
 class Messages:
-    """Where progress goes: ``say`` a line that stays; ``show`` one that the next may replace."""
+    """How progress is reported: ``say`` prints a line that stays, ``show`` one that the next may replace."""
 
     say: Callable[[str], None]
     show: Callable[[str], None]
 
 
 def environment(device: str, jobs: int, num_threads: int, base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Environment of the processes: each job its share of the threads, and the one GPU of ``cuda:N``."""
+    """Environment of the processes: each job gets its share of the threads, and of ``cuda:N`` only that GPU."""
     env = dict(os.environ if base is None else base)
     env.update(PYTHONUNBUFFERED="1", PYTHONWARNINGS="ignore")
     if jobs > 1:
@@ -67,13 +65,15 @@ def run_all(
     """Train and evaluate, ``jobs`` runs at a time.
 
     Args:
-        on_finished: called when a run has come to its end.
-        descriptors: open files that the processes get, see ``LoggedProcess``.
+        on_finished: called when a run has ended.
+        descriptors: open files that the processes inherit, see ``LoggedProcess``.
 
     Returns:
-        What failed. A KeyboardInterrupt ends all processes first, a signal too (see ``interrupts``).
+        the runs that failed. A KeyboardInterrupt or a signal (see ``interrupts``) ends all processes first.
     """
-    waiting, active, failures = list(runs), [], []
+    waiting = list(runs)
+    active: list[_Job] = []
+    failures: list[Failure] = []
     last_shown = time.monotonic()
     try:
         while waiting or active:
@@ -110,12 +110,13 @@ class _Job:
         say: Callable[[str], None],
         descriptors: Sequence[int],
     ):
-        self.run, self.failure = run, None
+        self.run = run
+        self.failure: Failure | None = None
         self._tools, self._env, self._say, self._descriptors = tools, env, say, descriptors
         self._log = run.folder / LOG_NAME
         self._process: LoggedProcess | None = None
-        self._split: Split | None = None  # that is evaluated; None: training
-        self._training: TrainingLog | None = None
+        self._split: Split | None = None  # being evaluated; None: training
+        self._log_start = self._log.stat().st_size if self._log.exists() else 0
 
     @property
     def _stage(self) -> str:
@@ -125,13 +126,13 @@ class _Job:
         return self._process is not None and self._process.status() is None
 
     def advance(self) -> bool:
-        """Take in the stage that has ended, if any, and start the next one; False if there is none, or it failed."""
+        """Start the next stage. False if none is left, or if the stage that has just ended failed."""
         process, self._process = self._process, None
         if process is not None and not self._finish(process):
             return False
         try:
             return self._start_next(first=process is None)
-        except (InputError, OSError) as error:  # a disk that is full, a checkpoint that went away
+        except (InputError, OSError) as error:  # e.g. the disk is full, or a checkpoint was removed
             self._fail(str(error))
             return False
 
@@ -140,9 +141,8 @@ class _Job:
         if not run.is_trained():
             run.begin()
             (run.folder / TRAINED_NAME).unlink(missing_ok=True)
-            for split in run.task.splits:  # of other weights
+            for split in run.task.splits:  # results of other weights
                 shutil.rmtree(run.results_path(split).parent, ignore_errors=True)
-            self._split, self._training = None, TrainingLog(self._log, run.task.metric.key)
             self._launch(run.train_command(self._tools))
             return True
         for split in run.task.splits:
@@ -167,8 +167,7 @@ class _Job:
             return False
         try:
             if self._split is None:
-                self._training.read()
-                reached = self._training.describe()
+                reached = self._progress()
                 with atomic_write(run.folder / TRAINED_NAME) as file:
                     json.dump({"seconds": round(process.seconds, 1), "reached": reached}, file)
                 self._say(f"{run.name}: trained in {process.seconds:.0f} s; {reached}")
@@ -181,15 +180,17 @@ class _Job:
         return True
 
     def _fail(self, reason: str, tail: str = "") -> None:
-        self.failure = Failure(self.run, self._stage, reason, tail)
+        self.failure = Failure(self.run, self._stage, reason)
         self._say(f"{self.run.name}: {self._stage} FAILED: {reason}; log: {self._log}" + (f"\n{tail}" if tail else ""))
 
     def describe(self) -> str:
-        """How far it is."""
+        """Its progress."""
         if self._split is not None:
             return f"{self.run.name}: {self._stage}"
-        self._training.read()
-        return f"{self.run.name}: {self._training.describe()}"
+        return f"{self.run.name}: {self._progress()}"
+
+    def _progress(self) -> str:
+        return progress(self._log, self._log_start, self.run.task.metric.key)
 
     def stop(self) -> None:
         if self._process is not None:
@@ -210,7 +211,7 @@ def figure_of(run: Run, split: Split) -> str:
     Raises:
         InputError: if results.json cannot be read or lacks the metric.
     """
-    path: Path = run.results_path(split)
+    path = run.results_path(split)
     metric = read_results(path).metrics.get(run.task.metric.key)
     if metric is None:
         raise InputError(f"{path} lacks the metric {run.task.metric.key}")

@@ -1,4 +1,4 @@
-"""One run: a probe of an encoder on a folder of data, the commands that it takes, and what it was made with."""
+"""A run: one probe of one encoder on one folder of data, with its commands and the record of its inputs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ...system.errors import InputError
 from ...system.files import atomic_write, sha256_of
+from ..results import RESULTS_NAME
 from .encoders import Encoder
 from .tasks import PROBES, TASKS, Split, Task
 
@@ -20,8 +24,7 @@ RECORD_NAME = "run.json"
 TRAINED_NAME = "trained.json"
 LOG_NAME = "run.log"
 CHECKPOINT_NAME = "checkpoint_best.pt"
-RESULTS_NAME = "results.json"
-# What this command sets itself
+# Keys of the configuration that are set by options of the command
 OWN_KEYS = ("model.encoder_path", "model.random_encoder", "task.data", "checkpoint.save_dir", "common.seed")
 _PACKAGE = Path(__file__).resolve().parents[2]
 _PLAIN = re.compile(r"[A-Za-z0-9_/.+:@%-]+")
@@ -35,21 +38,37 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class Tools:
-    """The two commands that runs consist of, as lists of arguments."""
+    """The two commands of a run, as lists of arguments."""
 
     train: tuple[str, ...]
     evaluate: tuple[str, ...]
 
 
+def find_tools() -> Tools:
+    """The commands of this Python environment.
+
+    Raises:
+        InputError: if one is not installed.
+    """
+    paths = []
+    for name in ("fairseq-hydra-train", "summarymixing"):
+        beside = Path(sys.executable).with_name(name)
+        found = str(beside) if beside.exists() else shutil.which(name)
+        if found is None:
+            raise InputError(f"{name} is not installed in this environment: pip install summarymixing-fairseq")
+        paths.append(found)
+    return Tools((paths[0],), (paths[1], "evaluate"))
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What all runs of a command share.
+    """Options that all runs of a command share.
 
     Attributes:
         results, config_dir: absolute folders.
         overrides: (task or TASK_probeN or "" for all, KEY=VALUE) in the order given.
         device: cpu, cuda, cuda:N or auto.
-        allow_outside_root: read rows that lead out of their manifest's root too.
+        allow_outside_root: also read rows that lead out of their manifest's root.
     """
 
     results: Path
@@ -62,7 +81,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """A probe of one encoder on one folder of data; ``fold``: "" where the task has no folds."""
+    """A probe of one encoder on one folder of data; ``fold``: "" for a task without folds."""
 
     encoder: Encoder
     task: Task
@@ -73,17 +92,17 @@ class Run:
 
     @property
     def name(self) -> str:
-        """For progress and errors."""
+        """Name in progress and error messages."""
         return " ".join(filter(None, (self.encoder.name, f"{self.task.name}_probe{self.probe}", self.fold)))
 
     @property
     def folder(self) -> Path:
-        """Of checkpoints, log and results."""
+        """Folder of checkpoints, log and results."""
         return self.settings.results / self.encoder.name / f"{self.task.name}_probe{self.probe}" / self.fold
 
     @property
     def config(self) -> Path:
-        """Its configuration."""
+        """File of its configuration."""
         return self.settings.config_dir / f"{self.task.config_name(self.probe)}.yaml"
 
     def results_path(self, split: Split) -> Path:
@@ -91,7 +110,7 @@ class Run:
         return self.folder / split.name / RESULTS_NAME
 
     def options(self) -> list[str]:
-        """Overrides that decide what comes out, but for the files, whose content counts."""
+        """Overrides that change the result. Paths are not among them: the files' content counts (see ``record``)."""
         options = [f"common.seed={self.settings.seed}"]
         if self.encoder.random:
             options.append("model.random_encoder=true")
@@ -124,30 +143,30 @@ class Run:
         if self.settings.allow_outside_root:
             command.append("--allow-outside-root")
         if self.settings.device != "auto":
-            # a GPU's number is the environment's matter: see ``runner.environment``
+            # the number of a GPU is set by ``runner.environment``
             command += ["--device", self.settings.device.partition(":")[0]]
         return command
 
     def record(self) -> dict[str, Any]:
-        """What the run is made with: two runs of the same record give the same."""
-        # what evaluation takes where it is there: words of reference, speakers of test clips
+        """Hashes of all inputs: two runs with the same record give the same result."""
+        # read by the evaluation if they are there: words of the references, speakers of the clips
         extra = [f"{split.name}.{kind}" for split in self.task.splits for kind in ("wrd", "speaker")]
         files = [*self.task.needed_files(), *(name for name in extra if (self.data / name).is_file())]
         return {
-            "config": sha256_of(self.config),
+            "config": _hash_of_files(self.config.parent, _config_names(self.config)),
             "options": self.options(),
             "encoder": self.encoder.sha256,
             "data": _hash_of_files(self.data, files),
         }
 
     def difference(self) -> str | None:
-        """What the folder's earlier run was made with that this one is not; None if nothing.
+        """How the inputs of an earlier run in this folder differ; None if they do not.
 
-        Also None if the earlier run left neither checkpoints nor results: nothing is lost by starting over, and what
-        it failed for may be what has been changed.
+        Also None if the earlier run left neither checkpoints nor results. Nothing is lost then by starting again, and
+        the change may mend what it failed for.
         """
         path = self.folder / RECORD_NAME
-        # what fairseq would take for an earlier part of this run
+        # fairseq would resume from it
         checkpoint = next(iter(sorted(self.folder.glob("checkpoint*.pt"))), None)
         if not path.exists():
             return f"{checkpoint.name}, which it did not make" if checkpoint else None
@@ -168,7 +187,7 @@ class Run:
             file.write("\n")
 
     def is_trained(self) -> bool:
-        """Whether training has come to its end."""
+        """Whether training has ended."""
         return (self.folder / TRAINED_NAME).exists() and (self.folder / CHECKPOINT_NAME).exists()
 
     def clear(self) -> None:
@@ -177,17 +196,17 @@ class Run:
 
 
 def quoted(value: str) -> str:
-    """A value in hydra's grammar, in which a space, comma or equals sign has a meaning of its own."""
+    """A value quoted for hydra, whose grammar gives spaces, commas and equals signs a meaning."""
     return value if _PLAIN.fullmatch(value) else "'" + value.replace("'", r"\'") + "'"
 
 
 def refuse_changed(runs: Sequence[Run], force: bool) -> None:
-    """Hold all runs against what their folders hold, before any starts.
+    """Refuse, before any run starts, folders with runs that were made with other options.
 
-    With ``force``, what is there of other options is removed.
+    With ``force``, these runs are removed instead.
 
     Raises:
-        InputError: naming the first run that was made with other options.
+        InputError: naming the first such run.
     """
     for run in runs:
         difference = run.difference()
@@ -199,13 +218,26 @@ def refuse_changed(runs: Sequence[Run], force: bool) -> None:
             run.clear()
 
 
-def left_out(runs: Sequence[Run]) -> list[str]:
-    """Encoders' folders of the runs below the results folder that are not of ``runs``: one entry a run, sorted."""
+def encoders_of_other_runs(runs: Iterable[Run], results: Path) -> list[str]:
+    """Runs in the results folder besides ``runs``: the encoder's name of each, sorted."""
     chosen = {run.folder / RECORD_NAME for run in runs}
-    results = runs[0].settings.results
     # ENCODER/TASK_probeN, and folds in it
     records = {path for depth in ("*/*", "*/*/*") for path in results.glob(f"{depth}/{RECORD_NAME}")}
     return sorted(path.relative_to(results).parts[0] for path in records - chosen)
+
+
+def _config_names(config: Path) -> list[str]:
+    """A configuration file and the shared files that its list of defaults names.
+
+    Raises:
+        InputError: for a file that is no YAML.
+    """
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        raise InputError(f"{config} cannot be read as YAML") from None
+    defaults = (content.get("defaults") or []) if isinstance(content, dict) else []
+    return [config.name, *(f"{name}.yaml" for name in defaults if isinstance(name, str) and name != "_self_")]
 
 
 def _hash_of_files(folder: Path, names: Sequence[str]) -> str:
@@ -216,12 +248,12 @@ def _hash_of_files(folder: Path, names: Sequence[str]) -> str:
 
 
 def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
-    """``[TASK:]KEY=VALUE`` each, TASK also as TASK_probeN, into (TASK or "", KEY=VALUE).
+    """Split each ``[TASK:]KEY=VALUE`` into (TASK or "", KEY=VALUE); TASK may also be TASK_probeN.
 
-    A task that there is but that is not run may be named too: the same options serve for some of the tasks.
+    A task may be named that is not run: the same options then serve for a selection of the tasks.
 
     Raises:
-        InputError: for another form, a task that there is not, or a key that the command sets itself.
+        InputError: for another form, an unknown task, or a key that an option of the command sets.
     """
     known = {name for task in TASKS for name in (task.name, *(f"{task.name}_probe{probe}" for probe in PROBES))}
     overrides = []

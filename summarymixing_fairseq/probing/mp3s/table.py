@@ -1,63 +1,48 @@
-"""The table of MP3S: every task and probe a row, every encoder a column, as JSON and as Markdown."""
+"""The table of MP3S, as JSON and as Markdown: a row for each task and probe, a column for each encoder."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...system.errors import InputError
 from ...system.files import write_together
+from ..metrics.bootstrap import interval_of_ratio
 from ..results import Results, read_results
 from . import paper
 from .encoders import Encoder
 from .layers import Column, mean_column
 from .runner import Failure
-from .runs import Run
+from .runs import TRAINED_NAME, Run
 from .tasks import Split, Task
 
 SCHEMA_VERSION = 1
 POOLING = (
-    "IEMOCAP: one probe a fold; accuracy is over the clips of all folds together, its interval by the bootstrap of "
-    "these clips, each right or wrong."
+    "IEMOCAP: one probe for each fold; accuracy is over the clips of all folds together, and its interval resamples "
+    "these clips."
 )
 NOT_OF_MP3S = "Tasks marked † are not of MP3S."
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A figure with its 95 % interval, in ``unit``; ``results``: the files it is of, one a fold."""
-
-    value: float
-    low: float
-    high: float
-    unit: str
-    clips: int
-    head: str
-    results: tuple[str, ...]
-    seconds: float | None = None
-
-
-def pool_accuracies(folds: Sequence[Results], seed: int = 0) -> tuple[float, float, float, int]:
+def pool_accuracies(folds: Sequence[Results], seed: int = 0) -> tuple[float, float, float]:
     """Accuracy over the clips of all folds together.
 
-    A fold's number of right clips is its accuracy times its clips. The interval resamples the clips of all folds, by
-    the bootstrap that a single fold's is of.
+    The number of correct clips of a fold is its accuracy times its clips. The interval resamples the clips of all
+    folds, as it does for a single fold.
 
     Returns:
-        accuracy and its interval, in percent, and the number of clips.
+        accuracy and its interval, in percent.
 
     Raises:
-        InputError: for a fold whose accuracy is of no whole number of clips, or that does not state its clips.
+        InputError: for a fold whose accuracy times its clips is no whole number, or that does not state its clips.
     """
-    import numpy as np
-
-    from ..metrics.bootstrap import interval_of_ratio
-
     right = total = 0
     for results in folds:
         clips, metric = _clips(results), results.metrics["accuracy"]
@@ -69,18 +54,19 @@ def pool_accuracies(folds: Sequence[Results], seed: int = 0) -> tuple[float, flo
             )
         right, total = right + round(hits), total + clips
     low, high = interval_of_ratio(np.arange(total) < right, np.ones(total), seed=seed)
-    return 100 * right / total, 100 * low, 100 * high, total
+    return 100 * right / total, 100 * low, 100 * high
 
 
 def _clips(results: Results) -> int:
     return int(results.data.counts.get("clips", 0))
 
 
-def read_cell(runs: Sequence[Run], split: Split) -> tuple[Cell | None, list[Results]]:
-    """The figure of a probe on a test split, and its results: of one run, or of all folds.
+def read_cell(runs: Sequence[Run], split: Split) -> tuple[dict[str, Any] | None, list[Results]]:
+    """The cell of a probe on a test split, and the results it is made of: of one run, or of all folds.
 
     Returns:
-        (None, []) unless all runs have been evaluated.
+        ``value`` with its 95 % interval ``low`` to ``high``, all in ``unit``, None if undefined; ``clips``, ``head``,
+        ``results`` (the files), ``seconds`` of training. (None, []) unless all runs have been evaluated.
 
     Raises:
         InputError: for results that cannot be read or lack the metric.
@@ -93,21 +79,24 @@ def read_cell(runs: Sequence[Run], split: Split) -> tuple[Cell | None, list[Resu
     for path, results in zip(paths, all_results):
         if key not in results.metrics:
             raise InputError(f"{path} lacks the metric {key}")
-    files = tuple(str(path.relative_to(runs[0].settings.results)) for path in paths)
-    metric, head = all_results[0].metrics[key], all_results[0].head
-    seconds = _training_seconds(runs)
-    if len(all_results) == 1:
-        clips = _clips(all_results[0])
-        cell = Cell(metric.value, metric.low, metric.high, metric.unit, clips, head, files, seconds)
-    else:
-        value, low, high, clips = pool_accuracies(all_results)
-        cell = Cell(value, low, high, metric.unit, clips, head, files, seconds)
-    return cell, all_results
+    metric = all_results[0].metrics[key]
+    numbers = (metric.value, metric.low, metric.high)
+    if len(all_results) > 1:
+        numbers = pool_accuracies(all_results)
+    value, low, high = (number if math.isfinite(number) else None for number in numbers)
+    return {
+        "value": value,
+        "low": low,
+        "high": high,
+        "unit": metric.unit,
+        "clips": sum(map(_clips, all_results)),
+        "head": all_results[0].head,
+        "results": [str(path.relative_to(runs[0].settings.results)) for path in paths],
+        "seconds": _training_seconds(runs),
+    }, all_results
 
 
 def _training_seconds(runs: Sequence[Run]) -> float | None:
-    from .runs import TRAINED_NAME
-
     try:
         return sum(json.loads((run.folder / TRAINED_NAME).read_text(encoding="utf-8"))["seconds"] for run in runs)
     except (OSError, ValueError, KeyError, TypeError):
@@ -121,19 +110,22 @@ def build(
     missing: Sequence[str],
     provenance: dict[str, Any],
 ) -> dict[str, Any]:
-    """The table as plain containers, of what has been evaluated so far.
+    """The table of all runs that have been evaluated so far, as plain containers.
 
     Args:
-        runs: all, tasks and probes in the order of the rows; missing: lines on data that was not found.
+        runs: tasks and probes in the order of the rows; missing: lines on data that was not found.
         provenance: ``machine``, ``command``, ``seed``, ``date``, ``note`` on the data or None, and ``with_paper``:
-            whether its figures are shown.
+            whether the paper's figures are shown.
 
     Returns:
-        with ``rows``, their ``cells`` by the encoder's name (None where there is no figure), ``encoders``,
-        ``layer_weights``, ``versions``, ``notes`` and the arguments.
+        ``rows`` with their ``cells`` by the encoder's name (None without a value), ``encoders``, ``layer_weights``,
+        ``versions``, ``notes`` and the arguments.
     """
     notes = [f"{failure.run.name}, {failure.stage} failed: {failure.reason}" for failure in failures]
-    rows, weights, versions, descriptions = [], [], [], {}
+    rows: list[dict[str, Any]] = []
+    weights: list[Column | None] = []
+    versions: list[dict[str, str]] = []
+    descriptions: dict[str, str] = {}
     groups = groupby(runs, key=lambda run: (run.task, run.probe))
     for (task, probe), group in [(key, list(group)) for key, group in groups]:
         by_encoder = {encoder: [run for run in group if run.encoder == encoder] for encoder in encoders}
@@ -145,15 +137,15 @@ def build(
                 except InputError as error:
                     cell, all_results = None, []
                     notes.append(str(error))
-                cells[encoder.name] = _finite(asdict(cell)) if cell else None
+                cells[encoder.name] = cell
                 versions += [results.versions for results in all_results]
                 if all_results:
                     descriptions[encoder.name] = all_results[0].encoder.description
                     if split is task.splits[0]:
                         weights.append(_layer_weights(encoder, task, probe, all_results))
             rows.append(_row(task, probe, split, cells))
-    reported = set()
-    for row in rows:  # the probe of the paper's figures is not known: they stand in a task's first row
+    reported: set[str] = set()
+    for row in rows:  # the probe of the paper's figures is not known: they are shown in a task's first row
         shown = provenance["with_paper"] and row["task"] not in reported
         row["paper"] = [asdict(figure) for figure in paper.figures_of(row["task"])] if shown else []
         reported.add(row["task"])
@@ -163,12 +155,10 @@ def build(
         "versions": {key: sorted({v[key] for v in versions if key in v}) for key in sorted(set().union(*versions))},
         "encoders": [
             {
-                "name": encoder.name,
+                **asdict(encoder),
+                "path": str(encoder.path),
                 "title": encoder.title,
                 "description": descriptions.get(encoder.name, ""),
-                "path": str(encoder.path),
-                "sha256": encoder.sha256,
-                "random": encoder.random,
             }
             for encoder in encoders
         ],
@@ -198,7 +188,7 @@ def _row(task: Task, probe: int, split: Split, cells: dict[str, Any]) -> dict[st
 
 
 def _best(cells: dict[str, Any], higher_is_better: bool) -> list[str]:
-    """Encoders with the best figure of a row, as it is shown; none where there is nothing to compare."""
+    """Encoders with the best value of a row, rounded as it is shown; none if fewer than two have a value."""
     values = {name: round(cell["value"], 2) for name, cell in cells.items() if cell and cell["value"] is not None}
     if len(values) < 2:
         return []
@@ -214,14 +204,8 @@ def _layer_weights(encoder: Encoder, task: Task, probe: int, all_results: Sequen
     return mean_column(columns) if usable else None
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
-    }
-
-
 def as_markdown(table: dict[str, Any]) -> str:
-    """The table, what it was measured on, and notes."""
+    """The table, and below it the machine, the versions and notes."""
     encoders = table["encoders"]
     has_paper = any(row["paper"] for row in table["rows"])
     header = ["task", "probe", "metric", "clips", *(encoder["title"] for encoder in encoders)]
@@ -271,7 +255,7 @@ def _below(table: dict[str, Any], has_paper: bool) -> list[str]:
     tasks = {row["task"] for row in table["rows"]}
     if has_paper:
         lines.append(
-            f"The paper's: {paper.SOURCE}; of which probe is not on record here, so they stand in a task's first row."
+            f"The paper's: {paper.SOURCE}. Their probe is not on record here, so they are shown in a task's first row."
         )
     if has_paper and tasks & set(paper.LOW_RESOURCE_TASKS):
         lines.append(
@@ -293,7 +277,7 @@ def _encoder_line(encoder: dict[str, Any]) -> str:
 
 
 def columns_of(table: dict[str, Any]) -> list[Column]:
-    """Layer weights of a table, encoders together."""
+    """Layer weights of a table, sorted by encoder."""
     columns = [Column(**{**column, "weights": tuple(column["weights"])}) for column in table["layer_weights"]]
     order = [encoder["title"] for encoder in table["encoders"]]
     return sorted(columns, key=lambda column: order.index(column.encoder))

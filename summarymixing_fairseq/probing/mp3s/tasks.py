@@ -1,8 +1,7 @@
-"""The tasks of MP3S (arXiv 2308.14456): data, configurations, metrics, and where each one's data comes from."""
+"""The tasks of MP3S (arXiv 2308.14456): configurations, metrics, data, and the commands that make the data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ class MetricKind:
 
     @property
     def arrow(self) -> str:
-        """Which way is better."""
+        """Arrow that points in the better direction."""
         return "↑" if self.higher_is_better else "↓"
 
 
@@ -45,10 +44,10 @@ class Task:
     Attributes:
         name: also its folder below the data's root; title: for tables.
         labels: extension of the label files.
-        prepare: what makes the data, DIR being its folder.
-        config: stem of its configurations, TASK in TASK_probeN.yaml; None: its name.
-        has_folds: the folder may hold folders fold*, one a fold of cross-validation.
-        of_mp3s: whether it is one of the benchmark's.
+        prepare: command that makes the data in the folder DIR.
+        config: TASK in the names of its configurations, TASK_probeN.yaml; None: its name.
+        has_folds: the folder may hold folders fold*, one for each fold of a cross-validation.
+        of_mp3s: whether it is a task of the benchmark.
     """
 
     name: str
@@ -66,7 +65,7 @@ class Task:
         return f"{self.config or self.name}_probe{probe}"
 
     def needed_files(self) -> list[str]:
-        """Files without which a folder is not this task's data."""
+        """Files that a folder of this task's data must hold."""
         files = [f"{split}.{kind}" for split in ("train", "valid") for kind in ("tsv", self.labels)]
         files.append(f"dict.{self.labels}.txt")
         for split in self.splits:
@@ -131,7 +130,7 @@ def task_named(name: str) -> Task:
     """A task by its name.
 
     Raises:
-        InputError: for one that there is not.
+        InputError: for an unknown name.
     """
     for task in TASKS:
         if task.name == name:
@@ -139,13 +138,37 @@ def task_named(name: str) -> Task:
     raise InputError(f"there is no task {name!r}: choose among {', '.join(task.name for task in TASKS)}")
 
 
+def choose_probes(names: str | None, numbers: str) -> dict[Task, list[int]]:
+    """Tasks in their order, with the numbers of their probes.
+
+    Args:
+        names: TASK or TASK_probeN, separated by commas; None: all tasks.
+        numbers: of the probes of each TASK, separated by commas.
+
+    Raises:
+        InputError: for an unknown task or probe.
+    """
+    wanted = {number.strip() for number in numbers.split(",")}
+    if not wanted <= set(map(str, PROBES)):
+        raise InputError(f"--probes {numbers}: must be 1, 2 or 1,2")
+    probes = [probe for probe in PROBES if str(probe) in wanted]
+    if names is None:
+        return dict.fromkeys(TASKS, probes)
+    chosen: dict[Task, set[int]] = {}
+    for name in map(str.strip, names.split(",")):
+        stem, _, number = name.rpartition("_probe")
+        is_one = bool(stem) and number in map(str, PROBES)
+        chosen.setdefault(task_named(stem if is_one else name), set()).update([int(number)] if is_one else probes)
+    return {task: sorted(chosen[task]) for task in TASKS if task in chosen}
+
+
 @dataclass(frozen=True)
 class TaskData:
-    """What was found of a task's data.
+    """Folders of a task's data.
 
     Attributes:
         folders: name of the fold ("" without folds) and its absolute folder; none if something is missing.
-        problem: what is missing and what makes it, in a line; "" if nothing is.
+        problem: one line on what is missing and the command that makes it; "" if nothing is missing.
     """
 
     folders: tuple[tuple[str, Path], ...] = ()
@@ -153,22 +176,19 @@ class TaskData:
 
 
 def find_data(task: Task, root: Path) -> TaskData:
-    """Look for a task's data below ``root``: files by their names, their content is left to whoever reads it."""
+    """Look for a task's data below ``root``. Only the names of the files are checked."""
     folder = Path(root).resolve() / task.name
     shown = Path(root) / task.name
-    make = f"make it by {task.prepare}, DIR being {shown}"
+    make = f"make it by {task.prepare}, where DIR is {shown}"
     if not folder.is_dir():
         return TaskData(problem=f"{shown} is not there: {make}")
     folders = [("", folder)]
     if task.has_folds and not (folder / "train.tsv").exists():
-        folders = [(fold.name, fold) for fold in _by_number(folder.glob("fold*")) if fold.is_dir()] or folders
+        # fold2 before fold10
+        folds = sorted(folder.glob("fold*"), key=lambda path: (len(path.name), path.name))
+        folders = [(fold.name, fold) for fold in folds if fold.is_dir()] or folders
     for fold, path in folders:
         for name in task.needed_files():
             if not (path / name).is_file():
                 return TaskData(problem=f"{shown / fold / name} is not there: {make}")
     return TaskData(tuple(folders))
-
-
-def _by_number(folders: Iterable[Path]) -> list[Path]:
-    """fold2 before fold10."""
-    return sorted(folders, key=lambda path: (len(path.name), path.name))

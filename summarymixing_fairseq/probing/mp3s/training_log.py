@@ -1,4 +1,4 @@
-"""How far a training is, read from fairseq's JSON log lines while they are written."""
+"""Progress of a training, read from fairseq's JSON log lines."""
 
 from __future__ import annotations
 
@@ -6,52 +6,30 @@ import json
 from pathlib import Path
 
 
-class TrainingLog:
-    """The newest figures of a log that grows.
+def progress(path: Path, start: int, metric: str) -> str:
+    """Epoch, loss and validation metric, as far as a log tells them.
 
     Args:
-        path: of the log; metric: as results.json calls it, e.g. ``wer``.
+        path: of the log; start: number of bytes to skip, which are of earlier runs.
+        metric: its name in results.json, e.g. ``wer``.
     """
-
-    def __init__(self, path: Path, metric: str):
-        self._path = path
-        self._metric = metric
-        self._position = path.stat().st_size if path.exists() else 0
-        self._rest = b""
-        self._latest: dict[str, str] = {}
-
-    def read(self) -> None:
-        """Take in what has been written since."""
+    latest: dict[str, str] = {}
+    try:
+        with open(path, "rb") as file:
+            file.seek(start)
+            lines = file.read().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        begin = line.find(b'{"epoch"')
         try:
-            with open(self._path, "rb") as file:
-                file.seek(self._position)
-                new = file.read()
-        except OSError:
-            return
-        self._position += len(new)
-        *lines, self._rest = (self._rest + new).split(b"\n")
-        for line in lines:
-            start = line.find(b'{"epoch"')
-            if start < 0:
-                continue
-            try:
-                self._latest.update(json.loads(line[start:]))
-            except ValueError:
-                continue
-
-    def describe(self) -> str:
-        """Epoch, loss and validation's figures, as far as there are any."""
-        latest = self._latest
-        if "epoch" not in latest:
-            return "starting"
-        parts = [f"epoch {latest['epoch']}"]
-        for key, label in (
-            ("loss", "loss"),
-            (f"valid_{self._metric}", f"valid {self._metric}"),
-            (f"valid_best_{self._metric}", "best"),
-        ):
-            if key in latest:
-                parts.append(f"{label} {latest[key]}")
-        if f"valid_{self._metric}" not in latest and "valid_accuracy" in latest:
-            parts.append(f"valid accuracy {latest['valid_accuracy']}")
-        return ", ".join(parts)
+            latest.update(json.loads(line[begin:]) if begin >= 0 else {})
+        except ValueError:  # the last line is still being written
+            continue
+    if "epoch" not in latest:
+        return "starting"
+    valid = f"valid_{metric}"
+    if valid not in latest:  # tasks of several metrics may log accuracy alone
+        valid = "valid_accuracy"
+    parts = {"epoch": "epoch", "loss": "loss", valid: valid.replace("_", " "), f"valid_best_{metric}": "best"}
+    return ", ".join(f"{label} {latest[key]}" for key, label in parts.items() if key in latest)

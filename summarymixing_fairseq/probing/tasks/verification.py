@@ -99,4 +99,4 @@ class ProbeVerificationTask(ProbeClassificationTask):
         except InputError as error:
             logger.warning("no EER in validation: %s", error)
             return math.nan
-        return equal_error_rate(scores, trials.labels).rate
+        return equal_error_rate(scores, trials.labels)

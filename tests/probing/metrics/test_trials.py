@@ -160,5 +160,3 @@ def test_pairs_of_one_kind():
         all_pairs(["a", "b", "c"])
     with pytest.raises(InputError):
         all_pairs([])
-    with pytest.raises(ValueError, match="max_trials=1 must be 2 or more"):
-        all_pairs(["a", "a", "b"], 1)

@@ -82,8 +82,22 @@ def test_what_makes_another_run(tmp_path):
     assert run.difference() == "other manifests or labels"
     run.config.write_text("other: true\n")
     assert run.difference() == "other the configuration file, manifests or labels"
+    run.config.write_text("of: [\n")
+    with pytest.raises(InputError, match="voxceleb1_probe1.yaml cannot be read as YAML"):
+        run.difference()
     (run.folder / "run.json").write_text("{")
     assert run.difference() == "a run.json that cannot be read"
+
+
+def test_shared_files_belong_to_a_configuration(tmp_path):
+    run = run_of(tmp_path)
+    run.config.write_text("defaults: [_self_, _base]\n")
+    (run.config.parent / "_base.yaml").write_text("a: 1\n")
+    record = run.record()
+    (run.config.parent / "_other.yaml").write_text("a: 1\n")
+    assert run.record() == record
+    (run.config.parent / "_base.yaml").write_text("a: 2\n")
+    assert run.record() != record
 
 
 def test_a_run_without_checkpoints_and_results_can_be_made_otherwise(tmp_path):

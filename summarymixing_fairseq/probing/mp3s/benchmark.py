@@ -1,0 +1,152 @@
+"""The whole benchmark: the runs that are planned, run in one folder of results, then the table and the plots."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...system import machine
+from ...system.errors import InputError
+from ...system.files import check_writable, exclusive
+from .encoders import Encoder
+from .plots import plot_layers, plot_table
+from .runner import Failure, Messages, environment, run_all
+from .runs import Run, Settings, encoders_of_other_runs, find_tools, refuse_changed
+from .table import build, columns_of, write
+from .tasks import PROBES, TASKS, Task, TaskData
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is run, and what is written about it.
+
+    Attributes:
+        probes: numbers of the probes of each task; data: of each task.
+        jobs: runs at a time; force: replace runs that were made with other options.
+        with_paper: show the paper's figures; note: first line below the table; command: as it was typed.
+    """
+
+    encoders: Sequence[Encoder]
+    probes: Mapping[Task, Sequence[int]]
+    data: Mapping[Task, TaskData]
+    settings: Settings
+    jobs: int = 1
+    force: bool = False
+    with_paper: bool = True
+    note: str | None = None
+    command: str = ""
+
+    def runs(self) -> list[Run]:
+        """All runs.
+
+        Raises:
+            InputError: for a configuration that is not there.
+        """
+        # encoders in the innermost loop: runs at the same time are then of several encoders, and do not wait for each
+        # other's kept features
+        runs = [
+            Run(encoder, task, probe, folder, self.settings, fold)
+            for task, found in self.data.items()
+            for probe in self.probes[task]
+            for fold, folder in found.folders
+            for encoder in self.encoders
+        ]
+        for run in runs:
+            if not run.config.is_file():
+                raise InputError(
+                    f"{run.config} is not there: run this in a checkout of the project, or give --config-dir"
+                )
+        return runs
+
+    def run(self, messages: Messages) -> tuple[dict[str, Any], list[Failure]]:
+        """Do the runs that are not done, and write table and plots.
+
+        Returns:
+            the table (see ``table.build``), and the runs that failed.
+
+        Raises:
+            InputError: for options that cannot be used, before any run starts.
+        """
+        runs, results = self.runs(), self.settings.results
+        tools = find_tools()
+        check_writable(results)
+        hardware = _machine(self.settings.device)
+        missing = [found.problem for task, found in self.data.items() if found.problem and task.of_mp3s]
+        with exclusive(results, "another command, or a training that an interrupted one left behind,") as lock:
+            refuse_changed(runs, self.force)
+            note_on_others = self._note_on_others(runs)
+            for line in [*(f"not found: {problem}" for problem in missing), *note_on_others]:
+                messages.say(line)
+            messages.say(f"{len(runs)} runs, {self.jobs} at a time; logs: {results}/ENCODER/TASK_probeN/run.log")
+            provenance = {
+                "machine": hardware,
+                "command": self.command,
+                "seed": self.settings.seed,
+                "date": time.strftime("%Y-%m-%d"),
+                "note": self.note,
+                "with_paper": self.with_paper,
+            }
+
+            def write_table(failures: Sequence[Failure] = ()) -> dict[str, Any]:
+                table = build(runs, self.encoders, failures, missing, provenance)
+                table["notes"] += note_on_others
+                write(table, results)
+                return table
+
+            env = environment(self.settings.device, self.jobs, hardware["num_threads"])
+            failures = run_all(runs, tools, self.jobs, env, messages, write_table, () if lock is None else (lock,))
+            messages.show("")
+            table = write_table(failures)
+            _plot(table, results, messages)
+        return table, failures
+
+    def _note_on_others(self, runs: Iterable[Run]) -> list[str]:
+        """A line on the runs in the results folder that the table leaves out, and how to show them; none without."""
+        others = encoders_of_other_runs(runs, self.settings.results)
+        if not others:
+            return []
+        unnamed = sorted({*others} - {encoder.name for encoder in self.encoders})
+        is_selection = self.probes != dict.fromkeys(TASKS, list(PROBES))
+        advice = ["without --tasks and --probes"] if is_selection else []
+        advice += [f"with {', '.join(unnamed)} as well"] if unnamed else []
+        line = f"not in the table: {len(others)} of the runs in the results folder"
+        return [line + (f"; run this {' and '.join(advice)} to show all" if advice else "")]
+
+
+def _machine(device: str) -> dict[str, Any]:
+    """Description of the machine that computes the runs.
+
+    Raises:
+        InputError: for a device that is not there. fairseq itself would train on the CPU without saying so.
+    """
+    import torch
+
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
+        raise InputError(f"--device {device}: must be cpu, cuda, cuda:N or auto")
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and int(number or 0) >= num_gpus:
+        raise InputError(f"--device {device}: torch sees {num_gpus} GPUs here")
+    return machine.describe("cuda" if kind != "cpu" and num_gpus else "cpu", machine.available_threads())
+
+
+def _plot(table: dict[str, Any], results: Path, messages: Messages) -> None:
+    """Write mp3s.png and layers.png for several encoders; without matplotlib a message says so.
+
+    Plots of an earlier table are removed in any case.
+    """
+    of_table, of_layers = results / "mp3s.png", results / "layers.png"
+    if of_table.exists():  # without it, layers.png is not of this command but of `summarymixing layers --plot`
+        of_table.unlink()
+        of_layers.unlink(missing_ok=True)
+    columns = columns_of(table)
+    if len(table["encoders"]) < 2 or not columns:
+        return
+    try:
+        plot_table(table, of_table)
+        plot_layers(columns, of_layers)
+    except InputError as error:
+        messages.say(f"no plots: {error}")
