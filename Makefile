@@ -3,6 +3,7 @@
 # make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (13 minutes on two cores)
 # make test:       environment and the whole test suite but for the tests that take minutes
 # make test-long:  those
+# make lint:       ruff, mypy and import-linter
 # make fuzz:       both fuzzers over every reader of input (half an hour)
 
 PYTHON ?= python3
@@ -14,10 +15,10 @@ BIN := $(VENV)/bin
 install: $(VENV)/.installed
 
 # torch first: on its own pin it does not drag in another build for a dependency's sake
-$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.installed: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[benchmark,fuzz,lm,quickstart,test]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,fuzz,test]"
 	touch $@
 
 quickstart: install
@@ -47,10 +48,12 @@ fuzz: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

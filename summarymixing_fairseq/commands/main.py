@@ -11,7 +11,18 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-COMMANDS = ("manifest", "check_manifest", "decode", "features", "export", "evaluate", "layers", "mp3s", "benchmark")
+COMMANDS = (
+    "manifest",
+    "configs",
+    "check_manifest",
+    "decode",
+    "features",
+    "export",
+    "evaluate",
+    "layers",
+    "mp3s",
+    "benchmark",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
