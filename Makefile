@@ -1,10 +1,10 @@
 # make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (about 16 minutes on two cores)
 # make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: an hour more)
 # make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (13 minutes on two cores)
-# make test:       environment and the whole test suite but for the tests that take minutes
-# make test-long:  those
+# make test:       the test suite, without the tests that take minutes (7 minutes on two cores; WORKERS=N for N cores)
+# make test-long:  the tests that take minutes
 # make lint:       ruff, mypy and import-linter
-# make fuzz:       both fuzzers over every reader of input (half an hour)
+# make fuzz:       both fuzzers on everything that reads input (half an hour)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 
 install: $(VENV)/.installed
 
-# torch first: on its own pin it does not drag in another build for a dependency's sake
+# torch first, by its own pin: otherwise a dependency may choose another build
 $(VENV)/.installed: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
@@ -33,13 +33,15 @@ bench-full: install
 mp3s-mini: install
 	$(BIN)/python examples/mp3s/mini.py
 
+# each worker imports torch once, and keeps to one thread
+WORKERS ?= 2
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-long: install
 	$(BIN)/python -m pytest -m long
 
-# FUZZ_MINUTES of each of the five targets, with each of the two fuzzers
+# minutes for each of the five targets, with each of the two fuzzers
 FUZZ_MINUTES ?= 3
 fuzz: install
 	FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest -m long tests/fuzz
