@@ -1,23 +1,24 @@
 # make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (about 16 minutes on two cores)
 # make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: an hour more)
 # make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (13 minutes on two cores)
-# make test:       environment and the whole test suite but for the tests that take minutes
-# make test-long:  those
-# make fuzz:       both fuzzers over every reader of input (half an hour)
+# make test:       the test suite, without the tests that take minutes (7 minutes on two cores; WORKERS=N for N cores)
+# make test-long:  the tests that take minutes
+# make lint:       ruff, mypy and import-linter
+# make fuzz:       both fuzzers on everything that reads input (half an hour)
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart bench bench-full mp3s-mini test test-long fuzz lint format clean
+.PHONY: readme install quickstart bench bench-full mp3s-mini test test-long fuzz lint format clean
 
 install: $(VENV)/.installed
 
-# torch first: on its own pin it does not drag in another build for a dependency's sake
-$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+# torch first, by its own pin: otherwise a dependency may choose another build
+$(VENV)/.installed: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[benchmark,fuzz,lm,quickstart,test]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,fuzz,test]"
 	touch $@
 
 quickstart: install
@@ -32,13 +33,15 @@ bench-full: install
 mp3s-mini: install
 	$(BIN)/python examples/mp3s/mini.py
 
+# each worker imports torch once, and keeps to one thread
+WORKERS ?= 2
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-long: install
 	$(BIN)/python -m pytest -m long
 
-# FUZZ_MINUTES of each of the five targets, with each of the two fuzzers
+# minutes for each of the five targets, with each of the two fuzzers
 FUZZ_MINUTES ?= 3
 fuzz: install
 	FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest -m long tests/fuzz
@@ -47,17 +50,16 @@ fuzz: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 
 # the table of options in README.md, out of the code
 readme: install
-	$(BIN)/python -c "import pathlib, re; from summarymixing_fairseq.commands.options import as_markdown; \
-	path = pathlib.Path('README.md'); text = path.read_text(encoding='utf-8'); \
-	path.write_text(re.sub(r'(<!-- options -->\n).*?(<!-- end of options -->)', \
-	lambda m: m[1] + as_markdown() + '\n' + m[2], text, flags=re.S), encoding='utf-8')"
+	$(BIN)/python tests/test_readme.py

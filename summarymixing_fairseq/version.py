@@ -1,3 +1,3 @@
-"""The version, where setup.cfg reads it without importing torch."""
+"""The version, where pyproject.toml finds it without importing torch."""
 
 __version__ = "0.2.0"

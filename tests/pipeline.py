@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from zygote import COMMANDS, shared_zygote
+
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 
@@ -35,10 +37,13 @@ TINY_MODEL = (
 
 def run(*command: object, check: bool = True) -> subprocess.CompletedProcess:
     """Run a command from the repository's root, as the README says."""
-    arguments = [str(BIN / command[0]), *map(str, command[1:])]
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    name, *arguments = map(str, command)
+    if name in COMMANDS:
+        done = shared_zygote().complete([name, *arguments])
+    else:
+        done = subprocess.run([BIN / name, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
     if check and done.returncode:
-        raise AssertionError(f"{' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+        raise AssertionError(f"{name} {' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done
 
 

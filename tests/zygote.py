@@ -1,50 +1,67 @@
-"""Trainings that start in a second: a process that has imported torch and fairseq once, and forks one for each.
+"""Commands that start at once: a process that has imported torch and fairseq forks one for each.
 
-Run as a program it reads ``[argv, log, environment]`` as JSON from lines of its standard input, starts
-``fairseq-hydra-train`` with these arguments in a fork, and answers with its process number; ``{"wait": pid}`` is
-answered by its exit status, negative for a signal.
+Run as a program it reads a request as JSON from each line of its standard input: the command with its arguments, the
+files of its output and errors, and variables of its environment. It answers with the number of the process;
+``{"wait": pid}`` is answered by the exit status, negative for a signal.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+# module and function of each console script
+COMMANDS = {
+    "fairseq-hydra-train": ("fairseq_cli.hydra_train", "cli_main"),
+    "summarymixing": ("summarymixing_fairseq.commands.main", "console_main"),
+}
 
 
 class Zygote:
-    """Starts trainings; a context manager."""
+    """Starts commands."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, __file__], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def __enter__(self) -> Zygote:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End, and wait for the end."""
         self._process.stdin.close()
         self._process.wait(30)
 
     def start(self, arguments: list[str], log: Path, environment: Mapping[str, str] | None = None) -> int:
         """Process number of a ``fairseq-hydra-train`` in a process group of its own, its output at the end of a log."""
-        return self._ask([arguments, str(log), dict(environment or {})])
+        return self._start(["fairseq-hydra-train", *arguments], log, log, environment=environment)
 
     def wait(self, pid: int) -> int:
         """Its exit status; negative for a signal."""
         return self._ask({"wait": pid})
 
     def run(self, arguments: list[str], log: Path) -> None:
-        """Start, wait, and fail if it did."""
+        """Start a training, wait, and fail if it did."""
         status = self.wait(self.start(arguments, log))
         assert status == 0, f"{status}\n{log.read_text()[-3000:]}"
+
+    def complete(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        """Like ``subprocess.run`` of one of ``COMMANDS``, its output captured."""
+        with tempfile.TemporaryDirectory() as folder:
+            output, errors = Path(folder, "output"), Path(folder, "errors")
+            status = self.wait(self._start(command, output, errors))
+            return subprocess.CompletedProcess(command, status, output.read_text(), errors.read_text())
+
+    def _start(self, command: list[str], *files: Path, environment: Mapping[str, str] | None = None) -> int:
+        return self._ask([command, *map(str, files), dict(environment or {})])
 
     def _ask(self, question: object) -> int:
         self._process.stdin.write(json.dumps(question) + "\n")
@@ -52,22 +69,28 @@ class Zygote:
         return int(self._process.stdout.readline())
 
 
-def _train(arguments: list[str], log: str, environment: dict[str, str]) -> None:
+@lru_cache(maxsize=1)
+def shared_zygote() -> Zygote:
+    """The one of this process; it ends with it."""
+    zygote = Zygote()
+    atexit.register(zygote.close)
+    return zygote
+
+
+def _run(command: list[str], output: str, errors: str, environment: dict[str, str]) -> None:
     """In the fork: never returns."""
     status = 1
     try:
         os.setsid()
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        for stream in (1, 2):
-            os.dup2(descriptor, stream)
+        for stream, path in ((1, output), (2, errors)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), stream)
         os.environ.update(environment)
-        sys.argv = ["fairseq-hydra-train", *arguments]
-        from fairseq_cli.hydra_train import cli_main
-
-        cli_main()
+        sys.argv = command
+        module, function = COMMANDS[command[0]]
+        getattr(import_module(module), function)()
         status = 0
     except SystemExit as error:
-        status = error.code if isinstance(error.code, int) else 1
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:
         import traceback
 
@@ -97,7 +120,7 @@ def _serve() -> None:
             answer = os.fork()
             if answer == 0:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
-                _train(*question)
+                _run(*question)
         print(answer, file=answers, flush=True)
 
 

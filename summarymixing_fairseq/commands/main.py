@@ -12,8 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = (
-    *("manifest", "check_manifest", "options", "decode", "features", "export"),
-    *("evaluate", "layers", "mp3s", "benchmark"),
+    "manifest",
+    "configs",
+    "check_manifest",
+    "options",
+    "decode",
+    "features",
+    "export",
+    "evaluate",
+    "layers",
+    "mp3s",
+    "benchmark",
 )
 
 

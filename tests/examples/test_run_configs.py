@@ -1,8 +1,8 @@
-"""The run configurations of pre-training: composed, launched by submitit here, and launched on a Slurm of one machine.
+"""The run configurations of pre-training: composed, launched by submitit's local executor, and launched by Slurm.
 
-That Slurm is `fake_slurm/`: the commands that submitit and fairseq call, which start the job here, and a torch that
-counts one GPU a node, so that fairseq's own start under Slurm (ranks, ports, a process a GPU) runs as on a cluster,
-with gloo in NCCL's place.
+`fake_slurm/` stands for Slurm. Its commands, which submitit and fairseq call, start the job on this machine, and its
+`sitecustomize.py` lets torch count one GPU a node. So fairseq starts as it does on a cluster (ranks, ports, one process
+a GPU), but with gloo instead of NCCL.
 """
 
 from __future__ import annotations
@@ -19,10 +19,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from fairseq.dataclass.initialize import hydra_init
 from fairseq.distributed.utils import infer_init_method
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from pipeline import BIN, ROOT, TEXTS, TINY_MODEL
 
@@ -44,28 +41,13 @@ TINY_RUN = (
 )
 
 
-@pytest.fixture
-def composed() -> Iterator[Callable[..., DictConfig]]:
-    """``composed(name, run, *overrides)``: what fairseq-hydra-train composes, hydra's own section included."""
-    schemas: set[str] = set()
-
-    def build(name: str, run: str, *overrides: str, folder: Path = PRETRAINING) -> DictConfig:
-        hydra_init(name)
-        schemas.add(f"{name}.yaml")
-        arguments = [f"+run_config={run}", "task.data=data", *overrides]
-        with initialize_config_dir(str(folder), version_base="1.1"):
-            return compose(name, overrides=arguments, return_hydra_config=True)
-
-    yield build
-    for schema in schemas:
-        del ConfigStore.instance().repo[schema]
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("run", ("local", "slurm_4gpu", "slurm_multinode"))
 def test_an_update_is_the_papers_batch(composed: Callable[..., DictConfig], name: str, run: str) -> None:
     # local takes all GPUs of the machine, and is the recipe with four
-    cfg = composed(name, run, *(["distributed_training.distributed_world_size=4"] if run == "local" else []))
+    cfg = composed(
+        name, f"+run_config={run}", *(["distributed_training.distributed_world_size=4"] if run == "local" else [])
+    )
     launcher, world_size = cfg.hydra.launcher, cfg.distributed_training.distributed_world_size
     (update_freq,) = cfg.optimization.update_freq
     assert world_size * cfg.dataset.max_tokens * update_freq == UPDATE_SAMPLES
@@ -84,7 +66,7 @@ def test_other_recipes_take_the_same_files(
     composed: Callable[..., DictConfig], folder: str, name: str, weights: str, run: str
 ) -> None:
     overrides = [f"hydra.searchpath=[file://{PRETRAINING}]", f"model.{weights}=a.pt", "optimization.update_freq=[3]"]
-    cfg = composed(name, run, *overrides, folder=ROOT / "examples" / folder)
+    cfg = composed(name, f"+run_config={run}", *overrides, folder=ROOT / "examples" / folder)
     assert cfg.hydra.runtime.choices["hydra/launcher"] == f"submitit_{run.split('_')[0]}"
     assert cfg.hydra.launcher.submitit_folder == f"{cfg.checkpoint.save_dir}/submitit/%j"
     assert f"{name.split('_')[0]}" in cfg.checkpoint.save_dir and list(cfg.optimization.update_freq) == [3]
@@ -117,7 +99,7 @@ def slurm_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fairseq_takes_ranks_and_address_of_several_nodes_from_slurm(
     composed: Callable[..., DictConfig], slurm_commands: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfg = composed("base", "slurm_multinode")
+    cfg = composed("base", "+run_config=slurm_multinode")
     for node in (0, 1):
         of_node = started(cfg, monkeypatch, job=123_456, node=node)
         assert of_node.distributed_init_method == "tcp://localhost:23456"
@@ -130,7 +112,7 @@ def test_fairseq_takes_ranks_and_address_of_several_nodes_from_slurm(
 def test_two_jobs_of_four_gpus_may_share_a_node(
     composed: Callable[..., DictConfig], slurm_commands: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfg = composed("base", "slurm_4gpu")
+    cfg = composed("base", "+run_config=slurm_4gpu")
     jobs = [started(cfg, monkeypatch, job, 0) for job in (1, 2)]
     assert [(job.distributed_rank, job.distributed_world_size, job.distributed_num_procs) for job in jobs] == [
         (0, 4, 4)
@@ -192,7 +174,7 @@ class Cluster:
         self.environment = {
             "FAKE_SLURM": str(folder),
             "PATH": f"{FAKE_SLURM}:{os.environ['PATH']}",
-            "PYTHONPATH": str(FAKE_SLURM),
+            "PYTHONPATH": os.pathsep.join([str(FAKE_SLURM), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
 
     def calls(self) -> list[str]:
@@ -227,7 +209,7 @@ FOUR_GPUS |= {"time": "1440", "signal": "USR2@120", "requeue": "", "open-mode": 
 class Started:
     """`local`, and `slurm_4gpu` on a cluster that holds jobs back."""
 
-    root_before: set[Path]
+    root_before: set[str]
     local: subprocess.Popen
     local_dir: Path
     held: subprocess.Popen
@@ -235,12 +217,17 @@ class Started:
     held_cluster: Cluster
 
 
+def files_of_root() -> set[str]:
+    """What lies in the repository's root, without the caches of other tests."""
+    return {path.name for path in ROOT.iterdir()} - {".hypothesis", ".pytest_cache"}
+
+
 @pytest.fixture(scope="module")
 def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
-    """Started together: each spends seconds on imports, on one core."""
+    """Started together, because each spends seconds on imports, on one core."""
     folders = [tmp_path_factory.mktemp(name) for name in ("local", "held", "slurm")]
     local_dir, held_dir, cluster = folders[0], folders[1], Cluster(folders[2])
-    before = set(ROOT.iterdir())
+    before = files_of_root()
     one_process = ["distributed_training.distributed_world_size=1", "optimization.max_update=2"]
     held_environment = cluster.environment | {"FAKE_SLURM_HOLD": "1"}
     with (
@@ -253,7 +240,7 @@ def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start
 
 
 def test_four_gpus_are_asked_of_slurm(both: Started) -> None:
-    """The job is submitted and the command waits for it: what becomes of it is the next test's, which takes longer."""
+    """The job is submitted, and the command waits for it. A later test runs the job."""
     while not (both.held_cluster.folder / "7.submitted").exists():
         assert both.held.poll() is None, both.held.communicate()[0][-3000:]
         time.sleep(0.02)
@@ -268,12 +255,12 @@ def test_local_trains_to_the_end(both: Started) -> None:
     assert num_updates(both.local_dir / "checkpoint_last.pt") == 2
     (log,) = both.local_dir.glob("submitit/*/*_0_log.out")
     assert updates(log.read_text()) == [1, 2]
-    assert set(ROOT.iterdir()) == both.root_before  # logs and hydra's files lie beside the checkpoint
+    assert files_of_root() == both.root_before  # logs and hydra's files lie beside the checkpoint
 
 
 @pytest.mark.long
 def test_pre_empted_slurm_job_is_queued_again_and_resumes(data: Path, tmp_path: Path, cluster: Cluster) -> None:
-    """The signal reaches all processes, as from Slurm: submitit's, the one of the GPU and its data workers."""
+    """As from Slurm, the signal reaches submitit's process, the training process and its data workers."""
     overrides = ["hydra.launcher.partition=gpu", "distributed_training.distributed_backend=gloo"]
     overrides += ["optimization.max_update=100", "checkpoint.save_interval_updates=2", "dataset.num_workers=1"]
     launched = launch("slurm_4gpu", data, tmp_path / "run", *overrides, **cluster.environment)
@@ -296,7 +283,7 @@ def test_pre_empted_slurm_job_is_queued_again_and_resumes(data: Path, tmp_path: 
 
 
 def test_slurm_nodes_meet_and_train(data: Path, tmp_path: Path, cluster: Cluster) -> None:
-    """Two nodes, a process each: to the end, with gloo where a cluster has NCCL."""
+    """Two nodes with one process each train to the end."""
     overrides = ["hydra.launcher.partition=gpu", "distributed_training.distributed_backend=gloo"]
     overrides += ["optimization.max_update=2"]
     finished(launch("slurm_multinode", data, tmp_path / "run", *overrides, **cluster.environment))

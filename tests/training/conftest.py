@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
 from pipeline import TEXTS, TINY_MODEL, VOICES
-from zygote import Zygote
+from zygote import Zygote, shared_zygote
 
 # LayerDrop, dropout everywhere, masks, Gumbel noise, and clips longer than they may train at
 NOISY = (
@@ -28,9 +28,8 @@ NOISY = (
 
 
 @pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    with Zygote() as started:
-        yield started
+def zygote() -> Zygote:
+    return shared_zygote()
 
 
 @pytest.fixture(scope="session")

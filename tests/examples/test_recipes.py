@@ -1,0 +1,81 @@
+"""The recipes of pre-training and fine-tuning: what each composes to, and where they find the package."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from pipeline import ROOT
+
+import summarymixing_fairseq
+
+# hydra's, of the way that fairseq calls it
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+EXAMPLES = ROOT / "examples"
+RECIPES = sorted(path for group in ("pretraining", "finetuning") for path in (EXAMPLES / group).glob("*.yaml"))
+# folder, name, the recipe that it is made from, and all that differs
+VARIANTS = [
+    ("pretraining", "base_mhsa", "base", {"model.mixer": "mhsa"}),
+    ("pretraining", "small", "base", {"model.encoder_layers": 6}),
+    ("pretraining", "small_mhsa", "base", {"model.encoder_layers": 6, "model.mixer": "mhsa"}),
+    ("pretraining", "large", "base", {"model.encoder_layers": 24}),
+    ("pretraining", "large_mhsa", "base", {"model.encoder_layers": 24, "model.mixer": "mhsa"}),
+    (
+        "finetuning",
+        "ctc_10h",
+        "ctc_100h",
+        {"optimization.max_update": 20000, "optimization.lr": [5e-5], "model.freeze_finetune_updates": 10000},
+    ),
+    (
+        "finetuning",
+        "ctc_960h",
+        "ctc_100h",
+        {"optimization.max_update": 320000, "optimization.lr": [1e-4], "model.mask_channel_prob": 0.1},
+    ),
+]
+
+
+def settings(cfg: DictConfig) -> dict:
+    """All but hydra's own section, resolved."""
+    return OmegaConf.to_container(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), resolve=True)
+
+
+@pytest.mark.parametrize(("group", "name", "made_from", "differences"), VARIANTS, ids=[row[1] for row in VARIANTS])
+def test_a_variant_is_its_recipe_but_for_what_it_says(
+    composed: Callable[..., DictConfig], group: str, name: str, made_from: str, differences: dict
+) -> None:
+    overrides = ["model.w2v_path=a.pt"] if group == "finetuning" else []
+    variant, recipe = (composed(each, *overrides, folder=EXAMPLES / group) for each in (name, made_from))
+    assert (variant.hydra.run.dir, variant.hydra.output_subdir) == (".", None)
+    expected = OmegaConf.create(settings(recipe))
+    for key, value in {**differences, "checkpoint.save_dir": f"checkpoints/{name}"}.items():
+        assert OmegaConf.select(expected, key) != value
+        OmegaConf.update(expected, key, value)
+    assert settings(variant) == expected
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_recipe_with_defaults_has_nothing_else(path: Path) -> None:
+    """fairseq's schema is merged with this file first: any other value here would lose against the defaults."""
+    content = yaml.safe_load(path.read_text()) or {}
+    assert "defaults" not in content or list(content) == ["defaults"]
+
+
+@pytest.mark.parametrize("name", ["base", "small"])
+def test_user_dir_is_the_installed_package(
+    composed: Callable[..., DictConfig], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert composed(name).common.user_dir == str(Path(summarymixing_fairseq.__file__).parent)
+
+
+def test_hydras_plugin_leaves_the_package_to_fairseq() -> None:
+    """fairseq passes over a user-dir whose package is imported already."""
+    code = "import sys, hydra_plugins.summarymixing; sys.exit('summarymixing_fairseq' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == 0
