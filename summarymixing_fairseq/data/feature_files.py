@@ -1,0 +1,76 @@
+"""Hidden states of clips in files: one .npy a clip, or one safetensors file with the clips' names as keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from safetensors.numpy import save
+from torch import Tensor
+
+from ..system.errors import InputError
+from ..system.files import atomic_write
+from .manifest import Clip
+from .reading import read_in_batches
+
+
+def feature_names(clips: Sequence[Clip]) -> list[str]:
+    """Name of each clip's features: its own without extension; of an absolute path or one with `..`, the file's only.
+
+    Raises:
+        InputError: if two clips would be written to one name.
+    """
+    clip_of_name: dict[str, str] = {}
+    for clip in clips:
+        path = Path(clip.output_name)
+        if path.is_absolute() or ".." in path.parts:
+            path = Path(path.name)
+        name = str(path.with_suffix(""))
+        if name in clip_of_name:
+            raise InputError(f"{clip.output_name} and {clip_of_name[name]} would both be written as {name}: rename one")
+        clip_of_name[name] = clip.output_name
+    return list(clip_of_name)
+
+
+def extract_features(
+    clips: Sequence[Clip],
+    extract_batch: Callable[[list[np.ndarray]], list[Tensor]],
+    min_samples: int,
+    batch_seconds: float,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Hidden states of clips, in the order in which batches are read.
+
+    Args:
+        extract_batch: from waveforms, (num_samples,) at 16 kHz each, to hidden states of any shape.
+        min_samples: shortest clip that gives a frame; batch_seconds: length of a padded batch.
+
+    Yields:
+        position in ``clips``, hidden states.
+
+    Raises:
+        InputError: for a clip that cannot be read or gives no frame.
+    """
+    for positions, waveforms in read_in_batches(clips, batch_seconds):
+        for i, waveform in zip(positions, waveforms):
+            if len(waveform) < min_samples:
+                raise InputError(
+                    f"{clips[i].path}: {len(waveform)} samples give no frame (at least {min_samples} are needed); "
+                    "leave it out"
+                )
+        for i, states in zip(positions, extract_batch(waveforms)):
+            yield i, states.numpy()
+
+
+def write_npy(path: Path, states: np.ndarray) -> None:
+    """Write one clip's hidden states. Raises InputError if they cannot be written."""
+    with atomic_write(path, "wb") as file:
+        # Through Python's write: numpy's own does not say why it has failed.
+        np.save(SimpleNamespace(write=file.write), states)
+
+
+def write_archive(path: Path, states: dict[str, np.ndarray], layer: str) -> None:
+    """Write hidden states by their names, with the layer as metadata. Raises InputError if they cannot be written."""
+    with atomic_write(path, "wb") as file:
+        file.write(save(states, {"layer": layer}))
