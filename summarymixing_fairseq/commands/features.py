@@ -47,14 +47,14 @@ def run(args: argparse.Namespace) -> None:
         InputError: for input that cannot be read, a clip too short for a frame, or outputs that are there already.
     """
     clips = clips_to_read(args)
+
+    from ..data.feature_files import feature_names, write_features
+
+    arrays = [args.dest / f"{name}.npy" for name in feature_names(clips)]
     archive = args.dest / f"{args.split if args.data else 'features'}.safetensors"
-
-    from ..data.feature_files import extract_features, feature_names, write_archive, write_npy
-
-    names = feature_names(clips)
-    outputs = [archive] if args.format == "safetensors" else [args.dest / f"{name}.npy" for name in names]
+    one_file = args.format == "safetensors"
     with exclusive(args.dest):
-        refuse_existing(outputs, args.force)
+        refuse_existing([archive] if one_file else arrays, args.force)
         device = prepare(args)
 
         from ..checkpoints.speech_encoder import load_model
@@ -62,12 +62,6 @@ def run(args: argparse.Namespace) -> None:
         encoder = load_model(args.checkpoint, device)
         encoder.check_layer(args.layer)
         extract_batch = partial(encoder.extract_batch, layer=args.layer)
-        gathered = {}
-        for i, states in extract_features(clips, extract_batch, encoder.min_samples, args.batch_seconds):
-            if args.format == "npy":
-                write_npy(outputs[i], states)
-            else:
-                gathered[names[i]] = states
-        if args.format == "safetensors":
-            write_archive(archive, {name: gathered[name] for name in names}, str(args.layer))
-    print(f"{len(clips)} clips, layer {args.layer}: {archive if args.format == 'safetensors' else args.dest}")
+        outputs, metadata = archive if one_file else arrays, {"layer": str(args.layer)}
+        write_features(clips, outputs, extract_batch, encoder.min_samples, args.batch_seconds, metadata)
+    print(f"{len(clips)} clips, layer {args.layer}: {archive if one_file else args.dest}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,24 +34,27 @@ def feature_names(clips: Sequence[Clip]) -> list[str]:
     return list(clip_of_name)
 
 
-def extract_features(
+def write_features(
     clips: Sequence[Clip],
+    outputs: Sequence[Path] | Path,
     extract_batch: Callable[[list[np.ndarray]], list[Tensor]],
     min_samples: int,
     batch_seconds: float,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Hidden states of clips, in the order in which batches are read.
+    metadata: dict[str, str],
+) -> None:
+    """Extract and write the hidden states of clips.
 
     Args:
+        outputs: a .npy file for each clip, or one safetensors file for all.
         extract_batch: from waveforms, (num_samples,) at 16 kHz each, to hidden states of any shape.
-        min_samples: shortest clip that gives a frame; batch_seconds: length of a padded batch.
-
-    Yields:
-        position in ``clips``, hidden states.
+        min_samples: length of the shortest clip that gives a frame; batch_seconds: of a padded batch.
+        metadata: of the safetensors file.
 
     Raises:
-        InputError: for a clip that cannot be read or gives no frame.
+        InputError: for a clip that cannot be read or gives no frame, or an output that cannot be written.
     """
+    gathered = dict.fromkeys(feature_names(clips), np.zeros(0))
+    names = list(gathered)
     for positions, waveforms in read_in_batches(clips, batch_seconds):
         for i, waveform in zip(positions, waveforms):
             if len(waveform) < min_samples:
@@ -60,17 +63,12 @@ def extract_features(
                     "leave it out"
                 )
         for i, states in zip(positions, extract_batch(waveforms)):
-            yield i, states.numpy()
-
-
-def write_npy(path: Path, states: np.ndarray) -> None:
-    """Write one clip's hidden states. Raises InputError if they cannot be written."""
-    with atomic_write(path, "wb") as file:
-        # Through Python's write: numpy's own does not say why it has failed.
-        np.save(SimpleNamespace(write=file.write), states)
-
-
-def write_archive(path: Path, states: dict[str, np.ndarray], layer: str) -> None:
-    """Write hidden states by their names, with the layer as metadata. Raises InputError if they cannot be written."""
-    with atomic_write(path, "wb") as file:
-        file.write(save(states, {"layer": layer}))
+            if isinstance(outputs, Path):
+                gathered[names[i]] = states.numpy()
+                continue
+            with atomic_write(outputs[i], "wb") as file:
+                # Through Python's write: numpy's own does not say why it has failed.
+                np.save(SimpleNamespace(write=file.write), states.numpy())
+    if isinstance(outputs, Path):
+        with atomic_write(outputs, "wb") as file:
+            file.write(save(gathered, metadata))

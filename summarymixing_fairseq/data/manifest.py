@@ -5,20 +5,21 @@ A third column, the first sample, makes a row a part of a longer file. Both coun
 
 from __future__ import annotations
 
+import itertools
 import os
 import posixpath
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from ..system.errors import InputError
 
 WHOLE_FILE = -1
-_SLASH = ord("/")
 # A path has 4,095 bytes at most and no NUL. 18 digits are what an int64 holds.
 _ROW = re.compile(rb"([^\t\0]{1,4095})\t *([0-9]{1,18})(?:\t *([0-9]{1,18}))?\s*")
 _HOW_TO_ALLOW = "--allow-outside-root (training: task.allow_outside_root=true) reads it all the same"
@@ -66,8 +67,8 @@ class Clip:
             )
 
 
-class Manifest(Sequence):
-    """The rows of a manifest, in a few arrays. Data workers share these; ten million Python strings they would copy.
+class Manifest:
+    """The rows of a manifest, in a few arrays. Data workers share these; they would copy ten million strings.
 
     Args:
         path: of the manifest; min_samples: leave shorter clips out.
@@ -89,7 +90,6 @@ class Manifest(Sequence):
         self.skipped: set[int] = set()
         names = bytearray()  # of all rows, one after the other
         ends, sizes, offsets = array("q"), array("q"), array("q")
-        inside = not allow_outside_root
         try:
             with open(self.path, "rb") as file:
                 self._read_root(file.readline())
@@ -98,11 +98,6 @@ class Manifest(Sequence):
                     if row is None:
                         self._refuse(number + 2, line)
                     name, size, offset = row.groups()
-                    if inside and (name[0] == _SLASH or b".." in name) and _leads_out(name):
-                        raise OutsideRootError(
-                            f"{path}, line {number + 2}: {os.fsdecode(name)[:80]!r} leads out of the manifest's root; "
-                            f"if that is meant, {_HOW_TO_ALLOW}"
-                        )
                     if int(size) < min_samples:
                         self.skipped.add(number)
                         continue
@@ -123,6 +118,10 @@ class Manifest(Sequence):
         self.sizes = np.frombuffer(sizes, np.int64)
         self.offsets = np.frombuffer(offsets, np.int64)
         self.real_root = None if allow_outside_root else os.path.realpath(self.root)
+        # one look at all names: there may be ten million
+        first_bytes = self._names[np.concatenate([[0], self._ends[:-1]])]
+        if not allow_outside_root and (b".." in names or (first_bytes == ord("/")).any()):
+            self._check_paths()
 
     def _read_root(self, line: bytes) -> None:
         try:
@@ -132,12 +131,21 @@ class Manifest(Sequence):
         if "\0" in self.root:
             raise InputError(f"manifest {self.path} names a root with a NUL byte in it: is it a manifest at all?")
 
-    def _refuse(self, number: int, line: bytes) -> None:
+    def _refuse(self, number: int, line: bytes) -> NoReturn:
         shown = line.decode("utf-8", "replace").strip()[:80]
         raise InputError(
             f"{self.path}, line {number}: {shown!r} is not path, tab, number of samples (tab, first sample); "
             "make the manifest again (python manifests/make_manifest.py)"
         )
+
+    def _check_paths(self) -> None:
+        numbers = (number for number in itertools.count() if number not in self.skipped)
+        for number, name in zip(numbers, map(self.name, range(len(self)))):
+            if name.startswith("/") or (".." in name and _climbs_out(name)):
+                raise OutsideRootError(
+                    f"{self.path}, line {number + 2}: {name[:80]!r} leads out of the manifest's root; "
+                    f"if that is meant, {_HOW_TO_ALLOW}"
+                )
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -159,10 +167,10 @@ class Manifest(Sequence):
         return (self[index] for index in range(len(self)))
 
 
-def _leads_out(name: bytes) -> bool:
-    """Whether a path is absolute or climbs out of its folder by `..`. Links are not followed."""
+def _climbs_out(name: str) -> bool:
+    """Whether a relative path climbs out of its folder by `..`. Links are not followed."""
     normal = posixpath.normpath(name)
-    return name.startswith(b"/") or normal == b".." or normal.startswith(b"../")
+    return normal == ".." or normal.startswith("../")
 
 
 def zip_and_position(path: Path) -> tuple[str, str]:

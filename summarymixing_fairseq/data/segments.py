@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from .audio import read_segment
 from .manifest import Clip, Manifest, zip_and_position
 
 
-class _Names(Sequence):
+class _Names:
     """Paths of a manifest's rows, as a sequence that some of fairseq's tools read."""
 
     def __init__(self, manifest: Manifest):

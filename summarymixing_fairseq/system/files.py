@@ -67,14 +67,14 @@ def write_together(files: Mapping[Path, str | bytes], absent: Iterable[Path] = (
     Raises:
         InputError: if one cannot be written; none has been changed then.
     """
-    last = next(reversed(files), None)
+    paths = list(files)
     with ExitStack() as stack:
         stack.enter_context(uninterrupted())  # the renames, one after the other, as the stack unwinds
-        for path, content in reversed(files.items()):
-            file = stack.enter_context(atomic_write(path, "w" if isinstance(content, str) else "wb"))
-            file.write(content)
+        for path in reversed(paths):
+            file = stack.enter_context(atomic_write(path, "w" if isinstance(files[path], str) else "wb"))
+            file.write(files[path])
             file.flush()
-        for path in (*([last] if last and len(files) > 1 else ()), *absent):
+        for path in (*(paths[-1:] if len(paths) > 1 else ()), *absent):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

@@ -13,12 +13,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Set for a command that another command has started: that one prints the line.
 SILENT = "SUMMARYMIXING_ENDS_SILENTLY"
-# A process of a pool may take this long to remove its temporary files.
-_CHILD_SECONDS = 3.0
 
 _cleanups: dict[object, Callable[[], object]] = {}
 _owner, _line = 0, ""  # the process that prints, and what
@@ -74,27 +73,28 @@ def end(number: int, _frame: object = None) -> None:
     if _held_back:
         _pending = number
         return
-    try:
-        _ignore_signals()
-        for callback in reversed(list(_cleanups.values())):
-            with suppress(Exception):
-                callback()
-        children = getattr(sys.modules.get("multiprocessing"), "active_children", list)()  # pools, data workers
-        for child in children:
-            child.terminate()
-        for child in children:
-            child.join(_CHILD_SECONDS)
-            child.kill()
-        if os.getpid() == _owner and _line:
-            # a new line if a progress bar or the terminal's ^C is in this one
-            bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
-            start = "\n" if len(bars) or os.isatty(2) else ""
-            name = "" if number == signal.SIGINT else f" ({signal.Signals(number).name})"
-            os.write(2, f"{start}{_line}{name}\n".encode())
-    except Exception:
-        pass  # a closed stderr, a module that is being imported just now: the process ends all the same
-    finally:
-        os._exit(128 + number)
+    with suppress(BaseException):  # a closed stderr, a module that is being imported just now: it ends all the same
+        _clean_up(number)
+    os._exit(128 + number)
+
+
+def _clean_up(number: int) -> None:
+    _ignore_signals()
+    for callback in reversed(list(_cleanups.values())):
+        with suppress(Exception):
+            callback()
+    children: list[Any] = getattr(sys.modules.get("multiprocessing"), "active_children", list)()  # pools, data workers
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.join(3)  # seconds, to remove its temporary files
+        child.kill()
+    if os.getpid() == _owner and _line:
+        # a new line if a progress bar or the terminal's ^C is in this one
+        bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
+        start = "\n" if len(bars) or os.isatty(2) else ""
+        name = "" if number == signal.SIGINT else f" ({signal.Signals(number).name})"
+        os.write(2, f"{start}{_line}{name}\n".encode())
 
 
 def _ignore_signals() -> None:
@@ -102,14 +102,8 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _forget_all() -> None:
-    """In a forked process: what is registered belongs to its parent."""
-    global _held_back, _pending
-    _cleanups.clear()
-    _held_back = _pending = 0
-
-
-os.register_at_fork(after_in_child=_forget_all)
+# what is registered belongs to the parent of a forked process
+os.register_at_fork(after_in_child=_cleanups.clear)
 
 # until all rooms import these from .processes
 from .processes import end_group, run, started  # noqa: E402, F401

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import soundfile
 from pipeline import TEXTS, TINY_MODEL, VOICES, Trained, run, train
+
+from summarymixing_fairseq.commands.main import main
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``command("decode", ..., check=True)``: `summarymixing` in this process, which has imported torch already."""
+
+    def call(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        try:
+            status = main(list(map(str, arguments)))
+        except SystemExit as error:
+            status = error.code
+        captured = capsys.readouterr()
+        assert not (check and status), captured.err
+        return subprocess.CompletedProcess(arguments, status, captured.out, captured.err)
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -161,7 +161,7 @@ def test_interrupted_at_random_moments(trained, many_files, tmp_path, name, numb
 
 def run_code(code: str) -> Started:
     """Python code as a process that has called ``install``."""
-    head = "import sys; sys.argv[0] = 'summarymixing'; from summarymixing_fairseq import interrupts\n"
+    head = "from summarymixing_fairseq.system import interrupts, processes\n"
     return Started([sys.executable, "-c", f"{head}interrupts.install()\n{code}"])
 
 
@@ -200,7 +200,7 @@ def test_no_except_clause_and_no_callback_swallows_a_signal():
 def test_a_child_that_is_waited_for_is_ended_with_its_own_children():
     """``Popen.wait`` holds a lock while it is interrupted."""
     script = "trap '' TERM; sleep 60 & wait"
-    started = run_code(f"interrupts._SECONDS_TO_END_OTHERS = 0.5\ninterrupts.run(['sh', '-c', {script!r}])")
+    started = run_code(f"processes._SECONDS_TO_END = 0.5\nprocesses.run(['sh', '-c', {script!r}])")
     started.wait_for(lambda: len(started.children()) == 2)
     assert_interrupted(started.interrupt(signal.SIGINT, False), signal.SIGINT)
 
@@ -218,7 +218,7 @@ def test_a_signal_that_is_ignored_stays_so():
 
 
 def test_without_install_all_is_as_ever(tmp_path):
-    with pytest.raises(KeyboardInterrupt), interrupts.uninterrupted(), interrupts.cleanup(lambda: 1 / 0):
+    with pytest.raises(KeyboardInterrupt), interrupts.uninterrupted(), interrupts.cleanup(int):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
 

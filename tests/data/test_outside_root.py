@@ -14,10 +14,10 @@ import torch
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, setup_task
 from omegaconf import OmegaConf
 
-from summarymixing_fairseq.commands.inputs import clip_of_row, read_in_batches
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.data.checks import check_first_clip
 from summarymixing_fairseq.data.manifest import Manifest, OutsideRootError
+from summarymixing_fairseq.data.reading import read_in_batches
 from summarymixing_fairseq.data.segments import SegmentDataset
 from summarymixing_fairseq.probing.chunks import ChunkDataset
 from summarymixing_fairseq.probing.kept_features.cache import StateCache
@@ -140,7 +140,7 @@ def read_as_chunks(manifest: Manifest) -> None:
 
 
 def read_to_decode(manifest: Manifest) -> None:
-    list(read_in_batches([clip_of_row(clip) for clip in manifest], 10))
+    list(read_in_batches(list(manifest), 10))
 
 
 def read_to_cache(manifest: Manifest) -> None:
