@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import pkgutil
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..system.command import as_script, run
-from ..version import __version__
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Parser with one sub-parser for each module of this folder that has ``add_parser``."""
+    # imported once signals have their handler: Ctrl-C during an import would print a traceback
+    import argparse
+    import importlib
+    import pkgutil
+
+    from ..version import __version__
+    from . import __path__ as folder
+
     parser = argparse.ArgumentParser(
         prog="summarymixing",
         description="Use wav2vec 2.0 models with SummaryMixing. Training is fairseq's: fairseq-hydra-train "
@@ -22,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    names = [module.name for module in pkgutil.iter_modules(folder)]
     for name in sorted(names, key=lambda name: (name != "manifest", name)):  # what a newcomer needs first
         module = importlib.import_module(f".{name}", __package__)
         if hasattr(module, "add_parser"):

@@ -63,7 +63,7 @@ def trained(labelled_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("runs")
     pretrain_log = train("pretraining", labelled_speech, folder / "pretrain", 2, *TINY_MODEL)
     resume_log = train("pretraining", labelled_speech, folder / "pretrain", 3, *TINY_MODEL)
-    # fine-tuning must not need the pre-trained file afterwards: it is a copy that goes away
+    # a copy that is deleted: a fine-tuned checkpoint must not need the pre-trained file
     pretrained = folder / "pretrain" / "checkpoint_last.pt"
     lent = folder / "lent.pt"
     lent.write_bytes(pretrained.read_bytes())

@@ -1,4 +1,4 @@
-"""`summarymixing check-manifest`: every false claim is told, and nothing else."""
+"""`summarymixing check-manifest`: it reports every error in manifests and labels, and nothing else."""
 
 from __future__ import annotations
 

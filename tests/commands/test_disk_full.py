@@ -1,4 +1,4 @@
-"""A disk that is full: one line with the path, status 1, what was there before as it was, nothing half written."""
+"""A full disk: one line with the path, status 1, earlier files unchanged, no partial file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def largest_file(num_bytes: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("format", ["npy", "safetensors"])
 def test_features(trained: Trained, tmp_path: Path, format: str):
-    """Clips that are whole by then stay; one that was there before does too, where it could not be replaced."""
+    """Clips that were written before the disk was full stay, and so do files that could not be replaced."""
     command = summarymixing(
         *("features", trained.pretrained, "--data", trained.data, "--split", "train", "--dest", tmp_path),
         *("--device", "cpu", "--batch-seconds", "1", "--format", format, "--force"),
@@ -87,7 +87,7 @@ def test_plots(tmp_path: Path, kind: str):
         "mp3s": lambda: plot_table(table, path),
         "benchmark": lambda: report.plot(result, path),
     }[kind]
-    plot()  # fonts are looked for, and their list is kept, once
+    plot()  # the first plot writes matplotlib's list of fonts
     path.write_text("precious")
     with largest_file(4096), pytest.raises(InputError, match=r"plot\.png cannot be written: File too large"):
         plot()

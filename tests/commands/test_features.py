@@ -77,11 +77,11 @@ def test_a_bad_file_is_found_before_anything_is_written(features, trained: Train
     arguments = ["--dest", tmp_path / "out", "--batch-seconds", 1]
     done = features(trained.pretrained, clip, tmp_path / "text.wav", *arguments, check=False)
     assert done.returncode == 1 and "text.wav cannot be read" in done.stderr
-    assert not (tmp_path / "out").exists()  # nor the folder, where it was made for this
+    assert not (tmp_path / "out").exists()  # the folder was made for this run, and is removed
 
 
 def test_parts_of_a_file_and_another_rate(features, trained: Trained, tmp_path: Path) -> None:
-    """Parts get files of their own, and what a part holds is what the file cut there would."""
+    """Each part gets a file of its own, with the same states as a file that was cut there."""
     clip = next(trained.audio.glob("*.flac"))
     samples, _ = soundfile.read(clip, dtype="int16")
     soundfile.write(tmp_path / "long.flac", samples, 16_000)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at whatever moment: one line, 128 plus the signal, whole files only, no process left."""
+"""Ctrl-C and SIGTERM at any moment: one line, status 128 + signal, whole files only, no process left."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUM_RANDOM = 8
 
 @pytest.fixture(scope="module")
 def many_files(labelled_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of manifests over as many files as a pool of processes needs to be at work for a while."""
+    """A folder of manifests over so many files that a pool of processes works for a while."""
     folder = tmp_path_factory.mktemp("many")
     source = next(iter(sorted((labelled_speech.parent / "audio").glob("*.flac"))))
     rows = [f"{folder / 'audio'}\n"]
@@ -81,7 +81,7 @@ COMMANDS: dict[str, Callable[[Trained, Path, Path], list[str]]] = {
 
 
 def left_in(temporary: Path) -> list[str]:
-    """What is left of temporary files, but for the sockets' folder that torch's data workers leave when they end."""
+    """Temporary files that are left, except the folder of sockets that torch's data workers always leave."""
     return [path.name for path in temporary.iterdir() if not path.name.startswith("pymp-")]
 
 
@@ -114,7 +114,7 @@ def test_interrupted_at_work(trained, many_files, tmp_path, name, number, group,
     started = Started(COMMANDS[name](trained, many_files, out), temporary=temporary)
     started.wait_for(lambda: has_begun(started, out))
     ended = started.interrupt(number, group)
-    if name == "mp3s":  # says what it does
+    if name == "mp3s":  # it prints its progress before
         ended = type(ended)(ended.status, ended.output, ended.errors.splitlines(True)[-1], ended.num_left)
     assert_interrupted(ended, number)
     assert_whole(out)
@@ -122,7 +122,7 @@ def test_interrupted_at_work(trained, many_files, tmp_path, name, number, group,
 
 
 def test_interrupted_before_it_has_imported_anything(tmp_path):
-    """The handler is there before argparse is: what comes before is Python's own start."""
+    """The handler is installed before argparse is imported; before that, Python itself starts."""
     started = Started(summarymixing("--version"))
     started.wait_for(started.is_armed)
     assert started.process.poll() is None, "the handler came when all was over"

@@ -1,4 +1,4 @@
-"""A reader that leaves, and streams that are closed: no complaint, and no work lost that goes to files."""
+"""A reader that leaves, or a closed stream: no error message, and outputs in files are complete."""
 
 from __future__ import annotations
 
@@ -94,5 +94,5 @@ def test_progress_of_a_script_that_nobody_reads(labelled_speech: Path, tmp_path:
     assert done.returncode == 0 and "found 16 audio files" in done.stdout
     assert (tmp_path / "train.tsv").exists()
     again = run_unread(command, "stdout")
-    # no bar is shown where all is read in no time
+    # a scan that takes no time shows no progress bar
     assert again.returncode == 141 and again.stderr[-1:] in ("", "\n") and "Error" not in again.stderr

@@ -1,4 +1,4 @@
-"""A second run in a folder: after the first one, it refuses or does nothing; at the same time, it is kept out."""
+"""A second run in a folder: it does not overwrite the first one's files, and is refused while the first one runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_kept_out_while_another_is_at_work(labelled_speech: Path, tmp_path: Path
 
 
 def test_two_at_a_time_do_not_mix_their_files(trained: Trained, tmp_path: Path):
-    """One split each: references tell whose files they are."""
+    """Each decodes another split: the references show whose files they are."""
     for _ in range(2):
         runs = [
             Started(

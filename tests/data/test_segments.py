@@ -1,4 +1,4 @@
-"""Rows that are parts of files, files at any rate, and clips that stand in for bad ones."""
+"""Rows that are parts of files, files at any rate, and replacements for bad clips."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def len_of_shortest(rows):
 
 
 def test_parts_of_a_long_file_equal_the_files_cut_from_it(clips, tiny_model):
-    """The same audio, and so the same loss, either way."""
+    """Both give the same audio, and so the same loss."""
     samples, _ = soundfile.read(clips / "0.flac", dtype="int16")
     parts = [(0, 16_000), (16_000, 20_000), (30_000, 18_000)]
     for offset, length in parts:
@@ -100,7 +100,7 @@ def test_other_rates_and_channels(clips, speech):
 
 
 def test_crops_depend_on_seed_epoch_and_batch_alone(clips, rows, recwarn):
-    """Whatever numpy's generator has done since, and in data workers that were started epochs ago."""
+    """Also if numpy's generator was used meanwhile, and in data workers of an earlier epoch."""
     manifest = Manifest(write_manifest(clips, rows))
 
     def cropped(seed: int, epoch: int, order: tuple[int, ...] = (0, 1, 2, 3)) -> torch.Tensor:
