@@ -103,7 +103,7 @@ def _report(
     texts, audio_seconds = transcripts.texts, transcripts.audio_seconds
     speed = transcripts.seconds / max(audio_seconds, 1e-9)
     summary = f"{len(texts)} utterances, {audio_seconds:.1f} s of audio, real-time factor {speed:.4f}"
-    scores = {"utterances": len(texts), "audio_seconds": round(audio_seconds, 3)}
+    scores: dict[str, float | None] = {"utterances": len(texts), "audio_seconds": round(audio_seconds, 3)}
     scores["real_time_factor"] = transcripts.seconds / audio_seconds if audio_seconds else None
     if references is not None:
         rates = {"wer": (word_error_rate, "words"), "cer": (character_error_rate, "characters")}

@@ -67,7 +67,8 @@ def check_labels(data_dir: str, split: str, extension: str | None, dictionary: A
         for symbol in line.split():
             if symbol not in dictionary:
                 unknown.setdefault(symbol, number)
-    for symbol, number in list(unknown.items())[:1]:
+    if unknown:
+        symbol, number = next(iter(unknown.items()))
         what = f"{symbol[:_SHOWN]!r} is not in dict.{extension}.txt"
         if split.startswith("train"):
             raise InputError(
@@ -93,7 +94,8 @@ def check_classes(data_dir: str, split: str, extension: str | None, dictionary: 
             raise InputError(f"{path}, line {number}: {line[:_SHOWN]!r} is not one class (a word without spaces)")
         if line.strip() not in dictionary:
             unknown[line.strip()] = unknown.get(line.strip(), 0) + 1
-    for label, count in list(unknown.items())[:1]:
+    if unknown:
+        label, count = next(iter(unknown.items()))
         known = f"dict.{extension}.txt"
         if split.startswith("train"):
             raise InputError(

@@ -17,7 +17,7 @@ from .reading import read_in_batches
 
 
 def feature_names(clips: Sequence[Clip]) -> list[str]:
-    """Name of each clip's features: its own without extension; of an absolute path or one with `..`, the file's only.
+    """Names of the clips' features: without extension, and without folders if a path is absolute or has `..` in it.
 
     Raises:
         InputError: if two clips would be written to one name.

@@ -89,12 +89,12 @@ def _clean_up(number: int) -> None:
     for child in children:
         child.join(3)  # seconds, to remove its temporary files
         child.kill()
-    if os.getpid() == _owner and _line:
-        # a new line if a progress bar or the terminal's ^C is in this one
+    if os.getpid() == _owner:
+        # a new line after a progress bar or the terminal's ^C
         bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
         start = "\n" if len(bars) or os.isatty(2) else ""
         name = "" if number == signal.SIGINT else f" ({signal.Signals(number).name})"
-        os.write(2, f"{start}{_line}{name}\n".encode())
+        os.write(2, (start + (f"{_line}{name}\n" if _line else "")).encode())
 
 
 def _ignore_signals() -> None:

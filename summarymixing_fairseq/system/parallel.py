@@ -65,9 +65,8 @@ def parallel_iter(
     # a log file gets few lines
     interval = 0.5 if sys.stderr.isatty() else 10
     with Bar(total=len(items), desc=description, unit="file", mininterval=interval) as bar:
-        if workers <= 1:
-            results = map(function, items)
-        else:
+        results: Iterator[Result] = map(function, items)
+        if workers > 1:
             results = _in_processes(function, items, workers, description, most_per_chunk)
         for result in results:
             yield result

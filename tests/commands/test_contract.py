@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-import time
 
 import pytest
 from pipeline import ROOT
@@ -33,9 +32,9 @@ def test_every_module_of_the_folder_that_is_a_command_is_found() -> None:
 
 
 def test_help_of_all_commands_is_quick_and_light() -> None:
-    """In one process: its start and all the helps take less than the second that one may."""
+    """All of them, in one process, take less than the second of processor time that one may take."""
     code = f"""if True:
-        import contextlib, io, sys
+        import contextlib, io, sys, time
         from summarymixing_fairseq.commands.main import main
         for arguments in [[], *([name] for name in {COMMANDS!r})]:
             with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as output:
@@ -43,16 +42,11 @@ def test_help_of_all_commands_is_quick_and_light() -> None:
             assert output.getvalue().startswith("usage: summarymixing"), arguments
         heavy = {{"torch", "fairseq", "numpy", "soundfile", "matplotlib"}} & set(sys.modules)
         assert not heavy, heavy
+        print(time.process_time())
     """
-    seconds = []
-    for _ in range(3):  # other tests run at the same time
-        started = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-        seconds.append(time.perf_counter() - started)
-        assert done.returncode == 0, done.stderr
-        if seconds[-1] < 1:
-            break
-    assert min(seconds) < 1
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1
 
 
 @pytest.mark.parametrize("command", COMMANDS)

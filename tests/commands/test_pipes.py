@@ -14,7 +14,7 @@ SCRIPTS = sorted(
     str(path.relative_to(ROOT))
     for folder in ("examples", "manifests")
     for path in (ROOT / folder).rglob("*.py")
-    if "as_script(" in path.read_text() or path.name == "make_manifest.py"
+    if "as_script(" in path.read_text() or path.name in ("make_manifest.py", "cache_speed.py")
 )
 
 
