@@ -71,7 +71,7 @@ def train(config_dir: str, data: Path, save_dir: Path, max_update: int, *overrid
 
 @dataclass(frozen=True)
 class Trained:
-    """What the pipeline left behind."""
+    """Files and logs of the pipeline."""
 
     data: Path
     audio: Path

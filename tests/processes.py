@@ -17,7 +17,7 @@ from pipeline import BIN, ROOT
 
 MARK = "SUMMARYMIXING_TEST_PROCESS"
 TIMEOUT_SECONDS = 100
-# SIGTERM in the mask of signals that a process has handlers for (/proc/PID/status)
+# the bit of SIGTERM in a process's mask of signals with handlers (/proc/PID/status)
 _SIGTERM_BIT = 1 << (signal.SIGTERM - 1)
 
 
@@ -42,7 +42,7 @@ def script(path: str, *arguments: object) -> list[str]:
 
 @dataclass
 class Started:
-    """A command in a session of its own; all that it starts can be told by a variable of their environment."""
+    """A command in a session of its own. A variable of the environment marks all processes that it starts."""
 
     command: list[str]
     file_size_limit: int | None = None
@@ -73,7 +73,7 @@ class Started:
             time.sleep(0.005)
 
     def is_armed(self) -> bool:
-        """Whether it has come to answer to signals itself."""
+        """Whether it handles signals itself by now."""
         try:
             status = Path(f"/proc/{self.process.pid}/status").read_text()
         except OSError:
@@ -82,7 +82,7 @@ class Started:
         return bool(int(caught.split()[1], 16) & _SIGTERM_BIT)
 
     def children(self) -> list[int]:
-        """Processes that it has started and that live."""
+        """Processes that it has started and that still run."""
         return [number for number in self._marked() if number != self.process.pid]
 
     def _marked(self) -> list[int]:
@@ -119,7 +119,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Ended:
-    """What is left of a command."""
+    """Result of a command."""
 
     status: int
     output: str
@@ -127,13 +127,13 @@ class Ended:
     num_left: int
 
     def lines(self) -> list[str]:
-        """What stands on stderr but progress bars and the warnings of libraries."""
+        """Lines on stderr, without progress bars and warnings of libraries."""
         lines = [line for line in self.errors.replace("\r", "\n").splitlines() if line.strip()]
         return [line for line in lines if "%|" not in line and "Warning" not in line and not line.startswith("  ")]
 
 
 def assert_interrupted(ended: Ended, number: int, line: str = "interrupted") -> None:
-    """It has ended by the signal, with one line, and nothing that it started is left."""
+    """Check that the signal has ended it, with one line, and that no process is left."""
     expected = line if number == signal.SIGINT else f"{line} ({signal.Signals(number).name})"
     assert ended.status == 128 + number, ended
     assert ended.lines() == [expected], ended.errors
@@ -142,5 +142,5 @@ def assert_interrupted(ended: Ended, number: int, line: str = "interrupted") -> 
 
 
 def hidden_files(folder: Path) -> list[str]:
-    """Temporary files and locks that were left behind; a journal of headers is meant to stay."""
+    """Temporary files and locks that were left behind. A journal of headers stays on purpose."""
     return sorted(path.name for path in folder.rglob(".*") if path.name != ".headers.journal")

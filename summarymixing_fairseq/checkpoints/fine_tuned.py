@@ -34,14 +34,6 @@ class FineTuned:
     dictionary: Dictionary
     post_process: str
 
-    def shortest_clip(self) -> int:
-        """Samples of the shortest clip that gives a frame."""
-        return self.model.w2v_encoder.w2v_model.feature_extractor.min_samples()
-
-    def num_frames(self, num_samples: torch.Tensor) -> list[int]:
-        """(B,) samples -> frames of each clip."""
-        return self.model.w2v_encoder.w2v_model.feature_extractor.output_lengths(num_samples).tolist()
-
 
 def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTuned:
     """Read a CTC model.

@@ -1,20 +1,19 @@
-"""`summarymixing check-manifest`: what a folder of manifests claims, against the files."""
+"""`summarymixing check-manifest`: check manifests and labels against the audio files."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..system.errors import InputError
 from ..system.files import atomic_write, check_writable, refuse_existing
+from ..system.machine import available_threads
+from ..system.units import SAMPLE_RATE_HZ
 from .inputs import add_outside_root_argument
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from ..data.manifest_check import Findings
 
 # Edges of the histogram of lengths, in seconds.
 HISTOGRAM_EDGES = (0, 0.5, 1, 2, 5, 10, 15, 20, 30, 60)
@@ -32,9 +31,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("data", type=Path, metavar="DIR", help="folder of manifests")
     parser.add_argument("--split", nargs="+", metavar="SPLIT", help="only these (default: every SPLIT.tsv there)")
-    parser.add_argument("--sample-rate", type=int, default=16_000, metavar="HZ", help="that rows count at (16000)")
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one for each CPU)"
+        "--sample-rate", type=int, default=SAMPLE_RATE_HZ, metavar="HZ", help="at which rows count samples (16000)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=available_threads(), help="processes (default: one for each CPU)"
     )
     add_outside_root_argument(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="list everything that is wrong, tab-separated")
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     """Check and print.
 
     Raises:
-        InputError: if anything is wrong, after all of it has been told.
+        InputError: if anything is wrong, once all of it is printed.
     """
     from ..data.manifest_check import check_folder
 
@@ -78,21 +79,17 @@ def run(args: argparse.Namespace) -> None:
         print(histogram(seconds))
     for note in findings.notes:
         print(f"note: {note}")
-    _fail_on(findings, args.data)
-
-
-def _fail_on(findings: Findings, data_dir: Path) -> None:
     for kind, found in findings.problems.items():
         examples = "; ".join(f"{where}: {what}" if what else where for where, what in found[:MOST_EXAMPLES])
         print(f"WRONG {kind}: {len(found):,}, e.g. {examples}")
     if findings.problems:
         total = sum(map(len, findings.problems.values()))
-        raise InputError(f"{data_dir}: {total:,} problems; --report FILE lists them all")
+        raise InputError(f"{args.data}: {total:,} problems; --report FILE lists them all")
     print("all well")
 
 
 def histogram(seconds: np.ndarray) -> str:
-    """Lengths in seconds, (clips,), as bars of text."""
+    """A histogram of lengths in seconds, (clips,), as lines of text."""
     import numpy as np
 
     edges = [*HISTOGRAM_EDGES, np.inf]

@@ -1,4 +1,4 @@
-"""`summarymixing export`: the weights of a checkpoint as safetensors, to share."""
+"""`summarymixing export`: the weights of a checkpoint as a safetensors file, to share with others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="weights, configuration and symbols of a checkpoint as safetensors, without the optimizer",
         description="Write what others need of a checkpoint (pre-trained, fine-tuned, or a probe's) as one safetensors "
         "file, which cannot hold code. decode, features, evaluate, mp3s, load_model and fine-tuning (model.w2v_path) "
-        "take it in place of the checkpoint; a run does not resume from it.",
+        "take it instead of the checkpoint; a run does not resume from it.",
     )
     parser.add_argument("checkpoint", type=Path, help="checkpoint of fairseq's")
     parser.add_argument("output", type=Path, help="file to write, FILE.safetensors")
@@ -35,16 +35,13 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"{args.output}: name it FILE.safetensors, by which other commands know its format")
     with exclusive(args.output.parent):
         refuse_existing([args.output], args.force)
-        _export(args)
 
+        from ..checkpoints.contents import weights_of
+        from ..checkpoints.safetensors_file import write_safetensors
+        from ..checkpoints.untrusted_file import load_safely
 
-def _export(args: argparse.Namespace) -> None:
-    from ..checkpoints.contents import weights_of
-    from ..checkpoints.safetensors_file import write_safetensors
-    from ..checkpoints.untrusted_file import load_safely
-
-    state = load_safely(args.checkpoint)
-    weights = weights_of(state, args.checkpoint)
-    write_safetensors(state, args.output)
+        state = load_safely(args.checkpoint)
+        weights = weights_of(state, args.checkpoint)
+        write_safetensors(state, args.output)
     num_parameters = sum(weight.numel() for weight in weights.values())
     print(f"{args.output}: {num_parameters:,} parameters, {args.output.stat().st_size:,} bytes")

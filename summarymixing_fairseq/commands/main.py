@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from ..system.command import as_script, run
@@ -11,27 +10,16 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-COMMANDS = (
-    "manifest",
-    "configs",
-    "check_manifest",
-    "options",
-    "decode",
-    "features",
-    "export",
-    "evaluate",
-    "layers",
-    "mp3s",
-    "benchmark",
-)
-
 
 def build_parser() -> argparse.ArgumentParser:
-    """Parser with one sub-parser a command."""
+    """Parser with one sub-parser for each module of this folder that has ``add_parser``."""
+    # imported once signals have their handler: Ctrl-C during an import would print a traceback
     import argparse
     import importlib
+    import pkgutil
 
     from ..version import __version__
+    from . import __path__ as folder
 
     parser = argparse.ArgumentParser(
         prog="summarymixing",
@@ -40,19 +28,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        importlib.import_module(f".{command}", __package__).add_parser(subparsers)
+    names = [module.name for module in pkgutil.iter_modules(folder)]
+    for name in sorted(names, key=lambda name: (name != "manifest", name)):  # what a newcomer needs first
+        module = importlib.import_module(f".{name}", __package__)
+        if hasattr(module, "add_parser"):
+            module.add_parser(subparsers)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status (see ``system.command.run``)."""
-    try:
-        args = build_parser().parse_args(argv)
-    except SystemExit:  # --help and --version print before they end
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        raise
+    args = build_parser().parse_args(argv)
     return run(f"summarymixing {args.command}", lambda: args.run(args))
 
 

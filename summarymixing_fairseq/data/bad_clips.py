@@ -15,16 +15,12 @@ from ..system.interrupts import register, uninterrupted
 
 logger = logging.getLogger(__name__)
 
-# How many are named where a run stops; each was named in the log before.
+# Clips named in the error that stops a run. The log has named each one before.
 MOST_NAMED = 20
 
 
-class TooManyBadClips(InputError):
-    """More clips of a split cannot be read than ``task.max_bad_fraction`` allows."""
-
-
 class BadClips:
-    """Bad clips of one split so far, in a temporary file that this process's data workers share.
+    """The bad clips of one split so far, in a temporary file that this process and its data workers share.
 
     Args:
         split: its name; num_clips: in it; max_fraction: share of them that may be bad.
@@ -44,25 +40,25 @@ class BadClips:
         """Count a clip, once however often it is met.
 
         Raises:
-            TooManyBadClips: naming the first ``MOST_NAMED``.
+            InputError: if there are too many now, naming the first ``MOST_NAMED``.
         """
         known = self.reasons()
         if index not in known:
             logger.warning("clip %d of %s cannot be used, another stands in: %s", index, self.split, reason)
             line = f"{index}\t{reason}".replace("\n", " ") + "\n"
             with open(self._path, "a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(line)  # a single short write: workers do not tear one another's lines
+                file.write(line)  # one short write: lines of several workers do not mix
             known = self.reasons()
         if len(known) > self.max_fraction * self.num_clips or len(known) == self.num_clips:
             named = "; ".join(list(known.values())[:MOST_NAMED])
-            raise TooManyBadClips(
+            raise InputError(
                 f"{len(known)} of {self.num_clips} clips of {self.split} cannot be used, more than "
                 f"task.max_bad_fraction={self.max_fraction:g} allows: make the manifest again with --verify, or raise "
                 f"the limit. {named}"
             )
 
     def reasons(self) -> dict[int, str]:
-        """Why each bad clip is bad, by its index, in the order they were met."""
+        """Why each bad clip is bad, by its index, in the order in which they were met."""
         with open(self._path, encoding="utf-8") as file:
             rows = (line.rstrip("\n").partition("\t") for line in file)
             return {int(index): reason for index, _, reason in rows}
@@ -70,6 +66,6 @@ class BadClips:
 
 def _remove(path: str, owner: int, forget: Callable[[], object] = lambda: None) -> None:
     forget()
-    if os.getpid() == owner:  # a data worker that ends leaves it to the others
+    if os.getpid() == owner:  # not when a data worker ends
         with suppress(OSError):
             os.unlink(path)

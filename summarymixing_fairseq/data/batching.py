@@ -1,4 +1,4 @@
-"""Clips to padded batches of like length, and back to their order."""
+"""Padded batches of clips of similar length."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..system.units import SAMPLE_RATE_HZ
+
 
 def batches_by_length(num_samples: Sequence[int], max_samples: int) -> list[list[int]]:
-    """Group clips of like length so that a padded batch has at most ``max_samples`` samples, or a single clip.
+    """Group clips of similar length so that a padded batch has at most ``max_samples`` samples, or a single clip.
 
     Returns:
-        Positions of the clips of each batch, longest first (memory runs out at once or not at all).
+        Positions of the clips of each batch, longest first: if memory runs out, it does so at once.
     """
     order = sorted(range(len(num_samples)), key=lambda i: (-num_samples[i], i))
     batches: list[list[int]] = []
@@ -38,5 +40,5 @@ def pad_batch(waveforms: Sequence[np.ndarray], device: torch.device) -> tuple[Te
 
 
 def seconds_up(num_samples: int) -> float:
-    """Samples at 16 kHz as seconds, rounded up to hundredths: a limit that is safe to give."""
-    return math.ceil(num_samples / 160) / 100
+    """Samples at 16 kHz as seconds, rounded up to hundredths: clips of that length are long enough."""
+    return math.ceil(num_samples * 100 / SAMPLE_RATE_HZ) / 100

@@ -1,4 +1,4 @@
-"""What a training run would otherwise die of without saying why: manifests, labels and batch limits."""
+"""Checks before a training starts: manifests, labels and batch limits, each problem told in one line."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 
 from ..system.errors import InputError
+from ..system.units import SAMPLE_RATE_HZ
 from .manifest import Manifest, read_labels, zip_and_position
 
 logger = logging.getLogger(__name__)
+
+# Characters of a label that a message shows.
+_SHOWN = 40
 
 
 def check_data_folder(data_dir: str) -> None:
@@ -23,7 +27,7 @@ def check_data_folder(data_dir: str) -> None:
 
 
 def check_first_clip(manifest: Manifest) -> None:
-    """Raises InputError if the first clip of a manifest is not there, or not below its root: most likely none is."""
+    """Raises InputError if the first clip of a manifest is missing or not below its root: then most are."""
     first = manifest[0]
     first.check_inside()
     if not os.path.exists(zip_and_position(first.path)[0]):
@@ -33,19 +37,18 @@ def check_first_clip(manifest: Manifest) -> None:
 
 
 def check_inside_roots(data_dir: str, splits: Iterable[str]) -> None:
-    """Raises OutsideRootError for a clip that is not below its manifest's root: for readers that look at none."""
+    """Raises OutsideRootError for a clip outside its manifest's root: for datasets of fairseq's, which do not check."""
     for split in splits:
         for clip in Manifest(Path(data_dir) / f"{split}.tsv"):
             clip.check_inside()
 
 
 def check_labels(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> None:
-    """Check a split's labels against its number of rows and its dictionary (fairseq's ``Dictionary``, or None).
+    """Check a split's transcripts against its number of rows and its dictionary (fairseq's ``Dictionary``, or None).
 
     Raises:
         InputError: for labels that are missing or do not match the rows, or, in a training split, an empty transcript
-            or a symbol that the dictionary lacks. In another split these count as errors of the model's, with a
-            warning.
+            or a symbol that the dictionary lacks. In other splits these are only warned of: the model makes errors.
     """
     if extension is None:
         raise InputError("task.labels is not set: name the extension of the label files (ltr)")
@@ -55,37 +58,55 @@ def check_labels(data_dir: str, split: str, extension: str | None, dictionary: A
     if empty and split.startswith("train"):
         raise InputError(
             f"{path}, line {empty[0]}: the transcript is empty ({len(empty)} are); take these rows out of labels and "
-            "manifest (the scripts of manifests/ leave such clips out)"
+            "manifest (`summarymixing manifest` leaves such clips out)"
         )
     if empty:
         logger.warning("%s: %d transcripts are empty, line %d first", path, len(empty), empty[0])
-    if dictionary is None:
-        return
-    unknown: dict[str, int] = {}
-    for number, line in enumerate(labels, start=1):
+    unknown: dict[str, int] = {}  # the first line of each symbol
+    for number, line in enumerate(labels if dictionary is not None else [], start=1):
         for symbol in line.split():
             if symbol not in dictionary:
                 unknown.setdefault(symbol, number)
-    if not unknown:
-        return
-    symbol, number = next(iter(unknown.items()))
-    if split.startswith("train"):
-        raise InputError(
-            f"{path}, line {number}: {symbol[:40]!r} is not in dict.{extension}.txt; add it there before training, "
-            "or take it out of the labels"
-        )
-    logger.warning(
-        "%s: %d symbols are not in dict.%s.txt and can never be recognised, first %r in line %d",
-        path,
-        len(unknown),
-        extension,
-        symbol[:40],
-        number,
-    )
+    if unknown:
+        symbol, number = next(iter(unknown.items()))
+        what = f"{symbol[:_SHOWN]!r} is not in dict.{extension}.txt"
+        if split.startswith("train"):
+            raise InputError(
+                f"{path}, line {number}: {what}; add it there before training, or take it out of the labels"
+            )
+        message = "%s: %d symbols are not in dict.%s.txt and can never be recognised, first %r in line %d"
+        logger.warning(message, path, len(unknown), extension, symbol[:_SHOWN], number)
+
+
+def check_classes(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> None:
+    """Check a split's classes, one a row, against its number of rows and the classes of training.
+
+    Raises:
+        InputError: for labels that are missing or do not match the rows, a row without exactly one class, or, in a
+            training split, a class that the dictionary lacks. In other splits these are only warned of.
+    """
+    if extension is None:
+        raise InputError("task.labels is not set: name the extension of the label files (scenario, emotion, speaker)")
+    path = Path(data_dir) / f"{split}.{extension}"
+    unknown: dict[str, int] = {}  # clips of each class
+    for number, line in enumerate(read_labels(path, num_rows), start=1):
+        if len(line.split()) != 1:
+            raise InputError(f"{path}, line {number}: {line[:_SHOWN]!r} is not one class (a word without spaces)")
+        if line.strip() not in dictionary:
+            unknown[line.strip()] = unknown.get(line.strip(), 0) + 1
+    if unknown:
+        label, count = next(iter(unknown.items()))
+        known = f"dict.{extension}.txt"
+        if split.startswith("train"):
+            raise InputError(
+                f"{path}: class {label[:_SHOWN]!r} is not in {known}; add it there, or take the clips out of the split"
+            )
+        message = "%s: %d classes (%d clips) are not in %s: always counted as errors, first %r (%d clips)"
+        logger.warning(message, path, len(unknown), sum(unknown.values()), known, label[:_SHOWN], count)
 
 
 def check_batch_limit(dataset: Any, max_tokens: int | None) -> None:
-    """fairseq fails with a bare assertion on a clip longer than a batch may be.
+    """Check that a batch can hold the longest clip; fairseq would fail with a bare assertion.
 
     Raises:
         InputError: naming the limit and the longest clip.
@@ -94,43 +115,6 @@ def check_batch_limit(dataset: Any, max_tokens: int | None) -> None:
     if max_tokens and sizes.size and sizes.max() > max_tokens:
         raise InputError(
             f"dataset.max_tokens={max_tokens} samples is less than the longest clip ({int(sizes.max())} samples, "
-            f"{sizes.max() / 16_000:.1f} s): raise it, crop by task.max_sample_size={max_tokens}, or leave longer "
-            "clips out (--max-seconds when making the manifest)"
+            f"{sizes.max() / SAMPLE_RATE_HZ:.1f} s): raise it, crop by task.max_sample_size={max_tokens}, or leave "
+            "longer clips out (--max-seconds when making the manifest)"
         )
-
-
-def check_classes(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> None:
-    """Check a split's classes, one a row, against its number of rows and the classes of training.
-
-    Raises:
-        InputError: for labels that are missing or do not match the rows, a row without exactly one class, or, in a
-            training split, a class that the dictionary lacks. In another split it counts as an error of the model's,
-            with a warning.
-    """
-    if extension is None:
-        raise InputError("task.labels is not set: name the extension of the label files (scenario, emotion, speaker)")
-    path = Path(data_dir) / f"{split}.{extension}"
-    unknown: dict[str, int] = {}
-    for number, line in enumerate(read_labels(path, num_rows), start=1):
-        if len(line.split()) != 1:
-            raise InputError(f"{path}, line {number}: {line[:40]!r} is not one class (a word without spaces)")
-        label = line.strip()
-        if label not in dictionary:
-            unknown[label] = unknown.get(label, 0) + 1
-    if not unknown:
-        return
-    label, count = next(iter(unknown.items()))
-    known = f"dict.{extension}.txt"
-    if split.startswith("train"):
-        raise InputError(
-            f"{path}: class {label[:40]!r} is not in {known}; add it there, or take the clips out of the split"
-        )
-    logger.warning(
-        "%s: %d classes (%d clips) are not in %s: always counted as errors, first %r (%d clips)",
-        path,
-        len(unknown),
-        sum(unknown.values()),
-        known,
-        label[:40],
-        count,
-    )

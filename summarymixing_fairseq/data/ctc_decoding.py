@@ -11,13 +11,13 @@ from fairseq.data.data_utils import post_process
 
 from ..system.errors import InputError
 
-# fairseq's CTC criterion takes the dictionary's first symbol, <s>, for blank.
+# fairseq's CTC criterion uses the dictionary's first symbol, <s>, as blank.
 BLANK = 0
 WORD_BOUNDARY = "|"
 
 
 class CtcDecoder(Protocol):
-    """What turns emissions into text."""
+    """A decoder of CTC emissions."""
 
     def decode(self, log_probs: np.ndarray) -> str:
         """(T, symbols) float32 natural-log probabilities -> words between spaces."""
@@ -33,7 +33,7 @@ class GreedyDecoder:
     def __init__(self, dictionary: Dictionary, symbols: str = "letter"):
         self.dictionary = dictionary
         self.symbols = symbols
-        # no letters either, though a model that has hardly learnt may give them
+        # not letters either, but a model that has hardly learnt may give them
         self.silent = {BLANK, dictionary.pad(), dictionary.eos()}
 
     def decode(self, log_probs: np.ndarray) -> str:
@@ -48,17 +48,16 @@ class GreedyDecoder:
 
 def read_lexicon(path: Path) -> dict[str, list[str]]:
     """Read `word<TAB>l e t t e r s |` lines. Raises InputError for a file that is missing, empty or malformed."""
-    lexicon = {}
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            word, *spelling = line.split()
-            if not spelling:
-                raise InputError(f"{path}, line {number}: {line!r} is not a word and its letters")
-            lexicon[word] = spelling
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"lexicon {path} cannot be read: {error}") from None
+    lexicon = {}
+    for number, line in enumerate(lines, start=1):
+        word, *spelling = line.split() or [""]
+        if not spelling:
+            raise InputError(f"{path}, line {number}: {line!r} is not a word and its letters")
+        lexicon[word] = spelling
     if not lexicon:
         raise InputError(f"lexicon {path} is empty")
     return lexicon
@@ -68,20 +67,18 @@ def lexicon_of_arpa(path: Path) -> dict[str, list[str]]:
     """Spell the words of an ARPA file's unigrams in letters.
 
     Raises:
-        InputError: for a file that is no ARPA text: a KenLM binary does not list its words.
+        InputError: for a file that is not an ARPA file: a KenLM binary does not list its words.
     """
     words = []
     try:
         with open(path, encoding="utf-8") as file:
             in_unigrams = False
-            for line in file:
-                line = line.strip()
+            for line in map(str.strip, file):
                 if in_unigrams and line.startswith("\\"):
                     break
-                if line == "\\1-grams:":
-                    in_unigrams = True
-                elif in_unigrams and line:
+                if in_unigrams and line:
                     words.append(line.split()[1])
+                in_unigrams |= line == "\\1-grams:"
     except OSError as error:
         raise InputError(f"language model {path} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, IndexError):
@@ -97,8 +94,8 @@ class BeamDecoder:
 
     Args:
         language_model: ARPA file or KenLM binary; lexicon: word and letters a line, or None to spell the ARPA's words.
-        beam_size: hypotheses kept a frame; lm_weight: weight of the model's log10 probabilities; word_score: added per
-            word (negative: fewer words).
+        beam_size: hypotheses kept at each frame; lm_weight: weight of the model's log10 probabilities; word_score:
+            added for each word (negative: fewer words).
 
     Raises:
         InputError: if flashlight-text is missing, a file cannot be read, or no word can be spelled.
@@ -126,7 +123,7 @@ class BeamDecoder:
         if not spellable:
             raise InputError(f"no word of {lexicon or language_model} can be spelled with the model's letters")
         self.num_unspellable = len(spellings) - len(spellable)
-        # flashlight-text only borrows the dictionary, the trie and the model: keep them alive
+        # flashlight-text holds no reference to the dictionary, the trie and the model: keep them alive here
         self._words = WordDictionary()
         for word in [*spellable, "<unk>"]:
             self._words.add_entry(word)

@@ -1,4 +1,4 @@
-"""fairseq's dictionary files, SYMBOL COUNT a line, with one kind of error for all that can be wrong with one."""
+"""fairseq's dictionary files: one SYMBOL COUNT a line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load_dictionary(path: Path, add_special_symbols: bool = True) -> Dictionary:
         path: of the file; add_special_symbols: put fairseq's four (<s>, <pad>, </s>, <unk>) before its symbols.
 
     Raises:
-        InputError: for a file that is missing, not text, or has a line of another form or a symbol twice.
+        InputError: for a file that is missing, not text, or has a malformed line or a symbol twice.
     """
     try:
         with open(path, encoding="utf-8") as file:

@@ -1,64 +1,84 @@
-"""fairseq's manifests: the root folder, then a row of relative path, tab, number of samples per clip.
+"""fairseq's manifests: a line with the root folder, then one row a clip: relative path, tab, number of samples.
 
 A third column, the first sample, makes a row a part of a longer file. Both count samples at the manifest's rate.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import posixpath
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from ..system.errors import InputError
 
 WHOLE_FILE = -1
-# 18 digits: what an int64 holds
-_ROW = re.compile(rb"([^\t]+)\t *([0-9]{1,18})(?:\t *([0-9]{1,18}))?\s*")
-# PATH_MAX with its NUL
-_MOST_NAME_BYTES = 4095
+# A path has 4,095 bytes at most and no NUL. 18 digits are what an int64 holds.
+_ROW = re.compile(rb"([^\t\0]{1,4095})\t *([0-9]{1,18})(?:\t *([0-9]{1,18}))?\s*")
 _HOW_TO_ALLOW = "--allow-outside-root (training: task.allow_outside_root=true) reads it all the same"
 
 
 class OutsideRootError(InputError):
-    """A row that leads out of its manifest's root. Never a bad clip that another may stand in for."""
+    """A row that leads out of its manifest's root. It ends a training, where a bad clip is replaced by another one."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A row of a manifest: ``name`` is its path relative to the root; ``offset`` None: a whole file.
+    """A row of a manifest, or an audio file that a command names.
 
-    ``real_root`` is the folder that the file must lie in once all links are followed; None: it may lie anywhere.
+    Attributes:
+        path: of the file; name: the path relative to the manifest's root, or as the command names it.
+        num_samples: length that the manifest says, 0 where none does; offset: first sample of a part of a file, or None
+            for a whole file.
+        real_root: folder that the file must lie in once all links are followed, or None if it may lie anywhere.
     """
 
     path: Path
     name: str
-    num_samples: int
+    num_samples: int = 0
     offset: int | None = None
     real_root: str | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def output_name(self) -> str:
+        """``name``, with the first sample before its extension where the clip is a part of a file."""
+        stem, extension = os.path.splitext(self.name)
+        return self.name if self.offset is None else f"{stem}_{self.offset:010}{extension}"
+
     def check_inside(self) -> None:
-        """Raises OutsideRootError for a file that links lead out of the manifest's root to: call it before opening."""
-        check_inside(self.path, self.real_root)
+        """Check that links do not lead out of the manifest's root; call it before opening the file.
+
+        Raises:
+            OutsideRootError: naming the file and where it really is.
+        """
+        if self.real_root is None:
+            return
+        real = os.path.realpath(zip_and_position(self.path)[0])
+        if real != self.real_root and not real.startswith(self.real_root.rstrip("/") + "/"):
+            raise OutsideRootError(
+                f"{self.path} is a link out of the manifest's root, to {real}; if that is meant, {_HOW_TO_ALLOW}"
+            )
 
 
-class Manifest(Sequence):
-    """The rows of a manifest in a few arrays, which data workers share, as they would not ten million Python strings.
+class Manifest:
+    """The rows of a manifest, in a few arrays. Data workers share these; they would copy ten million strings.
 
     Args:
         path: of the manifest; min_samples: leave shorter clips out.
-        allow_outside_root: take rows that lead out of the root; else they are refused, those that do by links when
-            they are read (``Clip.check_inside``).
+        allow_outside_root: accept rows that lead out of the root. Otherwise paths that do are refused here, and links
+            that do by ``Clip.check_inside``.
 
     Attributes:
-        root: folder that the paths are relative to; real_root: the same without links, or None where rows may lead out.
+        root: folder that the paths are relative to; real_root: the same without links, or None if rows may lead out.
         sizes: (rows,) int64, samples of each clip; offsets: (rows,) int64, first samples, or ``WHOLE_FILE``.
-        skipped: positions in the file of the rows that were left out.
+        skipped: positions, among all rows of the file, of those that were left out.
 
     Raises:
         InputError: for a manifest that is missing or not text, has no row, or a row that is not path, tab, number of
@@ -97,11 +117,11 @@ class Manifest(Sequence):
         self._ends = np.frombuffer(ends, np.int64)
         self.sizes = np.frombuffer(sizes, np.int64)
         self.offsets = np.frombuffer(offsets, np.int64)
-        self._check_names(names)
-        self.real_root = None
-        if not allow_outside_root:
-            self._check_inside(names)
-            self.real_root = os.path.realpath(self.root)
+        self.real_root = None if allow_outside_root else os.path.realpath(self.root)
+        # one look at all names: there may be ten million
+        first_bytes = self._names[np.concatenate([[0], self._ends[:-1]])]
+        if not allow_outside_root and (b".." in names or (first_bytes == ord("/")).any()):
+            self._check_paths()
 
     def _read_root(self, line: bytes) -> None:
         try:
@@ -111,51 +131,21 @@ class Manifest(Sequence):
         if "\0" in self.root:
             raise InputError(f"manifest {self.path} names a root with a NUL byte in it: is it a manifest at all?")
 
-    def _refuse(self, number: int, line: bytes) -> None:
+    def _refuse(self, number: int, line: bytes) -> NoReturn:
         shown = line.decode("utf-8", "replace").strip()[:80]
         raise InputError(
             f"{self.path}, line {number}: {shown!r} is not path, tab, number of samples (tab, first sample); "
             "make the manifest again (python manifests/make_manifest.py)"
         )
 
-    # All names at once: there may be ten million, and a look at each takes a third of the time that reading them does.
-
-    def _check_names(self, names: bytearray) -> None:
-        nul = names.find(b"\0")
-        lengths = np.diff(self._ends, prepend=0)
-        if nul >= 0:
-            row = self._row_at(nul)
-        elif lengths.max() > _MOST_NAME_BYTES:
-            row = int((lengths > _MOST_NAME_BYTES).argmax())
-        else:
-            return
-        self._refuse(self._line_of(row), os.fsencode(self.name(row)))
-
-    def _check_inside(self, names: bytearray) -> None:
-        absolute = np.flatnonzero(self._names[self._ends[:-1]] == ord("/")) + 1
-        outside = [0] if names[0] == ord("/") else absolute[:1].tolist()
-        # a look ahead: matches may overlap where one name ends, and the next begins, with a dot
-        for match in re.finditer(rb"\.(?=\.)", names):
-            row = self._row_at(match.start())
-            if _leads_out(os.fsencode(self.name(row))):
-                outside.append(row)
-                break
-        if outside:
-            row = min(outside)
-            raise OutsideRootError(
-                f"{self.path}, line {self._line_of(row)}: {self.name(row)[:80]!r} leads out of the manifest's root; "
-                f"if that is meant, {_HOW_TO_ALLOW}"
-            )
-
-    def _row_at(self, position: int) -> int:
-        """The row that a byte of the names is of."""
-        return int(np.searchsorted(self._ends, position, side="right"))
-
-    def _line_of(self, row: int) -> int:
-        """Number of a row's line in the file."""
-        for position in sorted(self.skipped):
-            row += position <= row
-        return row + 2
+    def _check_paths(self) -> None:
+        numbers = (number for number in itertools.count() if number not in self.skipped)
+        for number, name in zip(numbers, map(self.name, range(len(self)))):
+            if name.startswith("/") or (".." in name and _climbs_out(name)):
+                raise OutsideRootError(
+                    f"{self.path}, line {number + 2}: {name[:80]!r} leads out of the manifest's root; "
+                    f"if that is meant, {_HOW_TO_ALLOW}"
+                )
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -177,36 +167,17 @@ class Manifest(Sequence):
         return (self[index] for index in range(len(self)))
 
 
-def _leads_out(name: bytes) -> bool:
-    """Whether a path is absolute or, its links left aside, climbs out of the folder it is relative to."""
+def _climbs_out(name: str) -> bool:
+    """Whether a relative path climbs out of its folder by `..`. Links are not followed."""
     normal = posixpath.normpath(name)
-    return name.startswith(b"/") or normal == b".." or normal.startswith(b"../")
+    return normal == ".." or normal.startswith("../")
 
 
 def zip_and_position(path: Path) -> tuple[str, str]:
-    """The zip file and the ``OFFSET:LENGTH`` of FILE.zip:OFFSET:LENGTH; of any other path itself and ""."""
+    """The zip file and the ``OFFSET:LENGTH`` of FILE.zip:OFFSET:LENGTH. For any other path: itself and ""."""
     text = str(path)
     archive, _, position = text.partition(".zip:")
     return (archive + ".zip", position) if position and not os.path.exists(text) else (text, "")
-
-
-def check_inside(path: Path, real_root: str | None) -> None:
-    """Check that a file, or the zip that it is stored in, lies in a folder whatever links lead to it.
-
-    Args:
-        path: of the file, as a manifest names it; real_root: the folder, without links itself; None: any.
-
-    Raises:
-        OutsideRootError: naming the file and where it really is.
-    """
-    if real_root is None:
-        return
-    file, _ = zip_and_position(path)
-    real = os.path.realpath(file)
-    if real != real_root and not real.startswith(real_root.rstrip("/") + "/"):
-        raise OutsideRootError(
-            f"{path} is a link out of the manifest's root, to {real}; if that is meant, {_HOW_TO_ALLOW}"
-        )
 
 
 def read_labels(path: Path, num_clips: int) -> list[str]:

@@ -1,9 +1,8 @@
-"""fairseq's dataset of audio files, with rows that are parts of longer files and files at any rate."""
+"""fairseq's dataset of audio files, extended: rows may be parts of longer files, and files may have any rate."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from .audio import read_segment
 from .manifest import Clip, Manifest, zip_and_position
 
 
-class _Names(Sequence):
-    """Paths of a manifest's rows as fairseq's tools ask for them."""
+class _Names:
+    """Paths of a manifest's rows, as a sequence that some of fairseq's tools read."""
 
     def __init__(self, manifest: Manifest):
         self._manifest = manifest
@@ -33,15 +32,17 @@ class _Names(Sequence):
 class SegmentDataset(FileAudioDataset):
     """fairseq's ``FileAudioDataset`` with five differences.
 
-    A row may be a part of a file: only that part is read. Files at another rate than the task's are resampled, with
-    several channels averaged. Paths are not Python strings (see ``Manifest``). A clip that cannot be read raises
-    InputError at once instead of being tried three times. What a clip too long is cropped to depends on seed, epoch and
-    batch alone, where fairseq draws from numpy's generator, which no resumed run finds as it was.
+    1. A row may be a part of a file: only that part is read.
+    2. Files at another rate than the task's are resampled, and several channels are averaged.
+    3. Paths are not kept as Python strings (see ``Manifest``).
+    4. A clip that cannot be read raises InputError at once; fairseq tries three times.
+    5. How a long clip is cropped depends on seed, epoch and batch only. fairseq draws from numpy's generator, whose
+       state a resumed run does not restore.
 
     Args:
         manifest: rows to read, as loaded with fairseq's ``min_sample_size``.
-        seed: of the crops.
-        others: of ``RawAudioDataset``; num_buckets: as ``FileAudioDataset``'s.
+        sample_rate: of the waveforms, in Hz; seed: of the crops.
+        num_buckets: as in ``FileAudioDataset``; others: of ``RawAudioDataset``.
     """
 
     def __init__(self, manifest: Manifest, sample_rate: int, num_buckets: int = 0, *, seed: int = 1, **others: Any):
@@ -53,17 +54,17 @@ class SegmentDataset(FileAudioDataset):
         self.sizes = manifest.sizes
         self.set_bucket_info(num_buckets)
         self.seed = seed
-        # shared with data workers, which live on from epoch to epoch with the dataset they were started with
+        # in shared memory: data workers keep their copy of the dataset from epoch to epoch
         self._epoch = torch.ones((), dtype=torch.int64).share_memory_()
         self._crops = np.random.default_rng(seed % 2**64)
 
     @property
     def epoch(self) -> int:
-        """The epoch that is under way, counted from 1."""
+        """The current epoch, counted from 1."""
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """As fairseq's, which says here which epoch begins."""
+        """Called by fairseq at the start of an epoch."""
         super().set_epoch(epoch)
         self._epoch.fill_(epoch)
 
@@ -71,34 +72,32 @@ class SegmentDataset(FileAudioDataset):
         """``id`` and ``source``, (num_samples,) float32, normalised if the task asks for it.
 
         Raises:
-            InputError: for a clip that cannot be read or ends before it should; OutsideRootError for one that is not
-                below the manifest's root.
+            InputError: for a clip that cannot be read or is too short; OutsideRootError for a file outside the
+                manifest's root.
         """
         clip = self.manifest[index]
         file = open_clip(clip)
-        if clip.offset is None:
-            samples = read_segment(file, sample_rate_hz=self.sample_rate)
-        else:
-            samples = read_segment(file, clip.offset, clip.num_samples, sample_rate_hz=self.sample_rate)
+        part = () if clip.offset is None else (clip.offset, clip.num_samples)
+        samples = read_segment(file, *part, sample_rate_hz=self.sample_rate)
         return {"id": index, "source": self.postprocess(torch.from_numpy(samples), self.sample_rate)}
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """As fairseq's; its crops are this batch's own."""
+        """fairseq's batch; the crops are drawn from a generator of this batch."""
         first = samples[0]["id"] if samples else 0
         self._crops = np.random.default_rng([self.seed % 2**64, self.epoch, first, len(samples)])
         return super().collater(samples)
 
     def crop_to_max_size(self, t: torch.Tensor, target_size: int, dim: int = 0) -> torch.Tensor:
-        """A stretch of ``target_size`` at random; fairseq's indexes by a list, which torch is about to refuse."""
+        """A random stretch of ``target_size``. fairseq's version indexes by a list, which torch deprecates."""
         excess = t.size(dim) - target_size
         return t if excess <= 0 else t.narrow(dim, int(self._crops.integers(excess, endpoint=True)), target_size)
 
 
 def open_clip(clip: Clip) -> Path | io.BytesIO:
-    """A clip's path, or what it names in a stored zip as FILE.zip:OFFSET:LENGTH.
+    """A clip's path, or its bytes if it is in a stored zip, as FILE.zip:OFFSET:LENGTH.
 
     Raises:
-        InputError: for what a zip does not hold; OutsideRootError for a file that is not below the manifest's root.
+        InputError: for bytes that the zip does not have; OutsideRootError for a file outside the manifest's root.
     """
     clip.check_inside()
     archive, position = zip_and_position(clip.path)

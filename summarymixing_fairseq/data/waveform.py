@@ -1,4 +1,4 @@
-"""Batches of waveforms as fairseq's trainer and batcher should see them."""
+"""A wrapper of fairseq's datasets: full precision, lengths as trained, and replacements for bad clips."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ..system.errors import InputError
 from .bad_clips import BadClips
 from .manifest import OutsideRootError
 
-# A clip that stands in for a bad one is at least this share of its length, if there is one.
+# The clip that replaces a bad one has at least this share of its length, if there is such a clip.
 MIN_STAND_IN_SHARE = 0.8
 
 
 class SpeechDataset(BaseWrapperDataset):
-    """A dataset of fairseq's whose waveforms keep their precision and whose clips count at the length they train at.
+    """A dataset of fairseq's with three changes.
 
     Precision: fairseq's trainer rounds every float32 tensor of a batch to the training precision
-    (``Trainer._prepare_sample``), the waveform included, before the filterbank hears it: in bfloat16 that leaves 8 bits
-    of a 16-bit recording. float64 it leaves alone, so ``net_input.source`` is handed over in that.
-    Training in float32 (``common.amp`` included) rounds nothing, and does without the conversion.
+    (``Trainer._prepare_sample``), also the waveform: in bfloat16, 8 of a recording's 16 bits are left for the
+    filterbank. The trainer does not touch float64, so ``net_input.source`` is in float64. Training in float32
+    (``common.amp`` included) needs no such conversion.
 
-    Length: a clip longer than ``max_sample_size`` is cropped to it when its batch is put together, but fairseq counts
-    the whole clip against ``dataset.max_tokens`` where clips are padded.
+    Length: a clip longer than ``max_sample_size`` is cropped when its batch is put together. It counts at its cropped
+    length against ``dataset.max_tokens``; in fairseq, the whole clip counts where clips are padded.
 
-    Bad clips: one that cannot be read is replaced by another of about its length, with that one's labels, and counted.
+    Bad clips: a clip that cannot be read is counted, and replaced by another of about its length, with its labels.
 
     Args:
-        dataset: of fairseq's; in_float64: hand the waveform over in float64.
-        bad_clips: counts them; None: a bad clip raises.
+        dataset: of fairseq's; in_float64: give the waveform in float64.
+        bad_clips: counts bad clips; None: a bad clip raises an error.
     """
 
     def __init__(self, dataset: FairseqDataset, in_float64: bool = True, bad_clips: BadClips | None = None):
@@ -40,17 +40,17 @@ class SpeechDataset(BaseWrapperDataset):
         self.bad_clips = bad_clips
 
     def __getattr__(self, name: str) -> Any:
-        # fairseq asks its audio datasets for more than a wrapper passes on (skipped_indices, fnames, ...).
+        # attributes that fairseq's wrapper does not pass on (skipped_indices, fnames, ...)
         if name == "dataset":
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """A clip as the wrapped dataset gives it, or the one that stands in for it.
+        """A clip as the wrapped dataset gives it, or another one if it is bad.
 
         Raises:
-            InputError: for a bad clip where none are tolerated; TooManyBadClips where there are too many;
-                OutsideRootError for a clip that is not to be read at all.
+            InputError: for a bad clip if none is tolerated, or for one too many; OutsideRootError for a file outside
+                the manifest's root, however many bad clips are tolerated.
         """
         tried = []
         while True:
@@ -63,10 +63,10 @@ class SpeechDataset(BaseWrapperDataset):
                     raise
                 self.bad_clips.add(index, str(error))
             tried.append(index)
-            index = self._stand_in(tried)
+            index = self._replacement(tried)
 
-    def _stand_in(self, tried: list[int]) -> int:
-        """A clip for the first of ``tried``: of its length or somewhat shorter, so that no batch outgrows its limit."""
+    def _replacement(self, tried: list[int]) -> int:
+        """A clip of the length of ``tried[0]`` or somewhat shorter, so that no batch exceeds its limit."""
         sizes = self.sizes
         sizes[tried] = np.iinfo(np.int64).max
         limit = self._cropped(np.asarray(self.dataset.sizes)[tried[0]])
@@ -75,7 +75,7 @@ class SpeechDataset(BaseWrapperDataset):
             fitting = np.array([sizes.argmin()])  # the shortest of all is the bad one
         nearest = fitting[sizes[fitting] >= MIN_STAND_IN_SHARE * limit]
         candidates = nearest if len(nearest) else fitting
-        # by the clip's own number: the same run meets the same stand-ins
+        # depends on the clip's index alone: a run that is repeated has the same replacements
         return int(candidates[(tried[0] * 7919 + len(tried)) % len(candidates)])
 
     def _cropped(self, num_samples: Any) -> Any:
@@ -86,7 +86,7 @@ class SpeechDataset(BaseWrapperDataset):
 
     @property
     def sizes(self) -> np.ndarray:
-        """(clips,) samples of each clip as it trains."""
+        """(clips,) samples of each clip after cropping."""
         return self._cropped(np.asarray(self.dataset.sizes))
 
     def num_tokens(self, index: int) -> int:
@@ -98,20 +98,20 @@ class SpeechDataset(BaseWrapperDataset):
         return self.sizes[indices]
 
     def batch_by_size(self, indices: Any, **limits: Any) -> Any:
-        """fairseq's batching over the lengths of this dataset; a wrapper's own would ask the wrapped one."""
+        """fairseq's batching, by the lengths of this dataset; its wrapper would use those of the wrapped one."""
         return FairseqDataset.batch_by_size(self, indices, **limits)
 
     def size(self, index: int) -> Any:
-        """As fairseq's, the number of samples cropped: that number, or with labels (samples, label length)."""
+        """Samples of a clip after cropping, or with labels (samples, label length), as in fairseq."""
         size = self.dataset.size(index)
         if isinstance(size, tuple):
             return (int(self._cropped(size[0])), *size[1:])
         return int(self._cropped(size))
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Batch of the wrapped dataset, with ``source`` (B, num_samples), if it has one, in float64 if asked for.
+        """Batch of the wrapped dataset; if it has a ``source`` (B, num_samples), that is in float64 if asked for.
 
-        ``num_samples`` (B,) says how long the clips are without padding: counted here, in the data workers.
+        ``num_samples`` (B,) is added: the clips' lengths without padding, counted here to use the data workers' time.
         """
         batch = self.dataset.collater(samples)
         if batch and "source" in batch["net_input"]:
@@ -119,6 +119,6 @@ class SpeechDataset(BaseWrapperDataset):
             batch["num_samples"] = (
                 torch.full((source.size(0),), source.size(1)) if padding_mask is None else (~padding_mask).sum(1)
             )
-        if batch and self.in_float64 and "source" in batch["net_input"]:
-            batch["net_input"]["source"] = batch["net_input"]["source"].double()
+            if self.in_float64:
+                batch["net_input"]["source"] = source.double()
         return batch

@@ -1,53 +1,54 @@
-"""From work to an exit status: what a command or a script prints when something is wrong."""
+"""From work to an exit status: the one line that a command prints if something is wrong, and its standard streams."""
 
 from __future__ import annotations
 
+import atexit
+import io
+import os
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from . import interrupts, streams
+from . import interrupts
 from .errors import InputError, printable
 from .files import exclusive
 
-# The status that a shell gives a command which SIGPIPE has ended.
+# The status that a shell gives a command that SIGPIPE has ended.
 BROKEN_PIPE = 141
 
 
 def run(name: str, work: Callable[[], object]) -> int:
     """Do some work and return the exit status.
 
-    0 is success, 1 an error in the user's input or on the disk, told in one line that begins with ``name``; 130 follows
-    Ctrl-C, and 141 a reader of the output (``head``, ``less``) that has left.
+    Returns:
+        0 for success; 1 for an error in the user's input or on the disk, told in one line that begins with ``name``;
+        130 after Ctrl-C; 141 if the reader of the output (``head``, ``less``) has left.
     """
     try:
         work()
         if sys.stdout is not None:
             sys.stdout.flush()
+        return 0
     except InputError as error:
-        return _fail(name, str(error))
+        message = str(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        streams.abandon_output()
+        _discard_output()
         return BROKEN_PIPE
     except OSError as error:
         if error.filename is None:
-            streams.abandon_output()
-        return _fail(name, f"{error.filename or 'output'}: {error.strerror or error}")
-    return 0
-
-
-def _fail(name: str, message: str) -> int:
+            _discard_output()
+        message = f"{error.filename or 'output'}: {error.strerror or error}"
     print(f"{name}: {printable(message)}", file=sys.stderr)
     return 1
 
 
 def run_script(work: Callable[[], str | None], dest: Path | None = None) -> int:
-    """``run`` for a script: it prints the summary that ``work`` returns, and keeps others out of ``dest``."""
+    """``run`` for a script: prints the summary that ``work`` returns, and keeps other runs out of ``dest``."""
 
     def do() -> None:
         with exclusive(dest) if dest else nullcontext():
@@ -59,7 +60,48 @@ def run_script(work: Callable[[], str | None], dest: Path | None = None) -> int:
 
 
 def as_script(main: Callable[[], int]) -> NoReturn:
-    """Entry point of a command: signals end it with one line, and closed streams do no harm."""
+    """Entry point of a command: a signal ends it with one line, and standard streams may be closed."""
     interrupts.install()
-    streams.secure()
+    _secure_streams()
     sys.exit(main())
+
+
+def _secure_streams() -> None:
+    """Open closed streams, and drop what cannot be written to stderr.
+
+    The next file that is opened would get the number of a closed stream (``2>&-``), and with it all that libraries
+    print there. A progress bar that nobody reads, or that a full disk has no room for, is no reason to stop working.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+    atexit.register(_flush_output)
+    encoding = "utf-8" if sys.stderr is None else sys.stderr.encoding
+    raw = io.BufferedWriter(_Droppable(2, "wb", closefd=False))
+    sys.stderr = io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=True)
+
+
+class _Droppable(io.FileIO):
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content) or 0
+        except OSError:
+            return len(content)
+
+
+def _flush_output() -> None:
+    """Before Python does it, which would complain of a closed pipe: argparse prints the help and exits at once."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _discard_output()
+
+
+def _discard_output() -> None:
+    """Send what is still to be written to stdout nowhere."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Keep what a CPU run frees, in place of handing every large tensor's pages back and faulting them in again."""
+"""Faster training on CPUs: glibc keeps the memory that tensors free, and does not return it to the system."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _M_MMAP_MAX = -4
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc serve large blocks from its heap and keep the heap: for the whole process, on Linux with glibc.
+    """Let glibc take large blocks from its heap and keep the heap, for the whole process (Linux with glibc).
 
-    By default glibc maps every block of more than 32 MiB anew and returns it when freed; the page faults then take
-    several times as long as the arithmetic of an elementwise operation. What a run has once used, it keeps.
+    By default glibc maps every block of more than 32 MiB anew and returns it when it is freed. The page faults then
+    take several times as long as an elementwise operation itself. The price: memory once used stays with the process.
 
     Returns:
-        Whether it took effect: not where another C library is, nor with SUMMARYMIXING_KEEP_FREED_MEMORY=0.
+        Whether it took effect. It does not with another C library, or with SUMMARYMIXING_KEEP_FREED_MEMORY=0.
     """
     if os.environ.get(SWITCH, "1") == "0" or not sys.platform.startswith("linux"):
         return False

@@ -1,8 +1,9 @@
-"""Files that appear under their final name only when whole."""
+"""Output files that are whole or not there, and locks that keep a second run out of a folder."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
@@ -10,43 +11,32 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .errors import InputError
 from .interrupts import cleanup, uninterrupted
 
-try:
-    import fcntl
-except ImportError:  # not on Windows: folders are not locked there
-    fcntl = None
-
 LOCK_NAME = ".lock"
-# A file's name may have 255 bytes: of one as long, the temporary file takes the beginning.
-_LONGEST_NAME = 50
+# A file's name may have 255 bytes. The name of a temporary file takes this many characters of the final one.
+_NAME_CHARACTERS = 50
 # Locks that this process keeps until it ends, by folder.
 _held: dict[str, int | None] = {}
 
 
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turn an error of the system into one that names the output."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+def _not_written(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path} cannot be written: {error.strerror or error}")
 
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
-    """Open a temporary file beside ``path`` that takes its place when the block ends well, and is removed otherwise.
+    """Open a temporary file beside ``path``. It replaces ``path`` when the block ends well, and is removed otherwise.
 
     Raises:
         InputError: if the folder or file cannot be written.
     """
-    with _named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    # named before it is made, so that a signal at whatever moment finds it; random, for runs at the same time
-    temporary = path.with_name(f".{path.name[:_LONGEST_NAME]}.{secrets.token_hex(8)}.tmp")
+    # The name is known before the file is there, so that a signal at any moment finds it; random, for several runs.
+    temporary = path.with_name(f".{path.name[:_NAME_CHARACTERS]}.{secrets.token_hex(8)}.tmp")
+    options: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
 
     def remove() -> None:
         with suppress(OSError):
@@ -54,52 +44,41 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
 
     with cleanup(remove):
         try:
-            with _named(path):
-                file = open(temporary, mode.replace("w", "x"), **_text_options(mode))  # noqa: SIM115
-            try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, mode.replace("w", "x"), **options) as file:
                 yield file
-            except OSError as error:
-                # numpy says "10208 written" where the disk is full; an error with a file's name is not the output's
-                if error.filename is None:
-                    raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
-                raise
-            finally:
-                with _named(path):
-                    file.close()
-            with _named(path):
-                os.replace(temporary, path)
-        except BaseException:
-            remove()
-            raise
-
-
-def _text_options(mode: str) -> dict[str, str]:
-    return {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+            os.replace(temporary, path)
+        except OSError as error:
+            if error.filename is not None and Path(error.filename) not in (temporary, *temporary.parents):
+                raise  # the block has failed to read another file
+            # numpy's error has no strerror, but says "10208 written" where the disk is full
+            raise _not_written(path, error) from None
 
 
 def write_together(files: Mapping[Path, str | bytes], absent: Iterable[Path] = ()) -> None:
-    """Write files that belong together: all are whole before the first of them takes its place.
+    """Write files that belong together: all are whole before the first one gets its name.
 
-    The last one stands for the set: it goes first and comes last, so that where it is, all others are of its run, even
+    The last file stands for the set. It is removed first and comes last: where it is, all others are of its run, even
     if the process is killed in between.
 
     Args:
-        files: content by path. absent: files of an earlier set that this one does not have.
+        files: content by path; absent: files of an earlier set that this one does not have.
 
     Raises:
         InputError: if one cannot be written; none has been changed then.
     """
-    last = next(reversed(files), None)
+    paths = list(files)
     with ExitStack() as stack:
-        # as the stack unwinds, renames come one after the other: no signal in between
-        stack.enter_context(uninterrupted())
-        for path, content in reversed(files.items()):
-            file = stack.enter_context(atomic_write(path, "w" if isinstance(content, str) else "wb"))
-            file.write(content)
+        stack.enter_context(uninterrupted())  # the renames, one after the other, as the stack unwinds
+        for path in reversed(paths):
+            file = stack.enter_context(atomic_write(path, "w" if isinstance(files[path], str) else "wb"))
+            file.write(files[path])
             file.flush()
-        for path in (*([last] if len(files) > 1 else ()), *absent):
-            with _named(path):
+        for path in (*(paths[-1:] if len(paths) > 1 else ()), *absent):
+            try:
                 path.unlink(missing_ok=True)
+            except OSError as error:
+                raise _not_written(path, error) from None
 
 
 def sha256_of(path: Path) -> str:
@@ -124,10 +103,12 @@ def check_writable(folder: Path) -> None:
     Raises:
         InputError: if it cannot be made or written to.
     """
-    with _named(folder):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+    except OSError as error:
+        raise _not_written(folder, error) from None
 
 
 def refuse_existing(paths: list[Path], force: bool) -> None:
@@ -137,78 +118,80 @@ def refuse_existing(paths: list[Path], force: bool) -> None:
         raise InputError(f"{existing[0]} is there already: choose another place, or overwrite it by --force")
 
 
+# Locks are our own and not filelock's: that one leaves its file behind, has no public descriptor to hand to a child
+# process, and where there is no flock it turns to a file that blocks for ever after `kill -9`.
+
+
 @contextmanager
 def exclusive(folder: Path, what: str = "another run") -> Iterator[int | None]:
-    """Refuse another command in a folder for outputs while the block runs; the folder is made if it is not there.
+    """Lock a folder for outputs during the block; the folder is made if it is not there.
 
-    The lock goes with the process, however that ends. A file system without locks is gone on with as if there were one.
+    The lock ends with the process, however that ends. A file system without locks is used without one.
 
     Args:
-        folder: that is written to. what: is refused, for the message.
+        folder: where outputs go; what: the run that is refused, for the message.
 
     Yields:
-        The lock's descriptor: a process that is given it holds the lock too. None where there are no locks.
+        The lock's descriptor: a child process that inherits it holds the lock too. None where there are no locks.
 
     Raises:
-        InputError: if another command is at work there, or the folder cannot be written.
+        InputError: if another process holds the lock, or the folder cannot be written.
     """
     path, is_new = folder / LOCK_NAME, not folder.exists()
     descriptor = _lock(folder, what)
 
     def remove() -> None:
-        # while it is locked: who has opened it meanwhile sees that it is another one, and tries again
+        # While it is locked: a process that has opened it meanwhile sees that it is gone, and tries again.
         with suppress(OSError):
             path.unlink(missing_ok=True)
             if is_new:
                 folder.rmdir()  # if nothing has been written to it
 
-    with cleanup(remove):
-        try:
+    try:
+        with cleanup(remove):
             yield descriptor
-        finally:
-            remove()
-            if descriptor is not None:
-                os.close(descriptor)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def hold_lock(folder: Path, what: str = "another run") -> None:
-    """As ``exclusive``, until this process ends; asking again changes nothing, here or in a process that it has forked.
+    """Lock as ``exclusive`` does, until this process ends. A second call changes nothing, in a forked process either.
 
-    Data workers, which are forked and live on for seconds when a training is killed, do not hold the lock.
+    Forked data workers do not hold the lock: they live on for seconds when a training is killed.
 
     Raises:
-        InputError: if another command is at work there, or the folder cannot be written.
+        InputError: if another process holds the lock, or the folder cannot be written.
     """
     key = os.path.realpath(folder)
     if key not in _held:
         _held[key] = _lock(folder, what)
 
 
-def _let_go() -> None:
-    """In a forked process: the lock is its parent's."""
+def _close_held_locks() -> None:
+    """In a forked process: the locks are its parent's."""
     for key, descriptor in _held.items():
         if descriptor is not None:
             os.close(descriptor)
             _held[key] = None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_held_locks)
 
 
 def _lock(folder: Path, what: str) -> int | None:
     path = folder / LOCK_NAME
-    with _named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        return None
     while True:
-        with _named(path):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise _not_written(folder, error) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_same(descriptor, path):
+            if os.fstat(descriptor).st_nlink:
                 return descriptor
+            os.close(descriptor)  # its last holder has removed it meanwhile: lock the new one
         except OSError as error:
             os.close(descriptor)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
@@ -217,14 +200,3 @@ def _lock(folder: Path, what: str) -> int | None:
                 f"{what} is writing to {folder}: wait for it, end it (fuser {path} names its processes), or choose "
                 "another folder"
             ) from None
-        os.close(descriptor)
-
-
-def _is_same(descriptor: int, path: Path) -> bool:
-    """Whether a path still leads to an open file: its last holder removes it."""
-    opened = os.fstat(descriptor)
-    try:
-        there = path.stat()
-    except FileNotFoundError:
-        return False
-    return (opened.st_dev, opened.st_ino) == (there.st_dev, there.st_ino)

@@ -1,4 +1,4 @@
-"""Tensors in containers, and whether they hold finite numbers only."""
+"""Whether tensors, also in nested containers, hold finite numbers only."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from .errors import InputError
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """All tensors of nested containers."""
+    """All tensors in nested dictionaries, lists and tuples."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict):
-        for item in value.values():
-            yield from tensors_in(item)
+        yield from tensors_in(list(value.values()))
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from tensors_in(item)
@@ -28,12 +27,12 @@ def is_finite(tensor: Tensor) -> bool:
     """Whether all numbers of a tensor, of any dtype and shape, are finite."""
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return True
-    # a sum is one pass without a copy, and finite where all numbers are, but for absurd ones
+    # The sum is fast and needs no copy. If it is finite, all numbers are; it may overflow though all are finite.
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raises InputError for a weight that is NaN or infinite: whatever it is used for would be, too."""
+    """Raises InputError, naming the weight, if one holds NaN or infinity."""
     for name, weight in weights.items():
         if isinstance(weight, Tensor) and not is_finite(weight):
             raise InputError(f"{path}: weight {name} is not finite: did its training diverge?")

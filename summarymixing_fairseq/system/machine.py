@@ -1,16 +1,14 @@
-"""What a figure was measured on."""
+"""The machine and the versions that a result was measured with."""
 
 from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
 from ..version import __version__
-
-# One import name, three distributions
-_FAIRSEQ_DISTRIBUTIONS = ("ve-fairseq", "fairseq-fixed", "fairseq")
 
 
 def available_threads() -> int:
@@ -19,21 +17,18 @@ def available_threads() -> int:
 
 
 def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
 
 
 def describe(device: str, num_threads: int) -> dict[str, Any]:
-    """Hardware and versions, as they stand in every result.
+    """Hardware and versions, for the file of a result.
 
     Args:
-        device: "cpu" or "cuda"; num_threads: what the contenders compute with.
+        device: "cpu" or "cuda"; num_threads: CPU threads of the computation.
     """
     import torch
 
@@ -53,15 +48,12 @@ def describe(device: str, num_threads: int) -> dict[str, Any]:
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of this package, torch, fairseq (with its distribution's name) and Python, importing none of them."""
+    """Versions of this package, Python, torch and fairseq (with its distribution's name); imports none of them."""
     versions = {"summarymixing_fairseq": __version__, "python": platform.python_version()}
-    for name, distributions in (("torch", ("torch",)), ("fairseq", _FAIRSEQ_DISTRIBUTIONS)):
-        versions[name] = "unknown"
-        for distribution in distributions:
-            try:
-                version = metadata.version(distribution)
-            except metadata.PackageNotFoundError:
-                continue
-            versions[name] = version if distribution == "torch" else f"{distribution} {version}"
-            break
+    versions.update(torch="unknown", fairseq="unknown")
+    for distribution in ("fairseq", "fairseq-fixed", "ve-fairseq"):  # three distributions of one import name
+        with suppress(metadata.PackageNotFoundError):
+            versions["fairseq"] = f"{distribution} {metadata.version(distribution)}"
+    with suppress(metadata.PackageNotFoundError):
+        versions["torch"] = metadata.version("torch")
     return versions

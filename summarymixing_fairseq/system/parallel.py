@@ -1,23 +1,30 @@
-"""Work in parallel processes whose results come in the order of the work, however many there are.
+"""Work in parallel processes. Results come in the order of the items, however many processes there are.
 
-Processes, not threads: a header scan spends its time inside calls that hold the interpreter's lock.
+Processes and not threads: reading an audio header holds the interpreter's lock most of the time.
 """
 
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
+import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
+from typing import Any, TypeVar
 
 from . import interrupts
 from .errors import InputError
 from .machine import available_threads
 
-# Starting a process costs as much as some dozens of headers: fewer items are worked on in this process.
+# To start a process takes as long as some dozens of headers: fewer items are worked on in this process.
 _ITEMS_PER_WORKER = 64
-# Items that a process takes at a time, and that may wait for it: their results are what memory holds.
+# Items that a process takes at a time, and chunks that may wait for it: memory holds their results.
 _MOST_PER_CHUNK = 64
 _CHUNKS_AHEAD = 8
 
@@ -25,18 +32,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def parallel_map(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    *,
-    workers: int | None,
-    description: str,
-    items_per_worker: int = _ITEMS_PER_WORKER,
-) -> list[Result]:
-    """`[function(item) for item in items]` in up to `workers` processes, with a progress bar on stderr."""
-    return list(
-        parallel_iter(function, items, workers=workers, description=description, items_per_worker=items_per_worker)
-    )
+def parallel_map(function: Callable[[Item], Result], items: Sequence[Item], **options: Any) -> list[Result]:
+    """``parallel_iter`` as a list."""
+    return list(parallel_iter(function, items, **options))
 
 
 def parallel_iter(
@@ -48,49 +46,48 @@ def parallel_iter(
     items_per_worker: int = _ITEMS_PER_WORKER,
     most_per_chunk: int = _MOST_PER_CHUNK,
 ) -> Iterator[Result]:
-    """As `parallel_map`, one result after the other: only `_CHUNKS_AHEAD` chunks a process are ever held."""
+    """``map(function, items)`` in several processes, with a progress bar on stderr.
+
+    Args:
+        function: a function of a module, so that a process can find it.
+        workers: processes at most (None: one for each CPU); description: of the work, for the bar and for errors.
+        items_per_worker: fewer items than this are not worth a process; most_per_chunk: items sent at a time.
+
+    Raises:
+        InputError: if a process dies.
+    """
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        monitor_interval = 0  # no thread that watches the bars: processes cannot be forked beside a thread
+
     workers = min(workers or available_threads(), math.ceil(len(items) / items_per_worker))
-    bar = _bar_class()(
-        total=len(items),
-        desc=description,
-        unit="file",
-        mininterval=0.5 if sys.stderr.isatty() else 10,  # a log file gets few lines
-    )
-    with bar:
-        results = (
-            map(function, items)
-            if workers <= 1
-            else _in_processes(function, items, workers, description, most_per_chunk)
-        )
+    # a log file gets few lines
+    interval = 0.5 if sys.stderr.isatty() else 10
+    with Bar(total=len(items), desc=description, unit="file", mininterval=interval) as bar:
+        results: Iterator[Result] = map(function, items)
+        if workers > 1:
+            results = _in_processes(function, items, workers, description, most_per_chunk)
         for result in results:
             yield result
             bar.update()
 
 
-def _bar_class() -> type:
-    from tqdm import tqdm
-
-    class Bar(tqdm):
-        monitor_interval = 0  # no thread that watches the bars: beside a thread, processes cannot be forked
-
-    return Bar
-
-
 def _in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int, description: str, most_per_chunk: int
 ) -> Iterator[Result]:
-    from collections import deque
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-
     chunk_size = max(1, min(most_per_chunk, len(items) // (4 * workers)))
     chunks = (items[start : start + chunk_size] for start in range(0, len(items), chunk_size))
     pool = ProcessPoolExecutor(workers, _process_context(), initializer=_serve)
+    pending: deque[Future[list[Result]]] = deque()
     try:
-        pending = deque()
-        with interrupts.ctrl_c_blocked():  # the processes start here: this one alone answers to Ctrl-C
+        # The processes start here and inherit the mask: the terminal's Ctrl-C is for this process, which ends them.
+        earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
             for _ in range(workers):
                 pending.append(pool.submit(_apply, function, next(chunks, [])))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
         for chunk in chunks:
             pending.append(pool.submit(_apply, function, chunk))
             if len(pending) > _CHUNKS_AHEAD * workers:
@@ -108,16 +105,24 @@ def _apply(function: Callable[[Item], Result], chunk: Sequence[Item]) -> list[Re
 
 
 def _serve() -> None:
-    """In a process of the pool; of this module, so that a spawned one finds it."""
-    interrupts.serve_parent()
+    """In a process of the pool: end on a signal without a line, and when the parent ends."""
+    for number in interrupts.SIGNALS:
+        signal.signal(number, interrupts.end)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return  # this process has not been started by another one
+
+    def follow_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow_parent, daemon=True).start()
 
 
-def _process_context():
-    """How processes start: "fork" costs milliseconds where "spawn" imports everything again, but copies locked locks.
+def _process_context() -> BaseContext:
+    """How processes start. "fork" takes milliseconds, where "spawn" imports everything again, but copies locked locks.
 
-    A process of one thread holds none, unless torch has started its own (Python does not count them).
+    A process of one thread has none, unless torch has started its own threads, which Python does not count.
     """
-    import multiprocessing
-
     can_fork = sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules
     return multiprocessing.get_context("fork" if can_fork else "spawn")

@@ -1,6 +1,4 @@
-"""Units that every part agrees on."""
+"""Units that all parts of the package share."""
 
-from __future__ import annotations
-
-# Rate of every waveform that a model hears.
+# Sample rate of every waveform that a model gets.
 SAMPLE_RATE_HZ = 16_000

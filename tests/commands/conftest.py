@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import soundfile
 from pipeline import TEXTS, TINY_MODEL, VOICES, Trained, run, train
+
+from summarymixing_fairseq.commands.main import main
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``command("decode", ..., check=True)``: `summarymixing` in this process, which has imported torch already."""
+
+    def call(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        try:
+            status = main(list(map(str, arguments)))
+        except SystemExit as error:
+            status = error.code
+        captured = capsys.readouterr()
+        assert not (check and status), captured.err
+        return subprocess.CompletedProcess(arguments, status, captured.out, captured.err)
+
+    return call
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +63,7 @@ def trained(labelled_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("runs")
     pretrain_log = train("pretraining", labelled_speech, folder / "pretrain", 2, *TINY_MODEL)
     resume_log = train("pretraining", labelled_speech, folder / "pretrain", 3, *TINY_MODEL)
-    # fine-tuning must not need the pre-trained file afterwards: it is a copy that goes away
+    # a copy that is deleted: a fine-tuned checkpoint must not need the pre-trained file
     pretrained = folder / "pretrain" / "checkpoint_last.pt"
     lent = folder / "lent.pt"
     lent.write_bytes(pretrained.read_bytes())

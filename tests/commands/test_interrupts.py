@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at whatever moment: one line, 128 plus the signal, whole files only, no process left."""
+"""Ctrl-C and SIGTERM at any moment: one line, status 128 + signal, whole files only, no process left."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUM_RANDOM = 8
 
 @pytest.fixture(scope="module")
 def many_files(labelled_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of manifests over as many files as a pool of processes needs to be at work for a while."""
+    """A folder of manifests over so many files that a pool of processes works for a while."""
     folder = tmp_path_factory.mktemp("many")
     source = next(iter(sorted((labelled_speech.parent / "audio").glob("*.flac"))))
     rows = [f"{folder / 'audio'}\n"]
@@ -81,7 +81,7 @@ COMMANDS: dict[str, Callable[[Trained, Path, Path], list[str]]] = {
 
 
 def left_in(temporary: Path) -> list[str]:
-    """What is left of temporary files, but for the sockets' folder that torch's data workers leave when they end."""
+    """Temporary files that are left, except the folder of sockets that torch's data workers always leave."""
     return [path.name for path in temporary.iterdir() if not path.name.startswith("pymp-")]
 
 
@@ -114,7 +114,7 @@ def test_interrupted_at_work(trained, many_files, tmp_path, name, number, group,
     started = Started(COMMANDS[name](trained, many_files, out), temporary=temporary)
     started.wait_for(lambda: has_begun(started, out))
     ended = started.interrupt(number, group)
-    if name == "mp3s":  # says what it does
+    if name == "mp3s":  # it prints its progress before
         ended = type(ended)(ended.status, ended.output, ended.errors.splitlines(True)[-1], ended.num_left)
     assert_interrupted(ended, number)
     assert_whole(out)
@@ -122,7 +122,7 @@ def test_interrupted_at_work(trained, many_files, tmp_path, name, number, group,
 
 
 def test_interrupted_before_it_has_imported_anything(tmp_path):
-    """The handler is there before argparse is: what comes before is Python's own start."""
+    """The handler is installed before argparse is imported; before that, Python itself starts."""
     started = Started(summarymixing("--version"))
     started.wait_for(started.is_armed)
     assert started.process.poll() is None, "the handler came when all was over"
@@ -161,7 +161,7 @@ def test_interrupted_at_random_moments(trained, many_files, tmp_path, name, numb
 
 def run_code(code: str) -> Started:
     """Python code as a process that has called ``install``."""
-    head = "import sys; sys.argv[0] = 'summarymixing'; from summarymixing_fairseq import interrupts\n"
+    head = "from summarymixing_fairseq.system import interrupts, processes\n"
     return Started([sys.executable, "-c", f"{head}interrupts.install()\n{code}"])
 
 
@@ -200,7 +200,7 @@ def test_no_except_clause_and_no_callback_swallows_a_signal():
 def test_a_child_that_is_waited_for_is_ended_with_its_own_children():
     """``Popen.wait`` holds a lock while it is interrupted."""
     script = "trap '' TERM; sleep 60 & wait"
-    started = run_code(f"interrupts._SECONDS_TO_END_OTHERS = 0.5\ninterrupts.run(['sh', '-c', {script!r}])")
+    started = run_code(f"processes._SECONDS_TO_END = 0.5\nprocesses.run(['sh', '-c', {script!r}])")
     started.wait_for(lambda: len(started.children()) == 2)
     assert_interrupted(started.interrupt(signal.SIGINT, False), signal.SIGINT)
 
@@ -218,7 +218,7 @@ def test_a_signal_that_is_ignored_stays_so():
 
 
 def test_without_install_all_is_as_ever(tmp_path):
-    with pytest.raises(KeyboardInterrupt), interrupts.uninterrupted(), interrupts.cleanup(lambda: 1 / 0):
+    with pytest.raises(KeyboardInterrupt), interrupts.uninterrupted(), interrupts.cleanup(int):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
 

@@ -1,4 +1,4 @@
-"""A second run in a folder: after the first one, it refuses or does nothing; at the same time, it is kept out."""
+"""A second run in a folder: it does not overwrite the first one's files, and is refused while the first one runs."""
 
 from __future__ import annotations
 
@@ -24,28 +24,27 @@ def test_kept_out_while_another_is_at_work(labelled_speech: Path, tmp_path: Path
 
 
 def test_two_at_a_time_do_not_mix_their_files(trained: Trained, tmp_path: Path):
-    """One split each: references tell whose files they are."""
-    for _ in range(2):
-        runs = [
-            Started(
-                summarymixing(
-                    *("decode", trained.fine_tuned, "--data", trained.data, "--split", split),
-                    *("--results", tmp_path, "--device", "cpu", "--force"),
-                )
+    """Each decodes another split: the references show whose files they are."""
+    runs = [
+        Started(
+            summarymixing(
+                *("decode", trained.fine_tuned, "--data", trained.data, "--split", split),
+                *("--results", tmp_path, "--device", "cpu", "--force"),
             )
-            for split in ("train", "valid")
-        ]
-        ended = [run.end() for run in runs]
-        assert sorted(one.status for one in ended) in ([0, 1], [0, 0])
-        for one in ended:
-            if one.status:
-                assert [line for line in one.lines() if "another run is writing to" in line] == one.lines()
-        files = {path.name: path.read_text().splitlines() for path in tmp_path.iterdir()}
-        assert set(files) == {"hypo.wrd", "ref.wrd", "scores.json"}
-        references = {split: (trained.data / f"{split}.wrd").read_text().splitlines() for split in ("train", "valid")}
-        assert files["ref.wrd"] in references.values()
-        num_utterances = json.loads("\n".join(files["scores.json"]))["utterances"]
-        assert len(files["hypo.wrd"]) == len(files["ref.wrd"]) == num_utterances
+        )
+        for split in ("train", "valid")
+    ]
+    ended = [run.end() for run in runs]
+    assert sorted(one.status for one in ended) in ([0, 1], [0, 0])
+    for one in ended:
+        if one.status:
+            assert [line for line in one.lines() if "another run is writing to" in line] == one.lines()
+    files = {path.name: path.read_text().splitlines() for path in tmp_path.iterdir()}
+    assert set(files) == {"hypo.wrd", "ref.wrd", "scores.json"}
+    references = {split: (trained.data / f"{split}.wrd").read_text().splitlines() for split in ("train", "valid")}
+    assert files["ref.wrd"] in references.values()
+    num_utterances = json.loads("\n".join(files["scores.json"]))["utterances"]
+    assert len(files["hypo.wrd"]) == len(files["ref.wrd"]) == num_utterances
 
 
 def test_a_report_is_not_overwritten(tmp_path: Path, capsys):

@@ -1,4 +1,4 @@
-"""Batches of like length: every clip once, within the limit, longest first."""
+"""Batches of similar length: every clip once, within the limit, longest first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks before a run: each problem named in one line."""
+"""Checks before a training: one line for each problem."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from summarymixing_fairseq.system.errors import InputError
 
 @pytest.fixture
 def data(tmp_path):
-    """A folder of a manifest of two clips, the first there, and their labels."""
+    """A folder with a manifest of two clips, of which the first exists, and their labels."""
     (tmp_path / "a.wav").touch()
     (tmp_path / "train.tsv").write_text(f"{tmp_path}\na.wav\t16000\nb.wav\t32000\n")
     (tmp_path / "train.ltr").write_text("A B |\nB |\n")

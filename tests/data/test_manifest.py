@@ -1,4 +1,4 @@
-"""Manifests and label files: what is read, and the one line said of what is not."""
+"""Manifests and label files: what is read, and the error for what cannot be."""
 
 from __future__ import annotations
 

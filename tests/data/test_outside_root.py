@@ -1,4 +1,4 @@
-"""Rows of a manifest that lead out of its root, by their paths or by links: refused by all that reads rows."""
+"""Rows of a manifest that lead out of its root, by their paths or by links: every reader refuses them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import torch
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, setup_task
 from omegaconf import OmegaConf
 
-from summarymixing_fairseq.commands.inputs import clip_of_row, read_in_batches
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.data.checks import check_first_clip
 from summarymixing_fairseq.data.manifest import Manifest, OutsideRootError
+from summarymixing_fairseq.data.reading import read_in_batches
 from summarymixing_fairseq.data.segments import SegmentDataset
 from summarymixing_fairseq.probing.chunks import ChunkDataset
 from summarymixing_fairseq.probing.kept_features.cache import StateCache
@@ -51,7 +51,7 @@ def places(tmp_path: Path) -> Path:
 
 
 def write(places: Path, name: str, offset: int | None = None, root: str = "root", split: str = "train") -> Path:
-    """A manifest of an ordinary row and one of that name."""
+    """A manifest of two rows: an ordinary one, and one with that name."""
     length = (places / "root" / "own.flac").stat().st_size
     name = {"ABSOLUTE": str(places / "elsewhere" / "other.flac")}.get(name, name)
     name = name.replace("ZIP", f"{30 + len('own.flac')}:{length}")
@@ -140,7 +140,7 @@ def read_as_chunks(manifest: Manifest) -> None:
 
 
 def read_to_decode(manifest: Manifest) -> None:
-    list(read_in_batches([clip_of_row(clip) for clip in manifest], 10))
+    list(read_in_batches(list(manifest), 10))
 
 
 def read_to_cache(manifest: Manifest) -> None:
@@ -209,7 +209,7 @@ def load(places: Path, name: str, split: str = "train", **fields):
 
 @pytest.mark.parametrize("name", ["speech_pretraining", "speech_finetuning"])
 def test_no_stand_in_hides_it_in_training(places, name):
-    """However many bad clips are tolerated: nobody would learn that the data is not what it says."""
+    """Also if all clips may be bad: a replacement would hide that the data is not what the manifest says."""
     write(places, "file.flac")
     (places / "data" / "train.ltr").write_text("A |\nA |\n")
     (places / "data" / "dict.ltr.txt").write_text("A 1\n| 1\n")
@@ -224,7 +224,7 @@ def test_no_stand_in_hides_it_in_training(places, name):
 
 @pytest.mark.parametrize("name", ["ABSOLUTE", "file.flac", "../elsewhere/other.flac"])
 def test_rows_that_fairseqs_own_reader_will_read_are_looked_at_before(places, name):
-    """Of several corpora, and with precomputed masks: it follows whatever they say."""
+    """Of several corpora, and with precomputed masks: fairseq's reader does not check them."""
     write(places, "inside.flac")
     write(places, name, split="other")
     corpora = {"multi_corpus_keys": "a,b", "multi_corpus_sampling_weights": "1,1"}
@@ -276,7 +276,7 @@ def test_commands_refuse_such_a_manifest_before_they_load_a_model(places, comman
     arguments = [command, str(places / "no.pt"), "--data", str(places / "data"), *options]
     assert main(arguments) == 1
     assert "test.tsv, line 3" in capsys.readouterr().err
-    # with the option it comes as far as the checkpoint, which is not there
+    # with the option it gets as far as the checkpoint, which is missing
     assert main([*arguments, "--allow-outside-root"]) == 1
     assert "no.pt cannot be read" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Rows that are parts of files, files at any rate, and clips that stand in for bad ones."""
+"""Rows that are parts of files, files at any rate, and replacements for bad clips."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY, setup_task
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
-from summarymixing_fairseq.data.bad_clips import BadClips, TooManyBadClips
+from summarymixing_fairseq.data.bad_clips import BadClips
 from summarymixing_fairseq.data.manifest import Manifest
 from summarymixing_fairseq.data.segments import SegmentDataset
 from summarymixing_fairseq.system.errors import InputError
@@ -68,7 +68,7 @@ def len_of_shortest(rows):
 
 
 def test_parts_of_a_long_file_equal_the_files_cut_from_it(clips, tiny_model):
-    """The same audio, and so the same loss, either way."""
+    """Both give the same audio, and so the same loss."""
     samples, _ = soundfile.read(clips / "0.flac", dtype="int16")
     parts = [(0, 16_000), (16_000, 20_000), (30_000, 18_000)]
     for offset, length in parts:
@@ -100,7 +100,7 @@ def test_other_rates_and_channels(clips, speech):
 
 
 def test_crops_depend_on_seed_epoch_and_batch_alone(clips, rows, recwarn):
-    """Whatever numpy's generator has done since, and in data workers that were started epochs ago."""
+    """Also if numpy's generator was used meanwhile, and in data workers of an earlier epoch."""
     manifest = Manifest(write_manifest(clips, rows))
 
     def cropped(seed: int, epoch: int, order: tuple[int, ...] = (0, 1, 2, 3)) -> torch.Tensor:
@@ -173,7 +173,7 @@ def test_a_limit_stops_the_run_with_a_list(clips, rows):
     dataset[0]
     (clips / "2.flac").unlink()
     with pytest.raises(
-        TooManyBadClips, match=r"2 of 4 clips of train .* task\.max_bad_fraction=0\.25 .*0\.flac.*; .*2\.flac"
+        InputError, match=r"2 of 4 clips of train .* task\.max_bad_fraction=0\.25 .*0\.flac.*; .*2\.flac"
     ) as error:
         dataset[2]
     assert "\n" not in str(error.value)
@@ -184,7 +184,7 @@ def test_no_clip_at_all_ends_rather_than_searches_for_ever(clips, rows):
     dataset = load(clips, max_bad_fraction=1.0)
     for name, _ in rows:
         (clips / name).write_bytes(b"")
-    with pytest.raises(TooManyBadClips, match="4 of 4 clips"):
+    with pytest.raises(InputError, match="4 of 4 clips"):
         dataset[0]
 
 
@@ -205,7 +205,7 @@ def test_data_workers_count_together(clips, rows):
     assert sum(len(batch["id"]) for batch in batches) == 40
     assert set(dataset.bad_clips.reasons()) == {index for index in range(40) if index % 4 in (1, 3)}
     dataset.bad_clips.max_fraction = 0.2
-    with pytest.raises(TooManyBadClips):
+    with pytest.raises(InputError):
         list(batches)
 
 

@@ -1,0 +1,78 @@
+"""Speech to text by a CTC model and a decoder, and the references to compare with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq.data.data_utils import post_process
+
+from ..system.units import SAMPLE_RATE_HZ
+from .batching import pad_batch
+from .ctc_decoding import CtcDecoder
+from .manifest import Clip, read_labels
+from .reading import read_in_batches
+
+
+@dataclass(frozen=True)
+class Transcripts:
+    """Texts of clips, in their order.
+
+    Attributes:
+        texts: words between spaces; too_short: names of the clips that are too short for one frame, whose text is "".
+        audio_seconds: length of all clips; seconds: that reading, model and decoder took.
+    """
+
+    texts: list[str]
+    too_short: list[str]
+    audio_seconds: float
+    seconds: float
+
+
+def read_references(data: Path, split: str, num_clips: int) -> list[str] | None:
+    """Reference words from DIR/SPLIT.wrd, else from .ltr, else None.
+
+    Raises:
+        InputError: for references that do not match the manifest.
+    """
+    if (data / f"{split}.wrd").exists():
+        return read_labels(data / f"{split}.wrd", num_clips)
+    if (data / f"{split}.ltr").exists():
+        return [post_process(line, "letter") for line in read_labels(data / f"{split}.ltr", num_clips)]
+    return None
+
+
+@torch.inference_mode()
+def transcribe(model: Any, decoder: CtcDecoder, clips: Sequence[Clip], batch_seconds: float) -> Transcripts:
+    """Transcribe clips in batches.
+
+    Args:
+        model: fairseq's ``Wav2VecCtc`` with our encoder inside, in eval mode; batch_seconds: of a padded batch.
+
+    Raises:
+        InputError: for a clip that cannot be read.
+    """
+    frontend = model.w2v_encoder.w2v_model.feature_extractor
+    device = next(model.parameters()).device
+    texts = [""] * len(clips)
+    too_short = []
+    num_samples = 0
+    started = time.perf_counter()
+    for positions, waveforms in read_in_batches(clips, batch_seconds):
+        num_samples += sum(map(len, waveforms))
+        batch = {i: waveform for i, waveform in zip(positions, waveforms) if len(waveform) >= frontend.min_samples()}
+        too_short += [clips[i].output_name for i in positions if i not in batch]
+        if batch:
+            source, padding_mask = pad_batch(list(batch.values()), device)
+            net_output = model(source=source, padding_mask=padding_mask)
+            log_probs = model.get_normalized_probs(net_output, log_probs=True)  # (T, B, symbols)
+            emissions: np.ndarray = log_probs.transpose(0, 1).float().cpu().numpy()  # (B, T, symbols)
+            lengths = frontend.output_lengths((~padding_mask).sum(1)).tolist()
+            for i, clip_emissions, length in zip(batch, emissions, lengths):
+                texts[i] = decoder.decode(clip_emissions[:length])
+    return Transcripts(texts, too_short, num_samples / SAMPLE_RATE_HZ, time.perf_counter() - started)
