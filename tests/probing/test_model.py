@@ -257,7 +257,7 @@ def test_features_that_are_not_finite_are_named(encoders, batch):
     probe = build_probe(encoders["mhsa"][0], "linear_ctc")
     with torch.no_grad():
         next(iter(probe.encoder.model.encoder.layers[1].parameters())).fill_(float("nan"))
-    with pytest.raises(InputError, match="features, weighted, are not finite numbers"):
+    with pytest.raises(InputError, match="weighted sum of the encoder's features is not finite"):
         probe(*batch[:2])
 
 
@@ -294,12 +294,12 @@ def test_random_encoder_has_the_architecture_but_not_the_weights(encoders):
 @pytest.mark.parametrize(
     ("head", "options", "message"),
     [
-        ("mlp", {}, r"model\.head='mlp': choose one of bilstm_ctc, linear_ctc"),
+        ("mlp", {}, r"model\.head='mlp': choose one of contextnet_ctc, ecapa"),
         ("mean_linear", {"dropout": 0.1}, r"head mean_linear has no option 'dropout': it has none"),
         ("linear_ctc", {"cosine": True}, r"head linear_ctc has no option 'cosine'"),
-        ("ecapa", {"channels": 12}, r"channels=12: must be a multiple of scale=8"),
+        ("ecapa", {"channels": 12}, r"channels=12: must be a multiple of 8"),
         ("bilstm_ctc", {"dropout": 1.5}, r"dropout=1\.5: must be a probability"),
-        ("contextnet_ctc", {"width": 0.0}, r"alpha=0\.0: must be positive"),
+        ("contextnet_ctc", {"width": 0.0}, r"width=0\.0: must be positive"),
     ],
 )
 def test_bad_heads_are_named(encoders, head, options, message):

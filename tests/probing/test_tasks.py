@@ -452,7 +452,7 @@ def test_clips_shorter_than_the_heads_receptive_field(corpus, encoder_paths):
             r"head=linear_ctc is not for task probe_classification: .*mean_linear",
         ),
         (RECOGNITION, "mean_linear", {}, r"head=mean_linear is not for task probe_recognition: choose .*linear_ctc"),
-        (VERIFICATION, "mean_linear", {}, r"head=mean_linear has no speaker embeddings: choose xvector or ecapa"),
+        (VERIFICATION, "mean_linear", {}, r"head=mean_linear has no speaker embeddings: choose ecapa or xvector"),
         (VERIFICATION, "xvector", {"chunk_seconds": 0.2}, r"task\.chunk_seconds=0\.2: xvector needs 0\.3\d"),
         (VERIFICATION, "xvector", {"chunk_seconds": float("nan")}, r"task\.chunk_seconds=nan"),
         (

@@ -11,15 +11,21 @@ from .pooling import at_least_float32, zero_padding
 class MaskedBatchNorm1d(nn.BatchNorm1d):
     """BatchNorm (Ioffe and Szegedy 2015) over the last axis; padding enters neither mean nor variance.
 
-    In training: mean and biased variance of all valid vectors of the batch; running statistics move by 0.1 towards
-    them (the variance unbiased), as in torch. In eval: running statistics. All in float32 at least.
+    In training, vectors are normalised by the mean and the biased variance of all valid vectors of the batch. Running
+    statistics move by 0.1 towards these, with the unbiased variance, as in torch. In eval mode, vectors are normalised
+    by the running statistics. All is computed in float32 at least.
 
-    A training batch of one valid vector, such as an epoch's last, has no variance: it is normalised by the running
-    statistics, which it leaves alone (torch raises an error).
+    A training batch of one valid vector has no variance; an epoch may end with one. It is normalised by the running
+    statistics, which it does not change (torch raises an error).
 
     Args:
         dim: D.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def __init__(self, dim: int):
         super().__init__(dim, eps=1e-5, momentum=0.1)
@@ -43,8 +49,8 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
                 count = wide.new_full((), wide.numel() // wide.size(-1))
             else:
                 count = (~padding_mask).sum().to(wide.dtype)
-            alone = count < 2  # decided on the device: nothing here waits for a GPU
-            # max: a batch of padding alone is no vector at all
+            alone = count < 2  # a tensor: nothing here waits for the GPU
+            # clamp: a batch of padding alone has no vector
             mean = torch.where(alone, mean, wide.sum(axes) / count.clamp(min=1))
             centred = zero_padding(wide - mean, padding_mask)
             variance = torch.where(alone, variance, centred.square().sum(axes) / count.clamp(min=1))

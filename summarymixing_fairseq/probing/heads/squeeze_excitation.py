@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation over time (Hu et al. 2018), the squeeze over valid frames alone."""
+"""Squeeze-and-excitation over time (Hu et al. 2018); the squeeze is a mean over valid frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .pooling import masked_mean
 
 
 class SqueezeExcitation(nn.Module):
-    """Every channel times sigmoid(W_2 f(W_1 mean + b_1) + b_2), mean over the clip's valid frames: global context.
+    """Each channel is multiplied by its entry of sigmoid(W_2 f(W_1 mean + b_1) + b_2), the mean over valid frames.
 
     Args:
         dim: D; bottleneck_dim: rows of W_1; activation: f.

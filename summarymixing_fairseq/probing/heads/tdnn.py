@@ -1,4 +1,4 @@
-"""Time-delay layer: dilated convolution, ReLU, batch norm, in this order, as x-vector and ECAPA-TDNN have it."""
+"""Time-delay layer of x-vector and ECAPA-TDNN: dilated convolution, ReLU, batch norm, in this order."""
 
 from __future__ import annotations
 
@@ -13,17 +13,12 @@ class TdnnLayer(nn.Module):
 
     Args:
         input_dim, output_dim: channels.
-        kernel_size: odd; dilation: frames between two taps.
-        same: zeros beyond both ends, so that T stays; else the output is ``2 * reach`` frames shorter.
-
-    Raises:
-        ValueError: for an even or negative kernel size.
+        kernel_size: odd; dilation: frames from one tap to the next.
+        same: pad with zeros at both ends, so that T stays; otherwise the output is ``2 * reach`` frames shorter.
     """
 
     def __init__(self, input_dim: int, output_dim: int, kernel_size: int = 1, dilation: int = 1, same: bool = True):
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size={kernel_size}: must be odd and positive")
         self.reach = dilation * (kernel_size - 1) // 2  # frames to either side
         self.same = same
         padding = self.reach if same else 0
@@ -38,12 +33,12 @@ class TdnnLayer(nn.Module):
 
         Returns:
             (B, T', output_dim), zero at padded frames, and its padding mask (B, T') or None. T' = T, or T - 2 reach,
-            where an output frame is valid if all frames that it saw are.
+            where an output frame is valid if all frames that it depends on are.
         """
         if self.conv.kernel_size == (1,):
             y = F.linear(x, self.conv.weight.squeeze(2), self.conv.bias)
         else:
             y = self.conv(x.transpose(1, 2)).transpose(1, 2)  # (B, T, D) -> (B, D, T) -> (B, T', D')
         if padding_mask is not None and not self.same:
-            padding_mask = padding_mask[:, 2 * self.reach :]  # padding is at the end: the last frame seen decides
+            padding_mask = padding_mask[:, 2 * self.reach :]  # padding is at the end: the last tap decides
         return self.norm(F.relu(y), padding_mask), padding_mask

@@ -15,7 +15,7 @@ DIM, NUM_CLASSES = 5, 4
 
 @pytest.mark.parametrize("lengths", [[4, 4], [5, 3, 1]])
 def test_equals_the_loops(lengths):
-    head = trained(build_head("contextnet_ctc", DIM, NUM_CLASSES, alpha=1 / 64), DIM)
+    head = trained(build_head("contextnet_ctc", DIM, NUM_CLASSES, width=1 / 64), DIM)
     assert_head_equals_reference(head, contextnet, lengths, DIM, torch.float64, 1e-9)
 
 
@@ -55,7 +55,7 @@ PUBLISHED = {0.5: 10.8e6, 1.0: 31.4e6, 2.0: 112.7e6}
 
 @pytest.mark.parametrize("alpha", SIZES)
 def test_sizes_of_the_paper(alpha):
-    head = build_head("contextnet_ctc", 80, 30, alpha=alpha)
+    head = build_head("contextnet_ctc", 80, 30, width=alpha)
     encoder = sum(p.numel() for p in head.blocks.parameters())
     assert encoder == by_hand(alpha, 80) == SIZES[alpha]
     assert 0.5 * PUBLISHED[alpha] < encoder < PUBLISHED[alpha]
