@@ -27,13 +27,7 @@ class ChunkDataset(SegmentDataset):
     """
 
     def __init__(
-        self,
-        manifest: Manifest,
-        sample_rate: int,
-        num_buckets: int = 0,
-        *,
-        chunk_seconds: float,
-        **others: Any,
+        self, manifest: Manifest, sample_rate: int, num_buckets: int = 0, *, chunk_seconds: float, **others: Any
     ):
         super().__init__(manifest, sample_rate, **others)
         self.chunk_samples = round(chunk_seconds * sample_rate)

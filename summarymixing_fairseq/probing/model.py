@@ -42,8 +42,7 @@ class SslProbeConfig(FairseqDataclass):
         metadata={"help": "checkpoint of wav2vec2_summarymixing, wav2vec 2.0 or HuBERT; pre-trained or fine-tuned"},
     )
     random_encoder: bool = field(
-        default=False,
-        metadata={"help": "give the encoder random weights, to see what the head does by itself"},
+        default=False, metadata={"help": "give the encoder random weights, to see what the head does by itself"}
     )
     freeze: bool = field(default=True, metadata={"help": "leave the encoder as it is; false: train it too"})
     encoder_dropout: float = field(
@@ -69,8 +68,7 @@ class SslProbeConfig(FairseqDataclass):
         default=None, metadata={"help": "give cosines to class weights, for criterion aam_softmax"}
     )
     encoder_sha256: Optional[str] = field(
-        default=None,
-        metadata={"help": "of the file encoder_path when it was read; set by the task, not an option"},
+        default=None, metadata={"help": "of the file encoder_path when it was read; set by the task, not an option"}
     )
     # the encoder's specification; fairseq's audio tasks copy a field of this name into checkpoints
     w2v_args: Any = None
@@ -213,10 +211,6 @@ class SslProbe(BaseFairseqModel):
     def layer_weights(self) -> List[float]:
         """Weight of each hidden state, their sum 1."""
         return self.weighted_sum.weights().detach().cpu().tolist()
-
-    def max_positions(self) -> None:
-        """Any length."""
-        return None
 
 
 def pooled_states(states: Sequence[Tensor], frame_padding: Optional[Tensor]) -> List[Tensor]:

@@ -12,7 +12,6 @@ import shutil
 import signal
 import threading
 import time
-from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -157,23 +156,6 @@ def test_killed_in_the_middle_of_a_write(tmp_path, monkeypatch):
     assert_complete(new_cache(tmp_path))
 
 
-def test_killed_at_random_moments(tmp_path, monkeypatch):
-    monkeypatch.setattr(state_cache, "COMMIT_SECONDS", 0.0)
-    chance = random.Random(5)
-
-    def slow(*batch):
-        time.sleep(0.02)
-        return encode(*batch)
-
-    for _ in range(5):
-        process = in_a_process(lambda: fill(new_cache(tmp_path), encode=slow, max_batch_samples=1))
-        time.sleep(chance.uniform(0.02, 0.1))
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        check_what_is_there(new_cache(tmp_path))
-    assert_complete(fill(new_cache(tmp_path)))  # the lock went with its holder
-
-
 def test_an_error_keeps_what_was_encoded(tmp_path):
     batches = []
 
@@ -228,11 +210,10 @@ def test_states_cut_short_are_refused_and_filled_again_where_they_are_gone(tmp_p
     with pytest.raises(InputError, match=rf"states\.bin has {size - 1} bytes of {size}\): delete {tmp_path}/key"):
         new_cache(tmp_path)
     last = json.loads((cache.folder / "index.json").read_text())["clips"][-1][0]
-    with pytest.raises(InputError, match=rf"states\.bin ends before clip {last} does\): delete"):
-        cache[last]
-    states.unlink()
-    with pytest.raises(InputError, match=r"damaged \(states\.bin: No such file"):
-        cache[last]
+    for _ in range(2):
+        with pytest.raises(InputError, match=rf"states\.bin has no clip {last}\): delete"):
+            cache[last]
+        states.unlink(missing_ok=True)
     assert_complete(fill(new_cache(tmp_path)))
 
 
@@ -353,12 +334,11 @@ def test_a_full_disk_keeps_what_is_there(tmp_path, monkeypatch):
     assert_complete(fill(new_cache(tmp_path)))
 
 
-def test_a_disk_without_room_for_the_index(small_disk):
-    folder = small_disk(1 << 16)
-    with suppress(OSError), open(folder / "other", "wb", buffering=0) as file:
-        file.write(bytes(1 << 16))
-    with pytest.raises(InputError, match=r"cannot be written \(.*No space left on device\).*task\.cache_dir"):
-        fill(new_cache(folder), encode=lambda *batch: (torch.zeros(len(batch[0]), S, 1, D), [0] * len(batch[0])))
+def test_an_index_that_cannot_be_written(tmp_path):
+    cache = new_cache(tmp_path)
+    (cache.folder / "index.json").mkdir(parents=True)  # nothing can be renamed to it
+    with pytest.raises(InputError, match=r"cannot be (read|written) .*[Dd]irectory"):
+        fill(cache)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
@@ -397,14 +377,6 @@ def test_forked_and_pickled_readers(tmp_path):
     for process in processes:
         process.join()
         assert process.exitcode == 0
-
-
-def test_numbers_beyond_the_split(tmp_path):
-    cache = fill(new_cache(tmp_path))
-    for clip in (-1, len(LENGTHS)):
-        with pytest.raises(IndexError):
-            cache[clip]
-    assert len(list(cache)) == len(cache) == len(LENGTHS)
 
 
 def test_keys():

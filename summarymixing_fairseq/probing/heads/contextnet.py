@@ -6,9 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...modules.kernels.depthwise import DepthwiseConv
-from .batch_norm import MaskedBatchNorm1d
 from .head import ProbeHead, register_head, require_positive
-from .squeeze_excitation import SqueezeExcitation
+from .layers import MaskedBatchNorm1d, SqueezeExcitation
 
 # Table 1 of the paper: convolutions, output channels at alpha = 1, residual connection; blocks C0 to C22
 BLOCKS = [(1, 256, False), *[(5, 256, True)] * 10, *[(5, 512, True)] * 11, (1, 640, False)]

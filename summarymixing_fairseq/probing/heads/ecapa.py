@@ -6,12 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .batch_norm import MaskedBatchNorm1d
 from .classifier import build_classifier
 from .head import EmbeddingHead, register_head, require_positive
+from .layers import MaskedBatchNorm1d, SqueezeExcitation, TdnnLayer
 from .pooling import AttentiveStatisticsPooling
-from .squeeze_excitation import SqueezeExcitation
-from .tdnn import TdnnLayer
 
 # Figure 2 and section 4.1 of the paper
 STEM_KERNEL_SIZE = 5

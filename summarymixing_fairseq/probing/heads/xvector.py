@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .batch_norm import MaskedBatchNorm1d
 from .classifier import build_classifier
 from .head import EmbeddingHead, register_head, require_positive
+from .layers import MaskedBatchNorm1d, TdnnLayer
 from .pooling import masked_mean_std
-from .tdnn import TdnnLayer
 
 # Table 1 of the paper, frame1 to frame5: taps, and frames between two of them
 KERNELS_AND_DILATIONS = [(5, 1), (3, 2), (3, 3), (1, 1), (1, 1)]
@@ -34,13 +33,7 @@ class XVector(EmbeddingHead):
     min_frames = 1 + sum((kernel_size - 1) * dilation for kernel_size, dilation in KERNELS_AND_DILATIONS)
 
     def __init__(
-        self,
-        input_dim: int,
-        num_classes: int,
-        *,
-        embedding_dim: int = 512,
-        channels: int = 512,
-        cosine: bool = False,
+        self, input_dim: int, num_classes: int, *, embedding_dim: int = 512, channels: int = 512, cosine: bool = False
     ):
         super().__init__(input_dim, num_classes)
         require_positive(embedding_dim=embedding_dim, channels=channels)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import filelock
 import numpy as np
@@ -75,33 +75,32 @@ class StateCache:
 
     def _load(self) -> None:
         """Read the index as it is now."""
-        try:
-            index = json.loads((self.folder / INDEX_NAME).read_text(encoding="utf-8"))
-            states_bytes = (self.folder / STATES_NAME).stat().st_size
-        except FileNotFoundError:
-            index, states_bytes = {"clips": [], "bad": {}}, 0
-        except OSError as error:
-            raise InputError(f"{self.folder} cannot be read: {error.strerror or error}") from None
-        except ValueError:
-            raise self._damaged(f"{INDEX_NAME} is not JSON") from None
         self.num_frames = np.full(self.num_clips, ABSENT, np.int64)
         self._offsets = np.zeros(self.num_clips, np.int64)
         self._end = 0
+        self._states: np.memmap | None = None  # opened by each process that reads
+        self.bad: dict[int, str] = {}
         try:
+            states_bytes = (self.folder / STATES_NAME).stat().st_size
+            index = json.loads((self.folder / INDEX_NAME).read_text(encoding="utf-8"))
             for clip, num_frames in index["clips"]:
                 self._add(clip, num_frames)
-            self.bad: dict[int, str] = {int(clip): str(reason) for clip, reason in index["bad"].items()}
+            self.bad.update((int(clip), reason) for clip, reason in index["bad"].items())
+        except FileNotFoundError:
+            return  # nothing has been filled in
+        except OSError as error:
+            raise InputError(f"{self.folder} cannot be read: {error.strerror or error}") from None
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             raise self._damaged(f"{INDEX_NAME} is not an index of {self.num_clips} clips") from None
         if states_bytes < self._end:
             raise self._damaged(f"{STATES_NAME} has {states_bytes} bytes of {self._end}")
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_states": None}
+
     def _add(self, clip: int, num_frames: int) -> None:
         self._offsets[clip], self.num_frames[clip] = self._end, num_frames
         self._end += num_frames * self._frame_bytes
-
-    def __len__(self) -> int:
-        return self.num_clips
 
     def missing(self) -> list[int]:
         """Clips without states, bad ones among them."""
@@ -111,27 +110,22 @@ class StateCache:
         """(S, T, D) float32.
 
         Raises:
-            InputError: for a bad clip, with its reason, or a file that has been cut short since.
+            InputError: for a bad clip, with its reason, or a file that has been removed or cut short.
             KeyError: for a clip that has not been encoded.
         """
-        if not 0 <= clip < len(self):
-            raise IndexError(clip)
         num_frames = int(self.num_frames[clip])
         if num_frames == ABSENT:
             if clip in self.bad:
                 raise InputError(self.bad[clip])
             raise KeyError(f"clip {clip} is not in {self.folder}: fill it first")
-        shape = (self.num_states, num_frames, self.state_dim)
+        first, num_values = int(self._offsets[clip]) // 4, num_frames * self._frame_bytes // 4
         try:
-            # opened for each clip: no open file is shared with, or sent to, a data worker
-            states = np.fromfile(
-                self.folder / STATES_NAME, np.float32, math.prod(shape), offset=int(self._offsets[clip])
-            )
-        except OSError as error:
-            raise self._damaged(f"{STATES_NAME}: {error.strerror or error}") from None
-        if states.size < math.prod(shape):
-            raise self._damaged(f"{STATES_NAME} ends before clip {clip} does")
-        return states.reshape(shape)
+            if self._states is None:
+                self._states = np.memmap(self.folder / STATES_NAME, np.float32, mode="r")
+            states = np.array(self._states[first : first + num_values])
+            return states.reshape(self.num_states, num_frames, self.state_dim)
+        except (OSError, ValueError):
+            raise self._damaged(f"{STATES_NAME} has no clip {clip}") from None
 
     def needed_bytes(self, num_samples: Iterable[int], samples_per_frame: float = SAMPLES_PER_FRAME) -> int:
         """About what the states of clips of these lengths take on disk."""
@@ -178,8 +172,8 @@ class StateCache:
             self._check_room(self.needed_bytes(lengths, samples_per_frame), progress)
             batches = [[missing[i] for i in batch] for batch in batches_by_length(lengths, max_batch_samples)]
             bar = tqdm(
-                total=len(self),
-                initial=len(self) - len(missing),
+                total=self.num_clips,
+                initial=self.num_clips - len(missing),
                 desc=progress,
                 unit="clip",
                 mininterval=0.5,

@@ -94,13 +94,6 @@ def test_ends_of_the_range_are_finite(cosine):
     assert torch.isfinite(loss) and torch.isfinite(cosines.grad).all()
 
 
-def test_training_from_a_perfect_fit_stays_finite():
-    classifier = CosineClassifier(4, 3)
-    x = classifier.weight.detach().clone().requires_grad_()
-    F.cross_entropy(aam_logits(classifier(x), torch.arange(3), 0.2, 30.0), torch.arange(3)).backward()
-    assert torch.isfinite(x.grad).all() and torch.isfinite(classifier.weight.grad).all()
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_comes_out_in_float32(dtype):
     assert aam_logits(torch.rand(2, 3, dtype=dtype), torch.tensor([0, 2]), 0.2, 30.0).dtype == torch.float32

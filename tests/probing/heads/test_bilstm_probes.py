@@ -6,14 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from probe_reference import (
-    assert_head_equals_reference,
-    bilstm_ctc,
-    bilstm_mean,
-    linear_ctc,
-    mean_linear,
-    trained,
-)
+from probe_reference import assert_head_equals_reference, bilstm_ctc, bilstm_mean, linear_ctc, mean_linear, trained
 from reference import assert_near, float32, float64, padding_of
 
 from summarymixing_fairseq.probing.heads import build_head

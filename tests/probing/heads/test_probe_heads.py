@@ -13,7 +13,7 @@ from probes import HEAD_OPTIONS as SMALL
 from reference import assert_near, padding_of
 
 from summarymixing_fairseq.probing.heads import HEADS, EmbeddingHead, ProbeHead, build_head, register_head
-from summarymixing_fairseq.probing.heads.batch_norm import MaskedBatchNorm1d
+from summarymixing_fairseq.probing.heads.layers import MaskedBatchNorm1d
 
 DIM, NUM_CLASSES = 7, 5
 LENGTHS = [40, 23, 16]
