@@ -1,4 +1,4 @@
-"""Random chunks of clips, another of each in every epoch, for speaker embeddings to be trained on."""
+"""Random chunks of clips, new ones in every epoch, to train speaker embeddings on."""
 
 from __future__ import annotations
 
@@ -14,41 +14,35 @@ from ..system.errors import InputError
 
 
 class ChunkDataset(SegmentDataset):
-    """A chunk of each clip, read without the rest; a clip that is shorter is read whole.
+    """A random chunk of each clip. Only the chunk is read; a clip that is shorter is read whole.
 
-    Where a chunk begins depends on seed, epoch and clip alone: every position equally likely, and a run that resumes
-    hears what it would have heard. With ``normalize``, a chunk is normalised by itself.
+    Every position is equally likely. It depends only on seed, epoch and clip, so that a run that goes on has the chunks
+    it would have had. With ``normalize``, a chunk is normalised by itself.
 
     Args:
-        chunk_seconds: length of a chunk; others: of ``SegmentDataset``, whose seed is that of the positions too.
+        chunk_seconds: length of a chunk; others: of ``SegmentDataset``, whose seed is also that of the positions.
 
     Raises:
-        InputError: for a chunk that has no sample.
+        InputError: for a chunk shorter than one sample.
     """
 
     def __init__(
-        self,
-        manifest: Manifest,
-        sample_rate: int,
-        num_buckets: int = 0,
-        *,
-        chunk_seconds: float,
-        **others: Any,
+        self, manifest: Manifest, sample_rate: int, num_buckets: int = 0, *, chunk_seconds: float, **others: Any
     ):
         super().__init__(manifest, sample_rate, **others)
         self.chunk_samples = round(chunk_seconds * sample_rate)
         if self.chunk_samples < 1:
-            raise InputError(f"task.chunk_seconds={chunk_seconds:g}: a chunk must have a sample at least")
+            raise InputError(f"task.chunk_seconds={chunk_seconds:g}: a chunk must have at least one sample")
         self.sizes = np.minimum(manifest.sizes, self.chunk_samples)
         self.set_bucket_info(num_buckets)
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """False: a clip is another one in every epoch, and cannot be cached.
+        """False: a clip has another chunk in every epoch, so that batches cannot be reused.
 
-        fairseq then starts data workers anew. With its default of persistent workers those of the last epoch stay until
-        Python's garbage collection finds them, and take 5 s each to end: a task of chunks should have a field
-        ``persistent_workers = False``, which fairseq looks for.
+        fairseq then starts new data workers in every epoch. By default they are persistent: those of the last epoch
+        stay until Python's garbage collection finds them, and take 5 s each to end. A task of chunks should have a
+        field ``persistent_workers = False``, which fairseq reads.
         """
         return False
 
@@ -79,7 +73,7 @@ class ChunkDataset(SegmentDataset):
         try:
             return read_segment(file, start, self.chunk_samples, sample_rate_hz=self.sample_rate)
         except InputError:
-            # A whole file may be a little shorter than was written down (lossy formats): then its last chunk, and
-            # the same files are bad that are bad without chunks.
+            # A file of a lossy format may be a little shorter than its manifest says. It gives its last chunk then,
+            # so that the same files are bad with and without chunks.
             whole = read_segment(open_clip(clip), sample_rate_hz=self.sample_rate)
             return whole[-self.chunk_samples :]

@@ -11,23 +11,20 @@ from fairseq.logging import metrics
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .heads.aam import aam_logits
+from .heads.classifier import aam_logits
 
-# Target of a class that training does not know: no loss, never right.
+# Target of a clip whose class is not one of training's: it has no loss, and counts as an error.
 UNKNOWN_CLASS = -1
 
 
 @dataclass
 class ClassificationCriterionConfig(FairseqDataclass):
-    """Nothing to choose."""
+    """No options."""
 
 
 @register_criterion("classification", dataclass=ClassificationCriterionConfig)
 class ClassificationCriterion(FairseqCriterion):
-    """Cross entropy over classes, and accuracy.
-
-    fairseq's ``audio_classification`` runs the model a second time for its accuracy, in training too.
-    """
+    """Cross entropy over classes, and accuracy."""
 
     takes_cosines = False
 
@@ -35,18 +32,20 @@ class ClassificationCriterion(FairseqCriterion):
         super().__init__(task)
 
     def logits(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """(B, classes) as the model gives them, targets (B,) known -> (B, classes) to take the softmax of."""
+        """Logits (B, classes) out of the model's scores (B, classes) and targets (B,), none of them unknown."""
         return scores
 
     def forward(self, model: nn.Module, sample: Dict[str, Any], reduce: bool = True) -> Tuple[Tensor, int, Dict]:
         """Summed loss, number of clips, and what is logged.
 
-        ``sample["target"]``: (B, 1) class numbers, ``UNKNOWN_CLASS`` for a class that training lacks.
-        ``net_output["scores"]``: (B, classes); the highest is the prediction. In validation, predictions (B,) and what
-        embeddings the model gives are left in ``sample``.
+        In validation, ``sample`` gets the predictions (B,) and, if the model gives them, the embeddings.
+
+        Args:
+            model: gives ``scores``, (B, classes), of which the highest is the prediction.
+            sample: with ``target``, (B, 1) class numbers, ``UNKNOWN_CLASS`` for a class that training lacks.
 
         Raises:
-            ValueError: for cosines where logits are taken, or logits where cosines are.
+            ValueError: for a model that gives cosines to a criterion of logits, or the reverse.
         """
         self._check_head(getattr(model, "module", model))
         net_output = model(**sample["net_input"])
@@ -74,7 +73,7 @@ class ClassificationCriterion(FairseqCriterion):
                 "criterion aam_softmax takes cosines: set model.cosine=true, and model.head=xvector or ecapa"
             )
         if gives_cosines and not self.takes_cosines:
-            # a softmax of numbers from -1 to 1 is nearly flat, whatever is learnt
+            # a softmax of numbers from -1 to 1 is nearly uniform
             raise ValueError("model.cosine=true is for criterion._name=aam_softmax: set both or neither")
 
     @staticmethod
@@ -98,7 +97,7 @@ class ClassificationCriterion(FairseqCriterion):
 class AamSoftmaxCriterionConfig(FairseqDataclass):
     """Margin and scale of the softmax."""
 
-    margin: float = field(default=0.2, metadata={"help": "angle in radians that the target's class is held off by"})
+    margin: float = field(default=0.2, metadata={"help": "added to the angle of the target's class, in radians"})
     scale: float = field(default=30.0, metadata={"help": "factor of the cosines before the softmax"})
 
 

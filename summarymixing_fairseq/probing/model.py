@@ -8,52 +8,55 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
-from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..checkpoints.encoders import Encoder, EncoderSpec, load_encoder, random_encoder
 from ..system.errors import InputError
 from ..system.files import sha256_of
-from .heads import HEADS, ProbeHead, build_head
+from .heads import HEADS, EmbeddingHead, ProbeHead, build_head
+from .heads.pooling import masked_mean
 from .weighted_sum import WeightedSum, normalise_states
 
 logger = logging.getLogger(__name__)
 
-# Options of the heads by the names of their fields here; each head is given those it has, set ones only.
-HEAD_OPTIONS = {
-    "num_layers": "num_layers",
-    "hidden_dim": "hidden_dim",
-    "dropout": "dropout",
-    "embedding_dim": "embedding_dim",
-    "cosine": "cosine",
-    "channels": "channels",
-    "aggregated_channels": "aggregated_channels",
-    "width": "alpha",
-}
+# Fields below that are options of heads, under the same names. A head is given those that are set.
+HEAD_OPTIONS = (
+    "num_layers",
+    "hidden_dim",
+    "dropout",
+    "embedding_dim",
+    "cosine",
+    "channels",
+    "aggregated_channels",
+    "width",
+)
 
 
 @dataclass
 class SslProbeConfig(FairseqDataclass):
-    """Encoder, how its hidden states are weighed, and the head."""
+    """The encoder, what is done to its hidden states, and the head."""
 
     encoder_path: Optional[str] = field(
         default=None,
         metadata={"help": "checkpoint of wav2vec2_summarymixing, wav2vec 2.0 or HuBERT; pre-trained or fine-tuned"},
     )
     random_encoder: bool = field(
-        default=False, metadata={"help": "the encoder of encoder_path with random weights: what a probe does unaided"}
+        default=False, metadata={"help": "give the encoder random weights, to see what the head does by itself"}
     )
-    freeze: bool = field(default=True, metadata={"help": "leave the encoder as it is; false: train it along"})
+    freeze: bool = field(default=True, metadata={"help": "leave the encoder as it is; false: train it too"})
     encoder_dropout: float = field(
-        default=0.0, metadata={"help": "every dropout of the encoder while it is trained (freeze: false)"}
+        default=0.0, metadata={"help": "dropout everywhere in an encoder that is trained (freeze=false)"}
     )
     layer_norm: bool = field(
         default=False, metadata={"help": "LayerNorm without parameters on each hidden state before the weighted sum"}
     )
     head: str = field(default="mean_linear", metadata={"help": f"one of {', '.join(HEADS)}"})
+    head_options: Dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "options of the head that have no field here: see its class"}
+    )
     num_layers: Optional[int] = field(default=None, metadata={"help": "recurrent layers of the head"})
-    hidden_dim: Optional[int] = field(default=None, metadata={"help": "units a direction of the head's LSTMs"})
+    hidden_dim: Optional[int] = field(default=None, metadata={"help": "units in each direction of the head's LSTMs"})
     dropout: Optional[float] = field(default=None, metadata={"help": "dropout of the head"})
     embedding_dim: Optional[int] = field(default=None, metadata={"help": "width of a speaker embedding"})
     channels: Optional[int] = field(default=None, metadata={"help": "channels of ECAPA-TDNN's frame layers"})
@@ -62,38 +65,33 @@ class SslProbeConfig(FairseqDataclass):
     )
     width: Optional[float] = field(default=None, metadata={"help": "ContextNet's alpha, a factor of its channels"})
     cosine: Optional[bool] = field(
-        default=None, metadata={"help": "the head gives cosines to class weights, for criterion aam_softmax"}
+        default=None, metadata={"help": "give cosines to class weights, for criterion aam_softmax"}
     )
     encoder_sha256: Optional[str] = field(
-        default=None,
-        metadata={"help": "of the file encoder_path as it was read; written by the task, not an option"},
+        default=None, metadata={"help": "of the file encoder_path when it was read; set by the task, not an option"}
     )
-    # fairseq's own name for it: its audio tasks copy this field into checkpoints, which so need no encoder_path
+    # the encoder's specification; fairseq's audio tasks copy a field of this name into checkpoints
     w2v_args: Any = None
 
 
 def head_options(cfg: SslProbeConfig) -> Dict[str, Any]:
-    """Options for ``build_head`` out of the fields that are set.
-
-    Raises:
-        ValueError: for a head that there is not.
-    """
-    if cfg.head not in HEADS:
-        raise ValueError(f"model.head={cfg.head!r}: choose one of {', '.join(HEADS)}")
-    return {option: cfg[name] for name, option in HEAD_OPTIONS.items() if cfg[name] is not None}
+    """Options of the head that are set, for ``build_head``."""
+    return {**{name: cfg[name] for name in HEAD_OPTIONS if cfg[name] is not None}, **cfg.head_options}
 
 
 @register_model("ssl_probe", dataclass=SslProbeConfig)
 class SslProbe(BaseFairseqModel):
     """Encoder, weighted sum of its hidden states, head (MP3S, arXiv 2308.14456, Section 3).
 
-    Parameters bear ``param_group`` head, layer_weights or encoder for fairseq's composite optimizer.
+    Each parameter's ``param_group`` is head, layer_weights or encoder, for fairseq's composite optimizer.
 
     Args:
-        encoder: of hidden states; head: of ``modules.probes``.
-        freeze: the encoder computes without gradient, always in eval mode; no mask in either case.
+        encoder: gives hidden states; head: one of ``heads``.
+        freeze: run the encoder without gradients and in eval mode. Nothing is masked in either case.
         layer_norm: normalise each hidden state.
     """
+
+    trained_on: Tensor
 
     def __init__(self, encoder: Encoder, head: ProbeHead, freeze: bool = True, layer_norm: bool = False):
         super().__init__()
@@ -103,30 +101,28 @@ class SslProbe(BaseFairseqModel):
         self.freeze = freeze
         self.layer_norm = layer_norm
         self.gives_cosines = head.gives_cosines
-        # digests of the encoder it began with and of its data, which a task fills in: what a checkpoint is of
+        # digests of the encoder at the start of training and of the training data, set by the task
         self.register_buffer("trained_on", torch.zeros(2, 32, dtype=torch.uint8))
         if freeze:
             encoder.requires_grad_(False)
             encoder.eval()
         for module, group in ((encoder, "encoder"), (self.weighted_sum, "layer_weights"), (head, "head")):
             for parameter in module.parameters():
-                parameter.param_group = group
+                parameter.param_group = group  # type: ignore[attr-defined]  # where fairseq looks for it
 
     @classmethod
     def build_model(cls, cfg: SslProbeConfig, task: Any = None) -> "SslProbe":
-        """Build from fairseq's configuration; ``cfg.w2v_args`` of a checkpoint stands for the encoder's file.
+        """Build from fairseq's configuration; the encoder is that of ``cfg.w2v_args`` if a checkpoint has set it.
 
         Raises:
             InputError: for an encoder that cannot be read.
-            ValueError: for a head that there is not, or an option it lacks.
+            ValueError: for a head that does not exist, or an option that it does not have.
         """
-        options = head_options(cfg)
+        if cfg.head not in HEADS:
+            raise ValueError(f"model.head={cfg.head!r}: choose one of {', '.join(HEADS)}")
         dropout = 0.0 if cfg.freeze else cfg.encoder_dropout
         if cfg.w2v_args is not None:
-            spec = cfg.w2v_args
-            if OmegaConf.is_config(spec):
-                spec = OmegaConf.to_container(spec, resolve=True)
-            encoder = random_encoder(EncoderSpec.from_dict(spec), dropout)
+            encoder = random_encoder(EncoderSpec.from_dict(cfg.w2v_args), dropout)
         elif not cfg.encoder_path:
             raise InputError("model.encoder_path is not set: name the checkpoint to probe")
         else:
@@ -136,20 +132,20 @@ class SslProbe(BaseFairseqModel):
                 encoder = random_encoder(encoder.spec, dropout)
             cfg.w2v_args = encoder.spec.to_dict()
         logger.info("probing %s by %s", encoder.describe(), cfg.head)
-        head = build_head(cfg.head, encoder.state_dim, len(task.target_dictionary), **options)
+        head = build_head(cfg.head, encoder.state_dim, len(task.target_dictionary), **head_options(cfg))
         model = cls(encoder, head, cfg.freeze, cfg.layer_norm)
         model.cfg = cfg
         return model
 
     def train(self, mode: bool = True) -> "SslProbe":
-        """As torch's, but a frozen encoder stays in eval mode."""
+        """As torch's; a frozen encoder stays in eval mode."""
         super().train(mode)
         if self.freeze:
             self.encoder.eval()
         return self
 
     def encode(self, source: Tensor, padding_mask: Optional[Tensor]) -> Tuple[List[Tensor], Optional[Tensor]]:
-        """Hidden states as the head's weighted sum takes them.
+        """Hidden states for the weighted sum.
 
         Args:
             source: (B, num_samples) waveform; padding_mask: (B, num_samples) bool, True = padding, or None.
@@ -158,7 +154,7 @@ class SslProbe(BaseFairseqModel):
             (B, T, D) for each state, and their padding mask (B, T) or None.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
-            # fairseq hands over float64 where it would otherwise round the waveform
+            # a waveform comes in float64 if fairseq would round it in float32
             states, frame_padding = self.encoder(source.float(), padding_mask)
             if self.layer_norm:
                 states = normalise_states(states)
@@ -171,34 +167,37 @@ class SslProbe(BaseFairseqModel):
         states: Optional[Tensor] = None,
         **_: Any,
     ) -> Dict[str, Any]:
-        """Scores of symbols a frame, or of classes a clip.
+        """Scores of symbols for each frame, or of classes for each clip.
 
         Args:
-            source: (B, num_samples) waveform at 16 kHz, with padding_mask (B, num_samples) bool, True = padding.
-            states: (B, states, T, D) in place of source: what ``encode`` gave, with padding_mask (B, T).
+            source: (B, num_samples) waveform at the encoder's rate, or None if ``states`` are given.
+            padding_mask: (B, num_samples) bool, True = padding, or None; with ``states`` (B, T).
+            states: (B, num_states, T, D), what ``encode`` has computed earlier.
 
         Returns:
-            ``scores``: (B, T, symbols) or (B, classes), ``padding_mask`` (B, T) or None, and from a speaker's head
-            ``embeddings`` (B, embedding_dim).
+            ``scores``, (B, T, symbols) or (B, classes); ``padding_mask``, (B, T) or None; and if the head has
+            embeddings, ``embeddings``, (B, embedding_dim).
 
         Raises:
             InputError: for features that are not finite; ValueError: for a clip shorter than the head takes.
         """
-        if states is None:
-            hidden_states, frame_padding = self.encode(source, padding_mask)
-        else:
+        hidden_states: Sequence[Tensor]
+        if states is not None:
             hidden_states, frame_padding = states.unbind(1), padding_mask
+        else:
+            assert source is not None
+            hidden_states, frame_padding = self.encode(source, padding_mask)
         x = self.weighted_sum(hidden_states)
-        # padding may hold anything; a sum is one pass, and finite where all summands are but for absurd levels
+        # a sum is finite if all its terms are, and takes one pass; padding may hold anything
         valid = x if frame_padding is None else x.masked_fill(frame_padding[..., None], 0.0)
         if not bool(torch.isfinite(valid.detach().float().sum())):
             raise InputError(
-                "the encoder's features, weighted, are not finite numbers: has its pre-training, or this run, diverged?"
+                "the weighted sum of the encoder's features is not finite: has its pre-training, or this run, diverged?"
             )
-        if not hasattr(self.head, "embed"):
-            return {"scores": self.head(x, frame_padding), "padding_mask": frame_padding}
-        embeddings = self.head.embed(x, frame_padding)
-        return {"scores": self.head.classifier(embeddings), "embeddings": embeddings, "padding_mask": frame_padding}
+        if isinstance(self.head, EmbeddingHead):
+            embeddings = self.head.embed(x, frame_padding)
+            return {"scores": self.head.classifier(embeddings), "embeddings": embeddings, "padding_mask": frame_padding}
+        return {"scores": self.head(x, frame_padding), "padding_mask": frame_padding}
 
     def get_normalized_probs(
         self, net_output: Dict[str, Any], log_probs: bool, sample: Optional[Dict[str, Any]] = None
@@ -213,18 +212,10 @@ class SslProbe(BaseFairseqModel):
         """Weight of each hidden state, their sum 1."""
         return self.weighted_sum.weights().detach().cpu().tolist()
 
-    def max_positions(self) -> None:
-        """Any length."""
-        return None
-
 
 def pooled_states(states: Sequence[Tensor], frame_padding: Optional[Tensor]) -> List[Tensor]:
     """Mean over valid frames of each hidden state, (B, T, D) -> (B, 1, D).
 
-    The mean of a weighted sum is the weighted sum of means: all that a head which begins with the mean need keep.
+    The weighted sum of the means is the mean of the weighted sum, which is all that a head with ``takes_mean`` uses.
     """
-    if frame_padding is None:
-        return [state.float().mean(1, keepdim=True) for state in states]
-    valid = (~frame_padding)[..., None]
-    num_valid = valid.sum(1, keepdim=True)
-    return [torch.where(valid, state.float(), 0.0).sum(1, keepdim=True) / num_valid for state in states]
+    return [masked_mean(state.float(), frame_padding)[:, None] for state in states]

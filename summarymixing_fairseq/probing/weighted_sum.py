@@ -15,7 +15,7 @@ def normalise_states(states: Sequence[Tensor]) -> list[Tensor]:
 
 
 class WeightedSum(nn.Module):
-    """sum_l softmax(w)_l h_l, the weights w equal at the start; without ELMo's scale, as in MP3S (arXiv 2308.14456).
+    """sum_l softmax(w)_l h_l, with w = 0 at the start; without ELMo's scale, as in MP3S (arXiv 2308.14456).
 
     Args:
         num_states: hidden states to weigh.
@@ -32,7 +32,7 @@ class WeightedSum(nn.Module):
         return torch.softmax(self.logits.float(), 0)
 
     def forward(self, states: Sequence[Tensor]) -> Tensor:
-        """(..., D) each, as many as weights -> (..., D).
+        """(..., D) for each state -> (..., D).
 
         Raises:
             ValueError: for another number of states.
@@ -40,7 +40,7 @@ class WeightedSum(nn.Module):
         if len(states) != len(self.logits):
             raise ValueError(f"{len(states)} hidden states for {len(self.logits)} weights")
         weights = self.weights().to(states[0].dtype).unbind()
-        # one state after the other: a stack would hold all of them twice
+        # one state at a time: stacking would copy all of them
         total = states[0] * weights[0]
         for state, weight in zip(states[1:], weights[1:]):
             total = torch.addcmul(total, state, weight)

@@ -1,4 +1,4 @@
-"""Cached hidden states: what was encoded comes back, whatever dies in between."""
+"""Kept hidden states: what was encoded comes back, whatever is killed in between."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ import pytest
 import torch
 
 from summarymixing_fairseq.probing.kept_features import cache as state_cache
-from summarymixing_fairseq.probing.kept_features import index as state_index
 from summarymixing_fairseq.probing.kept_features.cache import StateCache, cache_key
 from summarymixing_fairseq.system.errors import InputError
 
@@ -48,8 +47,8 @@ def directly(clip: int) -> np.ndarray:
     return encode(source, torch.zeros_like(source, dtype=torch.bool))[0][0].numpy()
 
 
-def new_cache(folder, dtype="float32", num_clips=12) -> StateCache:
-    return StateCache(folder, "key", num_clips, S, D, dtype)
+def new_cache(folder, num_clips=12) -> StateCache:
+    return StateCache(folder, "key", num_clips, S, D)
 
 
 def fill(cache, read=waveform, encode=encode, **others):
@@ -89,33 +88,31 @@ def test_batches_are_of_like_length_and_limited(tmp_path):
     assert sum(padding for _, padding in shapes) < 0.3 * sum(LENGTHS)
 
 
-def test_float16(tmp_path):
-    cache = fill(new_cache(tmp_path, "float16"))
-    for clip in range(len(LENGTHS)):
-        assert cache[clip].dtype == np.float32
-        np.testing.assert_array_equal(cache[clip], directly(clip).astype(np.float16))
-        np.testing.assert_allclose(cache[clip], directly(clip), rtol=1e-3, atol=1e-6)
-    assert (tmp_path / "key/states.bin").stat().st_size * 2 == cache.num_frames.sum() * S * D * 4
-    with pytest.raises(InputError, match=r"1\.wav: hidden states as large as .* do not fit float16: .*float32"):
-        fill(new_cache(tmp_path / "b", "float16"), encode=lambda *batch: (encode(*batch)[0] * 1e5, encode(*batch)[1]))
-    with pytest.raises(ValueError, match="dtype='int8'"):
-        new_cache(tmp_path, "int8")
+class LimitedFile:
+    """A file that takes ``num_bytes``; the write that would go beyond is cut short, and ``at_limit`` is called."""
 
+    def __init__(self, file, num_bytes, at_limit):
+        self._file, self._left, self._at_limit = file, num_bytes, at_limit
 
-def die_after(num_bytes: int):
-    """A write that ends in SIGKILL once so many bytes are written."""
-    left = num_bytes
-    write = os.write
-
-    def dying(descriptor: int, data) -> int:
-        nonlocal left
-        written = write(descriptor, data[:left])
-        left -= written
-        if left <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def write(self, data) -> int:
+        if not self._left:
+            self._at_limit()
+        written = self._file.write(data[: self._left])
+        self._left -= written
         return written
 
-    return dying
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+
+def limited_open(num_bytes, at_limit):
+    return lambda *args, **options: LimitedFile(open(*args, **options), num_bytes, at_limit)
 
 
 def wait_until(condition):
@@ -140,42 +137,23 @@ def check_what_is_there(cache):
 
 
 def test_killed_in_the_middle_of_a_write(tmp_path, monkeypatch):
-    """At any byte of the states or the journal, again and again over the same cache."""
-    monkeypatch.setattr(state_index, "COMMIT_SECONDS", 0.0)
+    """At any byte of the states, again and again over the same cache."""
+    monkeypatch.setattr(state_cache, "COMMIT_SECONDS", 0.0)
     chance = random.Random(3)
 
     def child(num_bytes):
-        state_index.os = SimpleNamespace(**{**vars(os), "write": die_after(num_bytes)})
+        state_cache.open = limited_open(num_bytes, lambda: os.kill(os.getpid(), signal.SIGKILL))
         fill(new_cache(tmp_path))
 
     progress = [0]
-    for _ in range(12):
+    while progress[-1] < len(LENGTHS) and len(progress) < 20:
         process = in_a_process(child, chance.randrange(1, 4000))
         process.join()
-        if process.exitcode == 0:
-            break
-        assert process.exitcode == -signal.SIGKILL
+        assert process.exitcode in (0, -signal.SIGKILL)
         progress.append(check_what_is_there(new_cache(tmp_path)))
         assert progress[-1] >= progress[-2]
-    assert len(progress) > 3 and progress[-1] > 0
-    assert_complete(fill(new_cache(tmp_path)))
-
-
-def test_killed_at_random_moments(tmp_path, monkeypatch):
-    monkeypatch.setattr(state_index, "COMMIT_SECONDS", 0.0)
-    chance = random.Random(5)
-
-    def slow(*batch):
-        time.sleep(0.02)
-        return encode(*batch)
-
-    for _ in range(5):
-        process = in_a_process(lambda: fill(new_cache(tmp_path), encode=slow, max_batch_samples=1))
-        time.sleep(chance.uniform(0.02, 0.1))
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        check_what_is_there(new_cache(tmp_path))
-    assert_complete(fill(new_cache(tmp_path)))  # the lock went with its holder
+    assert len(progress) > 3 and progress[-1] == len(LENGTHS)
+    assert_complete(new_cache(tmp_path))
 
 
 def test_an_error_keeps_what_was_encoded(tmp_path):
@@ -187,9 +165,8 @@ def test_an_error_keeps_what_was_encoded(tmp_path):
             raise KeyboardInterrupt
         return encode(*batch)
 
-    cache = new_cache(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        fill(cache, encode=failing)
+        fill(new_cache(tmp_path), encode=failing)
     num_there = check_what_is_there(new_cache(tmp_path))
     assert num_there == sum(len(source) for source, _ in batches[:2])
     read = []
@@ -197,67 +174,47 @@ def test_an_error_keeps_what_was_encoded(tmp_path):
     assert len(read) == len(LENGTHS) - num_there
 
 
-@pytest.mark.parametrize("torn", [b"3\t1", b"3\t100\t20", b"\0" * 99, b'4\tbad\t"tr'])
-def test_a_torn_last_line_is_dropped(tmp_path, torn):
+def test_what_a_killed_process_left_is_overwritten(tmp_path):
+    """States that the index does not list, and a temporary index."""
     cache = fill(new_cache(tmp_path))
-    journal = tmp_path / "key/index.tsv"
-    lines = journal.read_bytes().splitlines(keepends=True)
-    last = int(lines[-1].split(b"\t")[0])
-    journal.write_bytes(b"".join(lines[:-1]) + torn)
-    with open(tmp_path / "key/states.bin", "ab") as states:
-        states.write(b"torn too")
+    index, states = cache.folder / "index.json", cache.folder / "states.bin"
+    complete, content = index.read_text(), states.read_bytes()
+    *others, (last, _) = json.loads(complete)["clips"]
+    index.write_text(json.dumps({"clips": others, "bad": {}}))
+    (cache.folder / ".index.json.tmp").write_text("[")
+    states.write_bytes(content + b"torn")
     cache = new_cache(tmp_path)
-    assert np.flatnonzero(cache.num_frames < 0).tolist() == [last]
+    assert cache.missing() == [last]
     with pytest.raises(KeyError, match=f"clip {last} is not in"):
         cache[last]
     assert_complete(fill(cache))
-    assert journal.read_bytes() == b"".join(lines)
-    assert (tmp_path / "key/states.bin").stat().st_size == cache._index.end
+    assert (index.read_text(), states.read_bytes()) == (complete, content)
 
 
-@pytest.mark.parametrize("line", [b"", b"5", b"5\t7\t1", b"99\t0\t1", b"5\t0\t0", b'99\tbad\t"x"', b'5\tbad\t"\\x"'])
-def test_a_damaged_line_is_refused(tmp_path, line):
-    (tmp_path / "key").mkdir()
-    fill(new_cache(tmp_path))
-    journal = tmp_path / "key/index.tsv"
-    journal.write_bytes(line + b"\n" + journal.read_bytes())
-    with pytest.raises(InputError, match=rf"damaged \(line 1 of index\.tsv is not one\): delete {tmp_path}/key"):
+@pytest.mark.parametrize(
+    "index",
+    ["", "[]", "{", "{}", '{"clips": [[12, 1]], "bad": {}}', '{"clips": [5], "bad": {}}', '{"clips": [], "bad": []}'],
+)
+def test_a_damaged_index_is_refused(tmp_path, index):
+    cache = fill(new_cache(tmp_path))
+    (cache.folder / "index.json").write_text(index)
+    with pytest.raises(InputError, match=rf"damaged \(index\.json is not .*\): delete {tmp_path}/key"):
         new_cache(tmp_path)
 
 
-def test_a_truncated_or_missing_file_is_refused(tmp_path):
+def test_states_cut_short_are_refused_and_filled_again_where_they_are_gone(tmp_path):
     cache = fill(new_cache(tmp_path))
     states = tmp_path / "key/states.bin"
     size = states.stat().st_size
-    assert cache[0] is not None  # the file is open
     os.truncate(states, size - 1)
     with pytest.raises(InputError, match=rf"states\.bin has {size - 1} bytes of {size}\): delete {tmp_path}/key"):
         new_cache(tmp_path)
-    last = int(np.argmax(cache._index.offsets))
-    with pytest.raises(InputError, match=rf"states\.bin ends before clip {last} does\): delete"):
-        cache[last]
-    states.unlink()
-    with pytest.raises(InputError, match=f"has 0 bytes of {size}"):
-        new_cache(tmp_path)
-    (tmp_path / "key/meta.json").unlink()
-    with pytest.raises(InputError, match=r"meta\.json is missing\): delete"):
-        new_cache(tmp_path)
-
-
-def test_another_shape_is_refused(tmp_path):
-    fill(new_cache(tmp_path))
-    with pytest.raises(InputError, match=rf"have dtype 'float32' where 'float16' is needed: delete {tmp_path}/key"):
-        new_cache(tmp_path, "float16")
-    with pytest.raises(InputError, match="num_clips 12 where 13 is needed"):
-        new_cache(tmp_path, num_clips=13)
-    meta = tmp_path / "key/meta.json"
-    meta.write_text(json.dumps({**json.loads(meta.read_text()), "key": "other"}))
-    with pytest.raises(InputError, match="key 'other' where 'key' is needed"):
-        new_cache(tmp_path)
-    for content in ("{", "[]"):
-        meta.write_text(content)
-        with pytest.raises(InputError, match=r"damaged \(meta\.json is not .*: delete"):
-            new_cache(tmp_path)
+    last = json.loads((cache.folder / "index.json").read_text())["clips"][-1][0]
+    for _ in range(2):
+        with pytest.raises(InputError, match=rf"states\.bin has no clip {last}\): delete"):
+            cache[last]
+        states.unlink(missing_ok=True)
+    assert_complete(fill(new_cache(tmp_path)))
 
 
 def test_two_processes_share_the_work(tmp_path):
@@ -319,14 +276,11 @@ def test_bad_clips_are_recorded_and_tried_again(tmp_path):
         assert set(again.bad) == {4, 5, 7} and check_what_is_there(again) == len(LENGTHS) - 3
         with pytest.raises(InputError, match="4.wav cannot be read: \u00e9\n4"):
             again[4]
-        with pytest.raises(InputError, match=r"5\.wav is too short: the encoder makes no frame of its 80 samples"):
+        with pytest.raises(InputError, match=r"5\.wav is too short: its 80 samples give no frame"):
             again[5]
-    journal = (tmp_path / "key/index.tsv").read_bytes()
-    fill(new_cache(tmp_path), read, min_samples=90)
-    assert (tmp_path / "key/index.tsv").read_bytes() == journal  # said once
     broken.remove(7)
     cache = fill(new_cache(tmp_path), read)
-    assert set(cache.bad) == {4}
+    assert set(cache.bad) == {4} == set(new_cache(tmp_path).bad)
     np.testing.assert_array_equal(cache[7], directly(7))
 
 
@@ -334,13 +288,8 @@ def test_all_clips_bad(tmp_path):
     def read(clip):
         raise InputError("gone")
 
-    cache = fill(new_cache(tmp_path), read, encode=None)
-    assert set(cache.bad) == set(range(len(LENGTHS)))
-
-
-def test_a_clip_without_a_frame_is_bad(tmp_path):
-    cache = fill(new_cache(tmp_path), lambda clip: waveform(clip)[: HOP - 1 if clip == 2 else None])
-    assert list(cache.bad) == [2] and "2.wav is too short" in cache.bad[2] and "39 samples" in cache.bad[2]
+    fill(new_cache(tmp_path), read, encode=None)
+    assert set(new_cache(tmp_path).bad) == set(range(len(LENGTHS)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -350,9 +299,8 @@ def test_states_that_are_not_finite(tmp_path, value):
         samples[1] = value if clip == 8 else samples[1]
         return samples
 
-    cache = new_cache(tmp_path)
     with pytest.raises(InputError, match=r"8\.wav: its hidden states are not finite numbers"):
-        fill(cache, read)
+        fill(new_cache(tmp_path), read)
     assert 0 < check_what_is_there(new_cache(tmp_path)) < len(LENGTHS)
 
 
@@ -375,23 +323,22 @@ def test_room_is_checked_before_anything_is_read(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_keeps_what_is_there(tmp_path, monkeypatch):
-    left = 3000
+    def refuse():
+        raise OSError(28, "No space left on device")
 
-    def write(descriptor, data):
-        nonlocal left
-        if left <= 0:
-            raise OSError(28, "No space left on device")
-        written = os.write(descriptor, data[:left])
-        left -= written
-        return written
-
-    monkeypatch.setattr(state_index, "os", SimpleNamespace(**{**vars(os), "write": write}))
-    monkeypatch.setattr(state_index, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(state_cache, "open", limited_open(3000, refuse), raising=False)
     with pytest.raises(InputError, match=r"cannot be written \(No space left on device\).*task\.cache_dir"):
         fill(new_cache(tmp_path))
     assert check_what_is_there(new_cache(tmp_path)) > 0
     monkeypatch.undo()
     assert_complete(fill(new_cache(tmp_path)))
+
+
+def test_an_index_that_cannot_be_written(tmp_path):
+    cache = new_cache(tmp_path)
+    (cache.folder / "index.json").mkdir(parents=True)  # nothing can be renamed to it
+    with pytest.raises(InputError, match=r"cannot be (read|written) .*[Dd]irectory"):
+        fill(cache)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
@@ -413,17 +360,10 @@ def test_reading_runs_ahead_of_the_encoder(tmp_path):
     assert at_encoding == [*range(3, len(LENGTHS) + 1), len(LENGTHS), len(LENGTHS)]
 
 
-def test_wrong_shapes_are_told(tmp_path):
-    with pytest.raises(ValueError, match=r"\(B, S, D\) = "):
-        fill(new_cache(tmp_path), encode=lambda *batch: (encode(*batch)[0][:, 1:], encode(*batch)[1]))
-    with pytest.raises(ValueError, match="11 names for 12 clips"):
-        fill(new_cache(tmp_path), names=NAMES[1:])
-
-
 def test_the_bar_shows_only_if_it_takes_long(tmp_path, capsys, monkeypatch):
     fill(new_cache(tmp_path))
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(state_cache, "_BAR_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(state_cache, "BAR_AFTER_SECONDS", 0.0)
     fill(new_cache(tmp_path / "b"))
     captured = capsys.readouterr()
     assert "train: 100%" in captured.err and "12/12" in captured.err and not captured.out
@@ -431,23 +371,12 @@ def test_the_bar_shows_only_if_it_takes_long(tmp_path, capsys, monkeypatch):
 
 def test_forked_and_pickled_readers(tmp_path):
     cache = fill(new_cache(tmp_path))
-    twin = pickle.loads(pickle.dumps(cache))
-    cache[0]
     assert_complete(pickle.loads(pickle.dumps(cache)))
-    assert_complete(twin)
     processes = [in_a_process(assert_complete, cache) for _ in range(3)]
     assert_complete(cache)
     for process in processes:
         process.join()
         assert process.exitcode == 0
-
-
-def test_numbers_beyond_the_split(tmp_path):
-    cache = fill(new_cache(tmp_path))
-    for clip in (-1, len(LENGTHS)):
-        with pytest.raises(IndexError):
-            cache[clip]
-    assert len(list(cache)) == len(cache) == len(LENGTHS)
 
 
 def test_keys():

@@ -12,13 +12,17 @@ import pytest
 import soundfile
 import torch
 from fairseq.criterions import build_criterion
+from fairseq.logging import metrics
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, setup_task
+from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 from probes import OURS, probe_config, save_encoder
 from reference import assert_near
 
+from summarymixing_fairseq.benchmarks.recipe import read_recipe
 from summarymixing_fairseq.probing.kept_features.dataset import CachedStatesDataset
 from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.training.watch.health import HealthMonitor
 
 RECOGNITION, CLASSIFICATION, VERIFICATION = "probe_recognition", "probe_classification", "probe_verification"
 EXTENSIONS = {RECOGNITION: "ltr", CLASSIFICATION: "emotion", VERIFICATION: "speaker"}
@@ -82,7 +86,8 @@ def is_cached(task, split: str = "train") -> bool:
 
 
 def criterion_of(task, name: str = "classification"):
-    return build_criterion(OmegaConf.create({"_name": name}), task)
+    options = {"zero_infinity": True, "post_process": "letter", "sentence_avg": False} if name == "ctc" else {}
+    return build_criterion(OmegaConf.create({"_name": name, **options}), task)
 
 
 def validate(task, model, criterion, split: str = "valid") -> tuple[dict, list[dict]]:
@@ -111,8 +116,7 @@ CLASSES = ["anger", "joy", "anger", "joy", "joy", "anger"]
 
 @pytest.mark.parametrize("layer_norm", [False, True], ids=["plain", "layer_norm"])
 @pytest.mark.parametrize(
-    ("name", "head"),
-    [(RECOGNITION, "linear_ctc"), (CLASSIFICATION, "bilstm_mean"), (CLASSIFICATION, "mean_linear")],
+    ("name", "head"), [(RECOGNITION, "linear_ctc"), (CLASSIFICATION, "bilstm_mean"), (CLASSIFICATION, "mean_linear")]
 )
 def test_batches_are_the_same_with_and_without_cache(corpus, encoder_paths, name, head, layer_norm):
     data = corpus("train", TRANSCRIPTS if name == RECOGNITION else CLASSES, EXTENSIONS[name])
@@ -134,20 +138,10 @@ def test_batches_are_the_same_with_and_without_cache(corpus, encoder_paths, name
         assert_near(score, expected, 1e-5)
 
 
-def test_features_kept_are_the_encoders(corpus, encoder_paths):
-    task, model = with_model(set_up(RECOGNITION, corpus("train", TRANSCRIPTS, "ltr")), encoder_paths[0], "linear_ctc")
-    task.load_dataset("train")
-    audio = task.dataset("train").dataset.dataset.dataset
-    for batch in batches_of(task):
-        for row, clip in enumerate(batch["id"].tolist()):
-            states, _ = model.encode(audio[clip]["source"][None], None)
-            for number, state in enumerate(states):
-                assert_near(batch["net_input"]["states"][row, number, : state.size(1)], state[0], 1e-5)
-
-
 def test_pooled_features_are_a_frame_a_clip(corpus, encoder_paths):
     data = corpus("train", CLASSES, "emotion")
-    task, _ = with_model(set_up(CLASSIFICATION, data), encoder_paths[0], "mean_linear")
+    # no clip is cropped: the longest has as many samples
+    task, _ = with_model(set_up(CLASSIFICATION, data, max_sample_size=max(LENGTHS)), encoder_paths[0], "mean_linear")
     task.load_dataset("train")
     assert [tuple(batch["net_input"]["states"].shape) for batch in batches_of(task)] == [(2, 3, 1, 32)] * 3
     assert sum(path.stat().st_size for path in data.glob("state_cache/*/states.bin")) == 6 * 3 * 32 * 4
@@ -174,13 +168,6 @@ def test_nothing_is_kept(corpus, encoder_paths, name, options, model_options):
     assert not (data / "state_cache").exists()
     limit = options.get("max_sample_size") or (8_000 if name == VERIFICATION else max(LENGTHS))
     assert max(batch["net_input"]["source"].size(1) for batch in batches) == limit
-
-
-def test_max_sample_size_above_all_clips_crops_nothing(corpus, encoder_paths):
-    data = corpus("train", CLASSES, "emotion")
-    task, _ = with_model(set_up(CLASSIFICATION, data, max_sample_size=max(LENGTHS)), encoder_paths[0], "ecapa")
-    task.load_dataset("train")
-    assert is_cached(task)
 
 
 def test_each_encoder_and_form_has_its_own_cache(corpus, encoder_paths, monkeypatch):
@@ -249,38 +236,23 @@ def test_filling_leaves_the_model_in_its_mode(corpus, encoder_paths):
     assert model.training and model.head.training and not model.encoder.training
 
 
-def test_macro_f1_and_accuracy_with_a_class_that_training_lacks(corpus, encoder_paths, caplog):
-    from sklearn.metrics import f1_score
-
-    corpus("train", CLASSES, "emotion")
-    labels = ["joy", "surprise", "anger", "joy", "anger", "surprise"]
-    data = corpus("valid", labels, "emotion")
-    task, model = with_model(set_up(CLASSIFICATION, data), encoder_paths[0], "bilstm_mean", num_layers=1)
-    with caplog.at_level(logging.WARNING):
-        task.load_dataset("valid")
-    assert "1 classes (2 clips) are not in dict.emotion.txt: always counted as errors, first 'surprise'" in caplog.text
-    stats, samples = validate(task, model, criterion_of(task))
-    with torch.no_grad():
-        found = {i: p for s in samples for i, p in zip(s["id"].tolist(), model(**s["net_input"])["scores"].argmax(1))}
-    predictions = [task.target_dictionary[found[i]] for i in range(6)]
-    expected = f1_score(labels, predictions, labels=["anger", "joy", "surprise"], average="macro", zero_division=0)
-    assert stats == {"macro_f1": pytest.approx(100 * expected, abs=0.01)}
-
-
-def test_validation_set_may_lack_classes(corpus, encoder_paths):
+@pytest.mark.parametrize("split", [["joy", "surprise", "anger", "joy", "anger", "surprise"], ["joy"] * 4])
+def test_macro_f1_where_train_or_valid_lacks_a_class(corpus, encoder_paths, caplog, split):
     from sklearn.metrics import f1_score
 
     corpus("train", [*CLASSES[:5], "fear"], "emotion")
-    data = corpus("valid", ["joy"] * 4, "emotion")
+    data = corpus("valid", split, "emotion")
     task, model = with_model(set_up(CLASSIFICATION, data), encoder_paths[0], "mean_linear")
-    task.load_dataset("valid")
+    with caplog.at_level(logging.WARNING):
+        task.load_dataset("valid")
+    warning = "1 classes (2 clips) are not in dict.emotion.txt: always counted as errors, first 'surprise'"
+    assert (warning in caplog.text) is ("surprise" in split)
     stats, samples = validate(task, model, criterion_of(task))
     with torch.no_grad():
-        predictions = [p.item() for s in samples for p in model(**s["net_input"])["scores"].argmax(1)]
-    targets = [target for sample in samples for target in sample["target"][:, 0].tolist()]
-    assert stats["macro_f1"] == pytest.approx(
-        100 * f1_score(targets, predictions, average="macro", zero_division=0), abs=0.01
-    )
+        found = {i: p for s in samples for i, p in zip(s["id"].tolist(), model(**s["net_input"])["scores"].argmax(1))}
+    predictions = [task.target_dictionary[found[i]] for i in range(len(split))]
+    expected = f1_score(split, predictions, average="macro", zero_division=0)
+    assert stats == {"macro_f1": pytest.approx(100 * expected, abs=0.01)}
 
 
 def eer_by_roc(embeddings: np.ndarray, speakers: list[str]) -> float:
@@ -369,13 +341,42 @@ def test_ctc_criterion_takes_the_probe(corpus, encoder_paths):
     task, model = with_model(set_up(RECOGNITION, data), encoder_paths[0], "bilstm_ctc")
     for split in ("train", "valid"):
         task.load_dataset(split)
-    config = {"_name": "ctc", "zero_infinity": True, "post_process": "letter", "sentence_avg": False}
-    criterion = build_criterion(OmegaConf.create(config), task)
+    criterion = criterion_of(task, "ctc")
     loss, _, log = task.train_step(batches_of(task)[0], model.train(), criterion, Gradients(), 0)
     assert torch.isfinite(loss) and loss > 0
     model.eval(), criterion.eval()
     logs = [task.valid_step(sample, model, criterion)[2] for sample in batches_of(task, "valid")]
     assert sum(log["w_total"] for log in logs) == 2
+
+
+RECIPE = """
+common: {cpu: true}
+distributed_training: {distributed_world_size: 1}
+optimization: {lr: [0.001]}
+optimizer: {_name: adam}
+lr_scheduler: {_name: fixed}
+"""
+
+
+@pytest.mark.parametrize("cache", [True, False], ids=["kept", "encoded"])
+@pytest.mark.parametrize("name", HEADS)
+def test_training_logs_audio_hours_and_watches_health(corpus, encoder_paths, tmp_path, monkeypatch, name, cache):
+    data = corpus("train", TRANSCRIPTS if name == RECOGNITION else CLASSES, EXTENSIONS[name])
+    task, model = with_model(set_up(name, data, cache=cache), encoder_paths[0], HEADS[name])
+    task.load_dataset("train")
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    criterion = criterion_of(task, "ctc" if name == RECOGNITION else "classification")
+    trainer = Trainer(read_recipe(tmp_path / "recipe.yaml"), task, model, criterion)
+    readings = []
+    monkeypatch.setattr(HealthMonitor, "check", lambda self, reading, num_updates: readings.append(reading))
+    with metrics.aggregate(new_root=True) as log:
+        for batch in batches_of(task):
+            trainer.train_step([batch])
+    assert log.get_smoothed_value("audio_hours") > 0 and task.audio_seconds == pytest.approx(sum(LENGTHS) / 16_000)
+    in_order = sorted(LENGTHS, reverse=True)
+    padded = sum(2 * longest for longest in in_order[::2])
+    assert log.get_smoothed_value("padding") == pytest.approx(1 - sum(LENGTHS) / padded, abs=1e-3)
+    assert len(readings) == 3 and all(reading.loss_bits > 0 for reading in readings)
 
 
 def refused(message: str):
@@ -396,11 +397,7 @@ def test_rows_and_labels_of_unequal_number(corpus, encoder_paths):
     ("name", "labels", "message"),
     [
         (CLASSIFICATION, [*CLASSES[:2], ""], r"train\.emotion, line 3: '' is not one class"),
-        (
-            CLASSIFICATION,
-            [*CLASSES[:2], "great joy"],
-            r"line 3: 'great joy' is not one class",
-        ),
+        (CLASSIFICATION, [*CLASSES[:2], "great joy"], r"line 3: 'great joy' is not one class"),
         (CLASSIFICATION, [*CLASSES[:2], "hope"], r"class 'hope' is not in dict\.emotion\.txt; add it there"),
         (RECOGNITION, ["A |", "", "B |"], r"train\.ltr, line 2: the transcript is empty \(1 are\)"),
         (RECOGNITION, ["A |", "C |", "B |"], r"train\.ltr, line 2: 'C' is not in dict\.ltr\.txt"),
@@ -445,21 +442,15 @@ def test_clips_shorter_than_the_heads_receptive_field(corpus, encoder_paths):
 @pytest.mark.parametrize(
     ("name", "head", "options", "message"),
     [
-        (
-            CLASSIFICATION,
-            "linear_ctc",
-            {},
-            r"head=linear_ctc is not for task probe_classification: .*mean_linear",
-        ),
+        (CLASSIFICATION, "linear_ctc", {}, r"head=linear_ctc is not for task probe_classification: .*mean_linear"),
         (RECOGNITION, "mean_linear", {}, r"head=mean_linear is not for task probe_recognition: choose .*linear_ctc"),
-        (VERIFICATION, "mean_linear", {}, r"head=mean_linear has no speaker embeddings: choose xvector or ecapa"),
+        (VERIFICATION, "mean_linear", {}, r"head=mean_linear has no speaker embeddings: choose ecapa or xvector"),
         (VERIFICATION, "xvector", {"chunk_seconds": 0.2}, r"task\.chunk_seconds=0\.2: xvector needs 0\.3\d"),
         (VERIFICATION, "xvector", {"chunk_seconds": float("nan")}, r"task\.chunk_seconds=nan"),
-        (
-            CLASSIFICATION,
-            "mean_linear",
-            {"sample_rate": 8_000},
-            r"task\.sample_rate=8000: the encoder takes",
+        (CLASSIFICATION, "mean_linear", {"sample_rate": 8_000}, r"task\.sample_rate=8000: the encoder takes"),
+        *(
+            (CLASSIFICATION, "mean_linear", {"common": {precision: True}}, r"leave common\.fp16, common\.bf16 and")
+            for precision in ("fp16", "bf16", "amp")
         ),
     ],
 )
@@ -467,13 +458,6 @@ def test_head_and_task_must_fit(corpus, encoder_paths, name, head, options, mess
     data = corpus("train", TRANSCRIPTS if name == RECOGNITION else CLASSES, EXTENSIONS[name])
     with refused(message):
         with_model(set_up(name, data, **options), encoder_paths[0], head)
-
-
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "amp"])
-def test_any_precision_but_float32_is_refused(corpus, encoder_paths, precision):
-    data = corpus("train", CLASSES, "emotion")
-    with refused(r"leave common\.fp16, common\.bf16 and common\.amp off"):
-        with_model(set_up(CLASSIFICATION, data, common={precision: True}), encoder_paths[0], "mean_linear")
 
 
 def test_another_model_is_refused(corpus):

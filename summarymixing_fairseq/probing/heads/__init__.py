@@ -1,32 +1,22 @@
-"""Heads on an encoder's features, one architecture a file, behind one interface (``ProbeHead``) and one registry.
+"""Heads on an encoder's features: one architecture a file, behind one interface (``ProbeHead``) and one registry.
 
-A head is a module of (B, T, D), bool padding mask (B, T; True = padding) or None. A padded frame never changes a valid
-one, whatever it holds. To add a head: a file here, and its class below.
+A head takes (B, T, D) features and a (B, T) bool padding mask (True = padding) or None. A padded frame never changes a
+valid one, whatever it holds. A new head is a new file in this folder, with a class decorated by ``register_head``.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 from typing import Any
 
-from .contextnet import ContextNetCtc
-from .ecapa import EcapaTdnn
-from .head import ProbeHead
-from .linear import LinearCtc, MeanLinear
-from .recurrent import BiLstmCtc, BiLstmMean
-from .xvector import XVector
+from .head import HEADS, EmbeddingHead, ProbeHead, register_head
 
-HEADS: dict[str, type[ProbeHead]] = {
-    "bilstm_ctc": BiLstmCtc,
-    "linear_ctc": LinearCtc,
-    "contextnet_ctc": ContextNetCtc,
-    "mean_linear": MeanLinear,
-    "bilstm_mean": BiLstmMean,
-    "xvector": XVector,
-    "ecapa": EcapaTdnn,
-}
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["HEADS", "ProbeHead", "build_head"]
+__all__ = ["HEADS", "EmbeddingHead", "ProbeHead", "build_head", "register_head"]
 
 
 def build_head(name: str, input_dim: int, num_classes: int, **options: Any) -> ProbeHead:
@@ -34,16 +24,20 @@ def build_head(name: str, input_dim: int, num_classes: int, **options: Any) -> P
 
     Args:
         input_dim: D of the features; num_classes: symbols with the blank, classes or speakers.
-        options: the head's keyword arguments.
+        options: keyword arguments of the head's class.
 
     Raises:
-        ValueError: for an unknown name, an option that the head lacks, or a size that it refuses.
+        ValueError: for an unknown name, an option that the head does not have or that is of another type than its
+            default, or a size that the head refuses.
     """
     if name not in HEADS:
         raise ValueError(f"head={name!r} is unknown: choose one of {', '.join(HEADS)}")
     parameters = inspect.signature(HEADS[name]).parameters.values()
-    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    for option in options:
-        if option not in known:
-            raise ValueError(f"head {name} has no option {option!r}: it has {', '.join(known) or 'none'}")
+    defaults = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+    for option, value in options.items():
+        if option not in defaults:
+            raise ValueError(f"head {name} has no option {option!r}: it has {', '.join(defaults) or 'none'}")
+        expected = type(defaults[option])
+        if type(value) is not expected and not (expected is float and type(value) is int):
+            raise ValueError(f"head {name}: {option}={value!r} must be of type {expected.__name__}")
     return HEADS[name](input_dim, num_classes, **options)

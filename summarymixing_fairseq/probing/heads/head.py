@@ -1,9 +1,30 @@
-"""What all heads have in common: attributes that tasks ask for, and checks of a batch."""
+"""What all heads have in common: their registry, the attributes that tasks read, and the checks of a batch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
+
+HEADS: dict[str, type[ProbeHead]] = {}
+
+HeadClass = TypeVar("HeadClass", bound="type[ProbeHead]")
+
+
+def register_head(name: str) -> Callable[[HeadClass], HeadClass]:
+    """Class decorator that makes a head available as ``model.head=name``.
+
+    The class takes ``input_dim`` and ``num_classes``, and its options as keyword-only arguments with defaults, which
+    its docstring explains.
+    """
+
+    def register(head_class: HeadClass) -> HeadClass:
+        HEADS[name] = head_class
+        return head_class
+
+    return register
 
 
 class ProbeHead(nn.Module):
@@ -11,8 +32,8 @@ class ProbeHead(nn.Module):
 
     Attributes:
         is_frame_level: the scores are (B, T, num_classes), else (B, num_classes).
-        min_frames: fewest valid frames a clip may have; above 1 where convolutions have no padding.
-        takes_mean: the scores depend on the mean of the valid frames alone.
+        min_frames: fewest valid frames that a clip may have; more than 1 if convolutions have no padding.
+        takes_mean: the scores depend only on the mean of the valid frames.
         gives_cosines: the scores are cosines, to which ``aam_logits`` can add a margin.
 
     Args:
@@ -34,13 +55,14 @@ class ProbeHead(nn.Module):
         self.num_classes = num_classes
 
     def checked(self, x: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Features with padded frames zeroed, whatever they held, the mask, and the clips' valid frames.
+        """Check a batch, and set its padded frames to zero.
 
         Args:
             x: (B, T, D); padding_mask: (B, T) bool, True = padding, or None.
 
         Returns:
-            (B, T, D), and (B, T) bool with (B,) int64 on the CPU, or None and None where nothing is padding.
+            (B, T, D) features, their padding mask (B, T), and the number of valid frames of each clip, (B,) int64 on
+            the CPU. Mask and numbers are None if nothing is padding.
 
         Raises:
             ValueError: for another shape, padding elsewhere than at the end of a clip, or a clip of fewer valid frames
@@ -58,7 +80,7 @@ class ProbeHead(nn.Module):
             raise ValueError(f"padding_mask of shape {tuple(padding_mask.shape)}: features have (B, T) = {(B, T)}")
         num_valid = T - padding_mask.sum(1)
         at_the_end = padding_mask == (torch.arange(T, device=x.device) >= num_valid[:, None])
-        *lengths, in_place = torch.cat([num_valid, at_the_end.all()[None]]).tolist()  # one copy from a GPU, not two
+        *lengths, in_place = torch.cat([num_valid, at_the_end.all()[None]]).tolist()  # one copy from the GPU
         if not in_place:
             raise ValueError("padding_mask: padding must be at the end of each clip")
         num_valid = torch.tensor(lengths, dtype=torch.int64)
@@ -74,6 +96,26 @@ class ProbeHead(nn.Module):
                     f"clip {clip} of the batch has {length} valid frames: {type(self).__name__} takes clips of "
                     f"{self.min_frames} or more"
                 )
+
+
+class EmbeddingHead(ProbeHead):
+    """A head that classifies clips by an embedding, which is what speaker verification compares.
+
+    Attributes:
+        embedding_dim: width of the embedding.
+        classifier: (B, embedding_dim) -> (B, num_classes).
+    """
+
+    embedding_dim: int
+    classifier: nn.Module
+
+    def embed(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding or None -> (B, embedding_dim)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding or None -> logits, or cosines, (B, num_classes)."""
+        return self.classifier(self.embed(x, padding_mask))
 
 
 def require_positive(**sizes: float) -> None:

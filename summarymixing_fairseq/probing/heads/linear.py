@@ -1,13 +1,14 @@
-"""Linear probes: what an encoder's features give away without a network on top."""
+"""Linear probes: no network between the features and the scores."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .head import ProbeHead
+from .head import ProbeHead, register_head
 from .pooling import masked_mean
 
 
+@register_head("linear_ctc")
 class LinearCtc(ProbeHead):
     """One linear layer a frame (MP3S, arXiv 2308.14456: probe 2 of the Common Voice tasks).
 
@@ -26,6 +27,7 @@ class LinearCtc(ProbeHead):
         return self.output(self.checked(x, padding_mask)[0])
 
 
+@register_head("mean_linear")
 class MeanLinear(ProbeHead):
     """Mean over valid frames, then one linear layer (MP3S: probe 1 of intent and emotion).
 

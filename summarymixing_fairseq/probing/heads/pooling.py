@@ -1,7 +1,7 @@
 """Pooling over the valid frames of a clip: mean, mean and standard deviation, attentive statistics.
 
-All in float32 at least: sums over thousands of frames lose digits, or overflow, in half precision. Padded frames may
-hold anything, NaN included.
+All compute in float32 at least: in half precision a sum over thousands of frames loses digits or overflows. Padded
+frames may hold anything, NaN included.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-# Floor under a variance: of a constant channel rounding leaves anything near 0, where the root's slope is infinite.
+# Least variance: that of a constant channel is a rounding error near 0, where the square root's slope is infinite.
 MIN_VARIANCE = 1e-10
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """float16 and bfloat16 as float32; float32 and float64 as they are."""
+    """Convert float16 and bfloat16 to float32; float32 and float64 stay as they are."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -36,10 +36,10 @@ def _mean_and_centred(x: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, T
 
 
 def masked_mean(x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-    """Mean over valid frames.
+    """Mean over valid frames; NaN for a clip without a valid frame.
 
     Args:
-        x: (B, T, D); padding_mask: (B, T) bool, True = padding, or None. A clip without a valid frame gives NaN.
+        x: (B, T, D); padding_mask: (B, T) bool, True = padding, or None.
 
     Returns:
         (B, D) in x's dtype.
@@ -51,7 +51,7 @@ def masked_mean(x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
 def masked_mean_std(x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
     """Statistics pooling (Snyder et al. 2018, section 2.3): mean and standard deviation over valid frames.
 
-    The deviation is the population's (divided by T, not T - 1), and at least 1e-5, without a gradient below that.
+    The deviation is the population's (divided by T, not T - 1). It is at least 1e-5, with no gradient below that.
 
     Args:
         x: (B, T, D); padding_mask: (B, T) bool, True = padding, or None.
@@ -74,9 +74,9 @@ class AttentiveStatisticsPooling(nn.Module):
         e_tc = v_c . tanh(W [h_t; mean; std] + b) + k_c,    a_c = softmax over valid t of e_c
         mean_c = sum_t a_tc h_tc,    std_c = sqrt(sum_t a_tc (h_tc - mean_c)^2)
 
-    [mean; std] are the clip's plain statistics, the same for every frame: W's part for them is computed once a clip,
-    and no (B, T, 3 D) tensor is made. The paper leaves the nonlinearity open; here it is tanh, without the batch norm
-    that some implementations add, as the paper's 6.2 million parameters have it.
+    [mean; std] are the clip's plain statistics, the same for every frame, so W's part for them is computed once a clip.
+    The paper does not say which nonlinearity it uses; here it is tanh. There is no batch norm in it, as some
+    implementations have: that agrees with the paper's 6.2 million parameters.
 
     Args:
         dim: D; attention_dim: rows of W.

@@ -1,4 +1,4 @@
-"""Bidirectional LSTM probes whose backward direction starts at each clip's last valid frame."""
+"""Bidirectional LSTM probes; the backward direction starts at the last valid frame of each clip."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from .head import ProbeHead, require_positive, require_probability
+from .head import ProbeHead, register_head, require_positive, require_probability
 from .pooling import masked_mean
 
 
 class BiLstm(nn.Module):
     """Stack of bidirectional LSTMs (Hochreiter and Schmidhuber 1997; Graves and Schmidhuber 2005).
 
-    A padded batch is packed on a GPU. A CPU takes 3 to 6 times as long for a packed sequence as for a plain one in the
-    backward pass: there the backward direction runs over each clip's valid frames in reverse order, padding still last.
+    On a GPU a padded batch is packed. On a CPU packing makes the backward pass 3 to 6 times slower. There, the backward
+    direction runs over each clip's valid frames in reverse order, with the padding still at the end.
+
+    The LSTM computes in the type of its weights, under autocast too: some CPUs have no LSTM in bfloat16.
 
     Args:
-        input_dim: D; hidden_dim: units of each direction; num_layers: the stack's height.
+        input_dim: D; hidden_dim: units of each direction; num_layers: number of layers.
         dropout: on the output of every layer but the last, in training.
-        fast: False: pack on a CPU too.
 
     Raises:
         ValueError: for a size below 1 or a dropout outside 0 to 1.
     """
 
-    def __init__(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float, fast: bool = True):
+    def __init__(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float):
         super().__init__()
         require_positive(hidden_dim=hidden_dim, num_layers=num_layers)
         require_probability(dropout=dropout)
-        self.fast = fast
         self.lstm = nn.LSTM(
             input_dim,
             hidden_dim,
             num_layers,
             batch_first=True,
-            dropout=dropout if num_layers > 1 else 0.0,  # torch warns of a dropout that has no place
+            dropout=dropout if num_layers > 1 else 0.0,  # torch warns of a dropout that is never applied
             bidirectional=True,
         )
 
@@ -49,17 +49,21 @@ class BiLstm(nn.Module):
         Returns:
             (B, T, 2 hidden_dim), zero at padded frames.
         """
-        if num_valid is None:
-            return self.lstm(x)[0]
-        if self.fast and x.device.type == "cpu":
-            return self._reversed(x, num_valid)
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(next(self.lstm.parameters()).dtype)
+            if num_valid is None:
+                return self.lstm(x)[0]
+            return self._by_direction(x, num_valid) if x.device.type == "cpu" else self._packed(x, num_valid)
+
+    def _packed(self, x: Tensor, num_valid: Tensor) -> Tensor:
         packed = pack_padded_sequence(x, num_valid, batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.size(1))[0]
 
-    def _reversed(self, x: Tensor, num_valid: Tensor) -> Tensor:
+    def _by_direction(self, x: Tensor, num_valid: Tensor) -> Tensor:
         frames = torch.arange(x.size(1))
         padding = frames >= num_valid[:, None]  # (B, T)
-        order = torch.where(padding, frames, num_valid[:, None] - 1 - frames)[..., None]  # its own inverse
+        # reverses the valid frames of each clip; applied twice, it restores their order
+        order = torch.where(padding, frames, num_valid[:, None] - 1 - frames)[..., None]  # (B, T, 1)
         for layer in range(self.lstm.num_layers):
             if layer:
                 x = F.dropout(x, self.lstm.dropout, self.training)
@@ -70,12 +74,13 @@ class BiLstm(nn.Module):
 
     def _direction(self, x: Tensor, name: str) -> Tensor:
         """(B, T, D) -> (B, T, H): one direction of one layer, from the first frame to the last."""
-        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        parameters = [getattr(self.lstm, f"{kind}_{name}") for kind in kinds]
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        parameters = [getattr(self.lstm, f"{each}_{name}") for each in names]
         start = x.new_zeros(1, x.size(0), self.lstm.hidden_size)
         return torch.lstm(x, (start, start), parameters, True, 1, 0.0, self.training, False, True)[0]
 
 
+@register_head("bilstm_ctc")
 class BiLstmCtc(ProbeHead):
     """BiLSTMs and one linear layer a frame (MP3S, arXiv 2308.14456: probe 1 of the recognition tasks).
 
@@ -99,11 +104,12 @@ class BiLstmCtc(ProbeHead):
         return self.output(self.encoder(x, num_valid))
 
 
+@register_head("bilstm_mean")
 class BiLstmMean(ProbeHead):
     """BiLSTMs, linear layer, mean over valid frames, linear layer (MP3S: probe 2 of intent).
 
-    The mean comes before the first linear layer here, which it commutes with: the same scores for 1 / T of the work.
-    The two linear layers are kept apart as published, without a nonlinearity between them.
+    The mean is taken before the first linear layer: the scores are the same, and that layer has T times less to do.
+    There is no nonlinearity between the two linear layers, as published.
 
     Args:
         input_dim: D; num_classes: classes.

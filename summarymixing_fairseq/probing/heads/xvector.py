@@ -4,52 +4,47 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .batch_norm import MaskedBatchNorm1d
 from .classifier import build_classifier
-from .head import ProbeHead, require_positive
+from .head import EmbeddingHead, register_head, require_positive
+from .layers import MaskedBatchNorm1d, TdnnLayer
 from .pooling import masked_mean_std
-from .tdnn import TdnnLayer
 
 # Table 1 of the paper, frame1 to frame5: taps, and frames between two of them
 KERNELS_AND_DILATIONS = [(5, 1), (3, 2), (3, 3), (1, 1), (1, 1)]
+POOLED_CHANNELS = 1500
 
 
-class XVector(ProbeHead):
+@register_head("xvector")
+class XVector(EmbeddingHead):
     """Five time-delay layers, statistics pooling, segment6 (the embedding), segment7, output (Table 1 of the paper).
 
-    Convolutions have no padding, as in the paper: each frame before the pooling sees 15 frames of the clip. Nonlinear
-    layers are affine, ReLU, batch norm; the embedding is segment6's affine output (section 2.3). With ``cosine`` the
-    scores are cosines to segment7's output, for an angular margin. The paper has none.
+    Convolutions have no padding, as in the paper: each frame before the pooling depends on 15 frames of the clip. Each
+    nonlinear layer is affine, ReLU, batch norm. The embedding is segment6's affine output (section 2.3).
+
+    Deviation: with ``cosine`` the scores are cosines to segment7's output, for an angular margin that the paper does
+    not have.
 
     Args:
         input_dim: D; num_classes: speakers.
-        embedding_dim: width of segment6 and segment7.
-        channels: of frame1 to frame4; pooled_channels: of frame5.
-        cosine: give cosines for ``aam_logits`` rather than logits.
+        embedding_dim: width of segment6 and segment7; channels: of frame1 to frame4.
+        cosine: give cosines for ``aam_logits`` instead of logits.
     """
 
     min_frames = 1 + sum((kernel_size - 1) * dilation for kernel_size, dilation in KERNELS_AND_DILATIONS)
 
     def __init__(
-        self,
-        input_dim: int,
-        num_classes: int,
-        *,
-        embedding_dim: int = 512,
-        channels: int = 512,
-        pooled_channels: int = 1500,
-        cosine: bool = False,
+        self, input_dim: int, num_classes: int, *, embedding_dim: int = 512, channels: int = 512, cosine: bool = False
     ):
         super().__init__(input_dim, num_classes)
-        require_positive(embedding_dim=embedding_dim, channels=channels, pooled_channels=pooled_channels)
+        require_positive(embedding_dim=embedding_dim, channels=channels)
         self.gives_cosines = cosine
         self.embedding_dim = embedding_dim
-        dims = [input_dim, *[channels] * 4, pooled_channels]
+        dims = [input_dim, *[channels] * 4, POOLED_CHANNELS]
         self.frame_layers = nn.ModuleList(
             TdnnLayer(d, e, kernel_size, dilation, same=False)
             for d, e, (kernel_size, dilation) in zip(dims, dims[1:], KERNELS_AND_DILATIONS)
         )
-        self.segment6 = nn.Linear(2 * pooled_channels, embedding_dim)
+        self.segment6 = nn.Linear(2 * POOLED_CHANNELS, embedding_dim)
         self.classifier = nn.Sequential(
             nn.ReLU(),
             MaskedBatchNorm1d(embedding_dim),
@@ -69,7 +64,3 @@ class XVector(ProbeHead):
         for layer in self.frame_layers:
             x, padding_mask = layer(x, padding_mask)
         return self.segment6(masked_mean_std(x, padding_mask))
-
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """(B, T, D), (B, T) bool True = padding or None -> logits, or cosines, (B, num_classes)."""
-        return self.classifier(self.embed(x, padding_mask))

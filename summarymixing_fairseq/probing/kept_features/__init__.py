@@ -1,1 +1,1 @@
-"""What a frozen encoder gives for each clip, computed once and kept on disk."""
+"""The features of a frozen encoder, kept on disk so that each clip is encoded once for all epochs and runs."""

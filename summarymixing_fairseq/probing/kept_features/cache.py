@@ -1,21 +1,22 @@
-"""Hidden states of a split's clips on disk: a frozen encoder hears each clip once, for all epochs and all runs."""
+"""A file of hidden states, one array a clip, that is filled by one process at a time and read by many."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
 import math
 import os
 import shutil
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import filelock
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,26 +25,26 @@ from ...data.batching import batches_by_length, pad_batch
 from ...data.manifest import OutsideRootError
 from ...system.errors import InputError
 from ...system.files import atomic_write
-from .index import ABSENT, ELSEWHERE, JOURNAL_NAME, STATES_NAME, StateIndex, StateWriter, damaged, not_writable
 
 logger = logging.getLogger(__name__)
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16}
-META_NAME = "meta.json"
-LOCK_NAME = "lock"
-# Every encoder that is probed here: 50 frames a second of 16 kHz audio
+STATES_NAME, INDEX_NAME, LOCK_NAME = "states.bin", "index.json", "lock"
+ABSENT = -1
+# The index is written this often while the cache is filled: a kill costs no more than this time.
+COMMIT_SECONDS = 5.0
+# All encoders that can be probed give 50 frames a second of audio at 16 kHz.
 SAMPLES_PER_FRAME = 320.0
-_FORMAT = 1
-_READER_THREADS = 4
-_BATCHES_AHEAD = 2
-_BAR_AFTER_SECONDS = 3.0
+BAR_AFTER_SECONDS = 3.0
+READER_THREADS = 4
+BATCHES_AHEAD = 2
+ADVICE = "task.cache_dir can name another disk, task.cache=false goes without"
 
 Read = Callable[[int], np.ndarray]
 Encode = Callable[[Tensor, Tensor], tuple[Tensor, Sequence[int]]]
 
 
 def cache_key(*parts: str | bytes) -> str:
-    """One hash of everything that the states depend on; where one part ends and the next begins counts."""
+    """SHA-256, in hexadecimal, of everything that the states depend on; the boundaries of the parts count too."""
     digest = hashlib.sha256()
     for part in parts:
         part = part.encode() if isinstance(part, str) else part
@@ -52,83 +53,79 @@ def cache_key(*parts: str | bytes) -> str:
 
 
 class StateCache:
-    """Hidden states of a split, ``cache[clip]``, in ``folder/key``.
+    """Hidden states of the clips of a split, ``cache[clip]``, in the folder ``folder/key``.
 
-    ``states.bin`` holds the clips' states one after the other, ``index.tsv`` says where, ``meta.json`` of what shape
-    they are. A fill that dies, at whatever moment, is taken up again where it was. May be shared by data workers, by
-    fork or by pickle.
+    ``states.bin`` holds the float32 states of one clip after another. ``index.json`` lists the clips in that order with
+    their frames, and why clips are bad. It is replaced as a whole, and only once the states are on the disk. What
+    follows the listed clips in ``states.bin`` is left from a process that was killed, and is overwritten.
 
     Args:
         folder: of all caches; key: of this one (see ``cache_key``).
         num_clips: in the split; num_states: S, of a frame; state_dim: D, of each.
-        dtype: on disk, ``float32`` or ``float16`` (half the room, 11 bits of precision).
 
     Raises:
-        InputError: for a cache that is there, but of another shape or damaged.
-        ValueError: for another ``dtype``.
+        InputError: for a cache that is damaged or cannot be read.
     """
 
-    def __init__(self, folder: Path, key: str, num_clips: int, num_states: int, state_dim: int, dtype: str = "float32"):
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype={dtype!r}: must be one of {', '.join(DTYPES)}")
+    def __init__(self, folder: Path, key: str, num_clips: int, num_states: int, state_dim: int):
         self.folder = Path(folder) / key
-        self.num_states = num_states
-        self.state_dim = state_dim
-        self.dtype = dtype
-        self._meta = {
-            "format": _FORMAT,
-            "key": key,
-            "num_clips": num_clips,
-            "num_states": num_states,
-            "state_dim": state_dim,
-            "dtype": dtype,
-        }
-        self._frame_bytes = num_states * state_dim * np.dtype(dtype).itemsize
-        self._file: Any = None  # opened by the process that reads
+        self.num_clips, self.num_states, self.state_dim = num_clips, num_states, state_dim
+        self._frame_bytes = 4 * num_states * state_dim
         self._load()
 
-    def __len__(self) -> int:
-        return self._meta["num_clips"]
+    def _load(self) -> None:
+        """Read the index as it is now."""
+        self.num_frames = np.full(self.num_clips, ABSENT, np.int64)
+        self._offsets = np.zeros(self.num_clips, np.int64)
+        self._end = 0
+        self._states: np.memmap | None = None  # opened by each process that reads
+        self.bad: dict[int, str] = {}
+        try:
+            states_bytes = (self.folder / STATES_NAME).stat().st_size
+            index = json.loads((self.folder / INDEX_NAME).read_text(encoding="utf-8"))
+            for clip, num_frames in index["clips"]:
+                self._add(clip, num_frames)
+            self.bad.update((int(clip), reason) for clip, reason in index["bad"].items())
+        except FileNotFoundError:
+            return  # nothing has been filled in
+        except OSError as error:
+            raise InputError(f"{self.folder} cannot be read: {error.strerror or error}") from None
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            raise self._damaged(f"{INDEX_NAME} is not an index of {self.num_clips} clips") from None
+        if states_bytes < self._end:
+            raise self._damaged(f"{STATES_NAME} has {states_bytes} bytes of {self._end}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None}
+        return {**self.__dict__, "_states": None}
 
-    @property
-    def num_frames(self) -> np.ndarray:
-        """(num_clips,) int64, frames of each clip; -1 where there are none, yet or because it is bad."""
-        return self._index.num_frames
+    def _add(self, clip: int, num_frames: int) -> None:
+        self._offsets[clip], self.num_frames[clip] = self._end, num_frames
+        self._end += num_frames * self._frame_bytes
 
-    @property
-    def bad(self) -> dict[int, str]:
-        """Why clips have no states, by their number."""
-        return self._index.bad
+    def missing(self) -> list[int]:
+        """Clips without states, bad ones among them."""
+        return np.flatnonzero(self.num_frames == ABSENT).tolist()
 
     def __getitem__(self, clip: int) -> np.ndarray:
-        """(S, T, D) float32, the reader's own.
+        """(S, T, D) float32.
 
         Raises:
-            InputError: for a bad clip, with its reason, or where the file has been cut short since.
-            KeyError: for a clip that was never filled in.
+            InputError: for a bad clip, with its reason, or a file that has been removed or cut short.
+            KeyError: for a clip that has not been encoded.
         """
-        if not 0 <= clip < len(self):
-            raise IndexError(clip)
-        num_frames = int(self._index.num_frames[clip])
+        num_frames = int(self.num_frames[clip])
         if num_frames == ABSENT:
             if clip in self.bad:
                 raise InputError(self.bad[clip])
             raise KeyError(f"clip {clip} is not in {self.folder}: fill it first")
-        states = np.empty((self.num_states, num_frames, self.state_dim), self.dtype)
+        first, num_values = int(self._offsets[clip]) // 4, num_frames * self._frame_bytes // 4
         try:
-            if self._file is None:
-                self._file = open(self.folder / STATES_NAME, "rb", buffering=0)  # noqa: SIM115  (for good)
-            # by position: a forked process shares this one's
-            complete = _read_into(self._file.fileno(), states, int(self._index.offsets[clip]))
-        except OSError as error:
-            raise damaged(self.folder, f"{STATES_NAME}: {error.strerror or error}") from None
-        if not complete:
-            raise damaged(self.folder, f"{STATES_NAME} ends before clip {clip} does")
-        # torch's conversion is several times as fast as numpy's
-        return states if self.dtype == "float32" else torch.from_numpy(states).float().numpy()
+            if self._states is None:
+                self._states = np.memmap(self.folder / STATES_NAME, np.float32, mode="r")
+            states = np.array(self._states[first : first + num_values])
+            return states.reshape(self.num_states, num_frames, self.state_dim)
+        except (OSError, ValueError):
+            raise self._damaged(f"{STATES_NAME} has no clip {clip}") from None
 
     def needed_bytes(self, num_samples: Iterable[int], samples_per_frame: float = SAMPLES_PER_FRAME) -> int:
         """About what the states of clips of these lengths take on disk."""
@@ -146,192 +143,167 @@ class StateCache:
         min_samples: int = 1,
         samples_per_frame: float = SAMPLES_PER_FRAME,
     ) -> None:
-        """Encode the clips that are not there yet; one process at a time, others wait for it.
+        """Encode the clips that are missing. One process does it at a time; others wait.
 
         A clip that cannot be read, or is too short, is recorded as bad and tried again by the next ``fill``.
 
         Args:
-            read: clip number -> (num_samples,) float32; InputError for a bad clip. Called from several threads.
+            read: clip -> (num_samples,) float32; raises InputError for a bad clip. Called from several threads.
             encode: source (B, num_samples) float32, padding mask (B, num_samples) bool True = padding, both on the
-                CPU -> states (B, S, T, D), valid frames of each clip. Whatever its padded frames hold is left out.
-            num_samples: of every clip of the split, as far as is known before it is read.
-            max_batch_samples: padded samples of a batch.
-            progress: what the progress bar calls it; it shows only if it takes some seconds.
+                CPU -> states (B, S, T, D) float32 on the CPU, valid frames of each clip.
+            num_samples: of every clip, as its manifest says.
+            max_batch_samples: samples of a batch, padding included.
+            progress: label of the progress bar, which shows if it takes some seconds.
             names: of every clip, for errors.
-            min_samples: that make a frame; samples_per_frame: for the estimate of the room needed.
+            min_samples: of the shortest clip that has a frame.
+            samples_per_frame: for the estimate of the room needed.
 
         Raises:
             InputError: for too little room on the disk, or states that are not finite. What is encoded by then is kept.
         """
-        if not len(num_samples) == len(names) == len(self):
-            raise ValueError(f"{len(num_samples)} lengths and {len(names)} names for {len(self)} clips")
-        if not len(self._index.missing()):
-            return
-        with _lock(self.folder):
-            self._load()  # another process may have filled it meanwhile
-            missing = self._index.missing().tolist()
-            if not missing:
-                return
-            if not (self.folder / META_NAME).exists():
-                with atomic_write(self.folder / META_NAME) as file:
-                    json.dump(self._meta, file, indent=1)
-            with StateWriter(self.folder, self._index) as writer:
-                lengths = [int(num_samples[clip]) for clip in missing]
-                self._check_room(self.needed_bytes(lengths, samples_per_frame), progress)
-                batches = [[missing[i] for i in batch] for batch in batches_by_length(lengths, max_batch_samples)]
-                self._encode_all(writer, read, encode, batches, progress, names, min_samples)
-            self._load()
-
-    def _encode_all(
-        self,
-        writer: StateWriter,
-        read: Read,
-        encode: Encode,
-        batches: list[list[int]],
-        progress: str,
-        names: Sequence[str],
-        min_samples: int,
-    ) -> None:
         from tqdm import tqdm
 
-        num_missing = sum(map(len, batches))
-        bar = tqdm(
-            total=len(self),
-            initial=len(self) - num_missing,
-            desc=progress,
-            unit="clip",
-            mininterval=0.5,
-            delay=_BAR_AFTER_SECONDS,
-        )
-        written: Future | None = None
-        with closing(_read_ahead(read, batches)) as readings, ThreadPoolExecutor(1) as disk, bar:
-            for batch, futures in readings:
-                waveforms, bad = {}, {}
-                for clip, future in zip(batch, futures):
-                    try:
-                        waveforms[clip] = future.result()
-                    except OutsideRootError:
-                        raise
-                    except InputError as error:
-                        bad[clip] = str(error)
-                for clip in [clip for clip, waveform in waveforms.items() if len(waveform) < min_samples]:
-                    bad[clip] = _too_short(names[clip], len(waveforms.pop(clip)))
-                states = self._encode(encode, waveforms, names) if waveforms else {}
-                too_short = waveforms.keys() - states.keys()
-                bad.update({clip: _too_short(names[clip], len(waveforms[clip])) for clip in too_short})
-                # the next batch is encoded while this one goes to the disk
-                if written is not None:
-                    written.result()
-                written = disk.submit(writer.add, states, bad)
-                bar.update(len(batch))
-            if written is not None:
-                written.result()
+        if not self.missing():
+            return
+        with self._locked():
+            self._load()  # another process may have filled it
+            missing = self.missing()
+            lengths = [int(num_samples[clip]) for clip in missing]
+            self._check_room(self.needed_bytes(lengths, samples_per_frame), progress)
+            batches = [[missing[i] for i in batch] for batch in batches_by_length(lengths, max_batch_samples)]
+            bar = tqdm(
+                total=self.num_clips,
+                initial=self.num_clips - len(missing),
+                desc=progress,
+                unit="clip",
+                mininterval=0.5,
+                delay=BAR_AFTER_SECONDS,
+            )
+            committed_at = time.monotonic()
+            with self._states_file() as file, closing(_read_ahead(read, batches)) as readings, bar:
+                for batch, futures in readings:
+                    waveforms = {}
+                    for clip, future in zip(batch, futures):
+                        try:
+                            waveform = future.result()
+                        except OutsideRootError:
+                            raise
+                        except InputError as error:
+                            self.bad[clip] = str(error)
+                            continue
+                        if len(waveform) < min_samples:
+                            self.bad[clip] = f"{names[clip]} is too short: its {len(waveform)} samples give no frame"
+                        else:
+                            waveforms[clip] = waveform
+                    for clip, states in self._encode(encode, waveforms, names):
+                        self._append(file, clip, states)
+                    if time.monotonic() >= committed_at + COMMIT_SECONDS:
+                        self._commit(file)
+                        committed_at = time.monotonic()
+                    bar.update(len(batch))
 
-    def _encode(self, encode: Encode, waveforms: dict[int, np.ndarray], names: Sequence[str]) -> dict[int, np.ndarray]:
-        """Each clip's (S, T, D) in the cache's type; none of a clip without a frame."""
-        with torch.no_grad():
-            computed, lengths = encode(*pad_batch(list(waveforms.values()), torch.device("cpu")))
-            expected = (len(waveforms), self.num_states, self.state_dim)
-            if computed.dim() != 4 or (*computed.shape[:2], computed.size(3)) != expected:
-                raise ValueError(f"states {tuple(computed.shape)} for (B, S, D) = {expected}")
-            states = computed.to(DTYPES[self.dtype])
-            # a sum is finite where all are; in float32, which float16's largest cannot overflow
-            sums = [states[row, :, :length].sum(dtype=torch.float32) for row, length in enumerate(lengths)]
-            finite = torch.stack(sums).isfinite().tolist()
-            for row, (clip, length) in enumerate(zip(waveforms, lengths)):
-                if not finite[row] and not states[row, :, :length].isfinite().all():
-                    raise _not_finite(names[clip], computed[row, :, :length])
-            states = states.cpu().numpy()
-        return {clip: states[row, :, :length] for row, (clip, length) in enumerate(zip(waveforms, lengths)) if length}
+    def _encode(
+        self, encode: Encode, waveforms: dict[int, np.ndarray], names: Sequence[str]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Clips with their states (S, T, D), without padding."""
+        if not waveforms:
+            return
+        states, lengths = encode(*pad_batch(list(waveforms.values()), torch.device("cpu")))
+        finite = states.sum((1, 3)).isfinite()  # (B, T): a sum is finite if all its terms are
+        for row, (clip, length) in enumerate(zip(waveforms, lengths)):
+            if not finite[row, :length].all():
+                raise InputError(
+                    f"{names[clip]}: its hidden states are not finite numbers: leave it out of the manifest if it is "
+                    "the only one, otherwise the encoder's checkpoint is broken"
+                )
+            yield clip, states[row, :, :length].numpy()
+
+    @contextmanager
+    def _states_file(self) -> Iterator[IO[bytes]]:
+        """The file of states, to append to; what it holds in the end is committed.
+
+        Raises:
+            InputError: if the disk is full or refuses.
+        """
+        try:
+            with open(self.folder / STATES_NAME, "ab", buffering=0) as file:
+                file.truncate(self._end)
+                try:
+                    yield file
+                finally:
+                    self._commit(file)
+        except OSError as error:
+            raise self._not_writable(error) from None
+
+    def _append(self, file: IO[bytes], clip: int, states: np.ndarray) -> None:
+        rest = memoryview(np.ascontiguousarray(states)).cast("B")  # type: ignore[arg-type]  # an array is a buffer
+        while rest:  # a write may take less than it is given
+            rest = rest[file.write(rest) :]
+        self._add(clip, states.shape[1])
+        self.bad.pop(clip, None)
+
+    def _commit(self, file: IO[bytes]) -> None:
+        """Write the index, once the states that it lists are on the disk."""
+        file.truncate(self._end)  # drops what a full disk took of a clip
+        os.fsync(file.fileno())
+        clips = np.argsort(self._offsets, kind="stable")
+        clips = clips[self.num_frames[clips] != ABSENT]
+        try:
+            with atomic_write(self.folder / INDEX_NAME) as index:
+                json.dump({"clips": np.stack([clips, self.num_frames[clips]], 1).tolist(), "bad": self.bad}, index)
+                index.flush()
+                os.fsync(index.fileno())
+        except InputError as error:
+            raise self._not_writable(error) from None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the cache's lock, which the system releases if the process dies."""
+        lock = filelock.FileLock(self.folder / LOCK_NAME)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                logger.warning("another run is filling %s: waiting for it", self.folder)
+                lock.acquire()
+        except (OSError, NotImplementedError) as error:  # the latter on a file system without locks
+            raise self._not_writable(error) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _check_room(self, needed_bytes: int, progress: str) -> None:
         free_bytes = shutil.disk_usage(self.folder).free
         if needed_bytes > free_bytes:
             raise InputError(
                 f"caching the hidden states of {progress} takes about {needed_bytes / 1e9:.3g} GB, and {self.folder} "
-                f"has room for {free_bytes / 1e9:.3g} GB: {ELSEWHERE}"
+                f"has room for {free_bytes / 1e9:.3g} GB: {ADVICE}"
             )
 
-    def _load(self) -> None:
-        """Read what is there now."""
-        has_journal = (self.folder / JOURNAL_NAME).exists()
-        try:
-            meta = json.loads((self.folder / META_NAME).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            if has_journal:  # a fill writes it first
-                raise damaged(self.folder, f"{META_NAME} is missing") from None
-            meta = self._meta
-        except OSError as error:
-            raise InputError(f"{self.folder / META_NAME} cannot be read: {error.strerror or error}") from None
-        except ValueError:
-            raise damaged(self.folder, f"{META_NAME} is not JSON") from None
-        if not isinstance(meta, dict):
-            raise damaged(self.folder, f"{META_NAME} is not a dictionary")
-        for name, value in self._meta.items():
-            if meta.get(name) != value:
-                raise InputError(
-                    f"cached hidden states in {self.folder} have {name} {meta.get(name)!r} where {value!r} is needed: "
-                    f"delete {self.folder}, it is filled again"
-                )
-        self._index = StateIndex(self.folder, len(self), self._frame_bytes)
+    def _damaged(self, what: str) -> InputError:
+        return InputError(
+            f"cached hidden states in {self.folder} are damaged ({what}): delete {self.folder}, it is filled again"
+        )
+
+    def _not_writable(self, error: Exception) -> InputError:
+        return InputError(
+            f"cached hidden states in {self.folder} cannot be written ({getattr(error, 'strerror', None) or error}), "
+            f"what is there is kept: {ADVICE}"
+        )
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold a cache alone; the system lets go of it when the process dies."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / LOCK_NAME, "ab")  # noqa: SIM115
-    except OSError as error:
-        raise not_writable(folder, error) from None
-    with file:
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logger.warning("another run is filling %s: waiting for it", folder)
-                fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            raise not_writable(folder, error) from None
-        yield
-
-
-def _read_ahead(read: Read, batches: list[list[int]]) -> Iterator[tuple[list[int], list[Future]]]:
-    """Batches with what is or will be read of their clips, the next ones being read meanwhile."""
-    pool = ThreadPoolExecutor(_READER_THREADS)
+def _read_ahead(read: Read, batches: list[list[int]]) -> Generator[tuple[list[int], list[Future]], None, None]:
+    """Batches, and what is or will be read of their clips; the next batches are read meanwhile."""
+    pool = ThreadPoolExecutor(READER_THREADS)
     ahead: deque[tuple[list[int], list[Future]]] = deque()
     try:
         for batch in batches:
             ahead.append((batch, [pool.submit(read, clip) for clip in batch]))
-            if len(ahead) > _BATCHES_AHEAD:
+            if len(ahead) > BATCHES_AHEAD:
                 yield ahead.popleft()
         while ahead:
             yield ahead.popleft()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _too_short(name: str, num_samples: int) -> str:
-    return f"{name} is too short: the encoder makes no frame of its {num_samples} samples"
-
-
-def _not_finite(name: str, states: Tensor) -> InputError:
-    if states.isfinite().all():
-        largest = states.abs().max().item()
-        return InputError(f"{name}: hidden states as large as {largest:.3g} do not fit float16: keep them in float32")
-    return InputError(
-        f"{name}: its hidden states are not finite numbers: leave it out of the manifest if it is the only one, "
-        "otherwise the encoder's checkpoint is broken"
-    )
-
-
-def _read_into(descriptor: int, array: np.ndarray, offset: int) -> bool:
-    """Fill an array from a position of a file; False where the file ends before."""
-    # (...) -> (bytes,)
-    rest = memoryview(array.reshape(-1).view(np.uint8))
-    while rest:  # one call reads 2 GB at most
-        num_bytes = os.preadv(descriptor, [rest], offset)
-        if not num_bytes:
-            return False
-        rest, offset = rest[num_bytes:], offset + num_bytes
-    return True

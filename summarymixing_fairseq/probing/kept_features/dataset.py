@@ -1,44 +1,29 @@
-"""A split whose clips are hidden states from a cache in place of waveforms."""
+"""A split whose clips are kept hidden states instead of waveforms."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
 import torch
 from fairseq.data import BaseWrapperDataset, FairseqDataset
 
-from ...system.errors import InputError
 from .cache import StateCache
 
 
 class CachedStatesDataset(BaseWrapperDataset):
     """The clips of an audio dataset as cached hidden states.
 
-    Lengths, order and names are the audio's, lengths in samples, so that batches are the same with and without a
-    cache. They are always padded. Stands under fairseq's ``AddTargetDataset`` and our ``SpeechDataset``.
+    Names, order and lengths (in samples) are those of the audio, so that batches are the same with and without a cache.
+    Batches are always padded. fairseq's ``AddTargetDataset`` and our ``SpeechDataset`` wrap this one.
 
     Args:
-        dataset: of the audio, whose clip i is the cache's clip i; cache: filled.
-
-    Raises:
-        InputError: if clips differ from epoch to epoch: random chunks, or crops by ``max_sample_size``.
-        ValueError: if the two have unequal numbers of clips.
+        dataset: of the audio. Its clips must be the same in every epoch: neither random chunks nor cropped.
+        cache: its clip i is clip i of the dataset; filled before the first clip is read.
     """
 
     def __init__(self, dataset: FairseqDataset, cache: StateCache):
         super().__init__(dataset)
-        if len(dataset) != len(cache):
-            raise ValueError(f"{len(dataset)} clips, and {len(cache)} in the cache")
-        if not dataset.can_reuse_epoch_itr_across_epochs:
-            raise InputError("clips that differ from epoch to epoch cannot be cached: set task.cache=false")
-        max_sample_size = getattr(dataset, "max_sample_size", None) or sys.maxsize
-        if np.max(dataset.sizes, initial=0) > max_sample_size:
-            raise InputError(
-                f"task.max_sample_size={max_sample_size} crops clips at random, which cannot be cached: "
-                "take it out, or set task.cache=false"
-            )
         self.cache = cache
 
     def __getattr__(self, name: str) -> Any:
@@ -55,8 +40,8 @@ class CachedStatesDataset(BaseWrapperDataset):
         """Batch of clips.
 
         Returns:
-            ``id`` (B,) and ``net_input``: ``states`` (B, S, T, D) float32, zero where padded, and ``padding_mask``
-            (B, T) bool, True = padding, or None where nothing is.
+            ``id`` (B,); ``num_samples`` (B,) of the audio; and ``net_input``: ``states`` (B, S, T, D) float32, zero at
+            padding, and ``padding_mask`` (B, T) bool, True = padding, or None if there is no padding.
         """
         if not samples:
             return {}
@@ -67,7 +52,9 @@ class CachedStatesDataset(BaseWrapperDataset):
         for row, clip in zip(states, clips):
             row[:, : clip.size(1)] = clip
         padding_mask = torch.arange(states.size(2)) >= num_frames[:, None]
+        clip_numbers = [sample["id"] for sample in samples]
         return {
-            "id": torch.tensor([sample["id"] for sample in samples]),
+            "id": torch.tensor(clip_numbers),
+            "num_samples": torch.from_numpy(np.asarray(self.sizes)[clip_numbers]),
             "net_input": {"states": states, "padding_mask": padding_mask if padding_mask.any() else None},
         }

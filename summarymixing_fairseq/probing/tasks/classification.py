@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from fairseq.data import Dictionary
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningTask
-from fairseq.tasks.audio_pretraining import AudioPretrainingTask
 from omegaconf import DictConfig
 
 from ...data.checks import check_classes
@@ -27,20 +26,20 @@ from .recognition import ProbeRecognitionConfig
 
 @dataclass
 class ProbeClassificationConfig(ProbeRecognitionConfig):
-    """That of ``probe_recognition``: labels are classes."""
+    """Fields of ``probe_recognition``; the labels are classes."""
 
 
 @register_task("probe_classification", dataclass=ProbeClassificationConfig)
 class ProbeClassificationTask(ProbeTask, AudioFinetuningTask, SegmentedAudioTask):
     """fairseq's ``audio_finetuning`` with a class for a transcript.
 
-    Its ``audio_classification``, which some releases of fairseq's lack, cannot load labels (its dictionary has no
-    padding symbol to ask for), runs the model twice a step, and ends at a class of the validation split that training
-    lacks: here it counts as an error, with a warning.
+    fairseq's own ``audio_classification`` is not used: some releases lack it, it cannot load labels (its dictionary has
+    no padding symbol), it runs the model twice a step, and it fails on a class of the validation split that training
+    lacks. Here such a class counts as an error, with a warning.
     """
 
     is_frame_level = False
-    # what a validation finds besides accuracy, and whether it should fall
+    # name of the metric that validation adds to accuracy, and whether lower is better
     own_metric, own_metric_falls = "macro_f1", False
 
     def __init__(self, cfg: DictConfig):
@@ -73,26 +72,30 @@ class ProbeClassificationTask(ProbeTask, AudioFinetuningTask, SegmentedAudioTask
         check_classes(self.cfg.data, split, self.cfg.labels, self.target_dictionary, num_rows)
 
     def reduce_metrics(self, logging_outputs: List[Dict[str, Any]], criterion: Any) -> None:
-        """As fairseq's, and a place for ``own_metric``: the best is looked for before it is known."""
-        AudioPretrainingTask.reduce_metrics(self, logging_outputs, criterion)
+        """As fairseq's. ``own_metric`` is logged as NaN: fairseq looks it up before ``post_validate`` measures it."""
+        super().reduce_metrics(logging_outputs, criterion)
         if not criterion.training:
             metrics.log_scalar(self.own_metric, math.nan)
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
-        """As fairseq's; nothing is predicted yet."""
+        """As fairseq's; outputs of an earlier validation are dropped."""
         super().begin_valid_epoch(epoch, model)
         self._outputs = {}
 
     def valid_step(self, sample: Dict[str, Any], model: Any, criterion: Any) -> Any:
-        """As fairseq's; what is predicted for each clip is kept until ``post_validate``."""
-        step = AudioPretrainingTask.valid_step(self, sample, model, criterion)
-        predictions, targets = sample.pop("predictions").tolist(), sample["target"][:, 0].tolist()
-        # by clip: with several processes, fairseq fills up with batches that were seen already
-        self._outputs.update(zip(sample["id"].tolist(), zip(targets, predictions)))
+        """As fairseq's; target and output of each clip are kept until ``post_validate``."""
+        step = super().valid_step(sample, model, criterion)
+        targets = sample["target"][:, 0].tolist()
+        # by clip: where several processes validate, fairseq repeats batches so that each process has as many
+        self._outputs.update(zip(sample["id"].tolist(), zip(targets, self.outputs_of(sample))))
         return step
 
+    def outputs_of(self, sample: Dict[str, Any]) -> Sequence[Any]:
+        """What ``measure`` needs of each clip of a validated batch, besides its target: the predicted class."""
+        return sample["predictions"].tolist()
+
     def post_validate(self, model: Any, stats: Dict[str, Any], agg: Any) -> None:
-        """Add ``own_metric``, in percent, to what fairseq logs for a split."""
+        """As ``SpeechTask``'s; ``own_metric``, in percent, is added to what fairseq logs for a split."""
         outputs = gather(self._outputs)
         self._outputs = {}
         stats[self.own_metric] = round(100.0 * self.measure(outputs), 3)
@@ -106,7 +109,7 @@ class ProbeClassificationTask(ProbeTask, AudioFinetuningTask, SegmentedAudioTask
         if not outputs:
             return math.nan
         targets, predictions = np.array([outputs[clip] for clip in sorted(outputs)]).T
-        # a class that training lacks stands beside those it has
+        # all classes that training lacks count as one more
         num_classes = len(self.target_dictionary) + 1
         targets = np.where(targets == UNKNOWN_CLASS, num_classes - 1, targets)
         return macro_f1(confusion_matrix(targets, predictions, num_classes))
@@ -116,6 +119,6 @@ def gather(outputs: Dict[int, Any]) -> Dict[int, Any]:
     """Outputs by clip of all processes."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return outputs
-    parts = [None] * torch.distributed.get_world_size()
+    parts: List[Dict[int, Any]] = [{}] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(parts, outputs)
     return {clip: output for part in parts for clip, output in part.items()}

@@ -1,4 +1,4 @@
-"""What the probing tasks share: features of a frozen encoder computed once, and predictions gathered in validation."""
+"""What the probing tasks share: the features of a frozen encoder are computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...data.batching import seconds_up
 from ...data.manifest import Manifest
 from ...data.segments import SegmentDataset
 from ...system.errors import InputError
-from ...tasks.speech_task import SpeechTask, trains_in_half
+from ...tasks.speech_task import SegmentedAudioTask, SpeechTask, trains_in_half
 from ..heads import HEADS
 from ..kept_features.cache import StateCache, cache_key
 from ..kept_features.dataset import CachedStatesDataset
@@ -27,29 +27,29 @@ logger = logging.getLogger(__name__)
 CACHE_HELP = "keep what a frozen encoder gives for each clip on disk, so that it is computed once for all epochs"
 CACHE_DIR_HELP = "folder of these features; default: state_cache below task.data"
 CACHE_MAX_GIB_HELP = "features of a split that would take more are not kept"
-# A padded batch that the encoder computes at once while features are kept, in samples.
+# Samples, padding included, of a batch that the encoder computes at once while the cache is filled.
 FILL_BATCH_SAMPLES = 60 * 16_000
 GIB = 2**30
 
 
-class ProbeTask(SpeechTask):
-    """Mixin before one of our audio tasks, for ``ssl_probe``.
+class ProbeTask(SpeechTask, SegmentedAudioTask):
+    """Base of the tasks that train ``ssl_probe``.
 
-    Features are kept only where the encoder always gives the same for a clip: not where it is trained along, and not
-    where clips are cropped at random.
+    Features are kept only where the encoder always gives the same for a clip. That is not so where the encoder is
+    trained, or where clips are cropped at random.
     """
 
-    # whether heads give scores a frame, else a clip
+    # whether the task is for heads with scores a frame; otherwise for heads with scores a clip
     is_frame_level: bool
-    model: SslProbe | None = None
+    model: SslProbe
     cfg: DictConfig
 
     def __init__(self, cfg: DictConfig, **kwargs: Any):
         super().__init__(cfg, **kwargs)
         self._filled: set[StateCache] = set()
-        self._trained_on: Tensor | None = None  # (2, 32) uint8, of encoder and data
+        self._trained_on: Tensor | None = None  # (2, 32) uint8, digests of the encoder and of the training data
 
-    def build_model(self, model_cfg: Any, from_checkpoint: bool = False) -> nn.Module:
+    def build_model(self, model_cfg: Any, from_checkpoint: bool = False) -> SslProbe:
         """As fairseq's.
 
         Raises:
@@ -57,7 +57,7 @@ class ProbeTask(SpeechTask):
                 encoder's, or training in another precision than float32.
         """
         if not from_checkpoint and (trains_in_half(self.cfg) or self.cfg.amp):
-            # half would be the features too; fairseq's composite optimizer has none of what its amp asks for
+            # features would be rounded too, and fairseq's amp does not work with its composite optimizer
             raise InputError("probes train in float32: leave common.fp16, common.bf16 and common.amp off")
         if model_cfg._name != "ssl_probe":
             raise InputError(f"task {self.cfg._name} is for model._name=ssl_probe, not {model_cfg._name}")
@@ -71,7 +71,7 @@ class ProbeTask(SpeechTask):
                 f"task.sample_rate={self.cfg.sample_rate}: the encoder takes audio at {model.encoder.sample_rate_hz} "
                 "Hz (files at other rates are resampled to it)"
             )
-        with open_dict(model_cfg):  # for checkpoints, as fairseq does with w2v_args
+        with open_dict(model_cfg):  # checkpoints take it from here, as fairseq does with w2v_args
             model_cfg.encoder_sha256 = model.cfg.encoder_sha256
         if not from_checkpoint:
             self._trained_on = torch.stack([_digest(_hash_of_weights(model.encoder)), self._data_digest()])
@@ -80,7 +80,7 @@ class ProbeTask(SpeechTask):
         return model
 
     def _data_digest(self) -> Tensor:
-        """(32,) of the rows and labels of training, wherever they lie."""
+        """(32,) uint8 digest of the rows and labels of the training split; the folder of the audio does not count."""
         folder, parts = Path(self.cfg.data), []
         for name in ("train.tsv", f"train.{self.cfg.labels}", f"dict.{self.cfg.labels}.txt"):
             content = (folder / name).read_bytes() if (folder / name).is_file() else b""
@@ -88,7 +88,7 @@ class ProbeTask(SpeechTask):
         return _digest(*parts)
 
     def check_trained_on(self) -> None:
-        """Raises InputError where the checkpoint that was taken up is of another encoder or other training data."""
+        """Raises InputError if the checkpoint that was loaded is of another encoder or other training data."""
         if self._trained_on is None:
             return
         same = (self.model.trained_on.cpu() == self._trained_on).all(1).tolist()
@@ -100,7 +100,7 @@ class ProbeTask(SpeechTask):
             )
 
     def audio_dataset(self, split: str, manifest: Manifest, **options: Any) -> FairseqDataset:
-        """The waveforms of a split, or their hidden states once these are computed."""
+        """The clips of a split: their waveforms, or the features that are kept of them."""
         self.check_lengths(split, manifest)
         audio = SegmentDataset(manifest, **options)
         cache = self._new_cache(split, manifest) if self.keeps_states(split, manifest) else None
@@ -120,24 +120,24 @@ class ProbeTask(SpeechTask):
             )
 
     def keeps_states(self, split: str, manifest: Manifest) -> bool:
-        """Whether the features of a split may be kept and should be."""
+        """Whether the features of a split can be kept, and task.cache asks for it."""
         max_samples = self.cfg.max_sample_size
         cropped = max_samples is not None and int(manifest.sizes.max()) > max_samples
         return bool(self.cfg.cache and self.model.freeze and not cropped)
 
     def _cache_of(self, manifest: Manifest) -> StateCache:
-        """The cache for what the encoder gives now."""
+        """The cache of a manifest's features by the encoder's present weights."""
         model = self.model
         pooled = model.head.takes_mean
         what = f"{'pooled' if pooled else 'frames'}, layer_norm={model.layer_norm}, normalize={self.cfg.normalize}"
-        rows = [manifest.root, manifest.sizes.tobytes(), manifest.offsets.tobytes()]
-        rows += [part for clip in manifest for part in (clip.name, _stamp(clip.path))]
+        rows: list[str | bytes] = [manifest.root, manifest.sizes.tobytes(), manifest.offsets.tobytes()]
+        rows += [part for clip in manifest for part in (clip.name, _size_and_time(clip.path))]
         key = cache_key(what, repr(model.encoder.spec.to_dict()), _hash_of_weights(model.encoder), *rows)
         folder = Path(self.cfg.cache_dir or Path(self.cfg.data) / "state_cache").absolute()
         return StateCache(folder, key, len(manifest), model.encoder.num_states, model.encoder.state_dim)
 
     def _new_cache(self, split: str, manifest: Manifest) -> StateCache | None:
-        """That cache, unless it would be too large."""
+        """That cache, or None, with a warning, if it would be too large."""
         cache = self._cache_of(manifest)
         gib = cache.needed_bytes(manifest.sizes, self._samples_per_row(manifest)) / GIB
         if gib > self.cfg.cache_max_gib:
@@ -152,23 +152,23 @@ class ProbeTask(SpeechTask):
         return cache
 
     def _samples_per_row(self, manifest: Manifest) -> float:
-        """Samples of a clip to a row of its features: those of a frame, or of the longest clip."""
+        """Samples of audio for each vector that is kept: those of a frame, or of the longest clip if means are kept."""
         encoder = self.model.encoder
         if self.model.head.takes_mean:
             return float(manifest.sizes.max())
         return encoder.sample_rate_hz / encoder.frame_rate_hz
 
-    def get_batch_iterator(self, dataset: Any, max_tokens: Any = None, **kwargs: Any) -> Any:
-        """As fairseq's; features are computed first, by the model where it is then: on its GPU.
+    def get_batch_iterator(self, dataset: Any, max_tokens: Any = None, epoch: int = 1, **kwargs: Any) -> Any:
+        """As fairseq's; before the first batch, features that are missing are computed where the model is.
 
         Raises:
             InputError: for a checkpoint of another encoder or other data, a clip whose features are not finite, or a
                 disk too small.
         """
-        # the first call after fairseq has loaded a checkpoint
+        # fairseq has loaded the checkpoint by its first call
         self.check_trained_on()
         self.fill_cache(dataset)
-        return super().get_batch_iterator(dataset, max_tokens=max_tokens, **kwargs)
+        return super().get_batch_iterator(dataset, max_tokens=max_tokens, epoch=epoch, **kwargs)
 
     def fill_cache(self, dataset: Any) -> None:
         """Compute what a dataset's cache lacks, if it has one."""
@@ -177,19 +177,14 @@ class ProbeTask(SpeechTask):
         if dataset is None or dataset.cache in self._filled:
             return
         audio, model = dataset.dataset, self.model
-        # a run that is taken up again has its encoder's weights since the dataset was made
+        # a run that goes on has loaded its encoder's weights since the dataset was made
         dataset.cache = self._cache_of(audio.manifest)
         device = next(model.parameters()).device
-        pooled = model.head.takes_mean
-
-        def read(index: int) -> Any:
-            return audio[index]["source"].numpy()
 
         @torch.no_grad()
         def encode(source: Tensor, padding_mask: Tensor) -> tuple[Tensor, list[int]]:
-            source, padding_mask = source.to(device), padding_mask.to(device)
-            states, frame_padding = model.encode(source, padding_mask)
-            if pooled:
+            states, frame_padding = model.encode(source.to(device), padding_mask.to(device))
+            if model.head.takes_mean:
                 states, frame_padding = pooled_states(states, frame_padding), None
             # (B, T, D) for each state -> (B, S, T, D)
             stacked = torch.stack([state.float() for state in states], 1).cpu()
@@ -201,7 +196,7 @@ class ProbeTask(SpeechTask):
         model.eval()
         try:
             dataset.cache.fill(
-                read,
+                lambda clip: audio[clip]["source"].numpy(),
                 encode,
                 audio.sizes,
                 FILL_BATCH_SAMPLES,
@@ -214,26 +209,33 @@ class ProbeTask(SpeechTask):
             model.train(training)
         self._filled.add(dataset.cache)
 
+    def _counts(self, sample: Any, model: nn.Module, logging_output: dict[str, Any]) -> dict[str, float]:
+        """As ``WatchedTask``'s; kept features count as the padded audio that they were computed from."""
+        if "source" not in sample["net_input"]:
+            num_samples = sample["num_samples"]
+            source = torch.empty(len(num_samples), int(num_samples.max()), device="meta")
+            sample = {**sample, "net_input": {"source": source}}
+        return super()._counts(sample, model, logging_output)
+
 
 def _digest(*parts: str | bytes) -> Tensor:
     """(32,) uint8, SHA-256 of the parts."""
     return torch.tensor(list(bytes.fromhex(cache_key(*parts))), dtype=torch.uint8)
 
 
-def _stamp(path: Path) -> str:
-    """Size and time of a file: another file of the same name and length has other features."""
+def _size_and_time(path: Path) -> str:
+    """Size and time of change of a file, by which another file of the same name is told from it."""
     try:
         status = path.stat()
-    except OSError:  # reading it will say
+    except OSError:  # reported when the clip is read
         return ""
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _hash_of_weights(module: nn.Module) -> bytes:
-    """SHA-256 of a module's parameters and buffers with their names, as far as its state holds them."""
+    """SHA-256 of the names and values in a module's ``state_dict``."""
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        # one after the other: a large encoder's are not copied all at once
         digest.update(value.detach().cpu().contiguous().numpy().data)
     return digest.digest()

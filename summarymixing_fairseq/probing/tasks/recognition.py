@@ -1,4 +1,4 @@
-"""``probe_recognition``: ``speech_finetuning`` for probes, with the features of a frozen encoder computed once."""
+"""``probe_recognition``: CTC probes on transcripts."""
 
 from dataclasses import dataclass, field
 from typing import Optional
@@ -12,7 +12,7 @@ from .probe_task import CACHE_DIR_HELP, CACHE_HELP, CACHE_MAX_GIB_HELP, ProbeTas
 
 @dataclass
 class ProbeRecognitionConfig(SpeechFinetuningConfig):
-    """That of ``speech_finetuning``, precision as ``common`` has it, and where features are kept."""
+    """Fields of ``speech_finetuning``, ``amp`` as ``common`` has it, and where features are kept."""
 
     amp: bool = II("common.amp")
     cache: bool = field(default=True, metadata={"help": CACHE_HELP})

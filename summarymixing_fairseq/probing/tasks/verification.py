@@ -3,18 +3,18 @@
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import Any, Dict
+from typing import Any, Dict, Sequence
 
 import numpy as np
 from fairseq.data import FairseqDataset
 from fairseq.tasks import register_task
-from fairseq.tasks.audio_pretraining import AudioPretrainingTask
 
 from ...data.batching import seconds_up
 from ...data.manifest import Manifest
 from ...system.errors import InputError
 from ..chunks import ChunkDataset
 from ..criterion import UNKNOWN_CLASS
+from ..heads import HEADS, EmbeddingHead
 from ..metrics.embeddings import mean_embedding, score_trials
 from ..metrics.trials import all_pairs
 from ..metrics.verification import equal_error_rate
@@ -22,26 +22,26 @@ from .classification import ProbeClassificationConfig, ProbeClassificationTask
 
 logger = logging.getLogger(__name__)
 
-# Most trials of a validation: enough for an EER to a tenth of a percent.
+# Most trials of a validation: enough to know the EER to a tenth of a percent.
 MAX_VALID_TRIALS = 200_000
 
 
 @dataclass
 class ProbeVerificationConfig(ProbeClassificationConfig):
-    """That of ``probe_classification``, and the chunks of training."""
+    """Fields of ``probe_classification``, and the chunks of training."""
 
     labels: str = field(default="speaker", metadata={"help": "extension of the files of speaker labels"})
-    chunk_seconds: float = field(default=3.0, metadata={"help": "training hears a random chunk of this length a clip"})
-    # fairseq asks for it: workers of an epoch that is over would live on, with their epoch's chunks
+    chunk_seconds: float = field(default=3.0, metadata={"help": "length of the random chunk of each clip in training"})
+    # read by fairseq: persistent workers would keep the chunks of the epoch they were started in
     persistent_workers: bool = field(default=False, metadata={"help": "keep data workers from epoch to epoch"})
 
 
 @register_task("probe_verification", dataclass=ProbeVerificationConfig)
 class ProbeVerificationTask(ProbeClassificationTask):
-    """Training classifies the speakers of chunks; validation hears whole clips, and logs accuracy and EER.
+    """Speaker verification of MP3S (arXiv 2308.14456, Section 3).
 
-    The trials of a validation are pairs of its clips. ``summarymixing evaluate`` scores a trial list.
-    Speaker verification of MP3S (arXiv 2308.14456, Section 3).
+    Training classifies the speakers of random chunks. Validation takes whole clips, and logs accuracy and the EER of
+    pairs of its clips. ``summarymixing evaluate`` scores a list of trials.
     """
 
     own_metric, own_metric_falls = "eer", True
@@ -53,44 +53,42 @@ class ProbeVerificationTask(ProbeClassificationTask):
             InputError: for a head without embeddings, or chunks shorter than it takes.
         """
         model = super().build_model(model_cfg, from_checkpoint)
-        if not hasattr(model.head, "embed"):
-            raise InputError(f"model.head={model_cfg.head} has no speaker embeddings: choose xvector or ecapa")
+        if not isinstance(model.head, EmbeddingHead):
+            fitting = " or ".join(name for name, head in HEADS.items() if issubclass(head, EmbeddingHead))
+            raise InputError(f"model.head={model_cfg.head} has no speaker embeddings: choose {fitting}")
         min_seconds = seconds_up(model.encoder.min_samples(model.head.min_frames))
         if not self.cfg.chunk_seconds >= min_seconds:
             raise InputError(f"task.chunk_seconds={self.cfg.chunk_seconds}: {model_cfg.head} needs {min_seconds:g}")
         return model
 
     def is_chunked(self, split: str) -> bool:
-        """Whether a split is heard in chunks."""
+        """Whether a split is read in chunks."""
         return split.startswith("train")
 
     def keeps_states(self, split: str, manifest: Manifest) -> bool:
-        """Not those of random chunks."""
+        """As ``ProbeTask``'s; features of random chunks are never kept."""
         return not self.is_chunked(split) and super().keeps_states(split, manifest)
 
     def audio_dataset(self, split: str, manifest: Manifest, **options: Any) -> FairseqDataset:
-        """Chunks for training, whole clips else."""
+        """Random chunks for training, whole clips for other splits."""
         if not self.is_chunked(split):
             return super().audio_dataset(split, manifest, **options)
         self.check_lengths(split, manifest)
         return ChunkDataset(manifest, chunk_seconds=self.cfg.chunk_seconds, **options)
 
-    def valid_step(self, sample: Dict[str, Any], model: Any, criterion: Any) -> Any:
-        """As fairseq's; each clip's embedding is kept until ``post_validate``."""
-        step = AudioPretrainingTask.valid_step(self, sample, model, criterion)
-        embeddings, targets = sample.pop("embeddings").float().cpu().numpy(), sample["target"][:, 0].tolist()
-        self._outputs.update(zip(sample["id"].tolist(), zip(targets, embeddings)))
-        return step
+    def outputs_of(self, sample: Dict[str, Any]) -> Sequence[np.ndarray]:
+        """The embedding of each clip."""
+        return sample["embeddings"].float().cpu().numpy()
 
     def measure(self, outputs: Dict[int, Any]) -> float:
-        """EER of a split with two speakers, one of them with two clips; else NaN.
+        """EER of a split as a fraction; NaN, with a warning, if its clips make no pairs of both kinds.
 
-        Clips of speakers that training lacks are left out: who is who of them is not known here.
+        Clips of speakers that training lacks are left out: they all have the same target here.
         """
         clips = sorted(clip for clip, (speaker, _) in outputs.items() if speaker != UNKNOWN_CLASS)
         if not clips:
             return math.nan
-        speakers = np.array([outputs[clip][0] for clip in clips])
+        speakers: Any = np.array([outputs[clip][0] for clip in clips])  # numbers stand for names
         embeddings = np.stack([outputs[clip][1] for clip in clips])
         names = [f"clip {clip}" for clip in clips]
         try:

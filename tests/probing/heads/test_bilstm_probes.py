@@ -6,30 +6,26 @@ from functools import partial
 
 import pytest
 import torch
-from probe_reference import (
-    assert_head_equals_reference,
-    bilstm_ctc,
-    bilstm_mean,
-    linear_ctc,
-    mean_linear,
-    trained,
-)
+from probe_reference import assert_head_equals_reference, bilstm_ctc, bilstm_mean, linear_ctc, mean_linear, trained
 from reference import assert_near, float32, float64, padding_of
 
 from summarymixing_fairseq.probing.heads import build_head
 from summarymixing_fairseq.probing.heads.recurrent import BiLstm
 
 DIM, NUM_CLASSES = 4, 5
+# a CPU runs the directions one by one, a GPU a packed sequence
+either_way = pytest.mark.parametrize("on_gpu", [False, True], ids=["cpu", "gpu"])
 
 
 @pytest.mark.parametrize("dtype, tolerance", [float32, float64])
 @pytest.mark.parametrize("lengths", [[5, 5], [6, 4, 1]])
 @pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("fast", [True, False])
+@either_way
 @pytest.mark.parametrize("name, reference", [("bilstm_ctc", bilstm_ctc), ("bilstm_mean", bilstm_mean)])
-def test_bilstm_heads_equal_the_loops(name, reference, fast, num_layers, lengths, dtype, tolerance):
+def test_bilstm_heads_equal_the_loops(name, reference, on_gpu, num_layers, lengths, dtype, tolerance, monkeypatch):
+    if on_gpu:
+        monkeypatch.setattr(BiLstm, "_by_direction", BiLstm._packed)
     head = trained(build_head(name, DIM, NUM_CLASSES, hidden_dim=3, num_layers=num_layers), DIM)
-    head.encoder.fast = fast
     reference = partial(reference, num_layers=num_layers)
     assert_head_equals_reference(head, reference, lengths, DIM, dtype, tolerance)
 
@@ -45,19 +41,16 @@ def test_linear_heads_equal_the_loops(name, reference, lengths, dtype, tolerance
 def test_padded_output_is_zero_either_way():
     lstm = BiLstm(DIM, 3, 2, 0.0).eval()
     x, lengths = torch.randn(2, 9, DIM), torch.tensor([7, 4])
-    fast = lstm(x, lengths)
-    lstm.fast = False
-    packed = lstm(x, lengths)
-    assert_near(fast, packed, 1e-6)
-    assert (fast[0, 7:] == 0).all() and (fast[1, 4:] == 0).all() and fast.shape == (2, 9, 6)
+    y = lstm(x, lengths)
+    assert_near(y, lstm._packed(x, lengths), 1e-6)
+    assert (y[0, 7:] == 0).all() and (y[1, 4:] == 0).all() and y.shape == (2, 9, 6)
 
 
-@pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("lengths", [None, torch.tensor([30, 20])])
-def test_dropout_is_between_layers_and_in_training_only(fast, lengths):
+def test_dropout_is_between_layers_and_in_training_only(lengths):
     x = torch.randn(2, 30, DIM)
     for num_layers, differs in [(1, False), (2, True)]:
-        lstm = BiLstm(DIM, 6, num_layers, 0.5, fast)
+        lstm = BiLstm(DIM, 6, num_layers, 0.5)
         assert (not torch.equal(lstm(x, lengths), lstm(x, lengths))) is differs
         assert not (lstm(x, lengths)[:, 0] == 0).any()  # not on the last layer's output
         lstm.eval()

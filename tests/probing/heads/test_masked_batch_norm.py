@@ -9,7 +9,7 @@ import pytest
 import torch
 from reference import assert_near, float32, float64, padding_of, randomise
 
-from summarymixing_fairseq.probing.heads.batch_norm import MaskedBatchNorm1d
+from summarymixing_fairseq.probing.heads.layers import MaskedBatchNorm1d
 
 DIM = 5
 

@@ -9,30 +9,15 @@ from functools import cache
 import pytest
 import torch
 from probe_reference import trained
+from probes import HEAD_OPTIONS as SMALL
 from reference import assert_near, padding_of
 
-from summarymixing_fairseq.probing.heads import HEADS, build_head
-from summarymixing_fairseq.probing.heads.batch_norm import MaskedBatchNorm1d
+from summarymixing_fairseq.probing.heads import HEADS, EmbeddingHead, ProbeHead, build_head, register_head
+from summarymixing_fairseq.probing.heads.layers import MaskedBatchNorm1d
 
 DIM, NUM_CLASSES = 7, 5
 LENGTHS = [40, 23, 16]
-SMALL = {
-    "bilstm_ctc": {"hidden_dim": 6},
-    "linear_ctc": {},
-    "contextnet_ctc": {"alpha": 1 / 32},
-    "mean_linear": {},
-    "bilstm_mean": {"hidden_dim": 6},
-    "xvector": {"embedding_dim": 6, "channels": 8, "pooled_channels": 10},
-    "ecapa": {
-        "embedding_dim": 6,
-        "channels": 16,
-        "aggregated_channels": 12,
-        "attention_dim": 5,
-        "se_dim": 4,
-        "scale": 4,
-    },
-}
-every_head = pytest.mark.parametrize("name", SMALL)
+every_head = pytest.mark.parametrize("name", HEADS)
 speaker_heads = pytest.mark.parametrize("name", ["xvector", "ecapa"])
 
 
@@ -55,8 +40,21 @@ def padded(fill, extra=0):
     return x.masked_fill(padding[..., None], fill), padding
 
 
-def test_the_registry_holds_every_head():
-    assert list(HEADS) == list(SMALL)
+def test_a_head_is_one_file(monkeypatch):
+    """A class that is registered is built by its name, with options of its own."""
+    assert set(HEADS) == set(SMALL)
+    monkeypatch.setitem(HEADS, "mlp", ProbeHead)
+
+    @register_head("mlp")
+    class Mlp(ProbeHead):
+        def __init__(self, input_dim: int, num_classes: int, *, size: int = 3, rate: float = 0.5):
+            super().__init__(input_dim, num_classes)
+            self.size, self.rate = size, rate
+
+    head = build_head("mlp", DIM, NUM_CLASSES, size=4, rate=1)
+    assert (head.size, head.rate, build_head("mlp", DIM, NUM_CLASSES).size) == (4, 1, 3)
+    with pytest.raises(ValueError, match=r"head mlp: size='4' must be of type int"):
+        build_head("mlp", DIM, NUM_CLASSES, size="4")
 
 
 @every_head
@@ -78,8 +76,8 @@ def test_embeddings_of_a_batch_equal_single_clips(name, cosine):
     head = build(name, cosine=cosine)
     x, padding = padded(math.nan)
     embeddings = head.embed(x, padding)
-    assert embeddings.shape == (3, 6)
-    assert head.embedding_dim == 6
+    assert embeddings.shape == (3, 8)
+    assert head.embedding_dim == 8
     assert head.gives_cosines is cosine
     for b, length in enumerate(LENGTHS):
         assert_near(embeddings[b], head.embed(x[b : b + 1, :length])[0], 1e-5)
@@ -160,7 +158,7 @@ def test_shapes_and_attributes(name):
     assert y.shape == ((3, 43, NUM_CLASSES) if head.is_frame_level else (3, NUM_CLASSES))
     assert head.min_frames == (15 if name == "xvector" else 1)
     assert head.takes_mean is (name == "mean_linear")
-    assert hasattr(head, "embed") is (name in ("xvector", "ecapa"))
+    assert isinstance(head, EmbeddingHead) is (name in ("xvector", "ecapa"))
     assert head.gives_cosines is False
 
 
@@ -223,14 +221,14 @@ def test_autocast(name):
 @pytest.mark.parametrize(
     "name, options, message",
     [
-        ("lstm", {}, r"head='lstm' is unknown: choose one of bilstm_ctc, linear_ctc, .*, ecapa$"),
-        ("ecapa", {"alpha": 2.0}, r"head ecapa has no option 'alpha': it has embedding_dim, channels, .*cosine"),
+        ("lstm", {}, r"head='lstm' is unknown: choose one of contextnet_ctc, .*, xvector$"),
+        ("ecapa", {"width": 2.0}, r"head ecapa has no option 'width': it has embedding_dim, channels, .*cosine"),
         ("linear_ctc", {"dropout": 0.1}, r"head linear_ctc has no option 'dropout': it has none"),
-        ("ecapa", {"channels": 20}, r"channels=20: must be a multiple of scale=8"),
+        ("ecapa", {"channels": 20}, r"channels=20: must be a multiple of 8"),
         ("ecapa", {"embedding_dim": 0}, r"embedding_dim=0: must be positive"),
         ("xvector", {"channels": -1}, r"channels=-1: must be positive"),
-        ("contextnet_ctc", {"alpha": 0.0}, r"alpha=0.0: must be positive"),
-        ("contextnet_ctc", {"alpha": 0.001}, r"alpha=0.001: leaves no channel of 256"),
+        ("contextnet_ctc", {"width": 0.0}, r"width=0.0: must be positive"),
+        ("contextnet_ctc", {"width": 0.001}, r"width=0.001: leaves no channel of 256"),
         ("bilstm_ctc", {"dropout": 1.5}, r"dropout=1.5: must be a probability, 0 to 1"),
         ("bilstm_mean", {"num_layers": 0}, r"num_layers=0: must be positive"),
     ],
