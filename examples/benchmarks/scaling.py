@@ -71,8 +71,8 @@ class Cost:
         self._output_lengths = model.feature_extractor.output_lengths
         layer, whole = (sum(p.numel() for p in part.parameters()) for part in (model.encoder.layers[0], model))
         self.num_parameters = whole + (cfg.encoder_layers - 1) * layer
-        counts = [self._count(model, torch.randn(1, seconds * SAMPLE_RATE_HZ)) for seconds in (2, 4, 6)]
-        frames = [self.num_frames(seconds) for seconds in (2, 4, 6)]
+        counts = [self._count(model, torch.randn(1, seconds * SAMPLE_RATE_HZ)) for seconds in (1, 2, 3)]
+        frames = [self.num_frames(seconds) for seconds in (1, 2, 3)]
         self.polynomials = {
             name: np.poly1d(np.polyfit(frames, [count[name] for count in counts], 2)) for name in counts[0]
         }
