@@ -1,4 +1,4 @@
-"""Run the benchmarks and write RESULTS.md from all results on record.
+"""Run the benchmarks, and write RESULTS.md from all results on record.
 
 `make bench`       what two cores finish in 20 minutes
 `make bench-full`  the update and the lengths of the targets, about an hour on two cores
@@ -20,8 +20,6 @@ from summarymixing_fairseq.system import command, files, interrupts
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-
-
 RESULTS = HERE / "results"
 
 # Name of the result, then the arguments of `summarymixing benchmark`.
@@ -34,7 +32,7 @@ QUICK = {
     "update-small": "update --config examples/pretraining/small.yaml --seconds 2",
     "length-short": "length --seconds 10 30",
 }
-# without the variants of our own, which `update-small` has
+# without variants of our own, which `update-small` has
 UPDATE = 'update --seconds 15 --contenders summarymixing mhsa "the paper\'s setting" "fairseq\'s wav2vec2 conformer"'
 FULL = {
     "update": UPDATE,
@@ -54,10 +52,10 @@ FULL_GPU = {
 }
 HEADER = """# Results
 
-Written by `make bench` and `make bench-full` (`examples/benchmarks/run.py`) from `examples/benchmarks/results`. Times
-are medians of the rounds, all contenders in turn in each; a ratio is the median over the rounds of the two times of a
-round. Peak memory is that of the contender's own process above what its imports take (on a GPU: allocated). "mhsa" is
-attention by `scaled_dot_product_attention`, dropout 0.1 as the recipes train it. What is not measured says so.
+Written by `make bench` and `make bench-full` (`examples/benchmarks/run.py`) from `examples/benchmarks/results`. In each
+round all contenders run in turn. Times are medians over the rounds. A ratio is the median over the rounds of the ratio
+of two times of the same round. Peak memory is that of the contender's own process, less what it held after its imports
+(on a GPU: allocated memory). "mhsa" is attention by `scaled_dot_product_attention`, with dropout 0.1 as in the recipes.
 """
 
 
@@ -90,33 +88,35 @@ def render(results: Sequence[dict[str, Any]], notes: str = "") -> str:
             if result["machine"]["hardware"] != machine:
                 continue
             parts.append(f"### {result['benchmark']}\n")
-            _, versions, settings, command = provenance(result)
-            date, _, command = command.partition(": ")
-            parts.append(f"{date}, `{command}`  \n{versions}; {settings}\n")
+            _, versions, settings, dated = provenance(result)
+            date, _, typed = dated.partition(": ")
+            parts.append(f"{date}, `{typed}`  \n{versions}; {settings}\n")
             parts.append(as_markdown(result) + "\n")
-            parts += [f"- {line}" for line in failures(result)]
-            if failures(result):
-                parts.append("")
+            if lines := failures(result):
+                parts += [*(f"- {line}" for line in lines), ""]
     return "\n".join(parts)
 
 
 def measure(stages: dict[str, str]) -> None:
-    """Run stages one after the other; a stage that fails is named and the others go on."""
-    import torch
-
+    """Run stages one after the other. A stage that fails is named, and the others go on."""
     from summarymixing_fairseq.system.machine import available_threads, describe
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    folder = RESULTS / machine_folder(describe(device, available_threads()))
+    folder = RESULTS / machine_folder(describe("cuda" if _has_gpu() else "cpu", available_threads()))
     for number, (name, arguments) in enumerate(stages.items(), 1):
         print(f"[{number}/{len(stages)}] summarymixing benchmark {arguments}", flush=True)
         start = time.monotonic()
         outputs = ["--json", str(folder / f"{name}.json"), "--plot", str(folder / f"{name}.png"), "--force"]
-        command = [str(Path(sys.executable).with_name("summarymixing")), "benchmark", *shlex.split(arguments), *outputs]
-        status = interrupts.run(command, cwd=ROOT).returncode
+        call = [sys.executable, "-m", "summarymixing_fairseq", "benchmark", *shlex.split(arguments), *outputs]
+        status = interrupts.run(call, cwd=ROOT).returncode
         if status:
-            print(f"{name}: exit status {status}; its earlier result, if there is one, stays", file=sys.stderr)
+            print(f"{name}: exit status {status}; an earlier result stays", file=sys.stderr)
         print(f"{time.monotonic() - start:.0f} s\n", flush=True)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def main() -> int:
@@ -130,17 +130,12 @@ def main() -> int:
 
 def _run(args: argparse.Namespace) -> str:
     if not args.render:
-        import torch
-
-        if torch.cuda.is_available():
-            measure(FULL_GPU if args.full else QUICK_GPU)
-        else:
-            measure(FULL if args.full else QUICK)
-
-    notes = HERE / "NOTES.md"
-    with files.atomic_write(HERE / "RESULTS.md") as file:
-        file.write(render(read_results(RESULTS), notes.read_text(encoding="utf-8") if notes.exists() else ""))
-    return str(HERE / "RESULTS.md")
+        quick, full = (QUICK_GPU, FULL_GPU) if _has_gpu() else (QUICK, FULL)
+        measure(full if args.full else quick)
+    page = HERE / "RESULTS.md"
+    with files.atomic_write(page) as file:
+        file.write(render(read_results(RESULTS), (HERE / "NOTES.md").read_text(encoding="utf-8")))
+    return str(page)
 
 
 if __name__ == "__main__":

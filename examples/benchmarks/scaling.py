@@ -1,6 +1,6 @@
-"""What an update costs as models, clips and corpora grow: counted by hand, measured here, predicted for GPUs.
+"""What an update costs as models, clips and corpora grow: counted by torch, measured here, predicted for GPUs.
 
-Writes examples/benchmarks/SCALING.md, and what was measured to results/scaling.json beside it.
+Writes examples/benchmarks/SCALING.md from SCALING.template.md, and what was measured to results/scaling.json.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import math
 import re
 import sys
 import time
@@ -16,318 +15,239 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
-
-import yaml
 
 from summarymixing_fairseq.system import command, files
 from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 HERE = Path(__file__).resolve().parent
-
-
 NAMES = ("small", "small_mhsa", "base", "base_mhsa", "large", "large_mhsa")
-SAMPLE_RATE_HZ, FRAMES_PER_SECOND = 16_000, 50
 # One update of the recipes: 24 clips of 15 s are the 360 s of a GPU.
-CLIPS, CLIP_SECONDS, BATCHES, GPUS, UPDATES = 24, 15, 4, 4, 300_000
-SAMPLES, AUDIO_SECONDS = CLIP_SECONDS * SAMPLE_RATE_HZ, CLIPS * CLIP_SECONDS * BATCHES * GPUS
+SIZES = {"CLIPS": 24, "CLIP_SECONDS": 15, "BATCHES": 4, "GPUS": 4, "UPDATES": 300_000}
+CLIPS, CLIP_SECONDS, BATCHES, GPUS, UPDATES = SIZES.values()
+AUDIO_SECONDS = CLIPS * CLIP_SECONDS * BATCHES * GPUS
+FRAMES_PER_SECOND = 50
 CORPORA_HOURS = {"Libri-Light medium": 4_300, "Libri-Light": 60_000}
 PAPER_SECONDS = 7 * 86_400  # reported for the recipe on 4 A100
 # Datasheets, SXM with 80 GB: dense FLOP/s in half precision, bytes/s of memory.
 DATASHEETS = {"A100": (312e12, 2.039e12), "H100": (989e12, 3.35e12)}
-# Scaling by the sample size 1, norm 2, clipping 1; AdamW: decay 1, moments 3 + 4, denominator 3, step 3.
-OPTIMIZER_FLOPS = 18
-# Gradient: scaled, measured, clipped, 20 bytes. AdamW reads it, the parameter and both moments, and writes three.
-OPTIMIZER_BYTES = 20 + 28
-CALLS = 10  # of a product or a triad in one timing
 LAYER = ("feed-forward", "mixer", "convolution")
-GROUPS = ("matrix products", "depthwise convolution", "elementwise, norms, dropout, copies", "optimizer", "rest")
-OPTIMIZER_SCOPES = {"reduce-grads", "multiply-grads", "clip-grads", "optimizer"}  # as fairseq's trainer calls them
-PRODUCT = re.compile(r"aten::(b?mm|baddbmm|addmm|_scaled_dot_product\w*|\w*convolution\w*)")
-# our dropout, and what of torch's operations is neither bookkeeping nor the Fourier transform
-ARITHMETIC = re.compile(r"aten::(?!_fft|index|gather|scatter|arg|nonzero|empty|view|as_|detach|item|_local)|_Masked")
+# Groups of operations by name, the first that matches. Not arithmetic: bookkeeping and the Fourier transform.
+GROUPS = {
+    "matrix products": r"aten::(b?mm|baddbmm|addmm|_scaled_dot_product\w*)$",
+    "convolutions": r"aten::\w*convolution\w*|.*Depthwise",
+    "AdamW": r"aten::_fused_adamw_",
+    "elementwise, norms, dropout, copies": r"aten::(?!_fft|index|gather|scatter|arg|nonzero|empty|view|as_|detach)",
+    "rest": r"",
+}
 
 
-def read_model(name: str | Path) -> SimpleNamespace:
-    """The ``model`` group of a recipe in ``examples/pretraining``, or at a path without suffix."""
-    recipe = yaml.safe_load((HERE.parent / "pretraining" / f"{name}.yaml").read_text(encoding="utf-8"))
-    return SimpleNamespace(**{"num_mel_bins": 80, "frontend_channels": 512, **recipe["model"]})
+def recipe_path(name: str | Path) -> Path:
+    """A recipe of ``examples/pretraining``, or the one at a path without suffix."""
+    return HERE.parent / "pretraining" / f"{name}.yaml"
 
 
-def layer_sizes(cfg: Any) -> tuple[int, int, int, int, str]:
-    """D, the feed-forward's width, heads, kernel size and mixer of a model's layers."""
-    heads = cfg.encoder_attention_heads if cfg.mixer == "mhsa" else cfg.summary_heads
-    return cfg.encoder_embed_dim, cfg.encoder_ffn_embed_dim, heads, cfg.depthwise_conv_kernel_size, cfg.mixer
+class Cost:
+    """FLOPs of a model for a clip of any length, from counts of torch's ``FlopCounterMode`` at three short lengths.
+
+    The FLOPs of every component are a polynomial of degree 2 in the number of frames or, in the objective, of masked
+    frames. Three counts determine it. All layers are alike, so one of them is counted.
+
+    Args:
+        cfg: the ``model`` group of a recipe.
+    """
+
+    def __init__(self, cfg: Any):
+        import numpy as np
+        import torch
+        from omegaconf import OmegaConf
+
+        from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
+
+        self.cfg = cfg
+        one_layer: Any = OmegaConf.merge(cfg, {"encoder_layers": 1, "encoder_layerdrop": 0.0})
+        model = Wav2Vec2SummaryMixingModel(one_layer)
+        self._output_lengths = model.feature_extractor.output_lengths
+        layer, whole = (sum(p.numel() for p in part.parameters()) for part in (model.encoder.layers[0], model))
+        self.num_parameters = whole + (cfg.encoder_layers - 1) * layer
+        counts = [self._count(model, torch.randn(1, seconds * SAMPLE_RATE_HZ)) for seconds in (1, 2, 3)]
+        frames = [self.num_frames(seconds) for seconds in (1, 2, 3)]
+        self.polynomials = {
+            name: np.poly1d(np.polyfit(frames, [count[name] for count in counts], 2)) for name in counts[0]
+        }
+
+    def num_frames(self, seconds: float) -> int:
+        """Latent frames of a clip."""
+        import torch
+
+        return int(self._output_lengths(torch.tensor([round(seconds * SAMPLE_RATE_HZ)])))
+
+    def _count(self, model: Any, source: Any) -> dict[str, int]:
+        """FLOPs of the forward and the backward pass by component, with all frames masked."""
+        import torch
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+        from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+
+        def convolution_backward(grad: Any, x: Any, weight: Any, *others: Any, **_: Any) -> int:
+            # torch's formula ignores groups: for the filter of a depthwise convolution it is D times too large
+            return conv_flop_count(x, weight, grad) * sum(others[7][:2])
+
+        mapping = {
+            torch.ops.aten.convolution_backward: convolution_backward,
+            torch.ops.aten.addmm_: lambda _, x, y, **options: 2 * x[0] * x[1] * y[1],  # torch knows addmm alone
+        }
+        mask = torch.ones(1, self.num_frames(source.size(1) / SAMPLE_RATE_HZ), dtype=torch.bool)
+        # torch has no formula for the fused attention of a CPU: count plain products
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+            model.get_logits(model(source, mask_indices=mask)).sum().backward()
+        counts = {name.partition(".")[2]: sum(flops.values()) for name, flops in counter.get_flop_counts().items()}
+        modules = {
+            "front end": ("feature_extractor", "post_extract_proj"),
+            "feed-forward": ("encoder.layers.0.ffn1", "encoder.layers.0.ffn2"),
+            "mixer": ("encoder.layers.0.mixer",),
+            "convolution": ("encoder.layers.0.conv",),
+        }
+        flops = {name: sum(counts.get(part, 0) for part in parts) for name, parts in modules.items()}
+        flops["objective"] = counter.get_total_flops() - sum(flops.values())
+        return {name: value * (self.cfg.encoder_layers if name in LAYER else 1) for name, value in flops.items()}
+
+    def flops(self, seconds: float) -> dict[str, float]:
+        """FLOPs of the forward and the backward pass for one clip by component, with as many masks as expected."""
+        T = self.num_frames(seconds)
+        masked = T * (1 - (1 - self.cfg.mask_prob / self.cfg.mask_length) ** self.cfg.mask_length)  # spans overlap
+        return {name: float(p(masked if name == "objective" else T)) for name, p in self.polynomials.items()}
+
+    def run_flops(self) -> float:
+        """FLOPs of all updates of the recipe, without the layers that LayerDrop is expected to skip."""
+        clip = self.flops(CLIP_SECONDS)
+        layers = self.cfg.encoder_layerdrop * sum(clip[part] for part in LAYER)
+        return UPDATES * CLIPS * BATCHES * GPUS * (sum(clip.values()) - layers)
 
 
-def frame_counts(num_samples: int) -> tuple[int, int, int]:
-    """Filterbank windows, frames after the first convolution (stride 2), and latent frames of a clip."""
-    windows = (num_samples - 400) // 160 + 1
-    return windows, (windows - 3) // 2 + 1, (windows - 3) // 2 - 1
-
-
-def parameter_count(cfg: Any) -> int:
-    """Parameters of the whole pre-training model."""
-    D, F, H, K, mixer = layer_sizes(cfg)
-    C, V, entries = cfg.frontend_channels, cfg.final_dim, cfg.latent_groups * cfg.latent_vars
-    ffn = 2 * D + (D * F + F) + (F * D + D)
-    convolution = 2 * D + (2 * D * D + 2 * D) + (D * K + D) + 2 * D + (D * D + D)
-    mixing = 4 * (D * D + D) if mixer == "mhsa" else 4 * (D * D // H + D) + 2 * 2 * D + (2 * D * D + D)
-    encoder = cfg.encoder_layers * (2 * ffn + 2 * D + mixing + convolution + 2 * D) + 2 * D
-    front_end = 3 * C * (cfg.num_mel_bins + C) + 3 * 2 * C + (C * D + D) + D  # the last D: the mask vector
-    quantizer = cfg.latent_vars * V + (C * entries + entries)
-    return encoder + front_end + quantizer + (V * V + V) + (D * V + V)
-
-
-def encoder_layer_flops(
-    dim: int, ffn_dim: int, num_heads: int, kernel_size: int, mixer: str, num_frames: float
-) -> dict[str, float]:
-    """FLOPs of one layer's products in the forward pass over one clip of ``num_frames``, by component."""
-    if mixer == "mhsa":  # q, k, v and output projections; scores and the weighted sum of the values
-        mixing = 8 * dim**2 * num_frames + 4 * dim * num_frames**2
-    else:  # four block-diagonal layers, the half of the combiner for f; once a clip its half for s
-        mixing = (8 * dim**2 / num_heads + 2 * dim**2) * num_frames + 2 * dim**2
-    convolution = (6 * dim**2 + 2 * kernel_size * dim) * num_frames
-    return dict(zip(LAYER, (8 * dim * ffn_dim * num_frames, mixing, convolution)))
-
-
-def clip_flops(cfg: Any, num_samples: int, num_masked: float | None = None) -> dict[str, tuple[float, float]]:
-    """FLOPs of the forward and the backward pass over one clip, by component; None: as many masked as expected."""
-    windows, hidden, frames = frame_counts(num_samples)
-    if num_masked is None:  # spans overlap
-        num_masked = frames * (1 - (1 - cfg.mask_prob / cfg.mask_length) ** cfg.mask_length)
-    D, C, V = cfg.encoder_embed_dim, cfg.frontend_channels, cfg.final_dim
-    mel, first = 2 * 201 * cfg.num_mel_bins * windows, 6 * cfg.num_mel_bins * C * hidden
-    others = (6 * C * C + 2 * C * D) * frames  # second convolution, projection to D
-    forward = {
-        **{name: cfg.encoder_layers * v for name, v in encoder_layer_flops(*layer_sizes(cfg), frames).items()},
-        "quantizer": 2 * C * cfg.latent_groups * cfg.latent_vars * num_masked,
-        # every entry times its weight, all but one of them zero
-        "codebook sum": 2 * cfg.latent_vars * V * num_masked,
-        "objective": 2 * (D * V + V * V) * num_masked + 2 * V * num_masked**2,
-    }
-    return {
-        "Fourier transform": (2.5 * 400 * math.log2(400) * windows, 0.0),
-        # no gradient of the filterbank, and none of the first convolution's input
-        "front end": (mel + first + others, first + 2 * others),
-        **{name: (flops, 2 * flops) for name, flops in forward.items()},
-    }
-
-
-def update_flops(
-    cfg: Any, clips: int = CLIPS, num_samples: int = SAMPLES, batches: int = BATCHES, gpus: int = GPUS
-) -> dict[str, float]:
-    """FLOPs of one update, by component: each GPU accumulates ``batches`` of ``clips`` and takes the same step."""
-    flops = {name: clips * batches * gpus * sum(both) for name, both in clip_flops(cfg, num_samples).items()}
-    return {**flops, "optimizer": OPTIMIZER_FLOPS * parameter_count(cfg) * gpus}
-
-
-def kept_bytes(D: int, F: int, H: int, K: int, mixer: str, amp: bool = False, again: bool = False) -> int:
-    """Bytes a frame that a layer of ``layer_sizes`` keeps for its backward pass; ``again``: cheap things recomputed."""
-    # inputs of six norms, fp32 also under amp; feed-forward twice, convolution
-    wide, narrow, norms = 6 * D, 2 * F + 2 * D, 2
-    masks, other = 2 * (F + D) + D, 0
-    if not again:  # outputs of four norms, GLU and Swish; Swish of the feed-forward twice
-        wide, narrow, norms = wide + D, narrow + 2 * F + 5 * D, 6
-    if mixer == "mhsa":  # fused: input, q, k, v, output, and each head's log-sum-exp
-        narrow, other = narrow + 5 * D, 4 * H
-    else:  # LN_f; the cell's input, which under amp each branch casts, three a branch, the combiner's in and out
+def kept_bytes(cfg: Any, amp: bool) -> int:
+    """Bytes a frame that one layer keeps for its backward pass if nothing is recomputed, counted by hand."""
+    D, F = cfg.encoder_embed_dim, cfg.encoder_ffn_embed_dim
+    # norms in fp32 also under amp; products, GLU and Swish; a byte for each element of a dropout mask
+    wide, narrow, norms, masks, other = 7 * D, 4 * F + 7 * D, 6, 2 * F + 3 * D, 0
+    if cfg.mixer == "mhsa":  # fused: input, q, k, v, output, and each head's log-sum-exp
+        narrow, other = narrow + 5 * D, 4 * cfg.encoder_attention_heads
+    else:  # LN_f; the cell's input, which under amp each branch casts; three a branch; the combiner's two
         wide, narrow, masks, norms = wide + D, narrow + (9 + amp) * D, masks + D, norms + 1
     return 4 * wide + (2 if amp else 4) * narrow + masks + 8 * norms + other
 
 
-def update_bytes(cfg: Any, num_frames: int, batches: int, amp: bool, again: bool = False) -> dict[str, float]:
-    """Bytes one GPU holds for an update of ``batches`` with ``num_frames`` each, and the least that it moves."""
-    parameters = parameter_count(cfg)
-    activations = cfg.encoder_layers * kept_bytes(*layer_sizes(cfg), amp, again) * num_frames
-    # a batch reads the weights twice, under amp after a cast (6 bytes), and adds its gradients; the first only writes
-    a_batch = (18 if amp else 16) * parameters + 2 * activations
-    moved = batches * a_batch + (OPTIMIZER_BYTES - 4) * parameters
-    kinds = ("parameters", "gradients", "AdamW's moments", "half-precision weights", "activations of a batch", "moved")
-    return dict(zip(kinds, (4 * parameters, 4 * parameters, 8 * parameters, 2 * parameters * amp, activations, moved)))
-
-
-def crossing_frames(cfg: Any) -> tuple[float, float]:
-    """Frames from which attention's quadratic part, and the whole of attention, cost more than all else in a layer."""
-    D, F, _, K, _ = layer_sizes(cfg)
-    return 3.5 * D + 2 * F + K / 2, 2 * F - D / 2 + K / 2
-
-
-def run_flops(cfg: Any) -> float:
-    """FLOPs of all updates of a recipe, less the layers that LayerDrop is expected to skip."""
-    flops = update_flops(cfg)
-    return UPDATES * (sum(flops.values()) - cfg.encoder_layerdrop * sum(flops[part] for part in LAYER))
-
-
-def group_of(scopes: Sequence[tuple[str, Sequence[Sequence[int]]]]) -> str:
-    """Group of a profiled operation, from the names and input shapes of itself (first) and of all that called it."""
-    if any(name in OPTIMIZER_SCOPES for name, _ in scopes):
-        return "optimizer"
-    for name, shapes in scopes:
-        # a depthwise filter is (D, 1, K), (D, 1, 1, K) or (D, 1, K, 1)
-        depthwise = any(len(shape) > 2 and shape[0] > 1 and shape[1] == 1 for shape in shapes)
-        if "Depthwise" in name or ("convolution" in name and depthwise):
-            return GROUPS[1]
-    if PRODUCT.fullmatch(scopes[0][0]):
-        return GROUPS[0]
-    return GROUPS[2] if ARITHMETIC.match(scopes[0][0]) else "rest"
-
-
-def profile_update(update: Callable[[], None], on_gpu: bool) -> dict[str, Any]:
-    """Milliseconds of self time of one update by group, and its eight dearest operations: name, ms, calls."""
+def profile_update(update: Callable[[], None], on_gpu: bool) -> dict[str, float]:
+    """Milliseconds of self time of one update by group."""
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
-    with profile(activities=activities, record_shapes=True) as profiler:
+    with profile(activities=activities) as profiler:
         update()
-    groups, operations = dict.fromkeys(GROUPS, 0.0), {}
+    groups = dict.fromkeys(GROUPS, 0.0)
     # the time of a GPU's kernel is also that of the operation on the CPU that launched it
-    for event in (event for event in profiler.events() if event.device_type == DeviceType.CPU):
-        scopes, scope = [], event
-        while scope is not None:
-            scopes.append((scope.name, scope.input_shapes or ()))
-            scope = scope.cpu_parent
-        milliseconds = (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1000
-        operations.setdefault(event.name, []).append(milliseconds)
-        groups[group_of(scopes)] += milliseconds
-    top = sorted(((name, sum(ms), len(ms)) for name, ms in operations.items()), key=lambda row: -row[1])[:8]
-    return {"groups": groups, "top": top}
+    for event in (event for event in profiler.key_averages() if event.device_type == DeviceType.CPU):
+        group = next(name for name, pattern in GROUPS.items() if re.match(pattern, event.key))
+        groups[group] += (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1000
+    return groups
 
 
 def measure(recipes: Sequence[str | Path], clips: int, seconds: float, repeats: int) -> dict[str, Any]:
-    """Time updates in turn with a feed-forward's products and a triad: fp32 on a CPU, amp on a GPU if there is one."""
+    """Time updates and a feed-forward's products in turn: fp32 on a CPU, amp on a GPU if there is one."""
     import torch
 
     from summarymixing_fairseq.benchmarks import recipe
-    from summarymixing_fairseq.system import machine
-    from summarymixing_fairseq.system.cpu_memory import keep_freed_memory
+    from summarymixing_fairseq.system import cpu_memory, machine
 
     on_gpu = torch.cuda.is_available()
-    keep_freed_memory()  # as training does
+    cpu_memory.keep_freed_memory()  # as training does
     device, precision = torch.device("cuda" if on_gpu else "cpu"), "amp" if on_gpu else "fp32"
-    num_samples, models = round(seconds * SAMPLE_RATE_HZ), {Path(name).name: read_model(name) for name in recipes}
-    frames, (D, F) = clips * frame_counts(num_samples)[2], layer_sizes(read_model(recipes[0]))[:2]
-    new = partial(torch.randn, device=device, dtype=torch.float16 if on_gpu else torch.float32)
-    x, inner, outer, y, z = new(frames, D), new(D, F), new(F, D), new(frames, F), new(frames, D)
-    a, b, c = (torch.ones(2**26, device=device) for _ in range(3))
-    steps: dict[str, Callable[[], Any]] = {"products": lambda: torch.mm(torch.mm(x, inner, out=y), outer, out=z)}
-    steps["triads"] = partial(torch.add, a, b, alpha=2.0, out=c)
     overrides = [*recipe.precision_overrides(precision, device), "model.encoder_layerdrop=0", "task.data=."]
-    batch = recipe.noise_batch(clips, num_samples)
-    for name in recipes:
-        cfg = recipe.read_recipe(HERE.parent / "pretraining" / f"{name}.yaml", overrides)
-        steps[Path(name).name] = partial(recipe.train_step, recipe.build_trainer(cfg), batch)
+    batch = recipe.noise_batch(clips, round(seconds * SAMPLE_RATE_HZ))
+    steps: dict[str, Callable[[], Any]] = {}
+    costs = {}
+    for path in map(recipe_path, recipes):
+        cfg = recipe.read_recipe(path, overrides)
+        costs[path.stem] = Cost(cfg.model)
+        steps[path.stem] = partial(recipe.train_step, recipe.build_trainer(cfg), batch)
+    frames = clips * costs[path.stem].num_frames(seconds)
+    D, F = cfg.model.encoder_embed_dim, cfg.model.encoder_ffn_embed_dim
+    new = partial(torch.randn, device=device, dtype=torch.float16 if on_gpu else torch.float32)
+    x, inner, outer = new(frames, D), new(D, F), new(F, D)
+    steps["products"] = lambda: torch.mm(torch.mm(x, inner), outer)
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(repeats + 1):
         for name, step in steps.items():
             start = time.perf_counter()
-            for _ in range(1 if name in models else CALLS):
-                step()
+            step()
             if on_gpu:
                 torch.cuda.synchronize()
             taken[name].append(time.perf_counter() - start)
             print(f"round {repeat}/{repeats}: {name} {taken[name][-1]:.3f} s", file=sys.stderr, flush=True)
-    updates = {}
-    for name, cfg in models.items():
-        print(f"profiling {name}", file=sys.stderr, flush=True)
-        flops, held = update_flops(cfg, clips, num_samples, 1, 1), update_bytes(cfg, frames, 1, on_gpu, not on_gpu)
-        updates[name] = {"seconds": taken[name][1:], "flops": sum(flops.values()), "moved": held["moved"]}
-        updates[name].update(profile_update(steps[name], on_gpu))
     described = machine.describe(device.type, torch.get_num_threads())
     return {
         "date": datetime.date.today().isoformat(),
         "machine": f"{described['hardware']}, torch {described['torch']}",
         "batch": f"{clips} clips of {seconds:g} s, {precision}",
-        "flops_per_second": [CALLS * 4 * frames * D * F / t for t in taken["products"][1:]],
-        "bytes_per_second": [CALLS * 3 * 4 * c.numel() / t for t in taken["triads"][1:]],
-        "updates": updates,
+        "flops_per_second": [4 * frames * D * F / t for t in taken["products"][1:]],
+        "updates": {
+            name: {
+                "seconds": taken[name][1:],
+                "flops": clips * sum(cost.flops(seconds).values()),
+                "groups": profile_update(steps[name], on_gpu),
+            }
+            for name, cost in costs.items()
+        },
     }
 
 
-def table(head: str, rows: Iterable[Sequence[str | float]]) -> str:
+def table(head: str, rows: Iterable[Sequence[Any]]) -> str:
     """Markdown table, numbers to three digits."""
     cells = [head.split("; "), ["---"] * len(head.split("; "))]
     cells += [[v if isinstance(v, str) else f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
-def counted_sections(models: dict[str, Any]) -> str:
-    """Sections 1 and 2: operations and bytes, counted."""
-    flops, frames = {name: update_flops(cfg) for name, cfg in models.items()}, frame_counts(SAMPLES)[2]
-    parts = [[part, *(flops[name][part] / AUDIO_SECONDS / 1e9 for name in NAMES)] for part in flops["base"]]
-    totals, held, stored = [], [], {}
-    for name, cfg in models.items():
-        forward, both = (sum(sum(v[:n]) for v in clip_flops(cfg, SAMPLES).values()) for n in (1, 2))
-        row = [forward / CLIP_SECONDS / 1e9, both / CLIP_SECONDS / 1e9, both * CLIPS / 1e12]
-        totals.append([name, f"{parameter_count(cfg):,}", *row, sum(flops[name].values()) / 1e12])
-        for amp, precision in enumerate(("fp32", "amp")):
-            row = update_bytes(cfg, CLIPS * frames, BATCHES, bool(amp))
-            intensity = sum(flops[name].values()) / GPUS / row["moved"]
-            held.append([name, precision, *(v / 1e9 for v in row.values()), intensity])
-            stored[f"{cfg.mixer} {precision}"] = kept_bytes(*layer_sizes(cfg), bool(amp)) / 1e3
-    stored["mhsa fp32, not fused"] = stored["mhsa fp32"] + 9 * cfg.encoder_attention_heads * frames / 1e3
-    return f"""## 1. Operations
-
-Matrix products and convolutions, a multiply-add being 2 FLOPs, held by the tests to torch's `FlopCounterMode` within
-1 %. Backward is twice forward, but nothing for the filterbank and only the weights for the first convolution. Also:
-Fourier transform (5/2 N log2 N), the quantizer's sum over all its entries, optimizer ({OPTIMIZER_FLOPS} a parameter).
-One update: {GPUS} GPUs x {BATCHES} batches x {CLIPS} clips of {CLIP_SECONDS} s ({frames} frames).
-
-GFLOP per second of audio, forward and backward:
-
-{table("component; " + "; ".join(NAMES), parts)}
-
-{table("recipe; parameters; forward, GFLOP per s; and backward; TFLOP per batch; TFLOP per update", totals)}
-
-## 2. Bytes
-
-One layer keeps for its backward pass, in kB a frame:
-
-{table("; ".join(stored), [list(stored.values())])}
-
-Inputs of products, norms and activations, and a byte an element of dropout masks. The tests hold fp32 to what autograd
-keeps within 1 %; amp, where norms stay in fp32, is counted only. Attention that is not fused, as torch's on a CPU with
-dropout, also keeps its weights before and after dropout and the mask: at least 9 H T bytes more, H heads, T = {frames}
-frames. On a CPU norms, GLU and Swish of feed-forward and convolution are computed again: 8 F + 24 D + 32 bytes less.
-
-GB of one GPU, without front end, quantizer and objective. Moved in an update, at least: kept activations written and
-read once, weights read twice a batch, gradients added up, one optimizer step; all else stays in cache.
-
-{table("recipe; precision; " + "; ".join(row) + "; FLOP per byte moved", held)}"""
+def counted(costs: dict[str, Cost]) -> dict[str, Any]:
+    """Tables of sections 1 and 2: operations and bytes."""
+    clips = {name: cost.flops(CLIP_SECONDS) for name, cost in costs.items()}
+    parts = [[part, *(clip[part] / CLIP_SECONDS / 1e9 for clip in clips.values())] for part in clips["base"]]
+    totals, held, frames = [], [], costs["base"].num_frames(CLIP_SECONDS)
+    for name, cost in costs.items():
+        flops, kept = sum(clips[name].values()), [kept_bytes(cost.cfg, amp) for amp in (False, True)]
+        batch = flops * CLIPS / 1e12
+        totals.append([name, f"{cost.num_parameters:,}", flops / CLIP_SECONDS / 1e9, batch, batch * BATCHES * GPUS])
+        activations = [cost.cfg.encoder_layers * value * CLIPS * frames / 1e9 for value in kept]
+        held.append([name, 16 * cost.num_parameters / 1e9, *(value / 1e3 for value in kept), *activations])
+    columns = "weights, gradients, AdamW: GB; a layer: kB a frame, fp32; amp; batch of a GPU: GB, fp32; amp"
+    return {
+        "frames": frames,
+        "components": table("component; " + "; ".join(costs), parts),
+        "totals": table("recipe; parameters; GFLOP per s of audio; TFLOP per batch; TFLOP per update", totals),
+        "held": table(f"recipe; {columns}", held),
+    }
 
 
-def measured_section(measured: dict[str, Any]) -> str:
-    """Section 3: what ``measure`` returned."""
-    product, triad = median(measured["flops_per_second"]), median(measured["bytes_per_second"])
-    timed, grouped, dearest = [], [], []
+def timed(measured: dict[str, Any]) -> dict[str, Any]:
+    """The table of section 3, from what ``measure`` returned."""
+    product_rate, rows, groups = median(measured["flops_per_second"]), [], ()
     for name, update in measured["updates"].items():
-        taken, total = median(update["seconds"]), sum(update["groups"].values())
-        rate, moved = update["flops"] / taken, update["moved"] / taken
-        row = [f"{taken:.3g} ({min(update['seconds']):.3g} to {max(update['seconds']):.3g})", update["flops"] / 1e12]
-        timed.append([name, *row, rate / 1e9, f"{rate / product:.1%}", moved / 1e9, f"{moved / triad:.1%}"])
-        grouped.append([name, total / 1e3, *(f"{ms / total:.1%}" for ms in update["groups"].values())])
-        dearest += [[name, f"`{op}`", ms, f"{ms / total:.1%}", f"{calls}"] for op, ms, calls in update["top"]]
-    return f"""## 3. Measured
-
-{measured["batch"]}; one batch an update, no LayerDrop. This machine multiplies the feed-forward's matrices (`torch.mm`)
-at {product / 1e9:,.0f} GFLOP/s and runs a triad (c = a + 2 b, 256 MiB each) at {triad / 1e9:.3g} GB/s. Median (least to
-most) of {len(measured["flops_per_second"])} rounds in which products, triad and models take turns.
-
-{table("model; s per update; TFLOP counted; GFLOP/s; of `torch.mm`; GB/s, at least; of the triad", timed)}
-
-Self time of one profiled update, by group and by its dearest operations:
-
-{table("model; s; " + "; ".join(GROUPS), grouped)}
-
-{table("model; operation; ms; share; calls", dearest)}"""
+        seconds, total = update["seconds"], sum(update["groups"].values())
+        rate = update["flops"] / median(seconds)
+        row = [f"{median(seconds):.3g} ({min(seconds):.3g} to {max(seconds):.3g})", update["flops"] / 1e12, rate / 1e9]
+        groups = update["groups"]  # names as they were when it was measured
+        shares = [rate / product_rate, *(ms / total for ms in groups.values())]
+        rows.append([name, *row, *(f"{share:.1%}" for share in shares)])
+    head = "; ".join(("model", "s per update", "TFLOP", "GFLOP/s", "of `torch.mm`", *groups))
+    num_rounds = len(measured["flops_per_second"])
+    return {"product_rate": product_rate / 1e9, "num_rounds": num_rounds, "updates": table(head, rows)}
 
 
-def derived_sections(models: dict[str, Any]) -> str:
-    """Sections 4 and 5: what follows from the counts."""
+def predicted(costs: dict[str, Cost]) -> dict[str, Any]:
+    """Figures and tables of section 4."""
     (a100, a100_bytes), (h100, h100_bytes) = DATASHEETS.values()
-    run = {name: run_flops(cfg) for name, cfg in models.items()}
+    run = {name: cost.run_flops() for name, cost in costs.items()}
     share = run["base"] / (PAPER_SECONDS * GPUS * a100)
     rates = share * a100, share * h100, share * a100 * h100_bytes / a100_bytes
     hours = {name: [flops / (GPUS * rate) / 3600 for rate in rates] for name, flops in run.items()}
@@ -335,56 +255,53 @@ def derived_sections(models: dict[str, Any]) -> str:
     for name, length in CORPORA_HOURS.items():
         more = length / CORPORA_HOURS["Libri-Light medium"]
         corpora.append([name, f"{length:,}", seen / length, more * UPDATES / 1e6, *(more * h for h in hours["base"])])
-    dim, _, heads, *_ = layer_sizes(models["base"])
-    ratios = ((r, max(0.0, dim * (r * (2 / heads + 0.5) - 2))) for r in (2, 3, 5, 10))
-    crossings = [[f"attention > {r} x SummaryMixing", frames] for r, frames in ratios]
-    for size in NAMES[::2]:
-        quadratic, whole = crossing_frames(models[size])
-        crossings += [[f"{size}: quadratic part > all else", quadratic], [f"{size}: attention > all else", whole]]
-    lengths = []
+    columns = "A100; H100, same share; H100, by bandwidth"
+    return {
+        "share": share,
+        "a100": a100 / 1e12,
+        "h100": h100 / 1e12,
+        "a100_bytes": a100_bytes / 1e12,
+        "h100_bytes": h100_bytes / 1e12,
+        "saved": 1 - run["base"] / run["base_mhsa"],
+        "seen": seen,
+        "hours": table(f"recipe; {columns}", ([name, *row] for name, row in hours.items())),
+        "corpora": table(f"corpus; hours; passes in a run; million updates; {columns}", corpora),
+    }
+
+
+def by_clip_length(costs: dict[str, Cost]) -> dict[str, Any]:
+    """Tables of section 5: from which length attention costs more than something else, and shares by length."""
+    attention, ours = costs["base_mhsa"].polynomials["mixer"], costs["base"].polynomials["mixer"]
+    crossings = {
+        f"attention > {ratio} x SummaryMixing": (ratio * ours[1] - attention[1]) / attention[2]
+        for ratio in (2, 3, 5, 10)
+    }
+    for size in ("small", "base", "large"):
+        feed_forward, mixer, convolution = (costs[f"{size}_mhsa"].polynomials[part] for part in LAYER)
+        others = feed_forward[1] + convolution[1]
+        crossings[f"{size}: quadratic part > all else"] = (mixer[1] + others) / mixer[2]
+        crossings[f"{size}: attention > all else"] = (others - mixer[1]) / mixer[2]
+    rows = []
     for label, seconds in (("10 s", 10), ("30 s", 30), ("1 min", 60), ("5 min", 300), ("1 h", 3600)):
-        clips = [clip_flops(models[name], seconds * SAMPLE_RATE_HZ) for name in ("base", "base_mhsa")]
-        whole = [sum(map(sum, clip.values())) for clip in clips]
-        mixing = [f"{sum(clip['mixer']) / total:.1%}" for clip, total in zip(clips, whole)]
-        lengths.append([label, *mixing, f"{sum(clips[0]['objective']) / whole[0]:.1%}", whole[1] / whole[0]])
-    return f"""## 4. Prediction
-
-Predicted from section 1, not measured. The paper reports a week on {GPUS} A100 for {UPDATES:,} updates: for `base`,
-LayerDrop deducted, that is {share:.1%} of the datasheet's {a100 / 1e12:g} TFLOP/s (fp16, dense). Hours on {GPUS} GPUs
-at that share (H100: {h100 / 1e12:g} TFLOP/s, bf16, dense); in the last column time falls only as memory bandwidth rises
-({a100_bytes / 1e12:.3g} to {h100_bytes / 1e12:.3g} TB/s). At {CLIP_SECONDS} s a clip `base` has
-{1 - run["base"] / run["base_mhsa"]:.1%} fewer operations than its twin; the paper reports 18 % less time.
-
-{table("recipe; A100; H100, same share; H100, by bandwidth", ([name, *row] for name, row in hours.items()))}
-
-A run hears {seen:,.0f} h. Hours of `base` for as many passes over a corpus as a run makes over the first:
-
-{table("corpus; hours; passes in a run; million updates; A100; H100, same share; H100, by bandwidth", corpora)}
-
-## 5. Clip length
-
-Forward FLOPs of a layer of width D, feed-forward F, kernel K, H heads, over T frames (backward: twice): attention
-8 D² T + 4 D T²; SummaryMixing (8/H + 2) D² T + 2 D²; feed-forward and convolution (8 D F + 6 D² + 2 K D) T. Attention's
-quadratic part exceeds all else in the layer from T = 7/2 D + 2 F + K/2 (6/7 of it where a fused backward pass computes
-the scores again), all of attention from T = 2 F - D/2 + K/2, r times SummaryMixing from T = D (r (2/H + 1/2) - 2).
-
-{table("from where (0: always); frames; s", ([name, frames, frames / FRAMES_PER_SECOND] for name, frames in crossings))}
-
-Share of a clip's FLOPs. The objective compares all pairs of masked frames: it is quadratic with either mixer.
-
-{table("clip; mixer, `base`; mixer, `base_mhsa`; objective, `base`; `base_mhsa` / `base`", lengths)}"""
+        clips = [costs[name].flops(seconds) for name in ("base", "base_mhsa")]
+        whole = [sum(clip.values()) for clip in clips]
+        mixing = [f"{clip['mixer'] / total:.1%}" for clip, total in zip(clips, whole)]
+        rows.append([label, *mixing, f"{clips[0]['objective'] / whole[0]:.1%}", whole[1] / whole[0]])
+    frames = [[what, max(0.0, T), max(0.0, T) / FRAMES_PER_SECOND] for what, T in crossings.items()]
+    head = "clip; mixer, `base`; mixer, `base_mhsa`; objective, `base`; `base_mhsa` / `base`"
+    return {"crossings": table("from where (0: always); frames; s", frames), "lengths": table(head, rows)}
 
 
 def main() -> int:
     """Measure, or read what was measured, and write the page."""
-    parser = argparse.ArgumentParser(description="Write SCALING.md: what an update costs as work grows.")
-    parser.add_argument("--output", type=Path, default=HERE / "SCALING.md", help="page; results/scaling.json beside it")
-    parser.add_argument("--from-json", action="store_true", help="measure nothing: render that JSON anew")
-    parser.add_argument("--clips", type=int, default=4, help="clips in a measured batch (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=15.0, help="length of each (default: %(default)s)")
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="timed rounds, after one to warm up (default: %(default)s)"
+    parser = argparse.ArgumentParser(
+        description="Write SCALING.md.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
+    parser.add_argument("--output", type=Path, default=HERE / "SCALING.md", help="page; results/scaling.json beside it")
+    parser.add_argument("--from-json", action="store_true", help="measure nothing: write the page from that JSON")
+    parser.add_argument("--clips", type=int, default=4, help="clips in a measured batch")
+    parser.add_argument("--seconds", type=float, default=15.0, help="length of each")
+    parser.add_argument("--repeats", type=int, default=5, help="timed rounds, after one to warm up")
     args = parser.parse_args()
     if min(args.clips, args.seconds, args.repeats) < 1:
         parser.error("--clips, --seconds and --repeats must be at least 1")
@@ -393,21 +310,24 @@ def main() -> int:
 
 def _run(args: argparse.Namespace) -> str:
     results = args.output.parent / "results" / "scaling.json"
+    if args.from_json and not results.exists():
+        raise InputError(f"{results}: no such file; measure first, without --from-json")
+
+    import summarymixing_fairseq
+    from summarymixing_fairseq.benchmarks.recipe import read_recipe
+
+    summarymixing_fairseq.register()
     if not args.from_json:
         measured = measure(("base", "base_mhsa"), args.clips, args.seconds, args.repeats)
         measured["command"] = " ".join(["python examples/benchmarks/scaling.py", *sys.argv[1:]])
         with files.atomic_write(results) as file:
             file.write(json.dumps(measured, indent=2) + "\n")
-    elif not results.exists():
-        raise InputError(f"{results}: no such file; measure first, without --from-json")
-    measured, models = json.loads(results.read_text(encoding="utf-8")), {name: read_model(name) for name in NAMES}
-    head = f"""# Cost as work grows
-
-Sections 1, 2 and 5 are counted by hand, 3 is measured, 4 is predicted. Measured on {measured["date"]} by
-`{measured["command"]}` on {measured["machine"]}."""
-    sections = head, counted_sections(models), measured_section(measured), derived_sections(models)
+    measured = json.loads(results.read_text(encoding="utf-8"))
+    costs = {name: Cost(read_recipe(recipe_path(name), ["task.data=."]).model) for name in NAMES}
+    values = {**SIZES, **counted(costs), **timed(measured), **predicted(costs), **by_clip_length(costs)}
+    page = (HERE / "SCALING.template.md").read_text(encoding="utf-8").format(measured=measured, **values)
     with files.atomic_write(args.output) as file:
-        file.write("\n\n".join(sections) + "\n")
+        file.write(page)
     return str(args.output)
 
 

@@ -1,9 +1,10 @@
-"""What the plugin sets out to reach, and what the results on record say of it."""
+"""The targets of this plugin, and what the results on record reached."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -13,39 +14,35 @@ NOT_MEASURED = "not measured"
 HOUR_SECONDS = 3600
 GIB = 2**30
 
+# From a result of `summarymixing benchmark --json` to a figure, or None if the result does not hold it.
+Figure = Callable[[dict[str, Any]], "float | None"]
+
 
 @dataclass(frozen=True)
 class Target:
     """One figure that should not exceed its limit.
 
     Attributes:
-        what, against: for the reader.
         benchmark: whose results hold the figure.
-        cpu_limit, gpu_limit: None: no target there.
-        figure: result -> figure, or None where the result does not hold it.
+        what, against: for the reader.
+        cpu_limit, gpu_limit: None if there is no target.
         unit: behind the figure.
     """
 
+    benchmark: str
     what: str
     against: str
-    benchmark: str
     cpu_limit: float | None
     gpu_limit: float | None
-    figure: Callable[[dict[str, Any]], float | None]
+    figure: Figure
     unit: str = ""
 
 
-def _ratio(contender: str, rival: str, size: float, share: Callable) -> Callable[[dict[str, Any]], float | None]:
-    def figure(result: dict[str, Any]) -> float | None:
-        row, other = find_row(result, contender, size), find_row(result, rival, size)
-        return None if row is None or other is None else share(row, other)
-
-    return figure
-
-
-def _of_base(figure: Callable[[dict[str, Any]], float | None]) -> Callable[[dict[str, Any]], float | None]:
-    """The figure of a result on the recipe `base`, and of no other."""
-    return lambda result: figure(result) if result["settings"]["config"].endswith("base.yaml") else None
+def _ratio(
+    result: dict[str, Any], contender: str, rival: str, size: float, ratio: Callable[..., float | None] = time_ratio
+) -> float | None:
+    row, other = find_row(result, contender, size), find_row(result, rival, size)
+    return None if row is None or other is None else ratio(row, other)
 
 
 def _deviation(result: dict[str, Any]) -> float | None:
@@ -63,75 +60,44 @@ def _hour_gib(result: dict[str, Any]) -> float | None:
 
 
 def _fastest_rival(result: dict[str, Any]) -> float | None:
-    ours = find_row(result, "ours", 60)
-    rivals = [r for r in result["rows"] if r["contender"] != "ours" and r["size"] == 60 and r["seconds"]]
-    return None if ours is None or not rivals else max(time_ratio(ours, rival) for rival in rivals)
+    names = {row["contender"] for row in result["rows"]} - {"ours"}
+    ratios = [ratio for name in names if (ratio := _ratio(result, "ours", name, 60)) is not None]
+    return max(ratios, default=None)
+
+
+def _figure(contender: str, rival: str, size: float, ratio: Callable[..., float | None] = time_ratio) -> Figure:
+    return lambda result: _ratio(result, contender, rival, size, ratio)
 
 
 SM = "summarymixing"
+SDPA = "attention by SDPA"
 PAPER = "the paper's setting"
 STOCK = "fairseq's wav2vec2 conformer"
-UPDATE = "one whole update, `base`, 4 × 15 s"
+HOUR = "inference, `base`, 1 h in one pass: peak memory"
+PER_SECOND = "inference, `base`, 10 s to 1 h: time per second of audio, deviation"
+cell, objective, update = partial(Target, "cell"), partial(Target, "objective"), partial(Target, "update")
 
 TARGETS = (
+    cell("cell, D 768, batch 2, T 1000: time", "SDPA attention", 0.18, 0.50, _figure(SM, "mhsa", 1000)),
+    cell("the same, T 4000", "SDPA attention", 0.05, 0.25, _figure(SM, "mhsa", 4000)),
+    cell("the same, T 1000", "the cell written literally", 0.55, 0.60, _figure(SM, "literal cell", 1000)),
+    objective("objective, 4 × 735 masked frames: time", "fairseq's", 1 / 80, 1 / 20, _figure("ours", "fairseq", 735)),
+    objective("the same: memory", "fairseq's", 1 / 20, 1 / 20, _figure("ours", "fairseq", 735, memory_ratio)),
+    update("one whole update, `base`, 4 × 15 s: time", SDPA, 0.72, 0.82, _figure(SM, "mhsa", 15)),
+    update("the same: peak memory", SDPA, None, 0.77, _figure(SM, "mhsa", 15, memory_ratio)),
+    update("the same: time", PAPER, 0.55, 0.55, _figure(SM, PAPER, 15)),
+    update("the same: peak memory", PAPER, 0.60, 0.50, _figure(SM, PAPER, 15, memory_ratio)),
+    update("the same: time", f"{STOCK}, its own front end", 0.35, 0.45, _figure(SM, STOCK, 15)),
+    Target("length", PER_SECOND, "itself", 20, 20, _deviation, " %"),
+    Target("length", HOUR, "", 6.0, 6.0, _hour_gib, " GiB"),
+    Target("filterbank", "filterbank, 80 bins, 4 × 60 s: time", "the fastest rival", 0.8, None, _fastest_rival),
     Target(
-        "cell, D 768, batch 2, T 1000: time", "SDPA attention", "cell", 0.18, 0.50, _ratio(SM, "mhsa", 1000, time_ratio)
-    ),
-    Target("the same, T 4000", "SDPA attention", "cell", 0.05, 0.25, _ratio(SM, "mhsa", 4000, time_ratio)),
-    Target(
-        "the same, T 1000",
-        "the cell written literally",
-        "cell",
-        0.55,
-        0.60,
-        _ratio(SM, "literal cell", 1000, time_ratio),
-    ),
-    Target(
-        "objective, 4 × 735 masked frames: time",
-        "fairseq's",
-        "objective",
-        1 / 80,
-        1 / 20,
-        _ratio("ours", "fairseq", 735, time_ratio),
-    ),
-    Target("the same: memory", "fairseq's", "objective", 1 / 20, 1 / 20, _ratio("ours", "fairseq", 735, memory_ratio)),
-    Target(f"{UPDATE}: time", "attention by SDPA", "update", 0.72, 0.82, _of_base(_ratio(SM, "mhsa", 15, time_ratio))),
-    Target(
-        "the same: peak memory",
-        "attention by SDPA",
-        "update",
-        None,
-        0.77,
-        _of_base(_ratio(SM, "mhsa", 15, memory_ratio)),
-    ),
-    Target("the same: time", PAPER, "update", 0.55, 0.55, _of_base(_ratio(SM, PAPER, 15, time_ratio))),
-    Target("the same: peak memory", PAPER, "update", 0.60, 0.50, _of_base(_ratio(SM, PAPER, 15, memory_ratio))),
-    Target(
-        "the same: time",
-        f"{STOCK}, its own front end",
-        "update",
-        0.35,
-        0.45,
-        _of_base(_ratio(SM, STOCK, 15, time_ratio)),
-    ),
-    Target(
-        "inference, `base`, 10 s to 1 h: time per second of audio, deviation",
-        "itself",
-        "length",
-        20,
-        20,
-        _of_base(_deviation),
-        " %",
-    ),
-    Target("inference, `base`, 1 h in one pass: peak memory", "", "length", 6.0, 6.0, _of_base(_hour_gib), " GiB"),
-    Target("filterbank, 80 bins, 4 × 60 s: time", "the fastest rival", "filterbank", 0.8, None, _fastest_rival),
-    Target(
+        "data",
         "data, flac, 2 workers: time",
         "fairseq's dataset",
-        "data",
         1.0,
         None,
-        _ratio("speech_pretraining", "audio_pretraining", 120, time_ratio),
+        _figure("speech_pretraining", "audio_pretraining", 120),
     ),
 )
 
@@ -139,15 +105,21 @@ TARGETS = (
 def _format(value: float | None, unit: str) -> str:
     if value is None:
         return ""
-    return f"1/{1 / value:.0f}" if value < 0.06 and not unit else f"{value:.3g}{unit}" if unit else f"{value:.2f}"
+    if unit:
+        return f"{value:.3g}{unit}"
+    return f"1/{1 / value:.0f}" if value < 0.06 else f"{value:.2f}"
 
 
 def _reached(target: Target, results: Sequence[dict[str, Any]], device: str, limit: float | None) -> tuple[str, str]:
-    """What was reached on a kind of device, with its verdict, and the command; the newest result counts."""
+    """What was reached on a kind of device, with its verdict, and the command. The newest result counts.
+
+    Results of other recipes than ``base`` do not count.
+    """
     for result in sorted(results, key=lambda result: result["date"], reverse=True):
         if result["benchmark"] != target.benchmark or result["machine"]["device"] != device:
             continue
-        value = target.figure(result)
+        of_base = result["settings"].get("config", "base.yaml").endswith("base.yaml")
+        value = target.figure(result) if of_base else None
         if value is not None:
             verdict = "" if limit is None else " ✓" if value <= limit else " **missed**"
             return _format(value, target.unit) + verdict, f"`{result['command']}`"
@@ -155,7 +127,7 @@ def _reached(target: Target, results: Sequence[dict[str, Any]], device: str, lim
 
 
 def targets_table(results: Sequence[dict[str, Any]]) -> str:
-    """Markdown: every target, what was reached on CPU and GPU, and the command that says so."""
+    """Markdown: every target, what was reached on CPU and GPU, and the command that measured it."""
     lines = [
         "| what | against | CPU: at most | CPU: reached | GPU: at most | GPU: reached | command |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -1,11 +1,11 @@
 """Whether this package works on the Python, torch and fairseq that run this file.
 
     python examples/compatibility/check.py           # a row of the table in this folder's README
-    python examples/compatibility/check.py --json    # the same, for machines
+    python examples/compatibility/check.py --json    # the same as JSON
 
-For ``base`` and its attention twin ``base_mhsa``, tiny: fairseq's own command composes the configuration, builds the
-model, trains one step, saves a checkpoint, and takes it up again for a second step; then the checkpoint is read by this
-package and gives features of a clip. Half a minute on one core. Exits with 1 if anything failed, after the log of it.
+Checks tiny versions of ``base`` and its attention twin ``base_mhsa``. fairseq's own command composes the configuration,
+builds the model, trains one step, saves a checkpoint and resumes from it for a second step. This package then reads the
+checkpoint and computes features of a clip. Takes half a minute on one core. Exits with 1 and a log if anything failed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import traceback
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {"base": "summarymixing", "base_mhsa": "mhsa"}
 STAGES = ("import", "compose", "build", "step", "save", "resume", "load")
-# one import name, three distributions
+# Distributions that provide fairseq.
 FAIRSEQS = ("ve-fairseq", "fairseq-fixed", "fairseq")
 LIBRARIES = ("torch", "hydra-core", "omegaconf", "numpy")
 OVERRIDES = (
@@ -39,11 +40,11 @@ OVERRIDES = (
     "model.encoder_ffn_embed_dim=64",
 )
 SECONDS = 2
-RATE = 16_000
+SAMPLE_RATE_HZ = 16_000
 
 
 class Failure(Exception):
-    """A stage that did not work: its name, and what there is to read about it."""
+    """A stage that failed: its name, and the log."""
 
     def __init__(self, stage: str, log: str):
         super().__init__(stage)
@@ -52,7 +53,7 @@ class Failure(Exception):
 
 @dataclass
 class Report:
-    """What was found."""
+    """What was found: versions, stages that passed and the one that failed by configuration, and logs of failures."""
 
     versions: dict[str, str]
     passed: dict[str, list[str]] = field(default_factory=dict)
@@ -60,41 +61,40 @@ class Report:
     logs: list[str] = field(default_factory=list)
 
     def cell(self, stage: str) -> str:
-        """A stage's cell of the row: ``yes``, or the configurations that it failed for; ``-`` if it was not reached."""
+        """A stage's cell of the row: ``yes``, the configurations that it failed for, or ``-`` if it was not reached."""
         broken = [name for name, at in self.failed.items() if at == stage]
         if broken:
             return f"**no** ({', '.join(broken)})"
         return "yes" if all(stage in passed for passed in self.passed.values()) else "-"
 
 
-def versions() -> dict[str, str]:
-    """Versions of the interpreter and of what it would import, by metadata alone."""
-    found = {"python": platform.python_version(), "fairseq": "none"}
-    for name in FAIRSEQS:
+def _version(*names: str) -> tuple[str, str]:
+    """Name and version of the first distribution that is installed; empty and "none" without any."""
+    for name in names:
         try:
-            found["fairseq"] = f"{name} {metadata.version(name)}"
-            break
+            return name, metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    for name in LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "none"
-    return found
+    return "", "none"
+
+
+def versions() -> dict[str, str]:
+    """Versions of the interpreter and of the libraries that it would import; nothing is imported."""
+    found = {"python": platform.python_version(), "fairseq": " ".join(_version(*FAIRSEQS)).strip()}
+    return {**found, **{name: _version(name)[1] for name in LIBRARIES}}
 
 
 def write_clips(folder: Path) -> None:
-    """Manifests of four clips of noise under a slow envelope, for training and validation."""
+    """Write four clips of noise with a slow envelope, and their manifests for training and validation."""
     import numpy as np
     import soundfile
 
     generator = np.random.default_rng(1)
-    envelope = 0.1 + 0.1 * np.sin(np.linspace(0, 12, SECONDS * RATE))
+    envelope = 0.1 + 0.1 * np.sin(np.linspace(0, 12, SECONDS * SAMPLE_RATE_HZ))
     rows = [str(folder)]
     for number in range(4):
-        clip = (envelope * generator.standard_normal(SECONDS * RATE)).astype("float32")
-        soundfile.write(str(folder / f"{number}.wav"), clip, RATE)
+        clip = (envelope * generator.standard_normal(SECONDS * SAMPLE_RATE_HZ)).astype("float32")
+        soundfile.write(str(folder / f"{number}.wav"), clip, SAMPLE_RATE_HZ)
         rows.append(f"{number}.wav\t{len(clip)}")
     for split in ("train", "valid"):
         (folder / f"{split}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -118,28 +118,22 @@ def training_log(name: str, data: Path, save_dir: Path, max_update: int) -> tupl
     command += [f"checkpoint.save_dir={save_dir}", f"optimization.max_update={max_update}", *OVERRIDES]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=600,
+        command, cwd=ROOT, env=environment, timeout=600, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     return done.returncode, done.stdout
 
 
 def losses(log: str) -> dict[str, float]:
-    """Loss of each update in a log."""
+    """Loss of each update in a log, by the update's number."""
     records = [json.loads(line[line.index("{") :]) for line in log.splitlines() if "[train_inner]" in line]
     return {record["num_updates"]: float(record["loss"]) for record in records}
 
 
 def check_config(name: str, data: Path, save_dir: Path, passed: list[str]) -> None:
-    """Take a configuration through all stages after the import; those that work are added to ``passed``.
+    """Run all stages after the import for a configuration; those that work are added to ``passed``.
 
     Raises:
-        Failure: at the first that does not.
+        Failure: at the first stage that fails.
     """
     status, log = training_log(name, data, save_dir, 1)
     checkpoint = save_dir / "checkpoint_last.pt"
@@ -149,7 +143,7 @@ def check_config(name: str, data: Path, save_dir: Path, passed: list[str]) -> No
             raise Failure(stage, log)
         passed.append(stage)
 
-    # the configuration as fairseq logs it once hydra has composed it, and the model as it logs it once built
+    # fairseq logs the configuration after hydra has composed it, and the model after it is built
     need(f"'mixer': '{CONFIGS[name]}'" in log, "compose")
     need("Wav2Vec2SummaryMixingModel(" in log or "model: Wav2Vec2SummaryMixingModel" in log, "build")
     first = losses(log)
@@ -157,15 +151,11 @@ def check_config(name: str, data: Path, save_dir: Path, passed: list[str]) -> No
     need(status == 0 and checkpoint.is_file(), "save")
     status, log = training_log(name, data, save_dir, 2)
     second = losses(log)
-    need(
-        status == 0 and "Loaded checkpoint" in log and list(second) == ["2"] and math.isfinite(second["2"]),
-        "resume",
-    )
+    resumed = "Loaded checkpoint" in log and list(second) == ["2"] and math.isfinite(second["2"])
+    need(status == 0 and resumed, "resume")
     try:
         check_features(checkpoint, data / "0.wav")
     except Exception:
-        import traceback
-
         raise Failure("load", traceback.format_exc()) from None
     passed.append("load")
 
@@ -174,7 +164,7 @@ def check_features(checkpoint: Path, clip: Path) -> None:
     """Features of a clip from a checkpoint.
 
     Raises:
-        ValueError: if they are not what such a model gives.
+        ValueError: for features of a wrong shape, or that are not finite.
     """
     import soundfile
 
@@ -182,20 +172,20 @@ def check_features(checkpoint: Path, clip: Path) -> None:
 
     waveform, _ = soundfile.read(str(clip), dtype="float32")
     frames = load_model(checkpoint).extract(waveform)
-    # 50 frames a second, less a few that the edges cost; 64 wide, see OVERRIDES
+    # 50 frames a second, a few less at the edges; 64 wide, see OVERRIDES
     if not 0 <= 50 * SECONDS - len(frames) <= 5 or frames.shape[1] != 64 or not bool(frames.isfinite().all()):
         raise ValueError(f"features of shape {tuple(frames.shape)}, or not finite")
 
 
 def check() -> Report:
-    """Check both configurations under this interpreter."""
+    """Check both configurations with this interpreter."""
     report = Report(versions(), {name: [] for name in CONFIGS})
     try:
         fairseq_command()
-        import summarymixing_fairseq  # noqa: F401  (registers models and tasks)
-    except Exception as error:
-        import traceback
+        import summarymixing_fairseq
 
+        summarymixing_fairseq.register()
+    except Exception as error:
         report.failed = dict.fromkeys(CONFIGS, "import")
         report.logs.append(error.log if isinstance(error, Failure) else traceback.format_exc())
         return report
@@ -224,7 +214,7 @@ def main() -> int:
     """Print the row, and the logs of what failed."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0],
-        epilog=f"Stages: {', '.join(STAGES)}; each for {' and '.join(CONFIGS)}. Half a minute on one core.",
+        epilog=f"Stages: {', '.join(STAGES)}; each for {' and '.join(CONFIGS)}. About half a minute on one core.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
     args = parser.parse_args()

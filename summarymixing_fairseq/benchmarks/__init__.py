@@ -1,1 +1,1 @@
-"""Time and memory of every part beside its rivals; each contender runs in a process of its own."""
+"""Time and memory of every part, compared with rivals. Each contender runs in a process of its own."""

@@ -1,55 +1,42 @@
-"""A pre-training recipe (YAML) as fairseq's trainer sees it, without data."""
+"""A pre-training recipe (YAML) as fairseq's trainer takes it, without data."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from fairseq import metrics, tasks
-from fairseq.dataclass.configs import FairseqConfig
-from fairseq.models import MODEL_DATACLASS_REGISTRY
-from fairseq.registry import REGISTRIES
-from fairseq.tasks import TASK_DATACLASS_REGISTRY
+from fairseq.dataclass.initialize import add_defaults, hydra_init
 from fairseq.trainer import Trainer
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from .options import check_config
-
-
-def _dataclass_of(group: str, name: str) -> Any:
-    registry = {"task": TASK_DATACLASS_REGISTRY, "model": MODEL_DATACLASS_REGISTRY}.get(group)
-    return (REGISTRIES[group]["dataclass_registry"] if registry is None else registry)[name]
+try:
+    from hydra import compose, initialize_config_dir
+except ImportError:  # hydra 1.0, which fairseq 0.12.2 needs; the signatures differ in what is not used here
+    from hydra.experimental import compose, initialize_config_dir  # type: ignore[assignment]
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> DictConfig:
     """Configuration of a recipe as ``fairseq-hydra-train`` composes it.
 
     Args:
-        path: a YAML as in ``examples/pretraining``; overrides: ``group.field=value`` each.
-
-    Raises:
-        InputError: for a file that is not there.
+        path: a YAML as in ``examples/pretraining``; overrides: ``group.field=value`` each, also of new fields.
     """
-    check_config(path)
-    recipe = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
-    recipe.pop("hydra", None)
-    cfg = OmegaConf.structured(FairseqConfig)
-    for group in recipe:
-        name = recipe[group].pop("_name", None)
-        if name is None:
-            cfg[group] = OmegaConf.merge(cfg[group], recipe[group])
-            continue
-        with open_dict(cfg):
-            cfg[group] = OmegaConf.merge(OmegaConf.structured(_dataclass_of(group, name)), recipe[group])
-        with open_dict(cfg[group]):
-            cfg[group]._name = name
+    hydra_init(path.stem)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # hydra's, of what fairseq's command needs
+        with initialize_config_dir(str(path.parent.resolve())):
+            recipe = OmegaConf.to_container(compose(path.stem), enum_to_str=True)
+    cfg: Any = OmegaConf.merge(OmegaConf.create(recipe), OmegaConf.from_dotlist(list(overrides)))
+    add_defaults(cfg)
     return cfg
 
 
 def precision_overrides(precision: str, device: torch.device) -> list[str]:
-    """Overrides that train in one of ``options.PRECISIONS`` on one device."""
+    """Overrides for training in one of ``benchmark.PRECISIONS`` on one device."""
     return [f"common.{name}={str(name == precision).lower()}" for name in ("amp", "fp16", "bf16")] + [
         f"common.cpu={str(device.type == 'cpu').lower()}",
         "distributed_training.distributed_world_size=1",
@@ -58,13 +45,13 @@ def precision_overrides(precision: str, device: torch.device) -> list[str]:
 
 def build_trainer(cfg: DictConfig) -> Trainer:
     """fairseq's trainer of a recipe: model, criterion and optimizer."""
-    task = tasks.setup_task(cfg.task, from_checkpoint=True)  # which asks for no data
+    task = tasks.setup_task(cfg.task, from_checkpoint=True)  # this way it needs no data
     torch.manual_seed(cfg.common.seed)
     return Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
 
 
 def noise_batch(num_clips: int, num_samples: int, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
-    """A batch as the task collates it: clips of equal length, of noise, as no time depends on what is said."""
+    """A batch as the task collates it: clips of equal length, of noise (no time depends on the content)."""
     generator = torch.Generator().manual_seed(0)
     source = 0.1 * torch.randn(num_clips, num_samples, generator=generator, dtype=dtype)
     padding_mask = torch.zeros(num_clips, num_samples, dtype=torch.bool)

@@ -12,7 +12,7 @@ HEADER = ("contender", "size", "median", "min to max", "peak memory", "time", "m
 
 
 def find_row(result: dict[str, Any], contender: str, size: float) -> dict[str, Any] | None:
-    """Row of a contender at a size that has samples, or None."""
+    """The row of a contender at a size, or None if it has no samples."""
     for row in result["rows"]:
         if row["contender"] == contender and row["size"] == size and row["seconds"]:
             return row
@@ -20,15 +20,15 @@ def find_row(result: dict[str, Any], contender: str, size: float) -> dict[str, A
 
 
 def time_ratio(row: dict[str, Any], other: dict[str, Any]) -> float:
-    """Median over the rounds of the time of ``row`` as a share of the time of ``other``.
+    """Median over the rounds of the time of ``row`` divided by the time of ``other``.
 
-    A contender that failed has no further rounds; those that both have are compared.
+    A contender that failed has fewer rounds: only rounds of both count.
     """
     return median(a / b for a, b in zip(row["seconds"], other["seconds"]))
 
 
 def memory_ratio(row: dict[str, Any], other: dict[str, Any]) -> float | None:
-    """Peak memory of ``row`` as a share of that of ``other``; None where it was not measured."""
+    """Peak memory of ``row`` divided by that of ``other``; None if it was not measured."""
     return row["peak_bytes"] / other["peak_bytes"] if row["peak_bytes"] and other["peak_bytes"] else None
 
 
@@ -37,15 +37,11 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
-def _format_size(size: float, unit: str) -> str:
-    return f"{size:g} {unit}"
-
-
 def table(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Cells of a result, its header first. The last two columns: the reference's figure as a share of this one's."""
-    cells = [HEADER]
+    """Cells of a result, the header first. The last two columns: the reference's figure divided by the contender's."""
+    cells: list[tuple[str, ...]] = [HEADER]
     for row in result["rows"]:
-        size = _format_size(row["size"], result["size_unit"])
+        size = f"{row['size']:g} {result['size_unit']}"
         if not row["seconds"]:
             cells.append((row["contender"], size, "failed", "", "", "", ""))
             continue
@@ -61,17 +57,16 @@ def table(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def failures(result: dict[str, Any]) -> list[str]:
-    """Why contenders have no figure, or fewer rounds than others: a line each."""
-    unit = result["size_unit"]
+    """A line for each contender that has no figure, or fewer rounds than others, with the reason."""
     return [
-        f"{row['contender']} at {_format_size(row['size'], unit)}: {row['failed']}"
+        f"{row['contender']} at {row['size']:g} {result['size_unit']}: {row['failed']}"
         for row in result["rows"]
         if row["failed"]
     ]
 
 
 def as_text(result: dict[str, Any]) -> str:
-    """A result for the terminal: what it was measured on, then the table in columns."""
+    """A result for the terminal: how it was measured, then the table in columns."""
     cells = table(result)
     widths = [max(len(row[i]) for row in cells) for i in range(len(HEADER))]
     lines = [f"# {line}" for line in provenance(result)]
@@ -102,7 +97,7 @@ def provenance(result: dict[str, Any]) -> list[str]:
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Time and memory against size, or bars where there is one size, as a PNG."""
+    """Write a PNG of time and memory: lines over the sizes, or bars if there is one size."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,32 +1,31 @@
-"""One contender in a process of its own: built once, timed on request, its peak memory its own."""
+"""One contender in a process of its own: built once, timed on request, with a peak memory of its own."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
+import shutil
 import sys
+import tempfile
 import time
+from functools import partial
 from typing import Any
 
 from ..system import interrupts
 
-# Repetitions before the first that counts: caches, lazy set-up, and a heap that has found its size.
+# Repetitions before the first that counts: they fill caches, set up what is lazy, and let the heap find its size.
 WARM_UPS = 3
-# After a repetition as long as this, what the first one sets up no longer matters to the next.
+# After a repetition as long as this, one warm-up is enough.
 LONG_SECONDS = 1.0
 
 
 def resident_bytes(field: str = "VmRSS") -> int:
-    """Resident memory of this process: ``VmRSS`` now, ``VmHWM`` at its peak; 0 where /proc is not there."""
+    """Resident memory of this process: ``VmRSS`` now, ``VmHWM`` at its peak; 0 without /proc."""
     try:
         with open("/proc/self/status", encoding="ascii") as file:
-            for line in file:
-                if line.startswith(field + ":"):
-                    return int(line.split()[1]) * 1024
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith(field + ":")), 0)
     except OSError:
-        pass
-    return 0
+        return 0
 
 
 def reset_peak() -> None:
@@ -51,13 +50,14 @@ def serve(job: dict[str, Any], replies: Any) -> None:
     import summarymixing_fairseq
 
     from ..system.cpu_memory import keep_freed_memory
+    from .suite import BENCHMARKS
 
     summarymixing_fairseq.register()
     torch.set_num_threads(job["num_threads"])
     device = torch.device(job["device"])
-    benchmark = importlib.import_module(f"{__package__}.{job['benchmark']}")
+    benchmark = BENCHMARKS[job["benchmark"]]
     on_gpu = device.type == "cuda"
-    if benchmark.KEEP_FREED_MEMORY and not on_gpu:
+    if benchmark.keep_freed_memory and not on_gpu:
         keep_freed_memory()
     if on_gpu:
         torch.cuda.init()
@@ -66,7 +66,7 @@ def serve(job: dict[str, Any], replies: Any) -> None:
     reset_peak()
     before = resident_bytes()
     step = benchmark.build(job["contender"], job["size"], job["settings"], device)
-    for _ in range(WARM_UPS if benchmark.HOLD else 1):
+    for _ in range(WARM_UPS if benchmark.hold else 1):
         start = time.perf_counter()
         (step.warm_up or step.run)()
         if time.perf_counter() - start > LONG_SECONDS:
@@ -96,11 +96,17 @@ def main() -> None:
     # replies go where standard output was; whatever a library prints goes to standard error
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    with interrupts.uninterrupted():
+        tempfile.tempdir = tempfile.mkdtemp(prefix="summarymixing-benchmark-")
+        remove = partial(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
+        interrupts.register(remove)
     try:
         serve(json.loads(sys.argv[1]), replies)
-    except Exception as error:  # whatever a contender fails of belongs into the table
+    except Exception as error:  # a contender that fails is reported in the table
         print(json.dumps({"failed": f"{type(error).__name__}: {error}".splitlines()[0]}), file=replies, flush=True)
         raise
+    finally:
+        remove()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The rivals compute what they stand for: a comparison with something else would say nothing."""
+"""The rivals compute the same as what they are compared with."""
 
 from __future__ import annotations
 

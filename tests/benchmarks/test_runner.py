@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from types import ModuleType
 
 import pytest
 
-from summarymixing_fairseq.benchmarks import cell, length, runner, update
+from summarymixing_fairseq.benchmarks import runner
+from summarymixing_fairseq.benchmarks.suite import BENCHMARKS
 from summarymixing_fairseq.modules.mixing import MIXERS, MultiHeadSelfAttention
 
 TINY = {"batch": 1, "dim": 16, "heads": 2, "dropout": 0.1, "dtype": "float32"}
 
 
-def run(contenders, sizes, module=cell, repeats=2, limit_seconds=60.0):
+def run(contenders, sizes, repeats=2, limit_seconds=60.0):
     told: list[str] = []
-    return runner.run(
-        module, contenders, sizes, runner.Conditions(TINY, "cpu", 1, limit_seconds), repeats, told.append
-    ), told
+    conditions = runner.Conditions("cell", TINY, "cpu", 1, limit_seconds)
+    return runner.run(contenders, sizes, conditions, repeats, told.append), told
 
 
-def test_every_contender_every_size_every_round():
-    rows, told = run(["summarymixing", "mhsa"], [20, 10])
-    assert [(row.size, row.contender, len(row.seconds), row.failed) for row in rows] == [
-        (10, "summarymixing", 2, None),
-        (10, "mhsa", 2, None),
-        (20, "summarymixing", 2, None),
-        (20, "mhsa", 2, None),
-    ]
-    assert all(seconds > 0 for row in rows for seconds in row.seconds)
-    # in turn: a machine that slows down slows both
-    assert [line.split(" at ")[0] for line in told[:4]] == ["summarymixing", "mhsa"] * 2
-
-
-def test_a_contender_that_fails_stands_in_the_table_and_the_others_go_on():
-    rows, _ = run(["no such mixer", "summarymixing"], [10, 20], repeats=1)
-    assert "unknown" in rows[0].failed
-    assert rows[2].failed == f"{rows[0].failed} at 10"  # not tried again at the larger size
-    assert [len(row.seconds) for row in rows] == [0, 1, 0, 1]
+def test_samples_and_failures_of_real_workers():
+    rows, _ = run(["no such mixer", "summarymixing"], [10])
+    assert "no such mixer" in rows[0].failed and not rows[0].seconds
+    assert rows[1].failed is None and len(rows[1].seconds) == 2 and min(rows[1].seconds) > 0
 
 
 def test_a_contender_beyond_the_limit_is_stopped():
@@ -45,34 +31,73 @@ def test_a_contender_beyond_the_limit_is_stopped():
     assert rows[0].failed == "more than 0.01 s"
 
 
-def test_what_would_take_too_long_is_not_begun(monkeypatch):
-    monkeypatch.setattr(runner.Worker, "__init__", lambda self, job, limit_seconds: None)
-    monkeypatch.setattr(runner.Worker, "sample", lambda self: (3.0, 1))
-    monkeypatch.setattr(runner.Worker, "close", lambda self: None)
-    rows, told = run(["summarymixing"], [10, 100, 200], limit_seconds=20.0)
-    assert [row.failed for row in rows] == [None] + ["not run: at least 30 s, from its time at 10"] * 2
-    assert len(told) == 2
-
-
-def test_a_large_contender_is_not_held(monkeypatch):
-    started = []
-    monkeypatch.setattr(runner.Worker, "__init__", lambda self, job, limit_seconds: started.append(job["contender"]))
-    monkeypatch.setattr(runner.Worker, "sample", lambda self: (1.0, runner.HOLD_BYTES + (started[-1] == "mhsa")))
-    monkeypatch.setattr(runner.Worker, "close", lambda self: None)
-    run(["summarymixing"], [10], repeats=3)
-    assert len(started) == 1
-    run(["mhsa"], [10], repeats=3)
-    assert len(started) == 1 + 3
-
-
-def test_a_worker_that_is_killed_is_named(monkeypatch):
+def test_a_worker_that_dies_is_named(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     rows, _ = run(["summarymixing"], [10])
     assert rows[0].failed == "exit status 1"
 
 
-@pytest.mark.parametrize("module", [cell, update, length])
-def test_a_mixer_added_later_appears_by_itself(module: ModuleType, monkeypatch):
+class FakeWorker:
+    """Takes 3 s a repetition. Attention takes more memory than is held, and "broken" fails."""
+
+    started: list[str] = []
+
+    def __init__(self, contender, size, conditions):
+        if contender == "broken":
+            raise runner.WorkerFailed("out of order")
+        self.started.append(contender)
+        self.peak_bytes = runner.HOLD_BYTES + (contender == "mhsa")
+
+    def sample(self):
+        return 3.0, self.peak_bytes
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def fake_worker(monkeypatch):
+    monkeypatch.setattr(runner, "Worker", FakeWorker)
+    monkeypatch.setattr(FakeWorker, "started", [])
+
+
+def test_every_contender_every_size_every_round(fake_worker):
+    rows, told = run(["summarymixing", "mhsa"], [20, 10])
+    assert [(row.size, row.contender) for row in rows] == [(n, c) for n in (10, 20) for c in ("summarymixing", "mhsa")]
+    assert all(row.seconds == [3.0, 3.0] and row.failed is None for row in rows)
+    # in turn: a machine that slows down slows both
+    assert [line.split(" at ")[0] for line in told] == ["summarymixing", "mhsa"] * 4
+
+
+def test_a_contender_that_fails_is_not_tried_again_and_the_others_go_on(fake_worker):
+    rows, told = run(["broken", "summarymixing"], [10, 20])
+    assert [row.failed for row in rows] == ["out of order", None, "out of order at 10", None]
+    assert [len(row.seconds) for row in rows] == [0, 2, 0, 2]
+    assert sum(line.startswith("broken") for line in told) == 1
+
+
+def test_what_would_take_too_long_is_not_begun(fake_worker):
+    rows, told = run(["summarymixing"], [10, 100, 200], limit_seconds=20.0)
+    assert [row.failed for row in rows] == [None] + ["not run: at least 30 s, from its time at 10"] * 2
+    assert len(told) == 2
+
+
+def test_a_large_contender_is_not_held(fake_worker):
+    run(["summarymixing", "mhsa"], [10], repeats=3)
+    assert sorted(FakeWorker.started) == ["mhsa"] * 3 + ["summarymixing"]
+
+
+@pytest.mark.parametrize("name", ["cell", "update", "length"])
+def test_a_mixer_added_later_appears_by_itself(name, monkeypatch):
     monkeypatch.setitem(MIXERS, "brand_new", MultiHeadSelfAttention)
-    assert "brand_new" in module.contenders({})
-    assert module.contenders({})[0] == "summarymixing"
+    names = BENCHMARKS[name].contenders()
+    assert names[0] == "summarymixing" and "brand_new" in names
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_has_what_the_runner_needs(name):
+    benchmark = BENCHMARKS[name]
+    names = benchmark.contenders()
+    assert benchmark.reference in names and len(names) == len(set(names)) > 1
+    assert benchmark.environment.keys() <= set(names)
+    assert all(getattr(benchmark, field.name) is not None for field in dataclasses.fields(benchmark))

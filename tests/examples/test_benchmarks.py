@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from targets import targets_table
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def on_path(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield
-    for name in ("run", "targets"):
-        sys.modules.pop(name, None)
+VERSIONS = ("system", "python", "torch", "fairseq")
 
 
 def result(benchmark, rows, device="cpu", settings=None, date="2026-01-02"):
@@ -25,19 +20,21 @@ def result(benchmark, rows, device="cpu", settings=None, date="2026-01-02"):
         "benchmark": benchmark,
         "date": date,
         "command": f"summarymixing benchmark {benchmark}",
-        "machine": {
-            "hardware": f"a {device}",
-            "device": device,
-            "system": "",
-            "python": "",
-            "torch": "",
-            "fairseq": "",
-        },
+        "machine": {"hardware": f"a {device}", "device": device, **dict.fromkeys(VERSIONS, "")},
         "settings": settings or {},
         "reference": rows[0][0],
         "size_unit": "u",
         "rows": [{**dict(zip(names, row)), "failed": None} for row in rows],
     }
+
+
+@pytest.fixture(scope="module")
+def run() -> ModuleType:
+    """The script; other examples have a ``run.py`` as well."""
+    spec = importlib.util.spec_from_file_location("run_benchmarks", FOLDER / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def cells(table, what):
@@ -46,8 +43,6 @@ def cells(table, what):
 
 
 def test_reached_missed_and_not_measured():
-    from targets import targets_table
-
     cell = [("summarymixing", 1000, [0.1], 1), ("mhsa", 1000, [1.0], 1), ("literal cell", 1000, [0.1], 1)]
     table = targets_table([result("cell", cell)])
     what, against, cpu_limit, cpu, gpu_limit, gpu, command = cells(table, "cell, D 768")
@@ -59,8 +54,6 @@ def test_reached_missed_and_not_measured():
 
 
 def test_the_newest_result_counts():
-    from targets import targets_table
-
     def of(seconds, date):
         return result("cell", [("summarymixing", 1000, [seconds], 1), ("mhsa", 1000, [1.0], 1)], date=date)
 
@@ -68,8 +61,6 @@ def test_the_newest_result_counts():
 
 
 def test_a_small_recipe_says_nothing_of_base():
-    from targets import targets_table
-
     rows = [("summarymixing", 15, [1.0], 1), ("mhsa", 15, [2.0], 1)]
     for recipe, expected in (("small.yaml", "not measured"), ("examples/base.yaml", "0.50 ✓")):
         table = targets_table([result("update", rows, settings={"config": recipe})])
@@ -77,8 +68,6 @@ def test_a_small_recipe_says_nothing_of_base():
 
 
 def test_inference_needs_the_whole_range():
-    from targets import targets_table
-
     rows = [("summarymixing", 10, [1.0], 1), ("summarymixing", 3600, [396.0], 5 * 2**30)]
     both = targets_table([result("length", rows, settings={"config": "base.yaml"})])
     assert cells(both, "inference, `base`, 10 s")[3] == "4.76 % ✓"
@@ -87,21 +76,17 @@ def test_inference_needs_the_whole_range():
     assert cells(short, "inference, `base`, 10 s")[3] == "not measured"
 
 
-def test_page_of_two_machines(tmp_path):
-    from run import machine_folder, read_results, render
-
+def test_page_of_two_machines(run, tmp_path):
     for device in ("cpu", "cuda"):
         value = result("cell", [("summarymixing", 1000, [0.1], 1), ("mhsa", 1000, [1.0], 1)], device)
-        folder = tmp_path / machine_folder(value["machine"])
+        folder = tmp_path / run.machine_folder(value["machine"])
         folder.mkdir()
         (folder / "cell.json").write_text(json.dumps(value))
-    page = render(read_results(tmp_path), "What limits it.")
+    page = run.render(run.read_results(tmp_path), "What limits it.")
     assert page.index("## Targets") < page.index("What limits it.") < page.index("## a cpu") < page.index("## a cuda")
     assert page.count("| mhsa | 1000 u |") == 2
 
 
-def test_the_committed_page_is_that_of_the_committed_results():
-    from run import RESULTS, read_results, render
-
+def test_the_committed_page_is_that_of_the_committed_results(run):
     notes = FOLDER / "NOTES.md"
-    assert (FOLDER / "RESULTS.md").read_text() == render(read_results(RESULTS), notes.read_text())
+    assert (FOLDER / "RESULTS.md").read_text() == run.render(run.read_results(run.RESULTS), notes.read_text())

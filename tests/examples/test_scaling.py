@@ -1,4 +1,4 @@
-"""The counts of the scaling page, held to what torch counts, stores and draws on the real modules."""
+"""The counts of the scaling page, compared with formulas, real modules and what autograd keeps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,19 +13,13 @@ import pytest
 import torch
 import yaml
 from pipeline import ROOT
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from summarymixing_fairseq.models.wav2vec2_summarymixing import (
-    Wav2Vec2SummaryMixingModel,
-    build_encoder,
-    build_frontend,
-)
+from summarymixing_fairseq.benchmarks.recipe import read_recipe
+from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel, build_encoder
 from summarymixing_fairseq.modules.masking import draw_mask
 
 SCRIPT = ROOT / "examples" / "benchmarks" / "scaling.py"
 MIXERS = ("summarymixing", "mhsa")
-UNSEEN = ("Fourier transform",)  # no matrix product or convolution of torch's
 PARAMETERS = {
     "small": 78_372_992,
     "small_mhsa": 83_658_368,
@@ -45,87 +38,61 @@ def scaling() -> ModuleType:
     return module
 
 
-def convolution_backward_flops(grad, x, weight, *args, out_shape, **_) -> int:
-    """Both gradients. torch's own formula leaves the groups out of the filter's, D times too many if depthwise."""
-    transposed, (groups, output_mask) = args[4], args[6:8]
-    assert not transposed
-    forward = conv_flop_count(x, weight, grad)
-    assert groups == weight[0] or groups == 1
-    return forward * sum(output_mask[:2])
+@pytest.fixture(scope="module", params=MIXERS)
+def cost(request, scaling, tiny_config):
+    return scaling.Cost(tiny_config(mixer=request.param))
 
 
-def count_flops(run: Callable[[], object]) -> int:
-    """What torch counts: with attention as plain products, as the fused kernel of a CPU has no formula."""
-    # torch knows addmm, and not its form in place
-    mapping = {
-        torch.ops.aten.convolution_backward: convolution_backward_flops,
-        torch.ops.aten.addmm_: lambda _, a, b, **others: 2 * a[0] * a[1] * b[1],
-    }
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
-        run()
-    return counter.get_total_flops()
+def test_a_layer_costs_what_the_formulas_say(cost) -> None:
+    """The page's formulas, forward and backward (twice forward), for 10 minutes: far beyond the counted lengths."""
+    cfg, T = cost.cfg, cost.num_frames(600)
+    D, F, K, H = cfg.encoder_embed_dim, cfg.encoder_ffn_embed_dim, cfg.depthwise_conv_kernel_size, cfg.summary_heads
+    mixer = 8 * D**2 * T + 4 * D * T**2 if cfg.mixer == "mhsa" else (8 / H + 2) * D**2 * T + 2 * D**2
+    expected = {"feed-forward": 8 * D * F * T, "mixer": mixer, "convolution": (6 * D**2 + 2 * K * D) * T}
+    flops = cost.flops(600)
+    for name, forward in expected.items():
+        assert flops[name] == pytest.approx(3 * cfg.encoder_layers * forward, rel=0.001), name
 
 
-@pytest.mark.parametrize("fast", (True, False))
-@pytest.mark.parametrize("mixer", MIXERS)
-def test_layer_flops_are_those_torch_counts(scaling, tiny_config, mixer, fast) -> None:
-    cfg = tiny_config(mixer=mixer, encoder_layers=1, fast_kernels=fast)
-    layer = build_encoder(cfg).layers[0]
-    B, T = 2, 150
-    x = torch.randn(B, T, cfg.encoder_embed_dim, requires_grad=True)
-    forward = B * sum(scaling.encoder_layer_flops(*scaling.layer_sizes(cfg), T).values())
-    assert count_flops(lambda: layer(x)) == pytest.approx(forward, rel=0.01)
-    assert count_flops(lambda: layer(x).sum().backward()) == pytest.approx(3 * forward, rel=0.01)
+def test_front_end_and_objective_cost_what_the_formulas_say(cost) -> None:
+    cfg, T = cost.cfg, cost.num_frames(15)
+    D, C, V, bins = cfg.encoder_embed_dim, cfg.frontend_channels, cfg.final_dim, cfg.num_mel_bins
+    masked = T * (1 - (1 - cfg.mask_prob / cfg.mask_length) ** cfg.mask_length)
+    # no gradient of the filterbank, and none of the first convolution's input
+    mel, first, others = 2 * 201 * bins * 1498, 6 * bins * C * 748, (6 * C * C + 2 * C * D) * T
+    entries = cfg.latent_vars * (C * cfg.latent_groups + V)
+    objective = 3 * (2 * masked * entries + 2 * (D * V + V * V) * masked + 2 * V * masked**2)
+    flops = cost.flops(15)
+    assert flops["front end"] == pytest.approx(mel + 2 * first + 3 * others, rel=0.01)
+    assert flops["objective"] == pytest.approx(objective, rel=0.01)
 
 
-@pytest.mark.parametrize("mixer", MIXERS)
-def test_clip_flops_are_those_torch_counts(scaling, tiny_config, mixer) -> None:
-    cfg = tiny_config(mixer=mixer)
-    model = Wav2Vec2SummaryMixingModel(cfg)
-    B, num_samples = 2, 48_000
-    mask = torch.zeros(B, scaling.frame_counts(num_samples)[2], dtype=torch.bool)
-    mask[:, 20:90] = True
-    source = torch.randn(B, num_samples)
-
-    def update() -> None:
-        logits = model.get_logits(model(source, mask_indices=mask))
-        torch.nn.functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long)).backward()
-
-    passes = [v for name, v in scaling.clip_flops(cfg, num_samples, 70).items() if name not in UNSEEN]
-    forward, backward = (B * sum(column) for column in zip(*passes))
-    assert count_flops(lambda: model(source, mask_indices=mask)) == pytest.approx(forward, rel=0.01)
-    assert count_flops(update) == pytest.approx(forward + backward, rel=0.01)
+def test_frames_and_parameters_are_the_models(cost) -> None:
+    model = Wav2Vec2SummaryMixingModel(cost.cfg)
+    assert cost.num_parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert cost.num_frames(1.99) == model.feature_extractor.output_lengths(torch.tensor([31_840]))
 
 
-@pytest.mark.parametrize("num_samples", (1_200, 16_000, 31_999, 240_000))
-def test_frame_counts_are_the_extractors(scaling, tiny_config, num_samples) -> None:
-    frontend = build_frontend(tiny_config())
-    samples = torch.tensor([num_samples])
-    windows, _, frames = scaling.frame_counts(num_samples)
-    assert (windows, frames) == (frontend.filterbank.output_lengths(samples), frontend.output_lengths(samples))
+def test_as_many_frames_are_masked_as_expected(cost) -> None:
+    cfg, T = cost.cfg, cost.num_frames(15)
+    drawn = draw_mask([T] * 200, T, cfg.mask_prob, cfg.mask_length, require_same_masks=False).sum(1).float().mean()
+    assert cost.flops(15)["objective"] == pytest.approx(cost.polynomials["objective"](float(drawn)), rel=0.05)
 
 
-def test_as_many_frames_are_masked_as_expected(scaling, tiny_config) -> None:
-    cfg = tiny_config()
-    drawn = draw_mask([746] * 200, 746, cfg.mask_prob, cfg.mask_length, require_same_masks=False).sum(1).float().mean()
-    masked = scaling.clip_flops(cfg, 240_000)["quantizer"][0] / scaling.clip_flops(cfg, 240_000, 1)["quantizer"][0]
-    assert masked == pytest.approx(float(drawn), rel=0.03)
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters_of_the_recipes(scaling, name) -> None:
-    assert scaling.parameter_count(scaling.read_model(name)) == PARAMETERS[name]
+def test_layer_drop_spares_layers_only(scaling, cost) -> None:
+    flops = cost.flops(scaling.CLIP_SECONDS)
+    layers = sum(flops[part] for part in scaling.LAYER)
+    updates = cost.run_flops() / scaling.UPDATES / scaling.CLIPS / scaling.BATCHES / scaling.GPUS
+    assert updates == pytest.approx(sum(flops.values()) - cost.cfg.encoder_layerdrop * layers)
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
-def test_parameters_of_a_real_model(scaling, tiny_config, mixer) -> None:
-    cfg = tiny_config(mixer=mixer)
-    model = Wav2Vec2SummaryMixingModel(cfg)
-    assert scaling.parameter_count(cfg) == sum(parameter.numel() for parameter in model.parameters())
-
-
-def stored_bytes(layer: torch.nn.Module, x: torch.Tensor) -> int:
-    """Bytes of all that autograd keeps of a forward pass, other than parameters and the input."""
+def test_activations_are_those_autograd_keeps(scaling, tiny_config, mixer) -> None:
+    # without dropout: on a CPU its masks are floats, on a GPU bytes
+    cfg = tiny_config(mixer=mixer, fast_kernels=False, dropout=0.0, activation_dropout=0.0, attention_dropout=0.0)
+    layer = build_encoder(cfg).layers[0].train()
+    D, F = cfg.encoder_embed_dim, cfg.encoder_ffn_embed_dim
+    masks = 2 * F + 3 * D + (D if mixer == "summarymixing" else 0)
     parameters = {parameter.untyped_storage().data_ptr() for parameter in layer.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -135,69 +102,12 @@ def stored_bytes(layer: torch.nn.Module, x: torch.Tensor) -> int:
             kept[storage.data_ptr()] = storage
         return tensor
 
+    x = torch.randn(2, 400, D, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         y = layer(x)
-    total = sum(storage.nbytes() for storage in kept.values())
+    stored = sum(storage.nbytes() for storage in kept.values()) / 800
     del y
-    return total
-
-
-@pytest.mark.parametrize("fast", (True, False))
-@pytest.mark.parametrize("mixer", MIXERS)
-def test_activations_are_those_autograd_keeps(scaling, tiny_config, mixer, fast) -> None:
-    # torch's own dropout keeps floats on a CPU, where a GPU keeps bytes; and attention with dropout is not fused there
-    p = 0.1 if fast else 0.0
-    dropouts = {"dropout": p, "activation_dropout": p, "attention_dropout": 0.0 if mixer == "mhsa" else p}
-    cfg = tiny_config(mixer=mixer, fast_kernels=fast, **dropouts)
-    layer = build_encoder(cfg).layers[0].train()
-    D, F = cfg.encoder_embed_dim, cfg.encoder_ffn_embed_dim
-    masks = 0 if fast else 2 * F + 3 * D + (D if mixer == "summarymixing" else 0)
-    B, T = 2, 400
-    stored = stored_bytes(layer, torch.randn(B, T, D, requires_grad=True)) / (B * T)
-    assert stored + masks == pytest.approx(scaling.kept_bytes(*scaling.layer_sizes(cfg), again=fast), rel=0.01)
-
-
-def test_unfused_attention_keeps_its_weights(scaling, tiny_config) -> None:
-    cfg = tiny_config(mixer="mhsa", attention_dropout=0.1, dropout=0.1, activation_dropout=0.1)
-    layer = build_encoder(cfg).layers[0].train()
-    T = 400
-    stored = stored_bytes(layer, torch.randn(1, T, cfg.encoder_embed_dim, requires_grad=True)) / T
-    assert stored > scaling.kept_bytes(*scaling.layer_sizes(cfg), again=True) + 9 * cfg.encoder_attention_heads * T
-
-
-def test_crossings_are_where_the_counts_cross(scaling) -> None:
-    cfg = scaling.read_model("base_mhsa")
-    sizes = scaling.layer_sizes(cfg)
-    quadratic, whole = scaling.crossing_frames(cfg)
-    layer = scaling.encoder_layer_flops(*sizes, quadratic)
-    assert 2 * 4 * sizes[0] * quadratic**2 == pytest.approx(sum(layer.values()))
-    layer = scaling.encoder_layer_flops(*sizes, whole)
-    assert layer["mixer"] == pytest.approx(layer["feed-forward"] + layer["convolution"])
-
-
-def test_layer_drop_spares_layers_only(scaling) -> None:
-    cfg = scaling.read_model("base")
-    flops = scaling.update_flops(cfg)
-    layers = sum(flops[part] for part in scaling.LAYER)
-    assert scaling.run_flops(cfg) / scaling.UPDATES == pytest.approx(sum(flops.values()) - 0.05 * layers)
-
-
-@pytest.mark.parametrize(
-    ("scopes", "group"),
-    (
-        ([("aten::addmm", [[64], [9, 32]]), ("aten::linear", [])], "matrix products"),
-        ([("aten::mkldnn_convolution", [[2, 80, 298], [24, 80, 3]])], "matrix products"),
-        ([("aten::mkldnn_convolution", [[2, 32, 1, 9], [32, 1, 1, 7]])], "depthwise convolution"),
-        ([("aten::sum", [[2, 9, 32]]), ("_ChannelsLastDepthwiseBackward", [])], "depthwise convolution"),
-        ([("aten::native_layer_norm", [[2, 9, 32]])], "elementwise, norms, dropout, copies"),
-        ([("_MaskedScaleBackward", [])], "elementwise, norms, dropout, copies"),
-        ([("aten::mul_", [[9]]), ("multiply-grads", [])], "optimizer"),
-        ([("aten::_fft_r2c", [[2, 9, 400]])], "rest"),
-        ([("AddmmBackward0", [])], "rest"),
-    ),
-)
-def test_operations_are_grouped(scaling, scopes, group) -> None:
-    assert scaling.group_of(scopes) == group
+    assert stored + masks == pytest.approx(scaling.kept_bytes(cfg, amp=False), rel=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -212,44 +122,45 @@ def measured(scaling, tmp_path_factory) -> dict:
     return scaling.measure([folder / mixer for mixer in MIXERS], clips=1, seconds=2.0, repeats=2)
 
 
-def test_measured_figures_are_complete(measured) -> None:
+def test_measured_figures_are_complete(scaling, measured) -> None:
     assert list(measured["updates"]) == list(MIXERS)
-    assert len(measured["flops_per_second"]) == len(measured["bytes_per_second"]) == 2
+    assert len(measured["flops_per_second"]) == 2
     for update in measured["updates"].values():
         assert len(update["seconds"]) == 2 and min(update["seconds"]) > 0
-        assert min(update["groups"].values()) > 0
-        assert len(update["top"]) == 8
+        assert list(update["groups"]) == list(scaling.GROUPS) and min(update["groups"].values()) > 0
 
 
-def test_page_is_rendered_from_the_json(measured, tmp_path: Path) -> None:
+def test_page_is_rendered(scaling, measured, tmp_path: Path, monkeypatch, capsys) -> None:
     page = tmp_path / "SCALING.md"
-    command = [sys.executable, str(SCRIPT), "--from-json", "--output", str(page)]
-    failed = subprocess.run(command, capture_output=True, text=True)
-    assert failed.returncode == 1 and "measure first" in failed.stderr
+    monkeypatch.setattr(sys, "argv", ["scaling.py", "--from-json", "--output", str(page)])
+    assert scaling.main() == 1 and "measure first" in capsys.readouterr().err
     (tmp_path / "results").mkdir()
     recorded = {**measured, "command": "python examples/benchmarks/scaling.py"}
     (tmp_path / "results" / "scaling.json").write_text(json.dumps(recorded), encoding="utf-8")
-    subprocess.run(command, check=True)
+    assert scaling.main() == 0
     text = page.read_text(encoding="utf-8")
-    assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        "## 1. Operations",
-        "## 2. Bytes",
-        "## 3. Measured",
-        "## 4. Prediction",
-        "## 5. Clip length",
-    ]
-    for line in text.splitlines():
-        assert len(line) <= 140 or line.startswith(("|", "`"))
+    sections = [line.partition(". ")[2] for line in text.splitlines() if line.startswith("## ")]
+    assert sections == ["Operations", "Bytes", "Measured", "Prediction", "Clip length"]
+    assert all(len(line) <= 140 or line.startswith(("|", "`")) for line in text.splitlines())
     # the paper's own week, from which the share of the peak was taken
-    assert "| base | 168 |" in text and "154,764,416" in text
+    assert "| base | 168 |" in text
+    assert all(f"| {name} | {number:,} |" in text for name, number in PARAMETERS.items())
+    # attention's quadratic part exceeds all else from T = 7/2 D + 2 F + K/2, all of it from 2 F - D/2 + K/2
+    assert "| base: quadratic part > all else | 8,848 |" in text and "| base: attention > all else | 5,776 |" in text
     for rows in (block.splitlines() for block in text.split("\n\n") if block.startswith("|")):
         assert len({row.count("|") for row in rows}) == 1
+    committed = (SCRIPT.parent / "SCALING.md").read_text(encoding="utf-8")
+    counted = [part.partition("## 1.")[2].partition("## 3.")[0] for part in (text, committed)]
+    assert counted[0] == counted[1]  # what is counted is the same on every machine
+
+
+def test_recipes_are_read_as_fairseq_composes_them(scaling) -> None:
+    cfg = read_recipe(scaling.recipe_path("base_mhsa"), ["task.data=.", "model.encoder_layers=3"])
+    assert (cfg.model.mixer, cfg.model.encoder_layers, cfg.model.num_mel_bins) == ("mhsa", 3, 80)
+    assert (cfg.common.fp16, cfg.optimizer._name, cfg.optimizer.weight_decay) == (False, "fused_adamw", 0.05)
 
 
 def test_help_needs_no_torch() -> None:
-    code = (
-        f"import runpy, sys; sys.argv = ['scaling.py', '--help']; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
-    )
-    watched = f"import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); {code}"
-    done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.endswith("False\n")
+    done = subprocess.run([sys.executable, "-X", "importtime", str(SCRIPT), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "--from-json" in done.stdout
+    assert not any(line.split("|")[-1].strip() == "torch" for line in done.stderr.splitlines())

@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing by atheris (extra `fuzz`): python tests/fuzz/run_atheris.py [--target NAME] [--minutes M]
 
-Starts from the seeds and the cases of tests/fuzz/cases. What breaks a target is written to CRASHES/TARGET-crash-...:
-put it into tests/fuzz/cases/TARGET once it is mended.
+Starts from the seeds and the cases of tests/fuzz/cases. An input that breaks a target is written to
+CRASHES/TARGET-crash-...; put it into tests/fuzz/cases/TARGET once the bug is fixed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NAMES = ("manifest", "transcripts", "dictionary", "config", "audio")
-# an input may take this long before it counts as a hang, in seconds
-TIMEOUT = 30
+# Seconds after which an input counts as a hang.
+TIMEOUT_SECONDS = 30
 
 
 def fuzz(target: str, arguments: list[str]) -> None:
@@ -44,7 +44,7 @@ def run(target: str, minutes: float, crashes: Path) -> bool:
     cases = HERE / "cases" / target
     cases.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="atheris-") as corpus:
-        options = [f"-max_total_time={round(60 * minutes)}", f"-timeout={TIMEOUT}", "-rss_limit_mb=4096"]
+        options = [f"-max_total_time={round(60 * minutes)}", f"-timeout={TIMEOUT_SECONDS}", "-rss_limit_mb=4096"]
         options += ["-print_final_stats=1", "-max_len=8192", f"-artifact_prefix={crashes}/{target}-"]
         # mpg123 writes a line for every broken frame
         options += ["-close_fd_mask=2"] if target == "audio" else []

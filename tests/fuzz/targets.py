@@ -1,13 +1,15 @@
-"""What is fuzzed: one function a target, bytes to None. It raises for anything but our own error, and for its cost.
+"""What is fuzzed: one function for each kind of input, from bytes to None.
 
-Each input may take ``MAX_SECONDS`` of processor time, and memory up to ``BASE_BYTES`` and ``BYTES_PER_BYTE`` for each
-of its own bytes: 64 MiB are the blocks that audio is read in with all their copies; 2,000 a byte are 500 float32
-samples, which is more than FLAC makes of digital silence.
+A target may refuse its input by an InputError with one short line. Any other exception is a bug, and so is too much
+time or memory. Each input may take ``MAX_SECONDS`` of processor time, and ``BASE_BYTES`` of memory plus
+``BYTES_PER_BYTE`` for each of its bytes. 64 MiB hold the blocks in which audio is read, with all copies. 2,000 bytes
+are 500 float32 samples, more than FLAC decodes from a byte of digital silence.
 """
 
 from __future__ import annotations
 
 import atexit
+import functools
 import math
 import os
 import resource
@@ -18,13 +20,14 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 import numpy as np
+import soundfile
 import torch
 
 from summarymixing_fairseq.checkpoints.contents import over_defaults, refusals_named
@@ -41,22 +44,22 @@ from summarymixing_fairseq.system.errors import InputError
 MAX_SECONDS = 5.0
 BASE_BYTES = 64 * 2**20
 BYTES_PER_BYTE = 2_000
-# A message is for a person to read: one line, with a path or two.
+# A message is one line, with a path or two.
 MAX_MESSAGE = 10_000
-# Larger models are judged by their configuration alone.
-MOST_PARAMETERS_BUILT = 300_000
+# Larger models are not built: only their configuration is checked.
+MAX_PARAMETERS_BUILT = 300_000
 EXTENSIONS = ("wav", "flac", "ogg", "opus", "mp3", "raw", "aiff", "")
-# Before the content of an audio file: its extension, first sample, number of samples.
+# An audio input starts with these: extension, first sample, number of samples. The file's content follows.
 AUDIO_HEAD = struct.Struct("<BqI")
 
 
 class Violation(AssertionError):
-    """What no input may bring about."""
+    """What no input may cause."""
 
 
 @contextmanager
 def bounded(num_bytes: int) -> Iterator[None]:
-    """Raise Violation where the body takes more time or memory than an input of that length may."""
+    """Raise Violation if the body takes more time or memory than an input of that length may."""
     tracemalloc.start()
     resident, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     try:
@@ -65,7 +68,7 @@ def bounded(num_bytes: int) -> Iterator[None]:
         seconds = time.process_time() - started
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        # what libraries allocate beside Python's memory, as far as it was touched
+        # includes what libraries allocate outside of Python
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident) * 1024
     limit = BASE_BYTES + BYTES_PER_BYTE * num_bytes
     if seconds > MAX_SECONDS:
@@ -75,41 +78,32 @@ def bounded(num_bytes: int) -> Iterator[None]:
 
 
 @contextmanager
-def refusable(*also: type[Exception]) -> Iterator[None]:
-    """Pass InputError, and ``also``, where their message is one short line."""
+def refusable() -> Iterator[None]:
+    """Let an InputError pass if its message is one short line."""
     try:
         yield
-    except (InputError, *also) as error:
+    except InputError as error:
         message = str(error)
         if not message.strip() or "\n" in message or len(message) > MAX_MESSAGE:
             raise Violation(f"not a line to read: {message[:200]!r}") from error
 
 
-_FOLDER: list[Path] = []
-
-
+@functools.lru_cache(maxsize=1)
 def folder() -> Path:
-    """A folder of this process, in memory where there is one, removed at its end."""
-    if not _FOLDER or not _FOLDER[0].is_dir():
-        memory = Path("/dev/shm")
-        made = Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory if memory.is_dir() else None))
-        atexit.register(shutil.rmtree, made, True)
-        _FOLDER[:] = [made]
-        # something for rows to name
-        (made / "root" / "a").mkdir(parents=True)
-        (made / "outside").mkdir()
-        tone = np.sin(np.arange(1600) / 5) / 2
-        import soundfile
-
-        for path in ("root/x.wav", "root/a/y.wav", "outside/z.wav"):
-            soundfile.write(made / path, tone, 16_000)
-        (made / "root" / "out").symlink_to(made / "outside")
-        (made / "root" / "z.wav").symlink_to(made / "outside" / "z.wav")
-    return _FOLDER[0]
+    """A folder of this process, in memory if possible, removed at its end. It holds files that rows can name."""
+    made = Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    atexit.register(shutil.rmtree, made, True)
+    (made / "root" / "a").mkdir(parents=True)
+    (made / "outside").mkdir()
+    for path in ("root/x.wav", "root/a/y.wav", "outside/z.wav"):
+        soundfile.write(made / path, np.sin(np.arange(1600) / 5) / 2, 16_000)
+    (made / "root" / "out").symlink_to(made / "outside")
+    (made / "root" / "z.wav").symlink_to(made / "outside" / "z.wav")
+    return made
 
 
 def fuzz_manifest(data: bytes) -> None:
-    """A byte of options, then a manifest, whose root is ours unless the byte says otherwise; rows are read too."""
+    """A byte of options, then a manifest. Rows are read if its root is our folder, which the byte decides."""
     options, content = data[:1] or b"\0", data[1:]
     allowed, min_samples = bool(options[0] & 1), (0, 100)[options[0] >> 1 & 1]
     root = folder() / "root"
@@ -118,29 +112,28 @@ def fuzz_manifest(data: bytes) -> None:
     with bounded(len(data)), refusable():
         manifest = Manifest(path, min_samples, allowed)
         if not (manifest.sizes >= min_samples).all():
-            raise Violation("a clip below the least")
+            raise Violation("a clip is shorter than the minimum")
         for index, clip in enumerate(manifest):
             if clip.name != manifest.name(index) or not clip.name or "\0" in clip.name:
                 raise Violation(f"{clip.name!r} of row {index}")
             if not allowed and not _is_below(os.path.join("/r", clip.name), "/r"):
-                raise Violation(f"{clip.name!r} leads out of the root")
+                raise Violation(f"{clip.name!r} is outside of the root")
         if options[0] & 4:  # only our own files are read
             return
         dataset = SegmentDataset(manifest, 16_000, pad=True)
         for index in range(min(len(manifest), 4)):
+            clip = manifest[index]
+            forbidden = not allowed and not _is_below(os.path.realpath(clip.path), str(root))
             with refusable():
                 dataset[index]
-                if not allowed and not _is_below(os.path.realpath(manifest[index].path), str(root)):
-                    raise Violation(f"{manifest[index].path} was read")
+                if forbidden:
+                    raise Violation(f"{clip.path} was read")
             with refusable():
-                list(read_in_batches([clip_of_row(manifest[index])], 10))
-            if not allowed and not _is_below(os.path.realpath(manifest[index].path), str(root)):
-                try:
-                    manifest[index].check_inside()
-                except OutsideRootError:
-                    continue
-                if ".zip:" not in manifest[index].name:
-                    raise Violation(f"{manifest[index].path} passed")
+                list(read_in_batches([clip_of_row(clip)], 10))
+            if forbidden and ".zip:" not in clip.name:
+                with suppress(OutsideRootError):
+                    clip.check_inside()
+                    raise Violation(f"{clip.path} is outside of the root, and was not refused")
 
 
 def _is_below(path: str, root: str) -> bool:
@@ -149,7 +142,7 @@ def _is_below(path: str, root: str) -> bool:
 
 
 def fuzz_transcripts(data: bytes) -> None:
-    """Two bytes, of the number of rows and the split, then labels; every reader of labels looks at them."""
+    """A byte for the number of rows, one for the split, then labels. Every reader of labels gets them."""
     num_rows, split = (data[0] if data else 0), ("train", "valid")[data[1] & 1 if len(data) > 1 else 0]
     path = folder() / f"{split}.ltr"
     path.write_bytes(data[2:])
@@ -167,7 +160,7 @@ def fuzz_transcripts(data: bytes) -> None:
 
 
 def fuzz_dictionary(data: bytes) -> None:
-    """The bytes as fairseq's dictionary, with its special symbols and without."""
+    """fairseq's dictionary, with its special symbols and without."""
     from summarymixing_fairseq.data.manifest_check import _symbols
 
     path = folder() / "dict.fuzz.txt"
@@ -184,10 +177,11 @@ def fuzz_dictionary(data: bytes) -> None:
 
 
 _WORDS = ("uniform", "static", "normal", "poisson", "mhsa", "summarymixing", "full", "lite", "expdecay", "relu", "gelu")
+_SPECIAL = (math.nan, math.inf, -math.inf, None, True, False, "", "???", "${a}", 10**40, -0.0, b"\0", "nan")
 
 
 class Values:
-    """Values of all kinds out of bytes; when they run out, zeros."""
+    """Makes values of all kinds from bytes, and from zeros when the bytes run out."""
 
     def __init__(self, data: bytes):
         self._data, self._at = data, 0
@@ -208,34 +202,25 @@ class Values:
         return self._at < len(self._data)
 
     def value(self, default: object, depth: int = 0) -> object:
-        """A value, often near a default."""
+        """A value, in a quarter of all cases the default."""
         kind = self.byte() % 16
-        if kind <= 3:
-            return default
-        if kind == 4:
-            return int.from_bytes(self.take(2), "little", signed=True)
-        if kind == 5:
-            return int.from_bytes(self.take(9), "little", signed=True)
-        if kind == 6:
-            return struct.unpack("<d", self.take(8))[0]
-        if kind == 7:
-            return self.byte() / 255
-        if kind == 8:
-            return self.byte() % 65
-        if kind == 9:
-            special = (math.nan, math.inf, -math.inf, None, True, False, "", "???", "${a}", 10**40, -0.0, b"\0", "nan")
-            return special[self.byte() % len(special)]
-        if kind == 10:
-            return self.take(self.byte() % 12).decode("latin-1")
-        if kind == 11:
-            return _WORDS[self.byte() % len(_WORDS)]
-        if kind == 12 and depth < 2:
-            return [self.value(1, depth + 1) for _ in range(self.byte() % 6)]
-        if kind == 13 and depth < 2:
-            return {"a": self.value(1, depth + 1)}
-        if kind == 14:
-            return [self.byte() % 9 for _ in range(self.byte() % 20)]
-        return 2 ** (self.byte() % 70)
+        if kind in (12, 13) and depth == 2:
+            kind = 15
+        makers: dict[int, Callable[[], object]] = {
+            4: lambda: int.from_bytes(self.take(2), "little", signed=True),
+            5: lambda: int.from_bytes(self.take(9), "little", signed=True),
+            6: lambda: struct.unpack("<d", self.take(8))[0],
+            7: lambda: self.byte() / 255,
+            8: lambda: self.byte() % 65,
+            9: lambda: _SPECIAL[self.byte() % len(_SPECIAL)],
+            10: lambda: self.take(self.byte() % 12).decode("latin-1"),
+            11: lambda: _WORDS[self.byte() % len(_WORDS)],
+            12: lambda: [self.value(1, depth + 1) for _ in range(self.byte() % 6)],
+            13: lambda: {"a": self.value(1, depth + 1)},
+            14: lambda: [self.byte() % 9 for _ in range(self.byte() % 20)],
+            15: lambda: 2 ** (self.byte() % 70),
+        }
+        return makers[kind]() if kind in makers else default
 
 
 _CONFIG_FIELDS = [field.name for field in fields(Wav2Vec2SummaryMixingConfig)]
@@ -255,7 +240,7 @@ _SMALL = {
 
 
 def fuzz_config(data: bytes) -> None:
-    """A byte of options, then pairs of field and value over a small model: as out of a checkpoint, or set directly."""
+    """A byte of options, then pairs of field and value over a small model: from a checkpoint, or set directly."""
     values = Values(data)
     through_omegaconf = values.byte() & 1
     small = Wav2Vec2SummaryMixingConfig(**_SMALL)
@@ -263,43 +248,33 @@ def fuzz_config(data: bytes) -> None:
     while values.left and len(overrides) < 40:
         name = _CONFIG_FIELDS[values.byte() % len(_CONFIG_FIELDS)]
         overrides[name] = values.value(getattr(small, name))
-    with bounded(len(data)):
-        config = _config(overrides, through_omegaconf)
-        if config is None:
+    with bounded(len(data)), refusable():
+        if through_omegaconf:
+            with refusals_named("fuzz"):
+                config = over_defaults(Wav2Vec2SummaryMixingConfig(), overrides)
+        else:
+            config = Wav2Vec2SummaryMixingConfig()
+            for name, value in overrides.items():
+                setattr(config, name, value)
+        try:
+            validate(config)
+        except ValueError as error:
+            if not str(error).startswith("model."):
+                raise Violation(f"names no field: {error}") from error
+            raise InputError(str(error)) from error
+        if num_parameters(config) > MAX_PARAMETERS_BUILT:
             return
-        accepted = False
-        with refusable(ValueError):
-            try:
-                validate(config)
-            except ValueError as error:
-                if not str(error).startswith("model."):
-                    raise Violation(f"names no field: {error}") from error
-                raise
-            accepted = True
-        if not accepted or num_parameters(config) > MOST_PARAMETERS_BUILT:
-            return
-        with refusable(), refusals_named("fuzz"):
+        with refusals_named("fuzz"):
             model = Wav2Vec2SummaryMixingModel(config)
             built = sum(parameter.numel() for parameter in model.parameters())
             if built > 2 * num_parameters(config) + 10_000:
-                raise Violation(f"{built} parameters, {num_parameters(config)} foreseen")
+                raise Violation(f"{built} parameters, {num_parameters(config)} were computed beforehand")
             with torch.no_grad():
                 model.eval()(torch.zeros(1, 8_000), features_only=True, mask=False)
 
 
-def _config(overrides: dict[str, object], through_omegaconf: int) -> object:
-    if not through_omegaconf:
-        config = Wav2Vec2SummaryMixingConfig()
-        for name, value in overrides.items():
-            setattr(config, name, value)
-        return config
-    with refusable(), refusals_named("fuzz"):
-        return over_defaults(Wav2Vec2SummaryMixingConfig(), overrides)
-    return None
-
-
 def fuzz_audio(data: bytes) -> None:
-    """Extension, first sample and number of samples, then a file: read whole, in part, and as ``decode`` does."""
+    """Extension, first sample and number of samples, then a file. It is read whole, in part, and as ``decode`` does."""
     head = data[: AUDIO_HEAD.size].ljust(AUDIO_HEAD.size, b"\0")
     kind, offset, num_samples = AUDIO_HEAD.unpack(head)
     extension = EXTENSIONS[kind % len(EXTENSIONS)]
@@ -332,7 +307,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 
 def warm_up() -> None:
-    """Let imports and caches take their memory before any input is measured."""
+    """Run all seeds, so that imports and caches take their memory before any input is measured."""
     for name, data in SEEDS.items():
         for one in data:
             try:
@@ -358,8 +333,6 @@ SEEDS: dict[str, list[bytes]] = {
 
 def audio_seeds() -> list[bytes]:
     """Small real files of every format that `decode` names, for mutation: a sweep of a few hundredths of a second."""
-    import soundfile
-
     seeds = []
     sweep = np.sin(np.cumsum(np.linspace(0.01, 1.0, 2400))) / 2
     for kind, extension in enumerate(EXTENSIONS[:5]):

@@ -1,4 +1,4 @@
-"""Inputs that once broke something, by target, and bounds that the fuzzers rely on."""
+"""Inputs that once broke something, by target, and the bounds that the fuzzers rely on."""
 
 from __future__ import annotations
 

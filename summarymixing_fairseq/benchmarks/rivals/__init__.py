@@ -1,1 +1,1 @@
-"""What the plugin is measured against, written as its users would otherwise have it."""
+"""What the plugin is compared with: what its users would have without it."""

@@ -1,4 +1,4 @@
-"""fairseq's own negatives and predictions, behind the signatures of ``modules.contrastive``."""
+"""fairseq's own negatives and predictions, with the signatures of ``modules.contrastive``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 def sample_negatives(
     batch_size: int, num_masked: int, num_negatives: int, device: torch.device | None = None
 ) -> SimpleNamespace:
-    """fairseq draws while it copies the negatives out of the targets: this only says how many."""
+    """How many negatives to draw. fairseq draws them later, when it copies them from the targets."""
     return SimpleNamespace(n_negatives=num_negatives, cross_sample_negatives=0)
 
 

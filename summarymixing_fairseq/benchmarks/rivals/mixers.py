@@ -1,4 +1,4 @@
-"""Mixers to compare with: attention written out, and the SummaryMixing cell written out."""
+"""Mixers to compare with: attention and the SummaryMixing cell, each as its formula reads."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...modules.mixing.attention import MultiHeadSelfAttention
-
-SOFTMAX_ATTENTION = "softmax attention"
 
 
 class SoftmaxAttention(MultiHeadSelfAttention):
@@ -27,7 +25,7 @@ class SoftmaxAttention(MultiHeadSelfAttention):
 
 
 class LiteralCell(nn.Module):
-    """The cell as its formula reads (arXiv 2407.13377, section 2): einsum for the heads, s repeated, concatenated."""
+    """The cell (arXiv 2407.13377, section 2): einsum for the heads, the summary repeated and concatenated."""
 
     def __init__(self, embed_dim: int, num_heads: int, dropout: float):
         super().__init__()

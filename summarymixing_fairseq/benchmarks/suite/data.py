@@ -1,51 +1,37 @@
-"""Batches from flac files through data workers, against fairseq's dataset."""
+"""Batches from flac files through data workers, compared with fairseq's dataset."""
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .folder import temporary_folder
-from .options import SAMPLE_RATE_HZ
-from .step import Step
+from ...system.units import SAMPLE_RATE_HZ
+from ..benchmark import Benchmark, Step, add_sizes
 
 if TYPE_CHECKING:
     import torch
 
-HELP = "reading and batching flac files"
 REFERENCE = "speech_pretraining"
-SIZE_UNIT = "clips"
-KEEP_FREED_MEMORY = True
-HOLD = True
-# Lengths of the clips, in turn, as the paper cuts its corpus: 10 to 30 s.
+# Lengths of the clips, in turn: the paper cuts its corpus to 10 to 30 s.
 CLIP_SECONDS = (10, 14, 18, 22, 26, 30)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Clips, workers, batches."""
-    parser.add_argument("--clips", type=int, nargs="+", default=[120], help="flac files of 10 to 30 s")
+    """Add clips, workers and batches."""
+    add_sizes(parser, "--clips", int, [120], "flac files of 10 to 30 s")
     parser.add_argument("--workers", type=int, default=2, help="data workers")
     parser.add_argument("--batch-seconds", type=int, default=120, help="audio of a batch, padding included")
 
 
-def settings(args: argparse.Namespace) -> dict[str, Any]:
-    """What ``build`` needs but the size."""
-    return {"workers": args.workers, "batch_seconds": args.batch_seconds}
-
-
-def sizes(args: argparse.Namespace) -> list[int]:
-    """Clips."""
-    return args.clips
-
-
-def contenders(settings: dict[str, Any]) -> list[str]:
-    """Our task and fairseq's, whose datasets they are."""
+def contenders() -> list[str]:
+    """Our task and fairseq's."""
     return [REFERENCE, "audio_pretraining"]
 
 
 def write_corpus(folder: Path, num_clips: int) -> None:
-    """Flac files of noise, which is the dearest to decode, and their manifest ``train.tsv``."""
+    """Write flac files of noise, which takes flac longest to decode, and their manifest ``train.tsv``."""
     import numpy as np
     import soundfile
 
@@ -59,19 +45,19 @@ def write_corpus(folder: Path, num_clips: int) -> None:
     (folder / "train.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def build(contender: str, size: int, settings: dict[str, Any], device: torch.device) -> Step:
+def build(contender: str, size: float, settings: dict[str, Any], device: torch.device) -> Step:
     """One epoch: every batch read, decoded and collated."""
     from fairseq import tasks
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
     from omegaconf import OmegaConf
 
-    folder = temporary_folder()
-    write_corpus(Path(folder), size)
+    folder = tempfile.mkdtemp()
+    write_corpus(Path(folder), int(size))
     fields = {"_name": contender, "data": folder, "enable_padding": True, "max_sample_size": 30 * SAMPLE_RATE_HZ}
     cfg = OmegaConf.merge(OmegaConf.structured(TASK_DATACLASS_REGISTRY[contender]), fields)
-    task = tasks.setup_task(
-        OmegaConf.create({"common": {"tpu": False, "fp16": False, "bf16": False}, "task": cfg}).task
-    )
+    # the task's fields refer to these by interpolation
+    common = {"tpu": False, "fp16": False, "bf16": False}
+    task = tasks.setup_task(OmegaConf.create({"common": common, "task": cfg}).task)
     task.load_dataset("train")
     iterator = task.get_batch_iterator(
         task.dataset("train"),
@@ -85,6 +71,9 @@ def build(contender: str, size: int, settings: dict[str, Any], device: torch.dev
     def epoch() -> None:
         num_clips = sum(len(batch["id"]) for batch in iterator.next_epoch_itr(shuffle=True))
         if num_clips != size:
-            raise RuntimeError(f"{num_clips} of {size} clips came back")
+            raise RuntimeError(f"{num_clips} of {size} clips were read")
 
     return Step(epoch)
+
+
+BENCHMARK = Benchmark("reading and batching flac files", REFERENCE, "clips", add_arguments, contenders, build)
