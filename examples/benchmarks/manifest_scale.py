@@ -32,7 +32,7 @@ from pathlib import Path
 
 from summarymixing_fairseq.corpora.audio.scan import JOURNAL_NAME
 from summarymixing_fairseq.corpora.writing.options import positive_int
-from summarymixing_fairseq.system import command, interrupts
+from summarymixing_fairseq.system import command, interrupts, processes
 from summarymixing_fairseq.system.machine import available_threads
 
 # Targets, checked against the medians and printed beside them.
@@ -213,7 +213,7 @@ def _run(root: Path, dest: Path, *, die_after: int | None = None) -> _Run | None
     command = [sys.executable, "-c", code, str(root), str(dest), str(-1 if die_after is None else die_after)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     started = time.perf_counter()
-    done = interrupts.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = processes.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     seconds = time.perf_counter() - started
     if die_after is not None and done.returncode == -signal.SIGKILL:
         return None

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from summarymixing_fairseq.system import command, files, interrupts
+from summarymixing_fairseq.system import command, files, processes
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -107,7 +107,7 @@ def measure(stages: dict[str, str]) -> None:
         start = time.monotonic()
         outputs = ["--json", str(folder / f"{name}.json"), "--plot", str(folder / f"{name}.png"), "--force"]
         call = [sys.executable, "-m", "summarymixing_fairseq", "benchmark", *shlex.split(arguments), *outputs]
-        status = interrupts.run(call, cwd=ROOT).returncode
+        status = processes.run(call, cwd=ROOT).returncode
         if status:
             print(f"{name}: exit status {status}; an earlier result stays", file=sys.stderr)
         print(f"{time.monotonic() - start:.0f} s\n", flush=True)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from summarymixing_fairseq.system import interrupts
+from summarymixing_fairseq.system import interrupts, processes
 from summarymixing_fairseq.system.errors import InputError
 
 _SOUNDS = Path("usr/share/asterisk/sounds")
@@ -126,7 +126,7 @@ def _unpack(package: Path, cache_dir: Path) -> Path:
 
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return interrupts.run(
+    return processes.run(
         command,
         cwd=folder,
         stdin=subprocess.DEVNULL,

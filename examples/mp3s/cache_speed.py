@@ -22,7 +22,7 @@ from pathlib import Path
 
 from mini import OVERRIDES, ROOT, tool
 
-from summarymixing_fairseq.system import command, interrupts
+from summarymixing_fairseq.system import command, interrupts, processes
 from summarymixing_fairseq.system.errors import InputError
 
 LABELS = {"slurp": "scenario", "iemocap": "emotion"}
@@ -61,7 +61,7 @@ def train(config: str, encoder: Path, data: Path, epochs: int, cache: bool) -> f
         arguments += [f"model.encoder_path={encoder}", f"task.data={data}", f"checkpoint.save_dir={folder}/run"]
         arguments += [f"task.cache={str(cache).lower()}", f"task.cache_dir={folder}/cache", *overrides]
         started = time.monotonic()
-        done = interrupts.run(arguments, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        done = processes.run(arguments, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         seconds = time.monotonic() - started
     if done.returncode:
         raise InputError(f"{config} failed:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from summarymixing_fairseq.system import command, files, interrupts
+from summarymixing_fairseq.system import command, files, interrupts, processes
 from summarymixing_fairseq.system.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,10 +99,10 @@ def run_stage(name: str, command: list[str], log: Path | None) -> None:
     # batches of ever other shapes fragment glibc's heap: with large tensors mapped instead, memory stops growing
     environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
     if log is None:
-        status = interrupts.run(command, cwd=ROOT, env=environment).returncode
+        status = processes.run(command, cwd=ROOT, env=environment).returncode
     else:
         with open(log, "a", encoding="utf-8") as file:
-            status = interrupts.run(command, cwd=ROOT, env=environment, stdout=file, stderr=file).returncode
+            status = processes.run(command, cwd=ROOT, env=environment, stdout=file, stderr=file).returncode
     if status:
         if log is not None:
             print("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]), file=sys.stderr)

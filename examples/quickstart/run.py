@@ -22,7 +22,7 @@ from pathlib import Path
 from curves import read_log
 from report import write_report
 
-from summarymixing_fairseq.system import command, files, interrupts
+from summarymixing_fairseq.system import command, files, interrupts, processes
 from summarymixing_fairseq.system.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +120,7 @@ def run_stage(stage: Stage, dest: Path) -> dict[str, float]:
     environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
     with open(log, "a", encoding="utf-8") as file:
         output = {"stdout": file, "stderr": subprocess.STDOUT} if quiet else {}
-        with interrupts.started(stage.command, cwd=ROOT, env=environment, **output) as process:
+        with processes.started(stage.command, cwd=ROOT, env=environment, **output) as process:
             if quiet:
                 follow(process, log, stage.max_update)
             status = process.wait()

@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from typing import IO, Any, cast
 
-from ..system import interrupts
+from ..system import processes
 from .suite import BENCHMARKS
 
 # Threads of a contender that has just run spin for some milliseconds, on processors that the next one needs.
@@ -75,7 +75,7 @@ class Worker:
         with ExitStack() as stack:
             self._errors = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
             self._process = stack.enter_context(
-                interrupts.started(
+                processes.started(
                     [sys.executable, "-m", f"{__package__}.worker", job],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

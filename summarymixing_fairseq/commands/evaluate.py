@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..probing.results import RESULTS_NAME, Results, as_json
 from ..system.errors import InputError
 from ..system.files import check_writable, exclusive, refuse_existing, write_together
-from .inputs import ClipToRead, add_device_argument, add_outside_root_argument, clip_of_row, prepare, read_in_batches
+from .inputs import add_device_argument, add_outside_root_argument, prepare
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
@@ -61,16 +61,16 @@ def run(args: argparse.Namespace) -> None:
     from ..data.manifest import Manifest
 
     manifest = Manifest(args.data / f"{args.split}.tsv", allow_outside_root=args.allow_outside_root)
-    clips = [clip_of_row(clip) for clip in manifest]
     with exclusive(args.results):
         refuse_existing([args.results / name for name in (RESULTS_NAME, *OTHER_NAMES)], args.force)
         check_writable(args.results)
-        _evaluate(args, manifest, clips)
+        _evaluate(args, manifest)
 
 
-def _evaluate(args: argparse.Namespace, manifest: Manifest, clips: list[ClipToRead]) -> None:
+def _evaluate(args: argparse.Namespace, manifest: Manifest) -> None:
     device = prepare(args)
 
+    from ..data.reading import read_in_batches
     from ..probing.checkpoint import VERIFICATION, load_probe
     from ..probing.evaluation import Evaluation, evaluate
 
@@ -83,7 +83,7 @@ def _evaluate(args: argparse.Namespace, manifest: Manifest, clips: list[ClipToRe
         split=args.split,
         names=[manifest.name(row) for row in range(len(manifest))],
         num_samples=manifest.sizes,
-        batches=read_in_batches(clips, args.batch_seconds),
+        batches=read_in_batches(list(manifest), args.batch_seconds),
         num_replicates=args.bootstrap,
         seed=args.seed,
     )

@@ -82,23 +82,3 @@ def prepare(args: argparse.Namespace) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {args.device}: {str(error).splitlines()[0]}") from None
     return device
-
-
-# until `evaluate` and the tests of other rooms use data.manifest.Clip and data.reading themselves
-def clip_of_row(clip: Clip) -> Clip:
-    """The clip itself."""
-    return clip
-
-
-def ClipToRead(path: Path, name: str, offset: int | None = None, num_samples: int = 0) -> Clip:
-    """A clip."""
-    from ..data.manifest import Clip
-
-    return Clip(path, name, num_samples, offset)
-
-
-def read_in_batches(clips, batch_seconds):  # type: ignore[no-untyped-def]  # temporary
-    """As in data.reading."""
-    from ..data.reading import read_in_batches as read
-
-    return read(clips, batch_seconds)

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..system.errors import InputError
+from .configs import config_dir as config_dir_of
 from .inputs import add_outside_root_argument
 
 if TYPE_CHECKING:
     from ..probing.mp3s.runner import Messages
     from ..probing.mp3s.tasks import Task, TaskData
-
-CONFIG_DIR = Path("examples/mp3s")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -40,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--random", action="store_true", help="also the first encoder's architecture with random weights"
     )
     parser.add_argument(
-        "--config-dir", type=Path, metavar="DIR", help=f"folder of TASK_probeN.yaml (default: {CONFIG_DIR})"
+        "--config-dir", type=Path, metavar="DIR", help="folder of TASK_probeN.yaml (default: the package's own)"
     )
     parser.add_argument(
         "--override",
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     from ..probing.mp3s.tasks import choose_probes, find_data
 
     probes = choose_probes(args.tasks, args.probes)
-    config_dir = args.config_dir or _default_config_dir()
+    config_dir = args.config_dir or config_dir_of("mp3s")
     data = {task: find_data(task, args.data) for task in probes} if args.data else {}
     if args.list:
         _print_list(probes, config_dir, data)
@@ -116,12 +115,6 @@ def run(args: argparse.Namespace) -> None:
         names = ", ".join(f"{failure.run.name} ({failure.stage})" for failure in failures)
         num_runs = len(benchmark.runs())
         raise InputError(f"{len(failures)} of {num_runs} runs failed: {names}: see their logs; run this again to retry")
-
-
-def _default_config_dir() -> Path:
-    """examples/mp3s of the working directory, or else of the checkout that this package belongs to."""
-    of_package = Path(__file__).resolve().parents[2] / CONFIG_DIR
-    return of_package if of_package.is_dir() and not CONFIG_DIR.is_dir() else CONFIG_DIR
 
 
 def _print_list(probes: dict[Task, list[int]], config_dir: Path, data: dict[Task, TaskData]) -> None:

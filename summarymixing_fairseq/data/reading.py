@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -15,8 +15,11 @@ from .batching import batches_by_length
 from .manifest import Clip
 from .manifest_check import AudioHeader, read_audio_header
 
+# Positions of clips, and their waveforms.
+Batches = Generator[tuple[list[int], list[np.ndarray]], None, None]
 
-def read_in_batches(clips: Sequence[Clip], batch_seconds: float) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+
+def read_in_batches(clips: Sequence[Clip], batch_seconds: float) -> Batches:
     """Read clips in batches of similar length, with a progress bar in seconds of audio.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from fairseq.data import Dictionary
 
-from ..checkpoints.contents import check_proportion, load_weights, over_defaults, refusals_named, weights_of
+from ..checkpoints.contents import check_proportion, load_weights, over_defaults, refusals_named, section, weights_of
 from ..checkpoints.encoders import EncoderSpec, num_parameters
 from ..checkpoints.untrusted_file import load_safely
 from ..system.errors import InputError
@@ -44,8 +44,8 @@ def load_probe(path: Path, device: str | torch.device = "cpu") -> Probe:
     path = Path(path)
     state = load_safely(path)
     weights = weights_of(state, path)
-    config, task_state = state.get("cfg"), state.get("task_state")
-    model_config, task_config = _inner(config, "model"), _inner(config, "task")
+    config = section(state, "cfg")
+    model_config, task_config = section(config, "model"), section(config, "task")
     if model_config.get("_name") != MODEL_NAME:
         name = model_config.get("_name")
         raise InputError(f"{path} is a checkpoint of {name!r}, not of a probe ({MODEL_NAME!r}): see examples/mp3s")
@@ -53,7 +53,7 @@ def load_probe(path: Path, device: str | torch.device = "cpu") -> Probe:
         raise InputError(f"{path} was trained by task {task_config.get('_name')!r}, which trains no probes")
     if not model_config.get("w2v_args"):
         raise InputError(f"{path} does not describe its encoder: was it saved by a task of this package?")
-    dictionary = _inner({"task_state": task_state}, "task_state").get("target_dictionary")
+    dictionary = section(state, "task_state").get("target_dictionary")
     if not isinstance(dictionary, Dictionary):
         raise InputError(f"{path} holds no dictionary of its symbols or classes")
     with refusals_named(path):
@@ -68,11 +68,6 @@ def load_probe(path: Path, device: str | torch.device = "cpu") -> Probe:
 
 def _head_parameters(model_config: dict[str, Any]) -> int:
     """Rough number of parameters of a head: the product of its two largest sizes, or the square of its only one."""
-    sizes = sorted(value for name in HEAD_OPTIONS if type(value := model_config.get(name)) is int)
+    options = {**{name: model_config.get(name) for name in HEAD_OPTIONS}, **section(model_config, "head_options")}
+    sizes = sorted(value for value in options.values() if type(value) is int)
     return sizes[-1] * sizes[-2 if len(sizes) > 1 else -1] if sizes else 0
-
-
-def _inner(container: Any, key: str) -> dict[str, Any]:
-    """The dictionary at ``key``, or an empty one where there is none."""
-    value = container.get(key) if isinstance(container, dict) else None
-    return value if isinstance(value, dict) else {}

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, cast
 
 import torch
 from fairseq.dataclass import FairseqDataclass
@@ -185,8 +185,7 @@ class SslProbe(BaseFairseqModel):
         if states is not None:
             hidden_states, frame_padding = states.unbind(1), padding_mask
         else:
-            assert source is not None
-            hidden_states, frame_padding = self.encode(source, padding_mask)
+            hidden_states, frame_padding = self.encode(cast(Tensor, source), padding_mask)
         x = self.weighted_sum(hidden_states)
         # a sum is finite if all its terms are, and takes one pass; padding may hold anything
         valid = x if frame_padding is None else x.masked_fill(frame_padding[..., None], 0.0)

@@ -104,6 +104,3 @@ def _ignore_signals() -> None:
 
 # what is registered belongs to the parent of a forked process
 os.register_at_fork(after_in_child=_cleanups.clear)
-
-# until all rooms import these from .processes
-from .processes import end_group, run, started  # noqa: E402, F401

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from summarymixing_fairseq.commands.inputs import ClipToRead, read_in_batches
 from summarymixing_fairseq.data.audio import read_segment
+from summarymixing_fairseq.data.manifest import Clip
 from summarymixing_fairseq.data.manifest_check import read_header as read_file_header
+from summarymixing_fairseq.data.reading import read_in_batches
 from summarymixing_fairseq.system.errors import InputError
 
 
@@ -153,7 +154,7 @@ def test_what_is_no_file_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "zeros.wav").symlink_to("/dev/zero")
     for name in ("pipe.wav", "zeros.wav"):
-        for read in (read_segment, lambda path: list(read_in_batches([ClipToRead(path, "a")], 10))):
+        for read in (read_segment, lambda path: list(read_in_batches([Clip(path, "a")], 10))):
             with pytest.raises(InputError, match=rf"{name} cannot be read: it is a pipe or a device"):
                 read(tmp_path / name)
         assert read_file_header(tmp_path / name).problem.startswith("it is a pipe or a device")

@@ -31,11 +31,11 @@ import soundfile
 import torch
 
 from summarymixing_fairseq.checkpoints.contents import over_defaults, refusals_named
-from summarymixing_fairseq.commands.inputs import ClipToRead, clip_of_row, read_in_batches
 from summarymixing_fairseq.data.audio import read_segment
 from summarymixing_fairseq.data.checks import check_classes, check_labels
 from summarymixing_fairseq.data.dictionary import load_dictionary
-from summarymixing_fairseq.data.manifest import Manifest, OutsideRootError, read_labels
+from summarymixing_fairseq.data.manifest import Clip, Manifest, OutsideRootError, read_labels
+from summarymixing_fairseq.data.reading import read_in_batches
 from summarymixing_fairseq.data.segments import SegmentDataset
 from summarymixing_fairseq.models.config import Wav2Vec2SummaryMixingConfig, num_parameters, validate
 from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
@@ -129,7 +129,7 @@ def fuzz_manifest(data: bytes) -> None:
                 if forbidden:
                     raise Violation(f"{clip.path} was read")
             with refusable():
-                list(read_in_batches([clip_of_row(clip)], 10))
+                list(read_in_batches([clip], 10))
             if forbidden and ".zip:" not in clip.name:
                 with suppress(OutsideRootError):
                     clip.check_inside()
@@ -285,9 +285,9 @@ def fuzz_audio(data: bytes) -> None:
             with refusable():
                 _check_samples(read_segment(path, *part), part[1])
         with refusable():
-            for clip in (ClipToRead(path, "a"), ClipToRead(path, "b", max(offset, 0), num_samples)):
+            for clip in (Clip(path, "a"), Clip(path, "b", num_samples, max(offset, 0))):
                 for _, (samples,) in read_in_batches([clip], 10):
-                    _check_samples(samples, clip.num_samples)
+                    _check_samples(samples, None if clip.offset is None else clip.num_samples)
 
 
 def _check_samples(samples: np.ndarray, num_samples: int | None) -> None:

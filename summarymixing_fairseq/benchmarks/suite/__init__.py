@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from pkgutil import iter_modules
-
+from ...system.plugins import modules_of
 from ..benchmark import Benchmark
 
-BENCHMARKS: dict[str, Benchmark] = {
-    module.name: import_module(f"{__name__}.{module.name}").BENCHMARK for module in iter_modules(__path__)
-}
+BENCHMARKS: dict[str, Benchmark] = {name: module.BENCHMARK for name, module in modules_of(__name__, __path__).items()}

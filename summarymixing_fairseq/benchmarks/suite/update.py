@@ -26,7 +26,7 @@ ADAM = ["optimizer._name=adam", "optimizer.adam_betas='(0.9,0.98)'"]
 SETTINGS = {
     NO_DROPOUT: ("mhsa", ["model.attention_dropout=0"]),
     CHECKPOINTED: (REFERENCE, ["model.checkpoint_activations=true"]),
-    PAPER_SETTING: ("mhsa", ["model.fast_kernels=false", *ADAM]),
+    PAPER_SETTING: ("mhsa", ADAM),
 }
 
 
@@ -64,7 +64,7 @@ def _use_rivals() -> None:
     """Put softmax attention and fairseq's objective into this process's model."""
     from fairseq.modules import GumbelVectorQuantizer
 
-    from ...models import wav2vec2_summarymixing
+    from ...models.objectives import contrastive
     from ...modules.mixing import MIXERS
     from ..rivals import fairseq_objective
     from ..rivals.mixers import SoftmaxAttention
@@ -75,7 +75,7 @@ def _use_rivals() -> None:
         ("sample_negatives", fairseq_objective.sample_negatives),
         ("info_nce_logits", fairseq_objective.info_nce_logits),
     ):
-        setattr(wav2vec2_summarymixing, name, rival)
+        setattr(contrastive, name, rival)
 
 
 def build(contender: str, size: float, settings: dict[str, Any], device: torch.device) -> Step:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...system.interrupts import end_group, register, uninterrupted
+from ...system.interrupts import register, uninterrupted
+from ...system.processes import end_group
 
 SECONDS_TO_END = 10
 TAIL_LINES = 12
