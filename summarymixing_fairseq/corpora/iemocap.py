@@ -95,15 +95,15 @@ def prepare(root: Path, options: ManifestOptions, *, held_out: str = "session", 
 
 def _folds(held_out: str) -> dict[int, dict[str, set[str]]]:
     """Speakers of each split, by the number of the fold."""
-    folds = {}
-    tests = [{speaker} for speaker in SPEAKERS]
-    valids = [{SPEAKERS[index ^ 1]} for index in range(len(SPEAKERS))]
-    if held_out == "session":
-        tests = [set(SPEAKERS[first : first + 2]) for first in range(0, len(SPEAKERS), 2)]
-        valids = tests[1:] + tests[:1]
-    for number, (test, valid) in enumerate(zip(tests, valids), 1):
-        folds[number] = {"train": set(SPEAKERS) - test - valid, "valid": valid, "test": test}
-    return folds
+    speakers = [{speaker} for speaker in SPEAKERS]
+    partners = [{SPEAKERS[index ^ 1]} for index in range(len(SPEAKERS))]
+    sessions = [woman | man for woman, man in zip(speakers[::2], speakers[1::2])]
+    next_sessions = sessions[1:] + sessions[:1]
+    tests, valids = {"speaker": (speakers, partners), "session": (sessions, next_sessions)}[held_out]
+    return {
+        number: {"train": set(SPEAKERS) - test - valid, "valid": valid, "test": test}
+        for number, (test, valid) in enumerate(zip(tests, valids), 1)
+    }
 
 
 def _speaker(path: str) -> str:

@@ -139,7 +139,7 @@ def _corpus_dir(folder: Path) -> Path:
     return inner if inner.is_dir() and not any((folder / part).is_dir() for part in known) else folder
 
 
-def _train_folders(corpus_dir: Path, subset: str, limited_dir: str | os.PathLike[str] | None) -> list[Path]:
+def _train_folders(corpus_dir: Path, subset: str, limited_dir: Path | None) -> list[Path]:
     if subset not in _TRAIN_PARTS:
         raise InputError(f"--subset {subset} must be one of {', '.join(SUBSETS)}")
     parents = [corpus_dir]

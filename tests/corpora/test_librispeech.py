@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from manifest_command import corpus_command
+from manifest_command import corpus_command, corpus_writer, parse_manifest
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora import librispeech
-from summarymixing_fairseq.corpora.audio.audio_file import AudioRules
-from summarymixing_fairseq.corpora.librispeech import held_out_speakers, prepare
-from summarymixing_fairseq.corpora.writing.writer import parse_manifest
+from summarymixing_fairseq.corpora.audio.rules import AudioRules
+from summarymixing_fairseq.corpora.librispeech import held_out_speakers
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("librispeech")
+prepare = corpus_writer("librispeech")
 
 SPEAKERS = """\
 ; Some pipe(|) separated metadata about all LibriVox readers, whose work was used

@@ -13,11 +13,10 @@ from pathlib import Path
 import mp3s_mini
 import pytest
 import soundfile
-from manifest_command import corpus_command
+from manifest_command import corpus_command, parse_manifest
 from processes import Started, assert_interrupted, hidden_files, script
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.writing.writer import parse_manifest
 from summarymixing_fairseq.system import files
 
 main = corpus_command("folder")

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from manifest_command import corpus_command
+from manifest_command import corpus_command, corpus_writer, parse_manifest
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio.audio_file import AudioRules
-from summarymixing_fairseq.corpora.slurp import prepare
-from summarymixing_fairseq.corpora.writing.writer import parse_manifest
+from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("slurp")
+prepare = corpus_writer("slurp")
 
 NUM_SAMPLES = 4000
 REAL, SYNTH = "audio/slurp_real", "audio/slurp_synth"

@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from manifest_command import corpus_command
+from manifest_command import corpus_command, corpus_writer, parse_manifest
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora import voxceleb
-from summarymixing_fairseq.corpora.audio.audio_file import AudioRules
-from summarymixing_fairseq.corpora.voxceleb import prepare
+from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.corpora.writing.splits import stable_fraction
-from summarymixing_fairseq.corpora.writing.writer import parse_manifest
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("voxceleb")
+prepare = corpus_writer("voxceleb")
 
 TRAIN_VIDEOS = {
     "id10001": ["1zcIwhmdeo4", "7gWzIy6yIIk", "J9lHsKG98U8", "Y8hIVOBuels"],

@@ -51,7 +51,7 @@ def label_lines(splits: Mapping[str, Sequence[Utterance]], units: Units) -> dict
     for extension, write in units.items() if texts else ():
         lines[extension] = {split: [write(text) for text in these] for split, these in texts.items()}
     for kind in sorted({kind for utterances in splits.values() for one in utterances for kind in one.labels}):
-        lines[kind] = _lines(splits, lambda one, kind=kind: one.labels.get(kind), kind, "one word is needed")
+        lines[kind] = _lines(splits, lambda one: one.labels.get(kind), kind, "one word is needed")  # noqa: B023 (at once)
     return lines
 
 
