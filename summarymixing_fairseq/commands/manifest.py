@@ -23,7 +23,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
             name,
             help=corpus.DESCRIPTION,
             description=corpus.__doc__,
-            epilog=getattr(corpus, "EPILOG", None),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         corpus.add_arguments(sub)

@@ -2,7 +2,7 @@
 
 A corpus is a module of this folder with
 
-- ``DESCRIPTION``, one line for the help, and perhaps ``EPILOG``; the module's docstring is the longer help;
+- ``DESCRIPTION``, one line for the help; the module's docstring is the longer help;
 - ``add_arguments(parser)``, which adds the corpus's folder as ``root`` and the options of this corpus alone;
 - ``prepare_from(args)``, which reads the corpus and returns what to write, as ``Prepared``.
 

@@ -17,6 +17,8 @@ summarymixing manifest commonvoice cv-corpus-11.0-2022-09-21/cy --dest DIR [--bp
 Texts are normalised (text/unicode_text.py); a sentence with digits is refused. Releases keep one recording of a
 sentence, so train.tsv of many languages is far smaller than validated.tsv. `--train validated` takes all of the latter
 but the speakers and sentences of dev and test. The benchmark MP3S leaves out clips over 10 s: `--max-seconds 10`.
+
+With --bpe N, fine-tune with task.labels=bpeN and criterion.post_process=sentencepiece.
 """
 
 from __future__ import annotations
@@ -39,10 +41,6 @@ from .writing.rows import Refusal, path_problem
 
 DESCRIPTION = (
     "Write fairseq manifests and labels for one language of Mozilla Common Voice: Welsh (cy), Basque (eu) or any other."
-)
-EPILOG = (
-    "MP3S leaves out clips over 10 s: --max-seconds 10. With --bpe N, fine-tune with task.labels=bpeN and "
-    "criterion.post_process=sentencepiece."
 )
 
 TRAIN_TABLES = ("train", "validated")

@@ -37,8 +37,7 @@ def prepare(
     Args:
         valid_fraction: share of the clips, chosen by the hash of their paths, for valid.tsv (0: there is none).
         speaker_depth: so many folders of a path name its speaker, who is in one split only (0: split by file).
-        segments: cut files into segments by voice activity.
-        extensions: endings of audio files.
+        segments: cut files into segments by voice activity. extensions: endings of audio files.
 
     Raises:
         InputError: where there is no audio, or a split cannot be made.

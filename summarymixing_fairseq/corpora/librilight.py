@@ -137,11 +137,10 @@ def _find(
             raise InputError(f"--cut {cut_dir} lies in {root / folder}: give a folder beside it")
         endings = (*EXTENSIONS, SIDECAR)
         found, refused = find_audio(root / folder, endings, top=root, allow_outside_root=allow_outside_root)
-        prefix = f"{folder}/" if folder else ""
-        refused = [replace(one, path=prefix + one.path) for one in refused if not _is_sidecar(one.path)]
-        paths = {prefix + path for path in found if not _is_sidecar(path)}
+        refused = [one for one in refused if not _is_sidecar(one.path)]
+        paths = {path for path in found if not _is_sidecar(path)}
         with_audio = {os.path.splitext(path)[0] for path in (*paths, *(one.path for one in refused))}
-        sidecars = (os.path.splitext(prefix + path)[0] for path in found if _is_sidecar(path))
+        sidecars = (os.path.splitext(path)[0] for path in found if _is_sidecar(path))
         paths.update(f"{stem}.flac" for stem in sidecars if stem not in with_audio and _speaker(stem))
         refusals += refused
         chapters += sorted(path for path in paths if _speaker(path))

@@ -20,7 +20,6 @@ import argparse
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from ..system.errors import InputError
@@ -59,13 +58,11 @@ def prepare(
 ) -> Prepared:
     """A training set, the dev and test parts that are there, and one dev part once more as valid.
 
-    The lengths that the options allow are for train alone: an error rate is one of the whole part.
+    Limits of length are for train alone: an error rate is one of the whole part.
 
     Args:
-        root: folder of the parts, or the one that they were unpacked in.
-        subset: the training set, of ``SUBSETS``.
-        limited_dir: librispeech_finetuning (None: in or beside the folder of the parts).
-        valid: the dev part that valid.tsv holds.
+        root: folder of the parts, or the one that they were unpacked in. subset: training set, of ``SUBSETS``.
+        limited_dir: librispeech_finetuning (None: in or beside the folder of the parts). valid: dev part for valid.tsv.
 
     Raises:
         InputError: where a part that is needed is not there.
@@ -140,8 +137,6 @@ def _corpus_dir(folder: Path) -> Path:
 
 
 def _train_folders(corpus_dir: Path, subset: str, limited_dir: Path | None) -> list[Path]:
-    if subset not in _TRAIN_PARTS:
-        raise InputError(f"--subset {subset} must be one of {', '.join(SUBSETS)}")
     parents = [corpus_dir]
     if subset in _IN_LIMITED:
         candidates = [limited_dir] if limited_dir else [corpus_dir / _LIMITED, corpus_dir.parent / _LIMITED]
@@ -189,12 +184,10 @@ def _read_parts(root: Path, folders: Iterable[Path], allow_outside_root: bool) -
 def _list_part(root: Path, folder: Path, allow_outside_root: bool) -> tuple[dict[str, str], list[str], list[Refusal]]:
     """Audio of a part by its path without the ending, files of transcripts, and refusals."""
     endings = (*EXTENSIONS, _TRANSCRIPTS)
-    found, refused = find_audio(folder, endings, top=root, allow_outside_root=allow_outside_root)
-    prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
-    refusals = [replace(refusal, path=prefix + refusal.path) for refusal in refused]
+    found, refusals = find_audio(folder, endings, top=root, allow_outside_root=allow_outside_root)
     audio: dict[str, str] = {}
     transcripts = []
-    for path in (prefix + path for path in found):
+    for path in found:
         if path.lower().endswith(_TRANSCRIPTS):
             transcripts.append(path)
         elif (first := audio.setdefault(os.path.splitext(path)[0], path)) != path:

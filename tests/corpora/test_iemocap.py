@@ -170,14 +170,6 @@ def test_one_fold(corpus, tmp_path):
     assert rows(dest, "fold4/test") == expected(4)
 
 
-def test_the_same_command_twice_changes_nothing_and_workers_do_not_matter(corpus, tmp_path):
-    dest = tmp_path / "out"
-    prepare(corpus, dest, workers=1)
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dest.rglob("*") if path.is_file()}
-    prepare(corpus, dest, workers=2)
-    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dest.rglob("*") if path.is_file()} == before
-
-
 def test_damaged_labels(corpus, tmp_path):
     dialog = "Ses02F_impro01"
     labels = labels_of(corpus, 2, dialog)

@@ -144,18 +144,6 @@ def test_the_journal_of_another_folder_is_not_used(tree, tmp_path):
     assert tree.scan(root=copy) == tree.paths
 
 
-def test_a_last_line_that_was_cut_off_is_dropped(tree):
-    tree.scan()
-    whole = tree.journal.read_bytes()
-    last_line = whole.splitlines(keepends=True)[-1]
-    for num_lost in (1, 2, len(last_line) // 2, len(last_line) - 1):
-        tree.journal.write_bytes(whole[:-num_lost])
-        assert tree.scan() == ["f.flac"]
-        assert tree.journal.read_bytes() == whole
-    tree.journal.write_bytes(whole[: -len(last_line)])
-    assert tree.scan() == ["f.flac"]
-
-
 @given(cut=st.floats(0, 1))
 @settings(max_examples=30, deadline=None)
 def test_a_journal_cut_anywhere_is_used_as_far_as_it_goes(tmp_path_factory, cut):

@@ -283,6 +283,9 @@ def test_mp3_with_garbage_and_tags_before_its_first_frame(tmp_path, speech):
     ("path", "reason"),
     [
         ("a\tb.flac", "name with a tab"),
+        ("a\rb.flac", "name with a tab"),
+        (" a.flac", "name begins with a space"),
+        ("12:30.mp3", "name with a colon"),
         ("\udce9.flac", "name is not valid UTF-8"),
         ("a\0b.flac", "name with a NUL byte"),
         ("x" * 300 + ".flac", "no such file"),

@@ -119,15 +119,6 @@ def test_every_file(corpus, tmp_path):
     assert "VoxCeleb1 has 1,211 train and 40 test speakers" in summary
 
 
-def test_the_same_command_twice_changes_nothing(corpus, tmp_path):
-    dest = tmp_path / "out"
-    arguments = [str(corpus), "--dest", str(dest), "--valid-fraction", "0.5"]
-    assert main(arguments) == 0
-    before = {path.name: path.read_bytes() for path in dest.iterdir()}
-    assert main(arguments) == 0
-    assert {path.name: path.read_bytes() for path in dest.iterdir()} == before
-
-
 def test_one_folder_for_both_archives_and_another_ending(corpus, tmp_path, speech):
     merged = tmp_path / "merged"
     for archive in ("vox1_dev_wav", "vox1_test_wav"):
@@ -276,14 +267,3 @@ def test_a_fraction_that_draws_no_video_is_noted(corpus, tmp_path):
     assert "valid is not written: no video was drawn" in prepare(corpus, tmp_path / "out", valid_fraction=1e-9)
     assert "valid is not written" not in prepare(corpus, tmp_path / "none", valid_fraction=0)
     assert not (tmp_path / "none" / "valid.tsv").exists()
-
-
-def test_fraction_out_of_range(corpus, tmp_path):
-    with pytest.raises(InputError, match="--valid-fraction 1 must be at least 0 and below 1"):
-        prepare(corpus, tmp_path, valid_fraction=1)
-
-
-def test_more_refused_than_allowed(corpus, tmp_path):
-    with pytest.raises(InputError, match=r"1 of 19 clips refused, more than --max-refused 0\.01"):
-        prepare(corpus, tmp_path / "out", max_refused=0.01)
-    assert len(refused(tmp_path / "out")) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ...system.errors import InputError
@@ -45,8 +45,6 @@ class AudioRules:
             raise InputError(f"--min-seconds {self.min_seconds:g} must not exceed --max-seconds {self.max_seconds:g}")
         if self.sample_rate_hz <= 0:
             raise InputError(f"--sample-rate {self.sample_rate_hz} must be positive")
-        if self.other_rates not in OTHER_RATES:
-            raise InputError(f"--other-rates {self.other_rates} must be {' or '.join(OTHER_RATES)}")
         if not 0 <= self.max_clipped <= 1:
             raise InputError(f"--max-clipped {self.max_clipped:g} must be between 0 and 1")
 
@@ -59,7 +57,9 @@ def add_audio_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options for ``AudioRules``."""
     parser.add_argument("--min-seconds", type=float, help="refuse shorter clips")
     parser.add_argument("--max-seconds", type=float, help="refuse longer clips")
-    parser.add_argument("--sample-rate", type=int, default=SAMPLE_RATE_HZ, metavar="HZ", help="of the manifest (16000)")
+    parser.add_argument(
+        "--sample-rate", dest="sample_rate_hz", type=int, default=SAMPLE_RATE_HZ, metavar="HZ", help="of rows (16000)"
+    )
     parser.add_argument(
         "--other-rates",
         choices=OTHER_RATES,
@@ -79,15 +79,7 @@ def add_audio_arguments(parser: argparse.ArgumentParser) -> None:
 
 def audio_rules_of(args: argparse.Namespace) -> AudioRules:
     """The rules that ``add_audio_arguments`` asked for."""
-    return AudioRules(
-        args.sample_rate,
-        args.min_seconds,
-        args.max_seconds,
-        args.other_rates,
-        args.verify,
-        args.max_clipped,
-        args.allow_outside_root,
-    )
+    return AudioRules(**{rule.name: getattr(args, rule.name) for rule in fields(AudioRules)})
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,14 @@ def find_audio(
     top: Path | None = None,
     allow_outside_root: bool = False,
 ) -> tuple[list[str], list[Refusal]]:
-    """Paths of the audio files below `root`, relative to it, in posix form and sorted; and what is refused.
+    """Paths of the audio files below `root`, in posix form and sorted; and what is refused.
+
+    Paths are relative to `top`, the manifest's root, which contains `root` (None: it is `root`).
 
     Endings are compared without regard to case. Hidden files and folders (names that begin with a dot) are skipped.
     Links are followed, but each folder is entered once, under its real name where that lies below `root`: loops of
     links end, and no file is listed twice. Refused are dead links, folders that cannot be read, names that a manifest
-    cannot hold and, unless `allow_outside_root`, links that lead out of `top`, the manifest's root (None: `root`).
+    cannot hold and, unless `allow_outside_root`, links that lead out of `top`.
 
     Raises:
         InputError: for a root that is no folder, or whose name no manifest can hold.
@@ -89,15 +91,16 @@ def find_audio(
                 refused.append(Refusal(path, "no regular file"))
             else:
                 refused.append(Refusal(path, "dead link"))
-    return sorted(found), refused
+    if top is None or top == root:
+        return sorted(found), refused
+    prefix = f"{root.relative_to(top).as_posix()}/"
+    return [prefix + path for path in sorted(found)], [replace(one, path=prefix + one.path) for one in refused]
 
 
 def unnamed_audio(root: Path, folder: str, named: Container[str], reason: str) -> list[Refusal]:
     """Refusals of the audio in a folder below `root` that is not in `named`."""
     found, refused = find_audio(root / folder, top=root)
-    everything = [Refusal(path, reason) for path in found] + refused
-    below_root = (replace(refusal, path=f"{folder}/{refusal.path}") for refusal in everything)
-    return [refusal for refusal in below_root if refusal.path not in named]
+    return [one for one in [*(Refusal(path, reason) for path in found), *refused] if one.path not in named]
 
 
 def read_clips(
