@@ -170,7 +170,7 @@ def _speaker(path: str) -> str:
 
 
 def _read_valid(folder: Path, rules: AudioRules, workers: int | None) -> tuple[list[Clip], list[Refusal]]:
-    """All audio below `folder`, whatever its length, and what cannot be used, by its whole path."""
+    """All audio below `folder`, of any length, and what cannot be used, by its absolute path."""
     found, refusals = find_audio(folder, allow_outside_root=rules.allow_outside_root)
     clips, unusable = read_clips(folder, found, rules.of_any_length(), workers=workers)
     refusals += unusable
@@ -201,7 +201,7 @@ def _without_speakers(
 
 
 def _without_duplicates(clips: Sequence[Clip]) -> tuple[list[Clip], list[Refusal]]:
-    """Clips in the order of their paths without those that an earlier subset holds too."""
+    """Clips in the order of their paths, without chapters that an earlier subset has too."""
     first_paths: dict[str, str] = {}
     kept, refusals = [], []
     for clip in clips:
@@ -240,7 +240,7 @@ def _segment(
 
 
 def _read_sidecar(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] | Refusal:
-    """Stretches of speech, [start, end] in seconds, that the sidecar of a chapter names; or why it is of no use."""
+    """Stretches of speech, [start, end] in seconds, that the sidecar of a chapter names; or why it cannot be used."""
     sidecar = os.path.join(root, os.path.splitext(clip.path)[0] + SIDECAR)
     try:
         with open(sidecar, encoding="utf-8-sig") as file:

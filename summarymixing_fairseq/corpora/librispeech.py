@@ -126,7 +126,7 @@ def held_out_speakers(source: Path) -> set[str]:
 
 
 def _corpus_dir(folder: Path) -> Path:
-    """The folder of the parts, absolute; also where the folder that the archives unpack to stands in `folder`."""
+    """The absolute folder of the parts: `folder`, or the LibriSpeech folder in it that the archives unpack to."""
     if not folder.is_dir():
         what = "is no directory" if folder.exists() else "does not exist"
         raise InputError(f"{folder} {what}: give the folder that holds dev-clean and the other parts")

@@ -155,7 +155,7 @@ def _read_entries(root: Path, name: str, refusals: list[Refusal]) -> Iterator[tu
 
 
 def _recordings(entry: Mapping[str, Any], audio: str) -> list[str] | None:
-    """Paths of an entry's recordings, or None where it does not name any or one of the names is none."""
+    """Paths of an entry's recordings, or None where it names none or has a name that is not valid."""
     recordings = entry.get("recordings")
     if not isinstance(recordings, list) or not recordings:
         return None

@@ -41,7 +41,7 @@ def find_audio(
     cannot hold and, unless `allow_outside_root`, links that lead out of `top`.
 
     Raises:
-        InputError: for a root that is no folder, or whose name no manifest can hold.
+        InputError: for a root that is not a folder, or whose name a manifest cannot hold.
     """
     if not root.is_dir():
         what = "is no directory" if root.exists() else "does not exist"

@@ -10,7 +10,7 @@ from .rows import Clip
 
 
 def check_valid_fraction(fraction: float) -> None:
-    """Raises InputError for a share of validation data that is no share."""
+    """Raises InputError unless the share of validation data is at least 0 and below 1."""
     if not 0 <= fraction < 1:
         raise InputError(f"--valid-fraction {fraction:g} must be at least 0 and below 1")
 
