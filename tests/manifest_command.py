@@ -1,12 +1,36 @@
-"""`summarymixing manifest CORPUS` in the tests' own process."""
+"""`summarymixing manifest CORPUS` in the tests' own process, and manifests read back as fairseq reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from summarymixing_fairseq.commands.main import main
+from summarymixing_fairseq.corpora import all_corpora
+from summarymixing_fairseq.corpora.writing.corpus import write_corpus
+from summarymixing_fairseq.corpora.writing.options import ManifestOptions
+from summarymixing_fairseq.corpora.writing.rows import Clip
 
 
 def corpus_command(corpus: str) -> Callable[[Sequence[str]], int]:
     """What takes the options of a corpus and returns the exit status."""
     return lambda argv: main(["manifest", corpus, *argv])
+
+
+def corpus_writer(corpus: str) -> Callable[..., str]:
+    """What prepares and writes a corpus and returns the summary; options of every corpus are keywords like its own."""
+
+    def write(root: Path, dest: Path, **options: Any) -> str:
+        shared = {name: options.pop(name) for name in ("rules", "workers", "max_refused", "force") if name in options}
+        manifest_options = ManifestOptions(dest, **shared)
+        return write_corpus(all_corpora()[corpus].prepare(root, manifest_options, **options), manifest_options)
+
+    return write
+
+
+def parse_manifest(text: str) -> tuple[str, list[Clip]]:
+    """Root folder and clips of a manifest's text."""
+    lines = text.split("\n")
+    rows = [line.strip().split("\t") for line in lines[1:] if line]
+    return lines[0].strip(), [Clip(path, *map(int, numbers)) for path, *numbers in rows]

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import argparse
 
-from ..corpora import CORPORA
-from ..corpora.writing.options import add_arguments
+from ..corpora import all_corpora
+from ..corpora.writing.corpus import write_corpus
+from ..corpora.writing.options import add_arguments, options_of
 from ..system.files import exclusive
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Add the `manifest` sub-command, with one sub-command of its own a corpus."""
+    """Add the `manifest` sub-command, which has a sub-command for each corpus."""
     parser = subparsers.add_parser(
         "manifest",
         help="write manifests and labels of a corpus, or of any folder of audio",
         description="Write DEST/SPLIT.tsv and the labels beside it. What cannot be used is listed in DEST/refused.tsv.",
     )
     corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
-    for name, corpus in CORPORA.items():
+    for name, corpus in all_corpora().items():
         sub = corpora.add_parser(
             name,
             help=corpus.DESCRIPTION,
             description=corpus.__doc__,
-            epilog=getattr(corpus, "EPILOG", None),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         corpus.add_arguments(sub)
         add_arguments(sub)
-        sub.set_defaults(prepare=corpus.prepare_from)
+        sub.set_defaults(prepare_from=corpus.prepare_from)
     parser.set_defaults(run=run)
 
 
@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: for audio, labels or options that cannot be used.
     """
-    with exclusive(args.dest):
-        summary = args.prepare(args)
+    options = options_of(args)
+    with exclusive(options.dest):
+        summary = write_corpus(args.prepare_from(args), options)
     print(summary)

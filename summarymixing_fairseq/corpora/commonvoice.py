@@ -1,9 +1,7 @@
-"""Write fairseq manifests and labels for one language of Mozilla Common Voice: Welsh, Basque or any other.
+"""One language of Mozilla Common Voice (Welsh, Basque or any other): manifests and letters, or subword pieces.
 
-summarymixing manifest commonvoice cv-corpus-11.0-2022-09-21/cy --dest DIR [--bpe 100]
-
-Sentences read aloud by volunteers, in more than a hundred languages; licence CC0. Releases are had from
-https://commonvoice.mozilla.org and https://datacollective.mozillafoundation.org, one archive for each language:
+Sentences read aloud by volunteers, in more than a hundred languages; licence CC0. Download one archive a language from
+https://commonvoice.mozilla.org or https://datacollective.mozillafoundation.org:
 
     cv-corpus-11.0-2022-09-21/
         cy/                       language: Welsh cy, Basque eu, ...; this folder is what the command is given
@@ -13,11 +11,14 @@ https://commonvoice.mozilla.org and https://datacollective.mozillafoundation.org
             other.tsv, invalidated.tsv, ...    not used
             clips/*.mp3           32 or 48 kHz
 
-`train`, `valid` (dev.tsv) and `test` get manifests, words and letters or, with --bpe N, N pieces by sentencepiece.
-Texts are normalised by unicode_text.py; a sentence with digits is refused. Releases keep one recording of a sentence,
-so train.tsv of many languages is far smaller than validated.tsv: `--train validated` takes all of that but the
-speakers and sentences of dev and test. MP3S, the benchmark of self-supervised models, leaves out clips over 10 s:
-`--max-seconds 10`.
+summarymixing manifest commonvoice cv-corpus-11.0-2022-09-21/cy --dest DIR [--bpe 100]
+
+`train`, `valid` (dev.tsv) and `test` get manifests, words, and letters or, with --bpe N, N pieces by sentencepiece.
+Texts are normalised (text/unicode_text.py); a sentence with digits is refused. Releases keep one recording of a
+sentence, so train.tsv of many languages is far smaller than validated.tsv. `--train validated` takes all of the latter
+but the speakers and sentences of dev and test. The benchmark MP3S leaves out clips over 10 s: `--max-seconds 10`.
+
+With --bpe N, fine-tune with task.labels=bpeN and criterion.post_process=sentencepiece.
 """
 
 from __future__ import annotations
@@ -29,21 +30,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..system.errors import InputError
-from .audio.audio_file import AudioRules
 from .audio.scan import EXTENSIONS, read_clips
 from .text.english_text import TextRefused
 from .text.pieces import train_pieces
 from .text.unicode_text import normalise
-from .writing.corpus import LETTERS, TRAIN, Prepared, Utterance, write_corpus
-from .writing.options import positive_int, shared_options
-from .writing.writer import Refusal, path_problem
+from .writing.corpus import TRAIN, Prepared
+from .writing.labels import LETTERS, Units, Utterance
+from .writing.options import ManifestOptions, options_of, positive_int
+from .writing.rows import Refusal, path_problem
 
 DESCRIPTION = (
     "Write fairseq manifests and labels for one language of Mozilla Common Voice: Welsh (cy), Basque (eu) or any other."
-)
-EPILOG = (
-    "MP3S leaves out clips over 10 s: --max-seconds 10. With --bpe N, fine-tune with task.labels=bpeN and "
-    "criterion.post_process=sentencepiece."
 )
 
 TRAIN_TABLES = ("train", "validated")
@@ -61,29 +58,21 @@ class Row:
     language: str
 
 
-def prepare(
-    language_dir: str | os.PathLike[str],
-    dest: str | os.PathLike[str],
-    *,
-    rules: AudioRules | None = None,
-    train_table: str = "train",
-    bpe: int | None = None,
-    workers: int | None = None,
-    max_refused: float | None = None,
-    force: bool = False,
-) -> str:
-    """Write manifests and labels of one language into `dest`; returns the summary to print.
+def prepare(root: Path, options: ManifestOptions, *, train_table: str = "train", bpe: int | None = None) -> Prepared:
+    """The splits of one language, with a text for each clip.
 
-    `train_table` is "train" or "validated" (the latter without the speakers and sentences of dev and test). With `bpe`,
-    labels are that many pieces learnt from train, in DEST/SPLIT.bpeN, rather than letters.
+    Args:
+        root: folder of the language.
+        train_table: "train", or "validated" without the speakers and sentences of dev and test.
+        bpe: write so many pieces, learnt from train, in DEST/SPLIT.bpeN in place of letters.
 
     Raises:
-        InputError: if the folder is not one language, a table cannot be read, nothing is usable, `bpe` does not
-            suit the texts, or files exist with other content.
+        InputError: if the folder is not one language, a table cannot be read, or `bpe` does not suit the texts.
     """
-    root, dest, rules = Path(language_dir), Path(dest), rules or AudioRules()
-    rules.check()
-    _check_layout(root, train_table)
+    if not (root / f"{train_table}.tsv").is_file():
+        raise InputError(f"{root} holds no {train_table}.tsv: give the folder of one language, as CORPUS/cy")
+    if not (root / _CLIPS).is_dir():
+        raise InputError(f"{root / _CLIPS} is missing: unpack the clips of the release there")
     tables: dict[str, list[Row]] = {}
     refusals: list[Refusal] = []
     notes: list[str] = []
@@ -91,7 +80,7 @@ def prepare(
         if not (root / f"{name}.tsv").exists():
             notes.append(f"{root} has no {name}.tsv: no split {split}")
             continue
-        tables[split], unusable, has_speakers = read_table(root / f"{name}.tsv")
+        tables[split], unusable, has_speakers = _read_table(root / f"{name}.tsv")
         refusals += unusable
         if not has_speakers:
             notes.append(f"{name}.tsv has no column client_id: speakers in several splits go unnoticed")
@@ -99,10 +88,10 @@ def prepare(
 
     texts, unusable = _texts(root, tables)
     refusals += unusable
-    tables, unusable = _part(tables, texts, everything=train_table == "validated")
+    tables, unusable = _keep_apart(tables, texts, everything=train_table == "validated")
     refusals += unusable
     wanted = sorted(row.path for rows in tables.values() for row in rows)
-    clips, unusable = read_clips(root, wanted, rules, workers=workers, dest=dest)
+    clips, unusable = read_clips(root, wanted, options.rules, workers=options.workers, dest=options.dest)
     refusals += unusable
     by_path = {clip.path: clip for clip in clips}
     splits = {
@@ -110,40 +99,29 @@ def prepare(
         for split, rows in tables.items()
     }
 
-    units, files = LETTERS, {}
+    units: Units = LETTERS
+    files = {}
     if bpe is not None and any(splits.values()):  # where nothing is usable, write_corpus says why
-        pieces = train_pieces([one.text for one in splits[TRAIN]], bpe)
+        pieces = train_pieces([one.text or "" for one in splits[TRAIN]], bpe)
         units, files = {f"bpe{bpe}": pieces.encode}, {f"bpe{bpe}.model": pieces.model}
-    corpus = Prepared(root, splits, refusals, len(clips) + len(refusals), notes, files)
-    return write_corpus(
-        dest, corpus, sample_rate_hz=rules.sample_rate_hz, units=units, max_refused=max_refused, force=force
-    )
+    return Prepared(root, splits, refusals, len(clips) + len(refusals), notes, files, units)
 
 
-def _check_layout(root: Path, train_table: str) -> None:
-    if train_table not in TRAIN_TABLES:
-        raise InputError(f"--train {train_table} must be {' or '.join(TRAIN_TABLES)}")
-    if not (root / f"{train_table}.tsv").is_file():
-        raise InputError(f"{root} holds no {train_table}.tsv: give the folder of one language, as CORPUS/cy")
-    if not (root / _CLIPS).is_dir():
-        raise InputError(f"{root / _CLIPS} is missing: unpack the clips of the release there")
-
-
-def read_table(path: Path) -> tuple[list[Row], list[Refusal], bool]:
+def _read_table(path: Path) -> tuple[list[Row], list[Refusal], bool]:
     """Rows of a table in its order, refusals of bad lines, and whether the table names speakers.
 
-    The format is no CSV: quotation marks are part of a sentence, and need not come in pairs. A clip that is named
+    The format is not CSV: quotation marks are part of a sentence and need not come in pairs. A clip that is named
     several times counts once if its sentence is always the same, else not at all.
 
     Raises:
-        InputError: for a table that is no UTF-8 text, or lacks the columns `path` and `sentence`.
+        InputError: for a table that is not UTF-8 text, or lacks the columns `path` and `sentence`.
     """
     try:
-        # Not str.splitlines: a sentence may hold a character that it takes for the end of a line.
+        # not str.splitlines: it also splits at characters that a sentence may hold
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}): unpack the release again") from None
-    header, *lines = (line.rstrip("\r").split("\t") for line in lines)
+    header, *table = (line.rstrip("\r").split("\t") for line in lines)
     columns = {name.strip(): position for position, name in enumerate(header)}
     if not {"path", "sentence"} <= columns.keys():
         found = ", ".join(columns) if any(columns) else "none"
@@ -152,12 +130,12 @@ def read_table(path: Path) -> tuple[list[Row], list[Refusal], bool]:
     rows: dict[str, Row] = {}
     refusals: list[Refusal] = []
     contradicted: set[str] = set()
-    for number, fields in enumerate(lines, start=2):
+    for number, fields in enumerate(table, start=2):
         if not any(field.strip() for field in fields):
             continue
-        row, refusal = _row(fields, columns, f"{path.name} line {number}", path.absolute().parent.name)
-        if row is None:
-            refusals.append(refusal)
+        row = _row(fields, columns, f"{path.name} line {number}", path.absolute().parent.name)
+        if isinstance(row, Refusal):
+            refusals.append(row)
         elif row.path not in rows:
             rows[row.path] = row
         else:
@@ -168,8 +146,8 @@ def read_table(path: Path) -> tuple[list[Row], list[Refusal], bool]:
     return [row for row in rows.values() if row.path not in contradicted], refusals, "client_id" in columns
 
 
-def _row(fields: Sequence[str], columns: dict[str, int], place: str, folder: str) -> tuple[Row | None, Refusal | None]:
-    """A row, or why it is none; `place` stands for the clip where none is named."""
+def _row(fields: Sequence[str], columns: dict[str, int], place: str, folder: str) -> Row | Refusal:
+    """A row, or why it is none; `place` stands for the clip where the line names none."""
 
     def value(column: str) -> str:
         position = columns.get(column, len(fields))
@@ -177,19 +155,19 @@ def _row(fields: Sequence[str], columns: dict[str, int], place: str, folder: str
 
     name = value("path")
     if not name:
-        return None, Refusal(place, "line without a path")
+        return Refusal(place, "line without a path")
     if not name.lower().endswith(_ENDINGS):
         name += ".mp3"  # early releases leave it out
     clip = f"{_CLIPS}/{name}"
     if len(fields) <= columns["sentence"]:
-        return None, Refusal(clip, "line ends before the sentence", place)
+        return Refusal(clip, "line ends before the sentence", place)
     if any(fields[len(columns) :]):
-        return None, Refusal(clip, "line with more columns than the table", place)
-    return Row(clip, value("sentence"), value("client_id"), value("locale") or folder), None
+        return Refusal(clip, "line with more columns than the table", place)
+    return Row(clip, value("sentence"), value("client_id"), value("locale") or folder)
 
 
 def _unnamed(root: Path, named: set[str]) -> list[str]:
-    """A note on clips that lie in the folder but that no chosen table names, as most of validated.tsv and other.tsv."""
+    """A note on clips of the folder that no chosen table names."""
     present = (name for name in os.listdir(root / _CLIPS) if not name.startswith("."))
     count = sum(name.lower().endswith(_ENDINGS) and f"{_CLIPS}/{name}" not in named for name in present)
     return [f"{count:,} clips of {_CLIPS}/ are named by no table used: left alone"] if count else []
@@ -213,13 +191,13 @@ def _texts(root: Path, tables: dict[str, list[Row]]) -> tuple[dict[str, str], li
     return texts, refusals
 
 
-def _part(
+def _keep_apart(
     tables: dict[str, list[Row]], texts: dict[str, str], *, everything: bool
 ) -> tuple[dict[str, list[Row]], list[Refusal]]:
-    """Tables with each clip in one split only, no speaker of dev and test in train; with `everything`, no sentence.
+    """Tables with each clip in one split; train has no speaker of dev and test and, with `everything`, no sentence.
 
-    Releases part speakers already, but tables that users cut anew need not. Clips without a text are left out: they
-    are refused already.
+    In a release no speaker is in two splits, but users may make tables of their own. Clips without a text are left out:
+    they have been refused before.
     """
     held_out = [*tables.get("valid", []), *tables.get("test", [])]
     speakers = {row.speaker for row in held_out} - {""}
@@ -243,8 +221,8 @@ def _part(
             refusals.append(Refusal(row.path, "sentence is in dev or test", row.sentence))
         else:
             kept.append(row)
-    parted = {TRAIN: kept, "valid": valid, "test": test}
-    return {split: parted[split] for split in tables}, refusals
+    kept_apart = {TRAIN: kept, "valid": valid, "test": test}
+    return {split: kept_apart[split] for split in tables}, refusals
 
 
 def _without(rows: Sequence[Row], paths: set[str], reason: str) -> tuple[list[Row], list[Refusal]]:
@@ -253,7 +231,7 @@ def _without(rows: Sequence[Row], paths: set[str], reason: str) -> tuple[list[Ro
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this corpus alone."""
-    parser.add_argument("language_dir", metavar="CV_DIR/LANG", type=Path, help="folder with train.tsv and clips/")
+    parser.add_argument("root", metavar="CV_DIR/LANG", type=Path, help="folder with train.tsv and clips/")
     parser.add_argument(
         "--train",
         choices=TRAIN_TABLES,
@@ -268,12 +246,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def prepare_from(args: argparse.Namespace) -> str:
-    """``prepare`` by the command line's options; returns the summary to print."""
-    return prepare(
-        args.language_dir,
-        args.dest,
-        train_table=args.train,
-        bpe=args.bpe,
-        **shared_options(args),
-    )
+def prepare_from(args: argparse.Namespace) -> Prepared:
+    """``prepare`` by the command line's options."""
+    return prepare(args.root, options_of(args), train_table=args.train, bpe=args.bpe)

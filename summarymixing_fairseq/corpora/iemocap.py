@@ -1,7 +1,7 @@
-"""Write fairseq manifests and emotion labels for IEMOCAP: DEST/fold*/{train,valid,test}.{tsv,emotion}.
+"""IEMOCAP, acted emotions: manifests and labels, DEST/fold*/{train,valid,test}.{tsv,emotion}.
 
-IEMOCAP (Busso et al., 2008; English, 12 h) holds five sessions of a woman and a man each, who act scripts and
-improvise. It is had on request from https://sail.usc.edu/iemocap/, under a release form to sign: see its terms.
+IEMOCAP (Busso et al., 2008; English, 12 h) has five sessions. In each a woman and a man act scripts and improvise. Its
+authors give it on request, under a release form to sign: https://sail.usc.edu/iemocap/.
 
     IEMOCAP_full_release
     └── Session1 ... Session5
@@ -10,17 +10,16 @@ improvise. It is had on request from https://sail.usc.edu/iemocap/, under a rele
 
 A label is a line `[start - end]<TAB>utterance<TAB>emotion<TAB>[valence, activation, dominance]` of EmoEvaluation. The
 classes are the usual four: ang, hap (with exc), neu, sad. Utterances of other emotions, and those on which annotators
-did not agree (xxx), are refused: 45 % of the full release, to which --max-refused applies. Who speaks is the last
-letter of the utterance's name (M003), not the first (Ses01F: who wore the motion capture markers).
+did not agree (xxx), are refused: 45 % of the full release. --max-refused counts them. The speaker is the last letter
+of the utterance's name (M003), not the first (Ses01F: who wore the motion capture markers).
 
 Folds, for cross-validation; no speaker is in two splits of a fold:
 
 - `--held-out session` (default), fold1 to fold5: test is session k, as in SUPERB. Valid is the next session (1 after
-  5), train the other three: SUPERB validates on a random fifth of the training speakers' utterances, which measures
-  how well the model knows them.
+  5), train the other three. SUPERB validates on a random fifth of the training speakers' utterances, so on voices that
+  the model knows.
 - `--held-out speaker`, fold1 to fold10: test is speaker k (Ses01F, Ses01M, Ses02F, ...), valid the other speaker of
-  that session, train the other four sessions, as in MP3S (arXiv 2308.14456). Valid and test are then two sides of the
-  same dialogues.
+  that session, train the other four sessions, as in MP3S (arXiv 2308.14456). Valid and test then share dialogues.
 
 summarymixing manifest iemocap IEMOCAP_DIR --dest DIR
 """
@@ -34,11 +33,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..system.errors import InputError
-from .audio.audio_file import AudioRules
 from .audio.scan import read_clips, unnamed_audio
-from .writing.corpus import Prepared, Utterance, write_corpus
-from .writing.options import positive_int, shared_options
-from .writing.writer import Refusal
+from .writing.corpus import Prepared
+from .writing.labels import Utterance
+from .writing.options import ManifestOptions, options_of, positive_int
+from .writing.rows import Refusal
 
 DESCRIPTION = "Write fairseq manifests and emotion labels for IEMOCAP, by fold."
 
@@ -50,32 +49,20 @@ SPEAKERS = [f"Ses{session:02}{gender}" for session in SESSIONS for gender in "FM
 HELD_OUT = ("session", "speaker")
 
 _LABEL = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+([A-Za-z]+)\s+\[[^\]]*\]\s*")
-# What a line with a label begins with or holds, even where it is damaged.
+# A line that should hold a label, even where it is damaged.
 _LIKE_LABEL = re.compile(r"\[|.*\bSes\d\d[FM]_")
 _UTTERANCE = re.compile(r"(Ses\d\d)[FM]_\w+_([FM])\d+\w*")
 
 
-def prepare(
-    iemocap_dir: str | os.PathLike[str],
-    dest: str | os.PathLike[str],
-    *,
-    rules: AudioRules | None = None,
-    held_out: str = "session",
-    fold: int | None = None,
-    workers: int | None = None,
-    max_refused: float | None = None,
-    force: bool = False,
-) -> str:
-    """Write manifests and labels of all folds, or of `fold` alone, into `dest`; returns the summary to print.
+def prepare(root: Path, options: ManifestOptions, *, held_out: str = "session", fold: int | None = None) -> Prepared:
+    """All folds, or one, with a label `emotion` for each utterance.
+
+    Args:
+        root: folder of the sessions. held_out: what a fold tests on, of ``HELD_OUT``. fold: its number (None: all).
 
     Raises:
-        InputError: where sessions or labels are not found, a split has no usable clip, or files exist with other
-            content.
+        InputError: where sessions or labels are not found, or a split has no usable clip.
     """
-    root, dest, rules = Path(iemocap_dir), Path(dest), rules or AudioRules()
-    rules.check()
-    if held_out not in HELD_OUT:
-        raise InputError(f"--held-out {held_out} must be {' or '.join(HELD_OUT)}")
     folds = _folds(held_out)
     if fold is not None and not 1 <= fold <= len(folds):
         raise InputError(f"--fold {fold} must be from 1 to {len(folds)} with --held-out {held_out}")
@@ -92,7 +79,7 @@ def prepare(
     notes = []
     if len(class_of) != NUM_UTTERANCES:
         notes.append(f"{len(class_of):,} utterances of the four classes; the full release has {NUM_UTTERANCES:,}")
-    clips, unusable = read_clips(root, sorted(class_of), rules, workers=workers, dest=dest)
+    clips, unusable = read_clips(root, sorted(class_of), options.rules, workers=options.workers, dest=options.dest)
     refusals += unusable
     splits: dict[str, list[Utterance]] = {}
     for number in folds if fold is None else [fold]:
@@ -103,27 +90,25 @@ def prepare(
             splits[f"fold{number}/{split}"] = [
                 Utterance(clip, labels={"emotion": class_of[clip.path]}) for clip in here
             ]
-    corpus = Prepared(root, splits, refusals, len(clips) + len(refusals), notes=notes)
-    return write_corpus(dest, corpus, sample_rate_hz=rules.sample_rate_hz, max_refused=max_refused, force=force)
+    return Prepared(root, splits, refusals, len(clips) + len(refusals), notes=notes)
 
 
 def _folds(held_out: str) -> dict[int, dict[str, set[str]]]:
     """Speakers of each split, by the number of the fold."""
-    folds = {}
-    tests = [{speaker} for speaker in SPEAKERS]
-    valids = [{SPEAKERS[index ^ 1]} for index in range(len(SPEAKERS))]
-    if held_out == "session":
-        tests = [set(SPEAKERS[first : first + 2]) for first in range(0, len(SPEAKERS), 2)]
-        valids = tests[1:] + tests[:1]
-    for number, (test, valid) in enumerate(zip(tests, valids), 1):
-        folds[number] = {"train": set(SPEAKERS) - test - valid, "valid": valid, "test": test}
-    return folds
+    speakers = [{speaker} for speaker in SPEAKERS]
+    partners = [{SPEAKERS[index ^ 1]} for index in range(len(SPEAKERS))]
+    sessions = [woman | man for woman, man in zip(speakers[::2], speakers[1::2])]
+    next_sessions = sessions[1:] + sessions[:1]
+    tests, valids = {"speaker": (speakers, partners), "session": (sessions, next_sessions)}[held_out]
+    return {
+        number: {"train": set(SPEAKERS) - test - valid, "valid": valid, "test": test}
+        for number, (test, valid) in enumerate(zip(tests, valids), 1)
+    }
 
 
 def _speaker(path: str) -> str:
     """`Ses01M` for .../Ses01F_impro01_M003.wav."""
-    session, gender = _UTTERANCE.fullmatch(Path(path).stem).groups()
-    return session + gender
+    return "".join(_UTTERANCE.findall(Path(path).stem)[0])
 
 
 def _no_clip(name: str, speakers: set[str], unusable: Sequence[Refusal]) -> InputError:
@@ -185,7 +170,7 @@ def _read_dialog(root: Path, label_file: str, session: int, refusals: list[Refus
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this corpus alone."""
-    parser.add_argument("iemocap_dir", metavar="IEMOCAP_DIR", type=Path, help="folder with Session1 to Session5")
+    parser.add_argument("root", metavar="IEMOCAP_DIR", type=Path, help="folder with Session1 to Session5")
     parser.add_argument(
         "--held-out",
         choices=HELD_OUT,
@@ -196,12 +181,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", type=positive_int, metavar="K", help="write fold K only (default: all)")
 
 
-def prepare_from(args: argparse.Namespace) -> str:
-    """``prepare`` by the command line's options; returns the summary to print."""
-    return prepare(
-        args.iemocap_dir,
-        args.dest,
-        held_out=args.held_out,
-        fold=args.fold,
-        **shared_options(args),
-    )
+def prepare_from(args: argparse.Namespace) -> Prepared:
+    """``prepare`` by the command line's options."""
+    return prepare(args.root, options_of(args), held_out=args.held_out, fold=args.fold)

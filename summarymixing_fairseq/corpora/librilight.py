@@ -1,38 +1,44 @@
 """Libri-Light's unlabelled part, 58,000 h of read English books: manifests of segments of speech for pre-training.
 
-Had at https://github.com/facebookresearch/libri-light (recordings of LibriVox: public domain): small.tar (577 h),
-medium.tar (5,193 h more) and large.tar (51,934 h more). A fourth, duplicate.tar, holds books that may be read twice.
+Download: https://github.com/facebookresearch/libri-light (recordings of LibriVox: public domain). There are small.tar
+(577 h), medium.tar (5,193 h more) and large.tar (51,934 h more). A fourth, duplicate.tar, holds books that may be read
+twice.
 
     small/<speaker>/<book>/<name>.flac      one chapter, of many minutes; speakers are LibriVox's numbers
     small/<speaker>/<book>/<name>.json      {"speaker": ..., "book_meta": ..., "snr": ...,
                                              "voice_activity": [[start, end], ...]}  in seconds
 
-summarymixing manifest librilight LIBRILIGHT_DIR --dest DIR --valid LIBRISPEECH_DIR/dev-clean \
+summarymixing manifest librilight LIBRILIGHT_DIR --dest DIR --valid LIBRISPEECH_DIR/dev-clean \\
     --exclude-speakers LIBRISPEECH_DIR
 
-A row is a segment of a chapter, of 10 to 30 s, joined from its stretches of speech: path, samples, first sample.
-LibriSpeech was made of the same recordings: Libri-Light was made without the readers of its dev and test parts, and
+A row is a segment of a chapter, of 10 to 30 s: path, samples, first sample. It joins stretches of speech, which the
+.json names. LibriSpeech was made of the same recordings. Libri-Light leaves out the readers of its dev and test parts;
 --exclude-speakers makes sure of it. --min-seconds and --max-seconds are of chapters.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..system.errors import InputError
-from .audio.audio_file import AudioRules
-from .audio.librilight_speech import SIDECAR, segment_chapters
+from ..system.parallel import parallel_iter
+from .audio.rules import AudioRules, SegmentRules, add_segment_arguments, segment_rules_of
 from .audio.scan import EXTENSIONS, find_audio, read_clips
-from .audio.segments import SegmentRules, add_segment_arguments, cut_files, segment_rules_of
+from .audio.segments import Interval, cut_files, segments_of
+from .audio.voice_activity import find_speech
 from .librispeech import held_out_speakers
-from .writing.corpus import TRAIN, Prepared, Utterance, write_corpus
-from .writing.options import shared_options
-from .writing.splits import split_clips
-from .writing.writer import Clip, Refusal, format_manifest
+from .writing.corpus import TRAIN, Prepared
+from .writing.labels import Utterance
+from .writing.options import ManifestOptions, options_of
+from .writing.rows import Clip, Refusal, format_manifest
+from .writing.splits import check_valid_fraction, split_clips
 
 DESCRIPTION = (
     "Write fairseq manifests of Libri-Light, cut to segments of speech. "
@@ -40,79 +46,85 @@ DESCRIPTION = (
 )
 
 SUBSETS = ("small", "medium", "large")
+SIDECAR = ".json"
+# Sidecars count speech in frames of 80 ms, so that the last stretch may end after the file does. One that is off by
+# more than this belongs to another file.
+_TOLERANCE_SECONDS = 1.0
 _HELD_OUT = "speaker of LibriSpeech dev or test"
 
 
 def prepare(
-    librilight_dir: str | os.PathLike[str],
-    dest: str | os.PathLike[str],
+    root: Path,
+    options: ManifestOptions,
     *,
     subsets: Sequence[str] = (),
-    rules: AudioRules | None = None,
-    segments: SegmentRules | None = None,
+    segments: SegmentRules = SegmentRules(),  # noqa: B008 (frozen)
     vad: bool = False,
     valid_fraction: float = 0.0,
-    valid_dir: str | os.PathLike[str] | None = None,
-    exclude_speakers: str | os.PathLike[str] | None = None,
-    workers: int | None = None,
-    max_refused: float | None = None,
-    force: bool = False,
-) -> str:
-    """Write the manifests of the corpus into `dest`; returns the summary to print.
+    valid_dir: Path | None = None,
+    exclude_speakers: Path | None = None,
+) -> Prepared:
+    """Segments of the chapters below `root`, for train and perhaps valid.
 
-    `subsets` are folders of `librilight_dir`; with none, those of small, medium and large that are there, or else the
-    whole folder. `vad` finds speech by a model, whatever the sidecars say. valid.tsv holds either `valid_fraction` of
-    the speakers or all audio below `valid_dir`. `exclude_speakers`: LibriSpeech's SPEAKERS.TXT, or the folder it is in.
+    Args:
+        subsets: folders of `root` (none: small, medium and large where they are there, else the whole folder).
+        segments: what a segment must be.
+        vad: find speech by a model, and do not read sidecars.
+        valid_fraction: share of the speakers in valid.tsv. valid_dir: or all audio of this folder.
+        exclude_speakers: LibriSpeech's SPEAKERS.TXT, or the folder it is in: leave out the speakers of dev and test.
+
+    Raises:
+        InputError: where there is no audio, a folder or SPEAKERS.TXT is not what it should be, or a split cannot be
+            made.
     """
-    root, dest, rules, segments = Path(librilight_dir), Path(dest), rules or AudioRules(), segments or SegmentRules()
-    rules.check()
-    segments.check()
-    if not 0 <= valid_fraction < 1:
-        raise InputError(f"--valid-fraction {valid_fraction:g} must be at least 0 and below 1")
+    rules, workers, rate_hz = options.rules, options.workers, options.rules.sample_rate_hz
+    check_valid_fraction(valid_fraction)
     if valid_dir and valid_fraction:
         raise InputError("--valid and --valid-fraction both say what valid.tsv holds: give one of them")
-    held_out = held_out_speakers(Path(exclude_speakers)) if exclude_speakers else None
+    held_out = held_out_speakers(exclude_speakers) if exclude_speakers else None
     paths, refusals, notes = _find(root, subsets, segments.cut_dir, rules.allow_outside_root)
-    valid, unusable = _read_valid(Path(valid_dir), rules, workers) if valid_dir else ([], [])
+    valid, unusable = _read_valid(valid_dir, rules, workers) if valid_dir else ([], [])
     num_found = len(paths) + len(refusals) + len(valid) + len(unusable)
     refusals += unusable
     paths, unusable, note = _without_speakers(paths, held_out, valid)
     refusals += unusable
     notes.append(note)
-    clips, unusable = read_clips(root, paths, rules, workers=workers, dest=dest)
+    clips, unusable = read_clips(root, paths, rules, workers=workers, dest=options.dest)
     refusals += unusable
     clips, unusable = _without_duplicates(clips)
     refusals += unusable
-    rows, unusable, note = segment_chapters(root, clips, segments, rules.sample_rate_hz, vad, workers)
+    if vad:
+        speech: Iterable[list[Interval] | Refusal] = find_speech(root, clips, sample_rate_hz=rate_hz, workers=workers)
+    else:
+        read = functools.partial(_read_sidecar, root=os.path.abspath(root), sample_rate_hz=rate_hz)
+        speech = parallel_iter(read, clips, workers=workers, description="reading sidecars")
+    rows, unusable, note = _segment(clips, speech, segments, rate_hz)
     refusals += unusable
     notes.append(note)
     splits = {TRAIN: rows, "valid": []}
     if rows and valid_fraction:
-        splits[TRAIN], splits["valid"], note = split_clips(rows, valid_fraction, lambda clip: _speaker(clip.path))
-        notes += [note] if note else []
+        splits[TRAIN], splits["valid"], moved = split_clips(rows, valid_fraction, lambda clip: _speaker(clip.path))
+        notes += [moved] if moved else []
     if segments.cut_dir is not None:
         for name, these in ((name, these) for name, these in splits.items() if these):
-            splits[name], unusable = cut_files(
-                root, these, segments.cut_dir, sample_rate_hz=rules.sample_rate_hz, workers=workers
-            )
+            splits[name], unusable = cut_files(root, these, segments.cut_dir, sample_rate_hz=rate_hz, workers=workers)
             refusals += unusable
         root = segments.cut_dir
     files = {}
-    if valid:
-        files["valid.tsv"] = format_manifest(Path(valid_dir), valid)
-        num_seconds = sum(clip.num_samples for clip in valid) / rules.sample_rate_hz
+    if valid_dir:
+        files["valid.tsv"] = format_manifest(valid_dir, valid)
+        num_seconds = sum(clip.num_samples for clip in valid) / rate_hz
         notes.append(f"valid: {len(valid):,} clips, {num_seconds / 3600:.2f} h of {valid_dir}")
     elif not valid_fraction:
         notes.append("valid.tsv is not written: give --valid LIBRISPEECH_DIR/dev-clean, or --valid-fraction")
     utterances = {name: list(map(Utterance, these)) for name, these in splits.items()}
-    corpus = Prepared(root, utterances, refusals, num_found, notes=notes, files=files)
-    return write_corpus(dest, corpus, sample_rate_hz=rules.sample_rate_hz, max_refused=max_refused, force=force)
+    return Prepared(root, utterances, refusals, num_found, notes=notes, files=files)
 
 
 def _find(
     root: Path, subsets: Sequence[str], cut_dir: Path | None, allow_outside_root: bool
 ) -> tuple[list[str], list[Refusal], list[str]]:
-    """Paths of chapters, those of an earlier subset first; what is none; notes. A sidecar alone names a chapter too."""
+    """Paths of chapters, subset by subset; refusals of other audio; notes. A sidecar alone names a chapter too."""
     folders = list(dict.fromkeys(subsets)) or [name for name in SUBSETS if (root / name).is_dir()]
     notes = _other_folders(root, folders) if folders else []
     chapters: list[str] = []
@@ -125,11 +137,10 @@ def _find(
             raise InputError(f"--cut {cut_dir} lies in {root / folder}: give a folder beside it")
         endings = (*EXTENSIONS, SIDECAR)
         found, refused = find_audio(root / folder, endings, top=root, allow_outside_root=allow_outside_root)
-        prefix = f"{folder}/" if folder else ""
-        refused = [replace(one, path=prefix + one.path) for one in refused if not _is_sidecar(one.path)]
-        paths = {prefix + path for path in found if not _is_sidecar(path)}
+        refused = [one for one in refused if not _is_sidecar(one.path)]
+        paths = {path for path in found if not _is_sidecar(path)}
         with_audio = {os.path.splitext(path)[0] for path in (*paths, *(one.path for one in refused))}
-        sidecars = (os.path.splitext(prefix + path)[0] for path in found if _is_sidecar(path))
+        sidecars = (os.path.splitext(path)[0] for path in found if _is_sidecar(path))
         paths.update(f"{stem}.flac" for stem in sidecars if stem not in with_audio and _speaker(stem))
         refusals += refused
         chapters += sorted(path for path in paths if _speaker(path))
@@ -152,17 +163,16 @@ def _other_folders(root: Path, folders: Sequence[str]) -> list[str]:
     return [f"not looked at in {root}: {', '.join(others)} (see --subset)"] if others else []
 
 
-def _speaker(path: str) -> str | None:
-    """Speaker of `.../SPEAKER/BOOK/NAME`, the number of a reader at LibriVox; None for a path of another form."""
+def _speaker(path: str) -> str:
+    """Speaker of `.../SPEAKER/BOOK/NAME`, the number of a reader at LibriVox; "" for a path of another form."""
     parts = path.rsplit("/", 3)[-3:]
-    return parts[0] if len(parts) == 3 and parts[0].isdecimal() else None
+    return parts[0] if len(parts) == 3 and parts[0].isdecimal() else ""
 
 
 def _read_valid(folder: Path, rules: AudioRules, workers: int | None) -> tuple[list[Clip], list[Refusal]]:
-    """All audio below `folder`, whatever its length, and what cannot be used, by its whole path."""
+    """All audio below `folder`, of any length, and what cannot be used, by its absolute path."""
     found, refusals = find_audio(folder, allow_outside_root=rules.allow_outside_root)
-    any_length = replace(rules, min_seconds=None, max_seconds=None)
-    clips, unusable = read_clips(folder, found, any_length, workers=workers)
+    clips, unusable = read_clips(folder, found, rules.of_any_length(), workers=workers)
     refusals += unusable
     if not clips:
         raise InputError(f"--valid {folder}: no usable audio below it")
@@ -173,14 +183,14 @@ def _without_speakers(
     paths: Sequence[str], held_out: set[str] | None, valid: Sequence[Clip]
 ) -> tuple[list[str], list[Refusal], str]:
     """Paths without those of held-out speakers and of those in valid.tsv, refusals, and a note for the summary."""
-    watched = {_speaker(clip.path) for clip in valid}
+    in_valid = {_speaker(clip.path) for clip in valid}
     kept: list[str] = []
     refusals: list[Refusal] = []
     for path in paths:
         speaker = _speaker(path)
         if held_out and speaker in held_out:
             refusals.append(Refusal(path, _HELD_OUT, speaker))
-        elif speaker in watched:
+        elif speaker in in_valid:
             refusals.append(Refusal(path, "speaker of --valid", speaker))
         else:
             kept.append(path)
@@ -191,7 +201,7 @@ def _without_speakers(
 
 
 def _without_duplicates(clips: Sequence[Clip]) -> tuple[list[Clip], list[Refusal]]:
-    """Clips in the order of their paths without those that an earlier subset holds too."""
+    """Clips in the order of their paths, without chapters that an earlier subset has too."""
     first_paths: dict[str, str] = {}
     kept, refusals = [], []
     for clip in clips:
@@ -204,9 +214,64 @@ def _without_duplicates(clips: Sequence[Clip]) -> tuple[list[Clip], list[Refusal
     return sorted(kept, key=lambda clip: clip.path), refusals
 
 
+def _segment(
+    clips: Sequence[Clip], speech: Iterable[list[Interval] | Refusal], rules: SegmentRules, sample_rate_hz: int
+) -> tuple[list[Clip], list[Refusal], str]:
+    """Segments of all chapters in order, chapters without one, and a note on what was left out of the others."""
+    segments: list[Clip] = []
+    refusals: list[Refusal] = []
+    num_short = 0
+    for clip, intervals in zip(clips, speech):
+        if isinstance(intervals, Refusal):
+            refusals.append(intervals)
+            continue
+        kept, short = segments_of(clip, intervals, rules, sample_rate_hz)
+        segments += kept
+        if kept:
+            num_short += len(short)
+        else:
+            refusals.append(short[0])
+    hours = sum(clip.num_samples for clip in clips) / sample_rate_hz / 3600
+    note = (
+        f"segments are of {len(clips) - len(refusals):,} files, those looked at have {hours:.2f} h; "
+        f"{num_short:,} more segments are shorter than {rules.min_seconds:g} s"
+    )
+    return segments, refusals, note
+
+
+def _read_sidecar(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] | Refusal:
+    """Stretches of speech, [start, end] in seconds, that the sidecar of a chapter names; or why it cannot be used."""
+    sidecar = os.path.join(root, os.path.splitext(clip.path)[0] + SIDECAR)
+    try:
+        with open(sidecar, encoding="utf-8-sig") as file:
+            content = json.load(file)
+    except FileNotFoundError:
+        return Refusal(clip.path, "no sidecar (--vad finds speech without)")
+    except (ValueError, RecursionError) as error:
+        return Refusal(clip.path, "sidecar that is not JSON", str(error))
+    except OSError as error:
+        return Refusal(clip.path, "sidecar that cannot be read", error.strerror or "")
+    speech = content.get("voice_activity") if isinstance(content, dict) else None
+    if speech is None:
+        return Refusal(clip.path, "sidecar without voice_activity")
+    if not isinstance(speech, list):
+        return Refusal(clip.path, "voice_activity that is no list of [start, end] in seconds", type(speech).__name__)
+    latest = clip.num_samples / sample_rate_hz + _TOLERANCE_SECONDS
+    for pair in speech:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) and pair[0] <= pair[1]):
+            return Refusal(clip.path, "voice_activity that is no list of [start, end] in seconds", f"{pair!r:.40}")
+        if pair[0] < -_TOLERANCE_SECONDS or pair[1] > latest:
+            return Refusal(clip.path, "voice_activity outside the file (of another one?)", f"{pair!r:.40}")
+    return [(float(start), float(end)) for start, end in speech]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -math.inf < value < math.inf
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this corpus alone."""
-    parser.add_argument("librilight_dir", metavar="LIBRILIGHT_DIR", type=Path, help="folder with small, medium, large")
+    parser.add_argument("root", metavar="LIBRILIGHT_DIR", type=Path, help="folder with small, medium, large")
     parser.add_argument(
         "--subset", nargs="+", default=[], metavar="NAME", help="folders to take (small, medium and large if there)"
     )
@@ -227,16 +292,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_segment_arguments(parser)
 
 
-def prepare_from(args: argparse.Namespace) -> str:
-    """``prepare`` by the command line's options; returns the summary to print."""
+def prepare_from(args: argparse.Namespace) -> Prepared:
+    """``prepare`` by the command line's options."""
     return prepare(
-        args.librilight_dir,
-        args.dest,
+        args.root,
+        options_of(args),
         subsets=args.subset,
         segments=segment_rules_of(args),
         vad=args.vad,
         valid_fraction=args.valid_fraction,
         valid_dir=args.valid,
         exclude_speakers=args.exclude_speakers,
-        **shared_options(args),
     )

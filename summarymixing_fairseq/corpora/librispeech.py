@@ -1,7 +1,7 @@
 """LibriSpeech, read English books: manifests and letter labels for fine-tuning, and its dev and test parts.
 
-Had at https://www.openslr.org/12 (CC BY 4.0), one archive a part; all unpack to one folder. The sets of 10 h, 1 h and
-10 min were chosen from it by Libri-Light (https://github.com/facebookresearch/libri-light, librispeech_finetuning.tgz).
+Download: https://www.openslr.org/12 (CC BY 4.0), one archive a part; all unpack to one folder. The sets of 10 h, 1 h
+and 10 min are Libri-Light's choice of it (https://github.com/facebookresearch/libri-light, librispeech_finetuning.tgz).
 
     LibriSpeech/SPEAKERS.TXT
     LibriSpeech/train-clean-100/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac
@@ -11,24 +11,23 @@ Had at https://www.openslr.org/12 (CC BY 4.0), one archive a part; all unpack to
 
 summarymixing manifest librispeech LIBRISPEECH_DIR --dest DIR --subset 100h
 
-writes train, dev_clean, dev_other, test_clean, test_other, and as valid one of the dev parts once more.
+It writes train, dev_clean, dev_other, test_clean, test_other, and valid, which is one of the dev parts once more.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..system.errors import InputError
-from .audio.audio_file import AudioRules
-from .audio.scan import read_clips
-from .text.librispeech_text import read_parts
-from .writing.corpus import TRAIN, Prepared, Utterance, write_corpus
-from .writing.options import shared_options
-from .writing.writer import Refusal, format_refusals, printable, write_files
+from .audio.scan import EXTENSIONS, find_audio, read_clips
+from .writing.corpus import TRAIN, Prepared
+from .writing.labels import Utterance
+from .writing.options import ManifestOptions, options_of
+from .writing.rows import Clip, Refusal
 
 DESCRIPTION = "Write fairseq manifests and letter labels of LibriSpeech. Allowed lengths are for train alone."
 
@@ -44,28 +43,32 @@ _TRAIN_PARTS = {
 }
 SUBSETS = tuple(_TRAIN_PARTS)
 _IN_LIMITED = ("10h", "1h", "10min")
+_TRANSCRIPTS = ".trans.txt"
+_UTTERANCE_ID = re.compile(r"\d+-\d+-\d+")
+_NOT_IN_TRANSCRIPTS = re.compile(r"[^A-Z' ]")
 
 
 def prepare(
-    librispeech_dir: str | os.PathLike[str],
-    dest: str | os.PathLike[str],
+    root: Path,
+    options: ManifestOptions,
     *,
     subset: str = "960h",
-    limited_dir: str | os.PathLike[str] | None = None,
+    limited_dir: Path | None = None,
     valid: str = "dev-clean",
-    rules: AudioRules | None = None,
-    workers: int | None = None,
-    max_refused: float | None = None,
-    force: bool = False,
-) -> str:
-    """Write manifests and labels of a training set and of the dev and test parts; returns the summary to print.
+) -> Prepared:
+    """A training set, the dev and test parts that are there, and one dev part once more as valid.
 
-    `limited_dir` is librispeech_finetuning (None: in or beside `librispeech_dir`), `valid` the dev part that valid.tsv
-    holds. The lengths that `rules` allow are for train alone: an error rate is one of the whole part.
+    Limits of length are for train alone: an error rate is one of the whole part.
+
+    Args:
+        root: folder of the parts, or the one that they were unpacked in. subset: training set, of ``SUBSETS``.
+        limited_dir: librispeech_finetuning (None: in or beside the folder of the parts). valid: dev part for valid.tsv.
+
+    Raises:
+        InputError: where a part that is needed is not there.
     """
-    rules, dest = rules or AudioRules(), Path(dest)
-    rules.check()
-    corpus_dir = _corpus_dir(Path(librispeech_dir))
+    rules, workers = options.rules, options.workers
+    corpus_dir = _corpus_dir(root)
     parts = _train_folders(corpus_dir, subset, limited_dir)
     root = Path(os.path.commonpath([corpus_dir, *parts]))
     if not (corpus_dir / valid).is_dir():
@@ -77,28 +80,24 @@ def prepare(
         for part in EVALUATION
         if part not in evaluation
     ]
-    allow_outside_root = rules.allow_outside_root
-    texts, refusals = read_parts(root, [corpus_dir / part for part in evaluation], allow_outside_root)
-    utterances, unusable = _utterances(root, texts, replace(rules, min_seconds=None, max_seconds=None), workers)
+    texts, refusals = _read_parts(root, [corpus_dir / part for part in evaluation], rules.allow_outside_root)
+    clips, unusable = read_clips(root, sorted(texts), rules.of_any_length(), workers=workers)
     refusals += unusable
-    splits = {}
+    splits: dict[str, list[Utterance]] = {TRAIN: [], "valid": []}
     for part in evaluation:
         prefix = f"{(corpus_dir / part).relative_to(root).as_posix()}/"
-        splits[_split_name(part)] = [one for one in utterances if one.clip.path.startswith(prefix)]
-    held_out = {_speaker(one.clip.path) for one in utterances}
-    texts, unusable = read_parts(root, parts, allow_outside_root)
+        splits[_split_name(part)] = _utterances((clip for clip in clips if clip.path.startswith(prefix)), texts)
+    splits["valid"] = splits[_split_name(valid)]
+    held_out = {_speaker(clip.path) for clip in clips}
+    texts, unusable = _read_parts(root, parts, rules.allow_outside_root)
     overlap = [path for path in texts if _speaker(path) in held_out]
     refusals += [*unusable, *(Refusal(path, "speaker of dev or test") for path in overlap)]
-    for path in overlap:
-        del texts[path]
-    train, unusable = _utterances(root, texts, rules, workers, dest)
+    train, unusable = read_clips(root, sorted(texts.keys() - set(overlap)), rules, workers=workers, dest=options.dest)
     refusals += unusable
-    num_found = len(train) + len(utterances) + len(refusals)
-    splits = {TRAIN: train, "valid": splits[_split_name(valid)], **splits}
-    _check_not_empty(splits, refusals, dest, root, force)
+    splits[TRAIN] = _utterances(train, texts)
+    num_found = len(train) + len(clips) + len(refusals)
     notes += [f"{name} is not written: it has no usable clip" for name, these in splits.items() if not these]
-    corpus = Prepared(root, splits, refusals, num_found, notes=notes)
-    return write_corpus(dest, corpus, sample_rate_hz=rules.sample_rate_hz, max_refused=max_refused, force=force)
+    return Prepared(root, splits, refusals, num_found, notes=notes, needed=(TRAIN, "valid"))
 
 
 def held_out_speakers(source: Path) -> set[str]:
@@ -127,7 +126,7 @@ def held_out_speakers(source: Path) -> set[str]:
 
 
 def _corpus_dir(folder: Path) -> Path:
-    """The folder of the parts, absolute; also where the folder that the archives unpack to stands in `folder`."""
+    """The absolute folder of the parts: `folder`, or the LibriSpeech folder in it that the archives unpack to."""
     if not folder.is_dir():
         what = "is no directory" if folder.exists() else "does not exist"
         raise InputError(f"{folder} {what}: give the folder that holds dev-clean and the other parts")
@@ -137,28 +136,98 @@ def _corpus_dir(folder: Path) -> Path:
     return inner if inner.is_dir() and not any((folder / part).is_dir() for part in known) else folder
 
 
-def _train_folders(corpus_dir: Path, subset: str, limited_dir: str | os.PathLike[str] | None) -> list[Path]:
-    if subset not in _TRAIN_PARTS:
-        raise InputError(f"--subset {subset} must be one of {', '.join(SUBSETS)}")
-    parent = corpus_dir
+def _train_folders(corpus_dir: Path, subset: str, limited_dir: Path | None) -> list[Path]:
+    parents = [corpus_dir]
     if subset in _IN_LIMITED:
-        candidates = [Path(limited_dir)] if limited_dir else [corpus_dir / _LIMITED, corpus_dir.parent / _LIMITED]
-        parent = next((folder for folder in candidates if folder.is_dir()), None)
-        if parent is None:
+        candidates = [limited_dir] if limited_dir else [corpus_dir / _LIMITED, corpus_dir.parent / _LIMITED]
+        parents = [folder for folder in candidates if folder.is_dir()]
+        if not parents:
             raise InputError(f"{candidates[0]} does not exist: unpack {_LIMITED}.tgz, and name its folder by --limited")
-    folders = [Path(os.path.abspath(parent / part)) for part in _TRAIN_PARTS[subset]]
+    folders = [Path(os.path.abspath(parents[0] / part)) for part in _TRAIN_PARTS[subset]]
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} does not exist: --subset {subset} needs it; unpack it, or choose another")
     return folders
 
 
-def _utterances(
-    root: Path, texts: dict[str, str], rules: AudioRules, workers: int | None, dest: Path | None = None
-) -> tuple[list[Utterance], list[Refusal]]:
-    """Utterances in the order of their paths, and what cannot be read."""
-    clips, refusals = read_clips(root, sorted(texts), rules, workers=workers, dest=dest)
-    return [Utterance(clip, texts[clip.path]) for clip in clips], refusals
+def _read_parts(root: Path, folders: Iterable[Path], allow_outside_root: bool) -> tuple[dict[str, str], list[Refusal]]:
+    """Transcript of each audio file that has one, by its path relative to `root`; and refusals."""
+    texts: dict[str, str] = {}
+    refusals: list[Refusal] = []
+    first_paths: dict[str, str] = {}
+    for folder in folders:
+        audio, transcripts, refused = _list_part(root, folder, allow_outside_root)
+        refusals += refused
+        already_refused = {refusal.path for refusal in refused}
+        named = set()
+        for transcript in transcripts:
+            for line in _lines(root, transcript):
+                if isinstance(line, Refusal):
+                    refusals.append(line)
+                    continue
+                utterance_id, text = line
+                stem = f"{os.path.dirname(transcript)}/{utterance_id}"
+                path = audio.get(stem, f"{stem}.flac")
+                named.add(path)
+                if path in already_refused:
+                    continue
+                problem = _problem(path, text, first_paths.get(utterance_id), transcript)
+                if problem is None:
+                    texts[path] = text
+                else:
+                    refusals.append(problem)
+                first_paths.setdefault(utterance_id, path)
+        refusals += [Refusal(path, "no transcript") for path in audio.values() if path not in named]
+    return texts, refusals
+
+
+def _list_part(root: Path, folder: Path, allow_outside_root: bool) -> tuple[dict[str, str], list[str], list[Refusal]]:
+    """Audio of a part by its path without the ending, files of transcripts, and refusals."""
+    endings = (*EXTENSIONS, _TRANSCRIPTS)
+    found, refusals = find_audio(folder, endings, top=root, allow_outside_root=allow_outside_root)
+    audio: dict[str, str] = {}
+    transcripts = []
+    for path in found:
+        if path.lower().endswith(_TRANSCRIPTS):
+            transcripts.append(path)
+        elif (first := audio.setdefault(os.path.splitext(path)[0], path)) != path:
+            refusals.append(Refusal(path, "duplicate utterance id", f"the first: {first}"))
+    return audio, transcripts, refusals
+
+
+def _lines(root: Path, transcript: str) -> Iterator[tuple[str, str] | Refusal]:
+    """Utterance id and text of each line of a file of transcripts, or why it cannot be read."""
+    try:
+        lines = (root / transcript).read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        yield Refusal(transcript, "transcripts that are not UTF-8", str(error))
+        return
+    except OSError as error:
+        yield Refusal(transcript, "transcripts that cannot be read", error.strerror or "")
+        return
+    for number, line in enumerate(lines, 1):
+        utterance_id, *text = line.split() or [""]
+        if _UTTERANCE_ID.fullmatch(utterance_id):
+            yield utterance_id, " ".join(text)
+        elif utterance_id:
+            yield Refusal(transcript, "a line that does not begin with an utterance id", f"line {number}")
+
+
+def _problem(path: str, text: str, first_path: str | None, transcript: str) -> Refusal | None:
+    """Why an utterance is refused before its audio is read; `first_path`: audio of an earlier one with the same id."""
+    if first_path == path:  # two lines for one file: the second line is refused
+        return Refusal(transcript, "duplicate utterance id", f"two lines for {path}")
+    if first_path is not None:
+        return Refusal(path, "duplicate utterance id", f"the first: {first_path}")
+    if not text:
+        return Refusal(path, "empty transcript")
+    if odd := _NOT_IN_TRANSCRIPTS.search(text):
+        return Refusal(path, "transcript with more than A to Z and apostrophes", odd.group())
+    return None
+
+
+def _utterances(clips: Iterable[Clip], texts: dict[str, str]) -> list[Utterance]:
+    return [Utterance(clip, texts[clip.path]) for clip in clips]
 
 
 def _speaker(path: str) -> str:
@@ -170,21 +239,9 @@ def _split_name(part: str) -> str:
     return part.replace("-", "_")
 
 
-def _check_not_empty(
-    splits: dict[str, list[Utterance]], refusals: Sequence[Refusal], dest: Path, root: Path, force: bool
-) -> None:
-    """Raise InputError where there is nothing to train with or to watch, with DEST/refused.tsv to say why."""
-    empty = next((name for name in (TRAIN, "valid") if not splits[name]), None)
-    if empty is None:
-        return
-    write_files({}, force=force, reports={dest / "refused.tsv": format_refusals(refusals)})
-    first = f"; the first refused, {printable(refusals[0].path)}: {refusals[0].reason}" if refusals else ""
-    raise InputError(f"{empty} has no usable clip below {root}{first}; {dest / 'refused.tsv'} lists all")
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this corpus alone."""
-    parser.add_argument("librispeech_dir", metavar="LIBRISPEECH_DIR", type=Path, help="folder of dev-clean etc.")
+    parser.add_argument("root", metavar="LIBRISPEECH_DIR", type=Path, help="folder of dev-clean etc.")
     parser.add_argument(
         "--subset", choices=SUBSETS, default="960h", help="what train holds; 10h, 1h and 10min are Libri-Light's (960h)"
     )
@@ -196,13 +253,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def prepare_from(args: argparse.Namespace) -> str:
-    """``prepare`` by the command line's options; returns the summary to print."""
-    return prepare(
-        args.librispeech_dir,
-        args.dest,
-        subset=args.subset,
-        limited_dir=args.limited,
-        valid=args.valid,
-        **shared_options(args),
-    )
+def prepare_from(args: argparse.Namespace) -> Prepared:
+    """``prepare`` by the command line's options."""
+    return prepare(args.root, options_of(args), subset=args.subset, limited_dir=args.limited, valid=args.valid)

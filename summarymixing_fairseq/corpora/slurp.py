@@ -1,7 +1,7 @@
-"""Write fairseq manifests and class labels for SLURP: DEST/{train,valid,test}.{tsv,scenario,action,intent}.
+"""SLURP, commands to a home assistant: manifests and labels, DEST/{train,valid,test}.{tsv,scenario,action,intent}.
 
-SLURP (Bastianelli et al., EMNLP 2020; English) holds commands to a home assistant, each sentence read by one or more
-people into a headset, a distant microphone or both. Annotations: https://github.com/pswietojanski/slurp, CC BY 4.0;
+SLURP (Bastianelli et al., EMNLP 2020; English): each sentence was read by one or more people into a headset, a distant
+microphone or both. Annotations: https://github.com/pswietojanski/slurp, CC BY 4.0;
 audio, also for `scripts/download_audio.sh` of that repository: https://zenodo.org/record/4274930, CC BY-NC 4.0.
 
     SLURP_DIR
@@ -14,10 +14,10 @@ A line of .jsonl is one sentence: `slurp_id`, `sentence`, `scenario` (18 classes
 `recordings`, a list of objects with `file`. Each recording is a row. The label `intent` is scenario_action, as in
 SLURP's own evaluation: the field `intent` lacks the scenario in some 200 entries.
 
-Splits are the official ones, in which speakers recur. A recording that several splits name stays in the most held-out
-one, test before valid before train. One that a split names twice is written once, or refused where the labels (with
---text, also the sentences) differ. Transcripts are written only with --text: that leaves out recordings whose sentence
-has no certain spelling (see english_text.py), which classification can do with.
+Splits are the official ones, which share speakers. A recording that several splits name stays in one: in test, else in
+valid. One that a split names twice is written once, or refused where the labels (with --text, also the sentences)
+differ. Transcripts are written only with --text, which leaves out recordings whose sentence has no certain spelling
+(text/english_text.py); for classification they are of use.
 
 summarymixing manifest slurp SLURP_DIR --dest DIR
 """
@@ -26,22 +26,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..system.errors import InputError
-from .audio.audio_file import AudioRules
 from .audio.scan import read_clips, unnamed_audio
 from .text.english_text import TextRefused, normalise
-from .writing.corpus import Prepared, Utterance, write_corpus
-from .writing.options import shared_options
-from .writing.writer import Refusal, path_problem
+from .writing.corpus import Prepared
+from .writing.labels import Utterance
+from .writing.options import ManifestOptions, options_of
+from .writing.rows import Refusal, path_problem
 
 DESCRIPTION = "Write fairseq manifests and class labels for SLURP."
 
-# Most held-out first: a recording that several of them name belongs to the first.
+# A recording that several splits name belongs to the first of them.
 SPLITS = {"test": "test.jsonl", "valid": "devel.jsonl", "train": "train.jsonl"}
 SYNTHETIC = "train_synthetic.jsonl"
 NUM_CLASSES = {"scenario": 18, "action": 46}
@@ -53,7 +53,7 @@ class _Listing:
 
     split: str
     path: str
-    entry: Mapping[str, object]
+    entry: Mapping[str, Any]
     where: str
     problem: str | None = None
 
@@ -63,27 +63,16 @@ class _Listing:
         return {"scenario": scenario, "action": action, "intent": f"{scenario}_{action}"}
 
 
-def prepare(
-    slurp_dir: str | os.PathLike[str],
-    dest: str | os.PathLike[str],
-    *,
-    rules: AudioRules | None = None,
-    synthetic: bool = False,
-    text: bool = False,
-    workers: int | None = None,
-    max_refused: float | None = None,
-    force: bool = False,
-) -> str:
-    """Write manifests and labels of SLURP into `dest`; returns the summary to print.
+def prepare(root: Path, options: ManifestOptions, *, synthetic: bool = False, text: bool = False) -> Prepared:
+    """The official splits, with labels `scenario`, `action` and `intent` for each recording.
 
-    `synthetic` adds train_synthetic.jsonl to train. `text` adds .wrd and .ltr (capital letters), and leaves out
-    recordings whose sentence cannot be spelled out with certainty.
+    Args:
+        root: folder of the repository, with the audio. synthetic: add train_synthetic.jsonl to train.
+        text: add transcripts, and leave out recordings whose sentence cannot be spelled out with certainty.
 
     Raises:
-        InputError: where annotations or audio are not found, nothing is usable, or files exist with other content.
+        InputError: where annotations or audio are not found.
     """
-    root, dest, rules = Path(slurp_dir), Path(dest), rules or AudioRules()
-    rules.check()
     folder = _first_existing(root, (f"dataset/slurp/{SPLITS['train']}", SPLITS["train"])).removesuffix(SPLITS["train"])
     user_of = _read_users(root / folder / "metadata.json")
     parts = [(SPLITS, "slurp_real")]
@@ -101,15 +90,14 @@ def prepare(
     by_path = _without_repetition(listings, text, refusals)
     texts = _normalised(by_path.values(), refusals) if text else {}
     paths = sorted(texts if text else by_path)
-    clips, unusable = read_clips(root, paths, rules, workers=workers, dest=dest)
+    clips, unusable = read_clips(root, paths, options.rules, workers=options.workers, dest=options.dest)
     splits: dict[str, list[Utterance]] = {name: [] for name in ("train", "valid", "test")}
     for clip in clips:
         listing = by_path[clip.path]
         splits[listing.split].append(Utterance(clip, texts.get(clip.path), listing.labels))
     refusals += unusable
     notes = _intent_notes(listings) + _class_notes(splits["train"]) + _speaker_notes(user_of, splits)
-    corpus = Prepared(root, splits, refusals, len(clips) + len(refusals), notes=notes)
-    return write_corpus(dest, corpus, sample_rate_hz=rules.sample_rate_hz, max_refused=max_refused, force=force)
+    return Prepared(root, splits, refusals, len(clips) + len(refusals), notes=notes)
 
 
 def _first_existing(root: Path, candidates: Sequence[str]) -> str:
@@ -123,7 +111,7 @@ def _first_existing(root: Path, candidates: Sequence[str]) -> str:
 
 def _read_listings(root: Path, files: Mapping[str, str], audio: str, refusals: list[Refusal]) -> Iterator[_Listing]:
     """Recordings that the entries of `files` (path of a .jsonl by split) name below the folder `audio`."""
-    # Synthetic speech is read apart: it may have the ids of the sentences it was made from.
+    # read apart from synthetic speech, which may have the ids of the sentences it was made from
     seen_ids: set[str] = set()
     for split, name in files.items():
         for where, entry in _read_entries(root, name, refusals):
@@ -150,13 +138,13 @@ def _read_entries(root: Path, name: str, refusals: list[Refusal]) -> Iterator[tu
         content = (root / name).read_bytes()
     except FileNotFoundError:
         raise InputError(f"{root / name} does not exist: take it from the SLURP repository") from None
-    # No splitlines(): U+2028 ends a line there, yet may stand in a JSON string.
+    # not splitlines(): it splits at U+2028, which a JSON string may hold
     for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
             continue
         where = f"{name}:{number}"
         try:
-            entry = json.loads(line)  # of bytes: a byte order mark is taken off
+            entry = json.loads(line)  # as bytes: it takes off a byte order mark
         except (ValueError, RecursionError) as error:
             refusals.append(Refusal(where, "line is not JSON (download the file again)", str(error)))
             continue
@@ -166,8 +154,8 @@ def _read_entries(root: Path, name: str, refusals: list[Refusal]) -> Iterator[tu
             refusals.append(Refusal(where, "line is not a JSON object"))
 
 
-def _recordings(entry: Mapping[str, object], audio: str) -> list[str] | None:
-    """Paths of an entry's recordings, or None where it does not name any or one of the names is none."""
+def _recordings(entry: Mapping[str, Any], audio: str) -> list[str] | None:
+    """Paths of an entry's recordings, or None where it names none or has a name that is not valid."""
     recordings = entry.get("recordings")
     if not isinstance(recordings, list) or not recordings:
         return None
@@ -184,7 +172,7 @@ def _is_word(value: object) -> bool:
 def _without_repetition(listings: Sequence[_Listing], with_text: bool, refusals: list[Refusal]) -> dict[str, _Listing]:
     """One listing for each recording that has one label of each kind."""
     by_path: dict[str, list[_Listing]] = {}
-    for listing in listings:  # most held-out first
+    for listing in listings:  # test first, then valid
         by_path.setdefault(listing.path, []).append(listing)
     unique: dict[str, _Listing] = {}
     for path, (first, *others) in by_path.items():
@@ -250,7 +238,7 @@ def _read_users(path: Path) -> dict[str, str] | None:
 
 
 def _speaker_notes(user_of: Mapping[str, str] | None, splits: Mapping[str, Sequence[Utterance]]) -> list[str]:
-    """How many speakers are in train and in another split as well: the official splits part sentences only."""
+    """How many speakers are in train and in another split as well: the official splits share speakers."""
     if user_of is None:
         return ["no metadata.json: speakers shared between splits are not counted"]
     users = {
@@ -266,17 +254,11 @@ def _speaker_notes(user_of: Mapping[str, str] | None, splits: Mapping[str, Seque
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this corpus alone."""
-    parser.add_argument("slurp_dir", metavar="SLURP_DIR", type=Path, help="folder with dataset/slurp and audio")
+    parser.add_argument("root", metavar="SLURP_DIR", type=Path, help="folder with dataset/slurp and audio")
     parser.add_argument("--synthetic", action="store_true", help=f"add {SYNTHETIC} to train")
     parser.add_argument("--text", action="store_true", help="write transcripts too; refuse those of uncertain spelling")
 
 
-def prepare_from(args: argparse.Namespace) -> str:
-    """``prepare`` by the command line's options; returns the summary to print."""
-    return prepare(
-        args.slurp_dir,
-        args.dest,
-        synthetic=args.synthetic,
-        text=args.text,
-        **shared_options(args),
-    )
+def prepare_from(args: argparse.Namespace) -> Prepared:
+    """``prepare`` by the command line's options."""
+    return prepare(args.root, options_of(args), synthetic=args.synthetic, text=args.text)

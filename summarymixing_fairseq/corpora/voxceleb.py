@@ -1,20 +1,19 @@
-"""Write fairseq manifests, speaker labels and trials for VoxCeleb1: DEST/{train,valid,test}.tsv, DEST/test*.trials.
+"""VoxCeleb1, interviews: manifests, speaker labels and trials, DEST/{train,valid,test}.tsv and DEST/test*.trials.
 
-VoxCeleb1 (Nagrani et al., 2017; 352 h of interviews, 1,251 speakers) is had at
-https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html, where its terms stand: its authors give speaker and video ids
-and lists under CC BY 4.0, the copyright in the videos stays with their owners.
+VoxCeleb1 (Nagrani et al., 2017; 352 h, 1,251 speakers): https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html. Its
+authors give speaker and video ids and lists under CC BY 4.0; the copyright in the videos stays with their owners.
 
     VOXCELEB1_DIR
     ├── veri_test.txt                           37,720 trials, `<1: same speaker, or 0> <enrolment clip> <test clip>`
     ├── veri_test2.txt                          the same with wrong labels corrected or left out
     └── wav/id10001/1zcIwhmdeo4/00001.wav       speaker, video, clip
 
-The archives of dev (1,211 speakers, 148,642 clips) and test (40 speakers, id10270 to id10309, 4,874 clips) may stand in
-folders of their own (vox1_dev_wav/wav, vox1_test_wav/wav): a clip is known by the last three parts of its path.
+The archives of dev (1,211 speakers, 148,642 clips) and test (40 speakers, id10270 to id10309, 4,874 clips) may have
+folders of their own (vox1_dev_wav/wav, vox1_test_wav/wav): only the last three parts of a path identify a clip.
 
-Train and valid are for classifying speakers: valid holds other videos of speakers of train, chosen by the hash of
-speaker and video, never all of a speaker's. Test holds each clip that a trial names. test.trials (of veri_test.txt) and
-test_cleaned.trials (of veri_test2.txt) hold the trials as `<0 or 1><TAB>path<TAB>path`, with paths as in test.tsv.
+Train and valid are for classifying speakers. Valid holds other videos of the speakers of train, chosen by the hash of
+speaker and video, but never all of a speaker's. Test holds each clip that a trial names. test.trials (of veri_test.txt)
+and test_cleaned.trials (of veri_test2.txt) hold the trials as `<0 or 1><TAB>path<TAB>path`, with paths as in test.tsv.
 
 summarymixing manifest voxceleb VOXCELEB1_DIR --dest DIR
 """
@@ -22,19 +21,17 @@ summarymixing manifest voxceleb VOXCELEB1_DIR --dest DIR
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from ..system.errors import InputError
-from .audio.audio_file import AudioRules
+from ..system.errors import InputError, printable
 from .audio.scan import find_audio, read_clips
-from .writing.corpus import Prepared, Utterance, write_corpus
-from .writing.options import shared_options
-from .writing.splits import stable_fraction
-from .writing.writer import Clip, Refusal, printable
+from .writing.corpus import Prepared
+from .writing.labels import Utterance
+from .writing.options import ManifestOptions, options_of
+from .writing.rows import Clip, Refusal
+from .writing.splits import check_valid_fraction, stable_fraction
 
 DESCRIPTION = (
     "Write fairseq manifests, speaker labels and trials for VoxCeleb1. Allowed lengths are for train and valid alone."
@@ -46,36 +43,28 @@ TEST_SPEAKERS = frozenset(f"id{number}" for number in range(10270, 10310))
 NUM_TRAIN_SPEAKERS = 1211
 
 # Speaker, video and name of a clip, without the ending: how trials name it, wherever it lies.
-_KEY = re.compile(r"(?:.*/)?((id1\d{4})/[^/]+/[^/]+)\.[^./]+")
+_KEY = re.compile(r"(?:.*/)?(id1\d{4}/[^/]+/[^/]+)\.[^./]+")
 
 Trial = tuple[str, str, str]
 
 
 def prepare(
-    voxceleb_dir: str | os.PathLike[str],
-    dest: str | os.PathLike[str],
-    *,
-    trials_dir: str | os.PathLike[str] | None = None,
-    valid_fraction: float = 0.02,
-    rules: AudioRules | None = None,
-    workers: int | None = None,
-    max_refused: float | None = None,
-    force: bool = False,
-) -> str:
-    """Write manifests, labels and trials into `dest`; returns the summary to print.
+    root: Path, options: ManifestOptions, *, trials_dir: Path | None = None, valid_fraction: float = 0.02
+) -> Prepared:
+    """Train and valid with the label `speaker` for each clip, and test with its trials.
 
-    `trials_dir` holds veri_test.txt, veri_test2.txt or both (None: `voxceleb_dir` does). The lengths that `rules` allow
-    are for train and valid: an equal error rate is one of all trials.
+    The lengths that the options allow are for train and valid: an equal error rate is one of all trials.
+
+    Args:
+        root: folder of the clips, at any depth. trials_dir: folder of veri_test.txt, veri_test2.txt or both (None:
+            `root`). valid_fraction: share of the videos in valid.
 
     Raises:
-        InputError: where no list is found or one is damaged, a list has no usable trial, or files exist with other
-            content.
+        InputError: where no list is found, one is damaged, or one has no usable trial.
     """
-    root, dest, rules = Path(voxceleb_dir), Path(dest), rules or AudioRules()
-    if not 0 <= valid_fraction < 1:
-        raise InputError(f"--valid-fraction {valid_fraction:g} must be at least 0 and below 1")
-    rules.check()
-    trials = _read_lists(Path(trials_dir) if trials_dir else root)
+    rules, workers = options.rules, options.workers
+    check_valid_fraction(valid_fraction)
+    trials = _read_lists(trials_dir or root)
     named = {key for these in trials.values() for _, *keys in these for key in keys}
     path_of, refusals = _find_clips(root, rules.allow_outside_root)
     train_paths, test_paths = [], []
@@ -88,22 +77,21 @@ def prepare(
             refusals.append(Refusal(path, "test speaker's clip in no trial"))
     refusals += [Refusal(f"{key}.wav", "no such file (a trial names it)") for key in sorted(named - path_of.keys())]
 
-    test, unusable = read_clips(root, test_paths, replace(rules, min_seconds=None, max_seconds=None), workers=workers)
+    test, unusable = read_clips(root, test_paths, rules.of_any_length(), workers=workers)
     refusals += unusable
-    usable = {_key_of(clip.path): clip.path for clip in test}
+    usable = {key: path_of[key] for key in map(_key_of, (clip.path for clip in test)) if key}
     files, notes = _written_trials(trials, usable, root)
-    clips, unusable = read_clips(root, train_paths, rules, workers=workers, dest=dest)
+    clips, unusable = read_clips(root, train_paths, rules, workers=workers, dest=options.dest)
     refusals += unusable
     train, valid = _split(clips, valid_fraction)
     splits = {"train": _labelled(train), "valid": _labelled(valid), "test": [Utterance(clip) for clip in test]}
     notes += _notes_on_speakers(splits, valid_fraction)
     num_found = len(clips) + len(test) + len(refusals)
-    corpus = Prepared(root, splits, refusals, num_found, notes=notes, files=files)
-    return write_corpus(dest, corpus, sample_rate_hz=rules.sample_rate_hz, max_refused=max_refused, force=force)
+    return Prepared(root, splits, refusals, num_found, notes=notes, files=files)
 
 
 def _read_lists(folder: Path) -> dict[str, list[Trial]]:
-    """Trials of each list that stands in `folder`."""
+    """Trials of each list of `folder`."""
     trials = {name: _read_trials(folder / name) for name in TRIALS if (folder / name).is_file()}
     if not trials:
         raise InputError(
@@ -124,19 +112,19 @@ def _read_trials(path: Path) -> list[Trial]:
         if not line.strip():
             continue
         same, *clips = line.split()
-        matches = [_KEY.fullmatch(clip) for clip in clips]
-        if same not in ("0", "1") or len(clips) != 2 or not all(matches):
+        keys = [key for key in map(_key_of, clips) if key]
+        if same not in ("0", "1") or len(clips) != 2 or len(keys) != 2:
             raise InputError(
                 f"{path}, line {number}: `<0 or 1> <speaker>/<video>/<clip>.wav <speaker>/<video>/<clip>.wav` is "
                 "needed: download it again"
             )
-        for match in matches:
-            if match[2] not in TEST_SPEAKERS:
+        for speaker in (key.split("/")[0] for key in keys):
+            if speaker not in TEST_SPEAKERS:
                 raise InputError(
-                    f"{path}, line {number}: {match[2]} is trained on: give VoxCeleb1's own list, of the speakers "
+                    f"{path}, line {number}: {speaker} is trained on: give VoxCeleb1's own list, of the speakers "
                     "id10270 to id10309"
                 )
-        trials.append((same, matches[0][1], matches[1][1]))
+        trials.append((same, keys[0], keys[1]))
     if not trials:
         raise InputError(f"{path} holds no trial: download it again")
     return trials
@@ -158,6 +146,7 @@ def _find_clips(root: Path, allow_outside_root: bool) -> tuple[dict[str, str], l
 
 
 def _key_of(path: str) -> str | None:
+    """`speaker/video/clip` of a path; None where it is no clip of VoxCeleb1."""
     match = _KEY.fullmatch(path)
     return match and match[1]
 
@@ -187,7 +176,7 @@ def _written_trials(
 
 
 def _split(clips: Sequence[Clip], valid_fraction: float) -> tuple[list[Clip], list[Clip]]:
-    """Train and valid clips by the hash of speaker and video; of each speaker the video with the highest stays."""
+    """Train and valid clips by the hash of speaker and video; a speaker's video with the highest hash is for train."""
     fraction_of = {_video(clip): stable_fraction(_video(clip)) for clip in clips}
     highest: dict[str, tuple[float, str]] = {}
     for video, fraction in fraction_of.items():
@@ -221,7 +210,7 @@ def _notes_on_speakers(splits: Mapping[str, Sequence[Utterance]], valid_fraction
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this corpus alone."""
-    parser.add_argument("voxceleb_dir", metavar="VOXCELEB1_DIR", type=Path, help="folder that holds wav, of any depth")
+    parser.add_argument("root", metavar="VOXCELEB1_DIR", type=Path, help="folder that holds wav, of any depth")
     parser.add_argument(
         "--trials", type=Path, metavar="DIR", help=f"folder of {', '.join(TRIALS)} (default: VOXCELEB1_DIR)"
     )
@@ -230,12 +219,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def prepare_from(args: argparse.Namespace) -> str:
-    """``prepare`` by the command line's options; returns the summary to print."""
-    return prepare(
-        args.voxceleb_dir,
-        args.dest,
-        trials_dir=args.trials,
-        valid_fraction=args.valid_fraction,
-        **shared_options(args),
-    )
+def prepare_from(args: argparse.Namespace) -> Prepared:
+    """``prepare`` by the command line's options."""
+    return prepare(args.root, options_of(args), trials_dir=args.trials, valid_fraction=args.valid_fraction)

@@ -1,4 +1,4 @@
-"""Reading a clip or a part of one: mono float32 at the rate asked for, or an error that names the file."""
+"""Reading audio: the header of a file, or the samples of a clip as mono float32 at the rate asked for."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import functools
 import math
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
 from ..system.errors import InputError
+from ..system.units import SAMPLE_RATE_HZ
 
-SAMPLE_RATE_HZ = 16_000
-# Audio on either side of a part, in seconds, that the resampling filter hears and that is then thrown away.
+if TYPE_CHECKING:
+    from soundfile import SoundFile
+
+# Resampling a part: audio on either side that the filter needs, in seconds, which is then cut off.
 _CONTEXT_SECONDS = 0.1
-# libsndfile's seek is off, or not what decoding up to there gives, in these (vorbis near its end most of all, mp3 for
-# want of earlier frames' bits): they are decoded from their start, at 300 to 2,000 times real time.
+# libsndfile's seek is not exact in these (vorbis near its end, mp3 because a frame needs bits of earlier ones): they
+# are decoded from their start, at 300 to 2,000 times real time.
 _INEXACT_FORMATS = ("OGG", "MP3", "MPEG")
 # Rates that recordings have. A header that says 1 Hz would make 16,000 samples of each.
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
@@ -27,15 +32,52 @@ _BLOCK_VALUES = 2**20
 # A file that decodes to more than this was made to fill the memory: digital silence in FLAC gives 400 a byte.
 _MOST_SAMPLES_PER_BYTE = 1_000
 _MOST_SAMPLES_OF_ANY_FILE = 2**22
-# What soundfile and soxr raise over a broken file: libsndfile's own errors are RuntimeErrors; TypeError: a file that is
-# headerless by its ending.
+# What soundfile and soxr raise for a broken file. libsndfile's own errors are RuntimeErrors; TypeError: the file's name
+# says that it has no header (.raw).
 DECODING_ERRORS = (ArithmeticError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 # A whole file may be this much shorter than its header says: encoders of lossy formats are not exact.
 _TOLERANCE_SECONDS = 0.1
 
 
+class AudioHeader(NamedTuple):
+    """Length and rate of a file as its header says, which may promise anything."""
+
+    num_frames: int
+    sample_rate_hz: int
+
+
+def read_header(path: Path) -> AudioHeader:
+    """The header of a file.
+
+    Raises:
+        OSError, RuntimeError, TypeError, ValueError: as ``open_audio``.
+    """
+    with open_audio(path) as file:
+        return AudioHeader(file.frames, file.samplerate)
+
+
+@contextmanager
+def open_audio(path: str | Path | BinaryIO) -> Iterator[SoundFile]:
+    """Open a file by its header while the block runs. Everything that reads audio files begins here.
+
+    How many frames to read has to be said: the file counts as not seekable, though ``seek`` works (see ``_reader``).
+
+    Raises:
+        OSError, RuntimeError, TypeError, ValueError: (``DECODING_ERRORS``) for a file that is missing, is a pipe or a
+            device, has no header that libsndfile knows, or a rate that no recording has.
+    """
+    if isinstance(path, (str, os.PathLike)):
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening or reading it may never end
+            raise OSError("it is a pipe or a device, not a file")
+    with _reader()(path) as file:
+        if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ:
+            raise ValueError(f"its header says {file.samplerate} Hz, recordings have {MIN_RATE_HZ} to {MAX_RATE_HZ}")
+        yield file
+
+
 def read_segment(
-    path: Path | BinaryIO,
+    path: str | Path | BinaryIO,
     offset: int = 0,
     num_samples: int | None = None,
     *,
@@ -59,9 +101,7 @@ def read_segment(
     if offset < 0 or (num_samples is not None and num_samples < 0):
         raise InputError(f"{name}: there is no part at {offset} of {num_samples} samples")
     try:
-        check_regular(path)
-        with _reader()(path) as file:
-            _check_rate(file.samplerate)
+        with open_audio(path) as file:
             if file.samplerate == sample_rate_hz:
                 samples = _read_frames(file, offset, num_samples, _limit(path))
             else:
@@ -78,29 +118,15 @@ def read_segment(
         )
     if num_samples is None and len(samples) < promised - _TOLERANCE_SECONDS * sample_rate_hz:
         raise InputError(f"{name} breaks off after {len(samples)} of {promised} samples: it is truncated or broken")
-    # the sum is a third of the time, and finite where all samples are, but for absurd levels
+    # the sum takes a third of the time, and is finite where all samples are (but for absurd levels)
     if not np.isfinite(samples.sum()) and not np.isfinite(samples).all():
         raise InputError(f"{name} holds samples that are not finite numbers: leave it out")
     return samples
 
 
-def read_header(path: Path) -> tuple[int, int]:
-    """Frames and rate in Hz of a file by its header, which may promise anything.
-
-    Raises:
-        OSError, RuntimeError, TypeError, ValueError: for a file that is missing or has no header that libsndfile knows.
-    """
-    import soundfile
-
-    check_regular(path)
-    with soundfile.SoundFile(path) as file:
-        _check_rate(file.samplerate)
-        return file.frames, file.samplerate
-
-
 @functools.lru_cache(maxsize=1)
-def _reader() -> type:
-    """``soundfile.SoundFile`` without its seek to where it is after each read, which mp3 does not bear."""
+def _reader() -> type[SoundFile]:
+    """``soundfile.SoundFile`` that does not seek to where it is after each read: that spoils what mp3 decodes to."""
     import soundfile
 
     class Reader(soundfile.SoundFile):
@@ -110,20 +136,7 @@ def _reader() -> type:
     return Reader
 
 
-def check_regular(path: Path | BinaryIO) -> None:
-    """Raises OSError for a pipe or a device: opening one could wait, or reading it go on, for ever."""
-    if isinstance(path, (str, os.PathLike)):
-        mode = os.stat(path).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise OSError("it is a pipe or a device, not a file")
-
-
-def _check_rate(rate_hz: int) -> None:
-    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-        raise ValueError(f"its header says {rate_hz} Hz, recordings have {MIN_RATE_HZ} to {MAX_RATE_HZ}")
-
-
-def _limit(path: Path | BinaryIO) -> int:
+def _limit(path: str | Path | BinaryIO) -> int:
     """Samples that a file may decode to."""
     if isinstance(path, (str, os.PathLike)):
         num_bytes = os.stat(path).st_size
@@ -134,8 +147,8 @@ def _limit(path: Path | BinaryIO) -> int:
     return _MOST_SAMPLES_OF_ANY_FILE + _MOST_SAMPLES_PER_BYTE * num_bytes
 
 
-def _read_frames(file, offset: int, num_frames: int | None, limit: float) -> np.ndarray:
-    """(frames,) from a frame of the file on; fewer or none where it ends before; ValueError for more than ``limit``."""
+def _read_frames(file: SoundFile, offset: int, num_frames: int | None, limit: float) -> np.ndarray:
+    """(frames,) from a frame on; fewer or none where the file ends before; ValueError for more than ``limit``."""
     if offset:
         if offset >= file.frames:
             return np.zeros(0, np.float32)
@@ -158,8 +171,8 @@ def _read_frames(file, offset: int, num_frames: int | None, limit: float) -> np.
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
-def _skip(file, num_frames: int) -> None:
-    """Go to a frame of a file just opened, to the sample, or to its end."""
+def _skip(file: SoundFile, num_frames: int) -> None:
+    """Go exactly to a frame of a file that was just opened, or to its end."""
     if file.format not in _INEXACT_FORMATS:
         file.seek(num_frames)
         return
@@ -171,11 +184,13 @@ def _skip(file, num_frames: int) -> None:
         num_frames -= num_read
 
 
-def _read_resampled(file, offset: int, num_samples: int | None, sample_rate_hz: int, limit: int) -> np.ndarray:
-    """(num_samples,) of the file as it would be at another rate.
+def _read_resampled(
+    file: SoundFile, offset: int, num_samples: int | None, sample_rate_hz: int, limit: int
+) -> np.ndarray:
+    """(num_samples,) of the file at another rate.
 
-    A part is read with some context from a frame that falls on a sample of the new rate, so that it is what the
-    whole file, resampled at once, would have there.
+    A part equals the same stretch of the whole file, resampled at once: it is read with some context, from a frame
+    that falls on a sample of the new rate.
     """
     import soxr
 
@@ -187,12 +202,12 @@ def _read_resampled(file, offset: int, num_samples: int | None, sample_rate_hz: 
     if num_samples is not None:
         last_sample = offset + num_samples + context
         num_frames = math.ceil(last_sample / samples_per_step) * frames_per_step - first_step * frames_per_step
-    # at the file's rate, of the samples that it becomes
+    # the limit counts samples at the new rate, what is read counts frames of the file
     limit = limit * file.samplerate / max(file.samplerate, sample_rate_hz)
     frames = _read_frames(file, first_step * frames_per_step, num_frames, limit)
     if not len(frames):
         return frames
-    # samples that begin before the file ends; what soxr gives is at most a sample off
+    # every sample that begins before the file ends; what soxr returns is at most one sample off
     length = math.ceil(len(frames) * samples_per_step / frames_per_step)
     resampled = soxr.resample(frames, file.samplerate, sample_rate_hz)[:length]
     if len(resampled) < length:

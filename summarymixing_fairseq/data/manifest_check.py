@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,25 +15,11 @@ from ..system.errors import InputError
 from ..system.files import sha256_of
 from ..system.parallel import parallel_iter
 from ..system.units import SAMPLE_RATE_HZ
-from . import audio
-from .audio import DECODING_ERRORS
+from .audio import DECODING_ERRORS, AudioHeader, read_header
 from .manifest import Clip, Manifest, OutsideRootError, read_labels
 
 OUTSIDE = "link out of the root"
 MISSING = "missing file"
-
-
-# until data.audio has both
-class AudioHeader(NamedTuple):
-    """What a file says of its length."""
-
-    num_frames: int
-    sample_rate_hz: int
-
-
-def read_audio_header(path: Path) -> AudioHeader:
-    """``audio.read_header``, with names."""
-    return AudioHeader(*audio.read_header(path))
 
 
 @dataclass
@@ -74,10 +59,10 @@ class _File:
     parts: list[tuple[str, int, float]] = field(default_factory=list)
 
 
-def read_header(path: Path) -> FileHeader:
+def read_file_header(path: Path) -> FileHeader:
     """Length, rate and size of a file, or why it cannot be read."""
     try:
-        return FileHeader(read_audio_header(path), os.stat(path).st_size)
+        return FileHeader(read_header(path), os.stat(path).st_size)
     except FileNotFoundError:
         return FileHeader(problem=MISSING)
     except DECODING_ERRORS as error:
@@ -124,7 +109,7 @@ def check_folder(
         _check_labels(data_dir, split, len(manifest), findings)
     inside = [file for file in files.values() if file.header.problem != OUTSIDE]
     paths = [file.path for file in inside]
-    headers = parallel_iter(read_header, paths, workers=workers, description="reading headers")
+    headers = parallel_iter(read_file_header, paths, workers=workers, description="reading headers")
     for header, file in zip(headers, inside):
         file.header = header
     for split, manifest in manifests.items():
@@ -136,7 +121,7 @@ def check_folder(
 
 
 def _check_row(where: str, clip: Clip, header: FileHeader, sample_rate_hz: int, findings: Findings) -> None:
-    num_frames, file_rate_hz = header.audio
+    num_frames, file_rate_hz = header.audio.num_frames, header.audio.sample_rate_hz
     num_samples = math.ceil(num_frames * sample_rate_hz / file_rate_hz)
     if header.problem == MISSING:
         findings.add(MISSING, where, clip.name)

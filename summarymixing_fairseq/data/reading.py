@@ -13,7 +13,6 @@ from ..system.units import SAMPLE_RATE_HZ
 from . import audio
 from .batching import batches_by_length
 from .manifest import Clip
-from .manifest_check import AudioHeader, read_audio_header
 
 # Positions of clips, and their waveforms.
 Batches = Generator[tuple[list[int], list[np.ndarray]], None, None]
@@ -51,9 +50,9 @@ def _num_samples(clip: Clip) -> int:
     if clip.offset is not None:
         return clip.num_samples
     try:
-        header = read_audio_header(clip.path)
+        header = audio.read_header(clip.path)
     except audio.DECODING_ERRORS:
-        header = AudioHeader(0, SAMPLE_RATE_HZ)
+        header = audio.AudioHeader(0, SAMPLE_RATE_HZ)
     if header.num_frames <= 0:
         audio.read_segment(clip.path)  # its error says what is wrong
         raise InputError(f"{clip.path} cannot be read: no audio header")

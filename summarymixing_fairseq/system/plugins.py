@@ -1,4 +1,4 @@
-"""Plug-in folders: what a package holds is found by listing its files, so that adding one needs no edit elsewhere."""
+"""Finding plug-ins: the modules that lie in a folder of the package."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from types import ModuleType
 
 
 def modules_of(package: str, path: Iterable[str]) -> dict[str, ModuleType]:
-    """Import the public modules of a package, packages inside it aside.
+    """Import the public modules of a package; sub-packages and names that begin with `_` are left out.
 
     Args:
-        package: its name; path: its ``__path__``.
+        package: its dotted name. path: its folders (`__name__` and `__path__` in its `__init__`).
 
     Returns:
-        Modules by their last name, sorted.
+        Modules by their names within the package, sorted by name.
     """
-    names = sorted(info.name for info in pkgutil.iter_modules(path) if not info.ispkg and not info.name.startswith("_"))
-    return {name: importlib.import_module(f"{package}.{name}") for name in names}
+    found = (info.name for info in pkgutil.iter_modules(path) if not info.ispkg and not info.name.startswith("_"))
+    return {name: importlib.import_module(f"{package}.{name}") for name in sorted(found)}

@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from manifest_command import corpus_command
+from manifest_command import corpus_command, corpus_writer, parse_manifest
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio.audio_file import AudioRules
-from summarymixing_fairseq.corpora.commonvoice import prepare
+from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.corpora.text.pieces import Pieces
-from summarymixing_fairseq.corpora.writing.writer import parse_manifest
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("commonvoice")
+prepare = corpus_writer("commonvoice")
 
 COLUMNS = ["client_id", "path", "sentence", "up_votes", "down_votes", "age", "gender", "accents", "locale", "segment"]
 

@@ -1,25 +1,25 @@
-"""Tests of make_manifest.py and manifests/scan.py: any folder of audio to manifests."""
+"""Any folder of audio to manifests: what is found, split, kept and refused."""
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from manifest_command import corpus_command
+from manifest_command import corpus_command, corpus_writer, parse_manifest
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio.audio_file import AudioRules, read_clip
+from summarymixing_fairseq.corpora.audio.audio_file import read_clip
+from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.corpora.audio.scan import find_audio, read_clips
-from summarymixing_fairseq.corpora.folder import prepare
-from summarymixing_fairseq.corpora.writing.writer import Clip, parse_manifest
+from summarymixing_fairseq.corpora.writing.rows import Clip
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.parallel import parallel_map
 
 main = corpus_command("folder")
+prepare = corpus_writer("folder")
 
 
 def write_audio(path: Path, num_samples: int = 16000, rate_hz: int = 16000, channels: int = 1) -> Path:
@@ -81,6 +81,8 @@ def test_a_tree_with_everything(audio, tmp_path):
         **dict.fromkeys(("with space/ein Füßchen.wav", "кто/там.FLAC", "stereo.wav", "vorbis.ogg"), 16000),
     }
     assert (tmp_path / "out" / "train.tsv").read_text("utf-8").startswith(f"{audio}\n")
+    for path, num_samples in everything.items():
+        assert len(soundfile.read(audio / path)[0]) == num_samples
     refused = dict(line.split("\t") for line in (tmp_path / "out" / "refused.tsv").read_text("utf-8").splitlines())
     assert refused.keys() == BAD.keys()
     for path, reason in BAD.items():
@@ -88,19 +90,6 @@ def test_a_tree_with_everything(audio, tmp_path):
     assert "found 32 audio files" in summary
     assert "refused 1: sample rate 8000 Hz, not 16000 Hz (resample it first), e.g. bad/rate.flac" in summary
     assert f"train: {len(train)} clips" in summary and f"valid: {len(valid)} clips" in summary
-
-
-def test_every_row_can_be_read_with_the_length_given(audio, tmp_path):
-    prepare(audio, tmp_path / "out", valid_fraction=0, rules=AudioRules(other_rates="refuse"))
-    root, clips = parse_manifest((tmp_path / "out" / "train.tsv").read_text("utf-8"))
-    assert len(clips) == 24
-    for clip in clips:
-        assert len(soundfile.read(os.path.join(root, clip.path))[0]) == clip.num_samples
-
-
-def test_no_valid_manifest_at_fraction_zero(audio, tmp_path):
-    prepare(audio, tmp_path / "out", valid_fraction=0)
-    assert not (tmp_path / "out" / "valid.tsv").exists()
 
 
 def test_a_stale_valid_manifest_is_pointed_out(audio, tmp_path):
@@ -121,16 +110,6 @@ def test_another_sample_rate_and_other_endings(audio, tmp_path):
     rules = AudioRules(sample_rate_hz=8000, other_rates="refuse")
     prepare(audio, tmp_path / "out", valid_fraction=0, rules=rules, extensions=["FLAC"])
     assert manifest(tmp_path / "out" / "train.tsv") == {"bad/rate.flac": 16000}
-
-
-def test_adding_files_moves_none(audio, tmp_path):
-    prepare(audio, tmp_path / "before", valid_fraction=0.3)
-    for index in range(5):
-        write_audio(audio / "aaa" / f"{index}.flac")
-    prepare(audio, tmp_path / "after", valid_fraction=0.3)
-    for name in ("train.tsv", "valid.tsv"):
-        before, after = manifest(tmp_path / "before" / name), manifest(tmp_path / "after" / name)
-        assert before.items() <= after.items()
 
 
 def test_linked_files_and_folders_are_found_once(tmp_path):
@@ -191,14 +170,6 @@ def test_paths_of_a_corpus_that_lead_out_are_refused_unless_allowed(tmp_path, pa
     assert clip.path == path and not refusals
 
 
-def test_colons_are_refused_where_fairseq_would_split_at_them(tmp_path):
-    for name in ("12:30.mp3", "12:30.flac"):
-        (tmp_path / name).touch()
-    found, refused = find_audio(tmp_path)
-    assert found == ["12:30.flac"]
-    assert [refusal.path for refusal in refused] == ["12:30.mp3"]
-
-
 def test_order_does_not_depend_on_workers(audio):
     paths = find_audio(audio)[0]
     read = partial(read_clip, root=str(audio), rules=AudioRules())
@@ -237,14 +208,17 @@ def test_nothing_usable_writes_nothing(tmp_path):
     [
         ({"valid_fraction": 1.0}, r"--valid-fraction 1 must be at least 0 and below 1"),
         ({"valid_fraction": float("nan")}, r"--valid-fraction nan must be"),
-        ({"rules": AudioRules(min_seconds=-1)}, r"--min-seconds -1 must be 0 or more"),
-        ({"rules": AudioRules(min_seconds=3, max_seconds=2)}, r"--min-seconds 3 must not exceed --max-seconds 2"),
-        ({"rules": AudioRules(sample_rate_hz=0)}, r"--sample-rate 0 must be positive"),
+        ({"min_seconds": -1}, r"--min-seconds -1 must be 0 or more"),
+        ({"min_seconds": 3, "max_seconds": 2}, r"--min-seconds 3 must not exceed --max-seconds 2"),
+        ({"sample_rate_hz": 0}, r"--sample-rate 0 must be positive"),
+        ({"max_clipped": -1}, "--max-clipped -1 must be between 0 and 1"),
     ],
 )
 def test_options_out_of_range(tmp_path, options, message):
     with pytest.raises(InputError, match=message):
-        prepare(tmp_path, tmp_path / "out", **options)
+        if "valid_fraction" in options:
+            prepare(tmp_path, tmp_path / "out", **options)
+        AudioRules(**options)
 
 
 @pytest.mark.parametrize(("name", "message"), [("missing", "does not exist"), ("file", "is no directory")])

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from manifest_command import corpus_command
+from manifest_command import corpus_command, corpus_writer, parse_manifest
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora import librispeech
-from summarymixing_fairseq.corpora.audio.audio_file import AudioRules
-from summarymixing_fairseq.corpora.librispeech import held_out_speakers, prepare
-from summarymixing_fairseq.corpora.writing.writer import parse_manifest
+from summarymixing_fairseq.corpora.audio.rules import AudioRules
+from summarymixing_fairseq.corpora.librispeech import held_out_speakers
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("librispeech")
+prepare = corpus_writer("librispeech")
 
 SPEAKERS = """\
 ; Some pipe(|) separated metadata about all LibriVox readers, whose work was used
@@ -232,23 +232,6 @@ def test_nothing_to_train_with_is_an_error_that_says_why(corpus, tmp_path):
     with pytest.raises(InputError, match=r"train has no usable clip .*198-0000.flac: no transcript; .*refused.tsv"):
         prepare(corpus, tmp_path / "out", subset="100h")
     assert len(refused(tmp_path / "out")) == 2 and not (tmp_path / "out" / "train.tsv").exists()
-
-
-def test_same_command_twice_and_other_numbers_of_workers(corpus, tmp_path, capsys):
-    arguments = [str(corpus), "--dest", str(tmp_path / "out"), "--subset", "10h"]
-    assert main(arguments) == 0
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    assert main([*arguments, "--workers", "1"]) == 0
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
-    assert main([*arguments[:3], "--subset", "1h"]) == 1
-    assert "give --force" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("missing", ["nowhere", "file"])
-def test_a_corpus_that_is_no_folder(tmp_path, missing):
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=rf"{missing} .*: give the folder that holds dev-clean"):
-        prepare(tmp_path / missing, tmp_path / "out")
 
 
 def test_speakers_of_dev_and_test(corpus, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
@@ -94,13 +93,7 @@ def test_nothing_is_printed(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_without_sentencepiece():
-    code = (
-        "import sys; sys.modules['sentencepiece'] = None\n"
-        "from summarymixing_fairseq.corpora.text.pieces import train_pieces\n"
-        "from summarymixing_fairseq.system.errors import InputError\n"
-        "try: train_pieces(['a b'], 4)\n"
-        "except InputError as error: print(error)"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout == "--bpe needs sentencepiece: pip install sentencepiece\n", result.stderr
+def test_without_sentencepiece(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(InputError, match="^--bpe needs sentencepiece: pip install sentencepiece$"):
+        train_pieces(["a b"], 4)

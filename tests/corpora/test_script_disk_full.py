@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from manifest_command import parse_manifest
 from processes import Ended, Started, hidden_files, script
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.writing.writer import parse_manifest
 from summarymixing_fairseq.system import files
 from summarymixing_fairseq.system.errors import InputError
 

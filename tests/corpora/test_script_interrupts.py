@@ -13,11 +13,10 @@ from pathlib import Path
 import mp3s_mini
 import pytest
 import soundfile
-from manifest_command import corpus_command
+from manifest_command import corpus_command, parse_manifest
 from processes import Started, assert_interrupted, hidden_files, script
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.writing.writer import parse_manifest
 from summarymixing_fairseq.system import files
 
 main = corpus_command("folder")
@@ -115,12 +114,10 @@ def test_interrupted_at_random_moments(audio, tmp_path, name, number):
     assert num_interrupted
 
 
-@pytest.mark.parametrize("arguments", [(main, "AUDIO"), (mp3s_mini.main,)])
-def test_kept_out_while_another_is_at_work(audio, tmp_path, capsys, arguments):
-    command, *rest = arguments
+def test_kept_out_while_another_is_at_work(tmp_path, capsys):
     out = tmp_path / "out"
     with files.exclusive(out):
-        assert command([*(str(audio) for _ in rest), "--dest", str(out)]) == 1
+        assert mp3s_mini.main(["--dest", str(out)]) == 1
     errors = capsys.readouterr().err
     assert f": another run is writing to {out}: " in errors and errors.count("\n") == 1
     assert not out.exists()

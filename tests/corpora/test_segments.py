@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from manifest_command import corpus_command
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from manifest_command import corpus_command, corpus_writer, parse_manifest
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio.segments import SegmentRules, segments_of
-from summarymixing_fairseq.corpora.folder import prepare
-from summarymixing_fairseq.corpora.writing.writer import Clip, parse_manifest
+from summarymixing_fairseq.corpora.audio import voice_activity
+from summarymixing_fairseq.corpora.audio.rules import SegmentRules
+from summarymixing_fairseq.corpora.audio.segments import MAX_PAUSE_SECONDS, join, segments_of
+from summarymixing_fairseq.corpora.writing.rows import Clip
 from summarymixing_fairseq.data.audio import read_segment
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("folder")
+prepare = corpus_writer("folder")
 
 RATE_HZ = 16000
 # Where speech lies in the recording, in seconds: two sentences, a long pause, one sentence.
@@ -102,8 +106,6 @@ def test_short_segments_are_named(recording):
     [
         (["--target-seconds", "0"], "--target-seconds 0 must be positive"),
         (["--target-seconds", "5"], "--min-segment-seconds 10 must be between 0 and --target-seconds 5"),
-        (["--max-refused", "2"], "--max-refused 2 must be between 0 and 1"),
-        (["--max-clipped", "-1"], "--max-clipped -1 must be between 0 and 1"),
     ],
 )
 def test_options_out_of_range(audio, tmp_path, capsys, options, message):
@@ -112,7 +114,7 @@ def test_options_out_of_range(audio, tmp_path, capsys, options, message):
 
 
 def test_missing_model(audio, tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(voice_activity, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"silero-vad is missing: pip install"):
         prepare(audio, tmp_path, segments=RULES)
 
@@ -128,3 +130,67 @@ def test_speakers_by_their_folder(tmp_path):
     assert sides[0] and sides[1] and not sides[0] & sides[1] and len(sides[0] | sides[1]) == 12
     with pytest.raises(InputError, match="--speaker-depth 3: s0/book/0.wav does not lie as deep"):
         prepare(tmp_path / "audio", tmp_path, speaker_depth=3)
+
+
+times = st.floats(0, 2000, allow_nan=False)
+stretches = st.lists(st.tuples(times, times | st.floats(0, 60).map(lambda seconds: -seconds)), max_size=30).map(
+    # a negative second number is a length: most stretches are short, as speech is, and some overlap
+    lambda pairs: [(start, start - second if second <= 0 else second) for start, second in pairs]
+)
+TOLERANCE = 1e-9 * 2000
+
+
+def uncovered(whole: tuple[float, float], parts: list[tuple[float, float]]) -> list[float]:
+    """Lengths of what `parts` leave open of `whole`."""
+    gaps, reached = [], whole[0]
+    for start, end in sorted(parts):
+        if end > reached:
+            gaps.append(min(start, whole[1]) - reached)
+            reached = end
+    gaps.append(whole[1] - reached)
+    return [gap for gap in gaps if gap > TOLERANCE]
+
+
+@settings(max_examples=100, deadline=None)
+@given(stretches, st.floats(0.5, 60))
+@example([(0.0, 100.0), (101.0, 102.0)], 30.0)
+@example([(0.0, 5e-324)], 30.0)
+@example([(0.0, 10.0), (5.0, 20.0), (5.0, 20.0), (22.5, 23.0), (23.0, 23.0)], 30.0)
+def test_joined_segments(speech_stretches, target_seconds):
+    joined = join(speech_stretches, target_seconds)
+    told = [(start, end) for start, end in speech_stretches if end > start]
+    assert all(end > start for start, end in joined)
+    assert all(end <= start + TOLERANCE for (_, end), (start, _) in zip(joined, joined[1:]))
+    assert all(end - start <= target_seconds + TOLERANCE for start, end in joined)
+    for stretch in told:
+        assert not uncovered(stretch, joined)
+    for segment in joined:
+        assert all(gap <= MAX_PAUSE_SECONDS + TOLERANCE for gap in uncovered(segment, told))
+    assert join(list(reversed(speech_stretches)), target_seconds) == joined
+
+
+@given(st.lists(st.tuples(st.floats(0, 60), st.floats(0.01, 2)), max_size=20), st.floats(5, 30))
+def test_a_segment_ends_only_where_it_must(starts_and_lengths, target_seconds):
+    told = [(start, start + length) for start, length in starts_and_lengths]
+    joined = join(told, target_seconds)
+    for (start, end), (next_start, _) in zip(joined, joined[1:]):
+        # the stretch that the next segment begins with, or what of it is not yet told
+        first_end = min(stop for begin, stop in told if begin <= next_start and stop > next_start)
+        assert next_start - end > MAX_PAUSE_SECONDS or first_end - start > target_seconds
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([], []),
+        ([(1, 1)], []),
+        ([(0, 10), (11, 20), (21, 30)], [(0, 30)]),
+        ([(0, 10), (11, 20), (21, 30.5)], [(0, 20), (21, 30.5)]),
+        ([(0, 10), (12, 20), (22.01, 25)], [(0, 20), (22.01, 25)]),
+        ([(0, 75)], [(0, 25), (25, 50), (50, 75)]),
+        ([(0, 4), (5, 80), (81, 82)], [(0, 4), (5, 30), (30, 55), (55, 82)]),
+        ([(3, 9), (0, 5), (4, 6)], [(0, 9)]),
+    ],
+)
+def test_segments_of_thirty_seconds(told, expected):
+    assert join(told, 30) == expected

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from manifest_command import corpus_command
+from manifest_command import corpus_command, corpus_writer, parse_manifest
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio.audio_file import AudioRules
-from summarymixing_fairseq.corpora.slurp import prepare
-from summarymixing_fairseq.corpora.writing.writer import parse_manifest
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("slurp")
+prepare = corpus_writer("slurp")
 
 NUM_SAMPLES = 4000
 REAL, SYNTH = "audio/slurp_real", "audio/slurp_synth"
@@ -299,14 +297,6 @@ def test_entries_without_an_id(corpus, tmp_path):
     assert len(rows(tmp_path, "train")) == 5
 
 
-def test_the_same_command_twice_changes_nothing_and_workers_do_not_matter(corpus, tmp_path):
-    dest = tmp_path / "out"
-    prepare(corpus, dest, synthetic=True, text=True, workers=1)
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dest.iterdir()}
-    prepare(corpus, dest, synthetic=True, text=True, workers=2)
-    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in dest.iterdir()} == before
-
-
 def test_without_or_with_damaged_metadata(corpus, tmp_path):
     metadata = corpus / "dataset" / "slurp" / "metadata.json"
     metadata.write_text('{"4318": {"recordings"')
@@ -334,11 +324,3 @@ def test_a_part_of_the_corpus_missing(corpus, tmp_path, gone, message):
     with pytest.raises(InputError, match=message):
         prepare(corpus, tmp_path / "out", synthetic=True)
     assert not (tmp_path / "out").exists()
-
-
-def test_nothing_usable_and_too_many_refused(corpus, tmp_path, capsys):
-    with pytest.raises(InputError, match=r"none of 8 clips .* is usable; the first, .*: shorter than 1 s"):
-        prepare(corpus, tmp_path / "out", rules=AudioRules(min_seconds=1))
-    (corpus / REAL / "audio-15.flac").unlink()
-    assert main([str(corpus), "--dest", str(tmp_path / "out"), "--max-refused", "0.1"]) == 1
-    assert "1 of 8 clips refused, more than --max-refused 0.1" in capsys.readouterr().err

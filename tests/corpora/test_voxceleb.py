@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from manifest_command import corpus_command
+from manifest_command import corpus_command, corpus_writer, parse_manifest
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora import voxceleb
-from summarymixing_fairseq.corpora.audio.audio_file import AudioRules
-from summarymixing_fairseq.corpora.voxceleb import prepare
+from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.corpora.writing.splits import stable_fraction
-from summarymixing_fairseq.corpora.writing.writer import parse_manifest
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("voxceleb")
+prepare = corpus_writer("voxceleb")
 
 TRAIN_VIDEOS = {
     "id10001": ["1zcIwhmdeo4", "7gWzIy6yIIk", "J9lHsKG98U8", "Y8hIVOBuels"],
@@ -118,15 +117,6 @@ def test_every_file(corpus, tmp_path):
     assert "test.trials: 3 trials\n" in summary and "test_cleaned.trials: 2 trials\n" in summary
     assert "speakers: 3 in train, " in summary and " 2 in test" in summary
     assert "VoxCeleb1 has 1,211 train and 40 test speakers" in summary
-
-
-def test_the_same_command_twice_changes_nothing(corpus, tmp_path):
-    dest = tmp_path / "out"
-    arguments = [str(corpus), "--dest", str(dest), "--valid-fraction", "0.5"]
-    assert main(arguments) == 0
-    before = {path.name: path.read_bytes() for path in dest.iterdir()}
-    assert main(arguments) == 0
-    assert {path.name: path.read_bytes() for path in dest.iterdir()} == before
 
 
 def test_one_folder_for_both_archives_and_another_ending(corpus, tmp_path, speech):
@@ -277,14 +267,3 @@ def test_a_fraction_that_draws_no_video_is_noted(corpus, tmp_path):
     assert "valid is not written: no video was drawn" in prepare(corpus, tmp_path / "out", valid_fraction=1e-9)
     assert "valid is not written" not in prepare(corpus, tmp_path / "none", valid_fraction=0)
     assert not (tmp_path / "none" / "valid.tsv").exists()
-
-
-def test_fraction_out_of_range(corpus, tmp_path):
-    with pytest.raises(InputError, match="--valid-fraction 1 must be at least 0 and below 1"):
-        prepare(corpus, tmp_path, valid_fraction=1)
-
-
-def test_more_refused_than_allowed(corpus, tmp_path):
-    with pytest.raises(InputError, match=r"1 of 19 clips refused, more than --max-refused 0\.01"):
-        prepare(corpus, tmp_path / "out", max_refused=0.01)
-    assert len(refused(tmp_path / "out")) == 1

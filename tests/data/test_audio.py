@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from summarymixing_fairseq.data.audio import read_segment
+from summarymixing_fairseq.data.audio import AudioHeader, read_header, read_segment
 from summarymixing_fairseq.data.manifest import Clip
-from summarymixing_fairseq.data.manifest_check import read_header as read_file_header
 from summarymixing_fairseq.data.reading import read_in_batches
 from summarymixing_fairseq.system.errors import InputError
 
@@ -23,6 +22,13 @@ def test_reads(tmp_path, speech, extension, tolerance):
     samples = read_segment(path)
     assert samples.dtype == np.float32 and samples.shape == speech[3].shape
     assert np.abs(samples - speech[3]).max() < tolerance
+
+
+def test_header(tmp_path):
+    soundfile.write(tmp_path / "clip.wav", np.zeros((500, 2)), 8_000)
+    assert read_header(tmp_path / "clip.wav") == AudioHeader(num_frames=500, sample_rate_hz=8_000)
+    with pytest.raises(FileNotFoundError):
+        read_header(tmp_path / "none.wav")
 
 
 def test_averages_channels(tmp_path):
@@ -157,7 +163,8 @@ def test_what_is_no_file_does_not_hang(tmp_path):
         for read in (read_segment, lambda path: list(read_in_batches([Clip(path, "a")], 10))):
             with pytest.raises(InputError, match=rf"{name} cannot be read: it is a pipe or a device"):
                 read(tmp_path / name)
-        assert read_file_header(tmp_path / name).problem.startswith("it is a pipe or a device")
+        with pytest.raises(OSError, match="it is a pipe or a device"):
+            read_header(tmp_path / name)
 
 
 def test_headerless_by_its_ending(tmp_path):

@@ -4,57 +4,27 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ...system.errors import InputError
-from ..writing.writer import Clip, Refusal, link_problem, path_problem
-from .flac_end import ends_as_promised
+from ..writing.rows import Clip, Refusal, link_problem, path_problem
+from .rules import AudioRules
 
-OTHER_RATES = ("resample", "refuse")
+if TYPE_CHECKING:
+    from soundfile import SoundFile
 
 # libsndfile reports a stream whose header leaves the length open as 2^63 - 1 samples.
 _MAX_PLAUSIBLE_SAMPLES = 2**40
 _BLOCK_SAMPLES = 2**16
+# The usual block of FLAC. Seeking to the last sample itself takes three times as long as seeking one block before it.
+_FLAC_BLOCK_SAMPLES = 4096
 # A sample this near to full scale counts as clipped; a file whose loudest sample stays below -60 dB is silent.
 _CLIPPED_LEVEL = 0.999
 _SILENCE_LEVEL = 1e-3
 
 
-@dataclass(frozen=True)
-class AudioRules:
-    """What a clip must be to be kept.
-
-    `sample_rate_hz` is the manifest's rate; files at another one are kept, to be resampled when they are read, or
-    refused. `verify` decodes every file whole; `max_clipped` is the share of samples at full scale that it allows.
-    `allow_outside_root` keeps files that links, `..` or an absolute path lead out of the corpus's folder to.
-    """
-
-    sample_rate_hz: int = 16000
-    min_seconds: float | None = None
-    max_seconds: float | None = None
-    other_rates: str = "resample"
-    verify: bool = False
-    max_clipped: float = 0.01
-    allow_outside_root: bool = False
-
-    def check(self) -> None:
-        """Raise InputError for a value that makes no sense, by the name of its option."""
-        for option, seconds in (("--min-seconds", self.min_seconds), ("--max-seconds", self.max_seconds)):
-            if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
-                raise InputError(f"{option} {seconds:g} must be 0 or more")
-        if self.min_seconds is not None and self.max_seconds is not None and self.min_seconds > self.max_seconds:
-            raise InputError(f"--min-seconds {self.min_seconds:g} must not exceed --max-seconds {self.max_seconds:g}")
-        if self.sample_rate_hz <= 0:
-            raise InputError(f"--sample-rate {self.sample_rate_hz} must be positive")
-        if self.other_rates not in OTHER_RATES:
-            raise InputError(f"--other-rates {self.other_rates} must be {' or '.join(OTHER_RATES)}")
-        if not 0 <= self.max_clipped <= 1:
-            raise InputError(f"--max-clipped {self.max_clipped:g} must be between 0 and 1")
-
-
 def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
     """Length of one file at the rate of the rules, or why it is refused. Any number of channels: they are averaged."""
-    import soundfile
+    from ...data.audio import DECODING_ERRORS, open_audio
 
     # paths from a corpus's own lists have not been through find_audio
     problem = path_problem(path, allow_outside_root=rules.allow_outside_root)
@@ -64,24 +34,14 @@ def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
         return Refusal(path, problem)
     absolute = os.path.join(root, path)
     try:
-        descriptor = os.open(absolute, os.O_RDONLY)
-        try:
-            # A descriptor saves a tenth of the time, but other formats may be known by their endings alone.
-            is_flac = path.lower().endswith(".flac")
-            with soundfile.SoundFile(descriptor if is_flac else absolute, closefd=False) as file:
-                rate_hz, num_frames = file.samplerate, file.frames
-                problem = _length_problem(file, descriptor)
-                if rules.verify and not problem:
-                    problem = _content_problem(file, rules)
-        finally:
-            os.close(descriptor)
-    except soundfile.LibsndfileError as error:
-        return Refusal(path, *_open_problem(absolute, error.error_string))
-    except (OSError, RuntimeError, ValueError) as error:  # ValueError: a name that no file can have
-        return Refusal(path, *_open_problem(absolute, getattr(error, "strerror", None) or str(error)))
-    if problem:
-        return Refusal(path, *problem)
-    return _within_rules(path, num_frames, rate_hz, rules)
+        with open_audio(absolute) as file:
+            reason, detail = _length_problem(file), ""
+            if rules.verify and not reason:
+                reason, detail = _content_problem(file, rules)
+            num_frames, rate_hz = file.frames, file.samplerate
+    except DECODING_ERRORS as error:
+        reason, detail = _open_problem(absolute, error)
+    return Refusal(path, reason, detail) if reason else _within_rules(path, num_frames, rate_hz, rules)
 
 
 def _within_rules(path: str, num_frames: int, rate_hz: int, rules: AudioRules) -> Clip | Refusal:
@@ -96,7 +56,8 @@ def _within_rules(path: str, num_frames: int, rate_hz: int, rules: AudioRules) -
     return Clip(path, num_samples, file_rate_hz=None if rate_hz == rules.sample_rate_hz else rate_hz)
 
 
-def _open_problem(path: str, message: str) -> tuple[str, str]:
+def _open_problem(path: str, error: Exception) -> tuple[str, str]:
+    """Why a file cannot be opened, and what the library says of it."""
     if os.path.isdir(path):
         return "a folder, not a file", ""
     if not os.path.lexists(path):
@@ -107,24 +68,23 @@ def _open_problem(path: str, message: str) -> tuple[str, str]:
         return "permission denied", ""
     if os.path.getsize(path) == 0:
         return "empty file", ""
-    return "unreadable or truncated", message
+    return "unreadable or truncated", str(getattr(error, "error_string", "") or getattr(error, "strerror", "") or error)
 
 
-def _length_problem(file, descriptor: int) -> tuple[str, ...] | None:
+def _length_problem(file: SoundFile) -> str:
     if file.frames > _MAX_PLAUSIBLE_SAMPLES:
-        return ("length not in the header (encode it again)",)
+        return "length not in the header (encode it again)"
     if file.frames <= 0:
-        return ("no samples",)
-    # A header keeps its promise of samples when the file's end is lost: look at the end.
-    if file.format == "FLAC" and ends_as_promised(descriptor, file.frames):
-        return None
-    file.seek(file.frames - 1)
-    if len(file.read(1, dtype="int16")) != 1:
-        return ("truncated (its last sample cannot be read)",)
-    return None
+        return "no samples"
+    # The header promises as many samples when the end of the file is lost: read the end.
+    num_samples = min(file.frames, _FLAC_BLOCK_SAMPLES if file.format == "FLAC" else 1)
+    file.seek(file.frames - num_samples)
+    if len(file.read(num_samples, dtype="int16")) != num_samples:
+        return "truncated (its last sample cannot be read)"
+    return ""
 
 
-def _content_problem(file, rules: AudioRules) -> tuple[str, ...] | None:
+def _content_problem(file: SoundFile, rules: AudioRules) -> tuple[str, str]:
     """What only decoding shows: fewer samples than promised, NaN, silence, clipping."""
     import numpy as np
     import soundfile
@@ -140,7 +100,7 @@ def _content_problem(file, rules: AudioRules) -> tuple[str, ...] | None:
         if not len(block):
             break
         if not np.isfinite(block).all():
-            return ("samples that are not finite numbers",)
+            return "samples that are not finite numbers", ""
         level = np.abs(block)
         peak = max(peak, float(level.max()))
         num_clipped += int((level >= _CLIPPED_LEVEL).any(1).sum())
@@ -148,7 +108,7 @@ def _content_problem(file, rules: AudioRules) -> tuple[str, ...] | None:
     if num_read != file.frames:
         return "truncated (found by decoding)", f"{num_read} of {file.frames} samples"
     if peak < _SILENCE_LEVEL:
-        return ("silence (nothing above -60 dB)",)
+        return "silence (nothing above -60 dB)", ""
     if num_clipped > rules.max_clipped * num_read:
         return f"clipped (over {rules.max_clipped:.1%} of samples at full scale)", f"{num_clipped / num_read:.1%}"
-    return None
+    return "", ""

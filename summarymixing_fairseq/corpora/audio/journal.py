@@ -1,7 +1,7 @@
 """What a scan has read so far, on disk: a run that was killed goes on where it stopped.
 
-One JSON list a line: path, size in bytes, time of change, then the clip or refusal. The first line says what the scan
-looks for; a journal of another scan is not used. A last line that was cut by the kill is dropped.
+The file has one JSON list a line: path, size in bytes, time of change, and what was found. The first line says what is
+scanned; the journal of another scan is not used. A last line that was cut by the kill is dropped.
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ...system import interrupts
 from ...system.errors import InputError
-from ..writing.writer import Clip, Refusal
-from .audio_file import AudioRules, read_clip
+from ..writing.rows import Clip, Refusal
+from .audio_file import read_clip
+from .rules import AudioRules
 
 # Lines between two flushes: what a kill can cost.
 _LINES_PER_FLUSH = 256
 
-
-# Size in bytes and time of change of a file (two zeros where there is none), then what makes up a Clip, samples and the
-# file's own rate, or a Refusal, reason and detail. Without the path: a million of these cross between processes.
-Entry = tuple
+# Size in bytes and time of change of a file (two zeros where there is none). Then what makes up a Clip (samples and the
+# file's own rate) or a Refusal (reason and detail), without the path: a million of these cross between processes.
+Entry = tuple[Any, ...]
 
 
 def read_entry(path: str, root: str, rules: AudioRules) -> Entry:
-    """Read one file. It is looked at before it is read, so that a file changed meanwhile does not count as known."""
+    """Read one file. Its size and time are taken first, so that a file changed meanwhile is read again next time."""
     stamp = _stamp(os.path.join(root, path))
     result = read_clip(path, root, rules)
     if isinstance(result, Clip):
@@ -38,67 +38,63 @@ def read_entry(path: str, root: str, rules: AudioRules) -> Entry:
 
 
 class Journal:
-    """Results of earlier runs, and the file that this run's are added to.
+    """Results of earlier runs, and the file that this run's results are added to.
 
     Args:
-        path: of the file; None: nothing is kept. root, rules: what is scanned, and how.
+        path: of the file. root, rules: what is scanned, and how.
     """
 
-    def __init__(self, path: Path | None, root: str, rules: AudioRules):
+    def __init__(self, path: Path, root: str, rules: AudioRules):
         self._path = path
         self._header = json.dumps([root, asdict(rules)]) + "\n"
         self._root = root
         self._known: dict[str, Entry] = {}
-        self._file: IO[str] | None = None
 
-    def __enter__(self) -> Journal:
-        if self._path is None:
-            return self
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Load the earlier results, and keep the file open for new ones while the block runs.
+
+        Raises:
+            InputError: if the file cannot be written.
+        """
         with self._named():
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            length = self._read()
-            self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
+            length = self._load()
+            self._file: IO[str] = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed below)
             self._file.truncate(length)
             if not length:
                 self._file.write(self._header)
-        self._forget = interrupts.register(self._file.flush)
-        return self
-
-    def __exit__(self, error_type: object, *_: object) -> None:
-        if self._file is None:
-            return
-        self._forget()
         try:
-            with self._named():
+            with interrupts.cleanup(self._file.flush):
+                yield
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to report
                 self._file.close()
-        except InputError:
-            if error_type is None:  # otherwise the first error is the one to tell
-                raise
+            raise
+        with self._named():
+            self._file.close()
 
-    def _read(self) -> int:
+    def _load(self) -> int:
         """Load an earlier run's results; the number of bytes that hold whole lines of this scan."""
-        length = 0
-        try:
-            with open(self._path, "rb") as file:
-                if file.readline().decode("utf-8", "replace") != self._header:
-                    return 0
-                length = file.tell()
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    try:
-                        path, *entry = json.loads(line)
-                        size, mtime_ns, _, _ = entry
-                        unchanged = _stamp(os.path.join(self._root, path)) == (size, mtime_ns)
-                    except (ValueError, TypeError):
-                        break
-                    if unchanged:
-                        self._known[path] = tuple(entry)
-                    else:
-                        self._known.pop(path, None)
-                    length += len(line)
-        except FileNotFoundError:
+        if not self._path.exists():
             return 0
+        with open(self._path, "rb") as file:
+            if file.readline().decode("utf-8", "replace") != self._header:
+                return 0
+            length = file.tell()
+            for line in file:
+                try:
+                    path, *entry = json.loads(line)
+                    size, mtime_ns, _, _ = entry
+                    unchanged = _stamp(os.path.join(self._root, path)) == (size, mtime_ns)
+                except (ValueError, TypeError):
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                self._known.pop(path, None)
+                if unchanged:
+                    self._known[path] = tuple(entry)
+                length += len(line)
         return length
 
     def unread(self, paths: Sequence[str]) -> Sequence[str]:
@@ -106,22 +102,17 @@ class Journal:
         return [path for path in paths if path not in self._known] if self._known else paths
 
     def merge(self, paths: Sequence[str], entries: Iterator[Entry]) -> Iterator[Clip | Refusal]:
-        """What is known and what `entries` bring for the unread paths, in the order of `paths`."""
+        """Results for `paths`, in their order: earlier ones and, for the unread paths, those of `entries`."""
         for count, path in enumerate(paths):
             entry = self._known.get(path)
             if entry is None:
                 entry = next(entries)
-                self._write(path, entry, count)
-            yield _result(path, entry)
+                with self._named():
+                    self._file.write(json.dumps([path, *entry]) + "\n")
+                    if count % _LINES_PER_FLUSH == 0:
+                        self._file.flush()
+            yield result_of(path, entry)
         next(entries, None)  # lets its progress bar come to its end
-
-    def _write(self, path: str, entry: Entry, count: int) -> None:
-        if self._file is None:
-            return
-        with self._named():
-            self._file.write(json.dumps([path, *entry]) + "\n")
-            if count % _LINES_PER_FLUSH == 0:
-                self._file.flush()
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -132,7 +123,8 @@ class Journal:
             raise InputError(f"{self._path} cannot be written: {error.strerror or error}") from None
 
 
-def _result(path: str, entry: Entry) -> Clip | Refusal:
+def result_of(path: str, entry: Entry) -> Clip | Refusal:
+    """The clip or refusal that an entry stands for."""
     _, _, first, second = entry
     return Refusal(path, first, second) if isinstance(first, str) else Clip(path, first, file_rate_hz=second)
 

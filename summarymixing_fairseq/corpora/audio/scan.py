@@ -1,26 +1,26 @@
-"""Finding audio files below a directory and reading their headers, in parallel and where an earlier run stopped."""
+"""Finding the audio files of a folder and reading their headers, in parallel; a run that was killed is resumed."""
 
 from __future__ import annotations
 
 import functools
 import os
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Container, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from ...system.errors import InputError
 from ...system.parallel import parallel_iter
-from ..writing.writer import Clip, Refusal, link_problem, path_problem
-from .audio_file import AudioRules
-from .journal import Journal, read_entry
+from ..writing.rows import Clip, Refusal, link_problem, path_problem
+from .journal import Entry, Journal, read_entry, result_of
+from .rules import AudioRules
 
 EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
 
-# Its own name is hidden, so that no walk takes it for audio.
+# The name is hidden, so that no search for audio finds it.
 JOURNAL_NAME = ".headers.journal"
-# Handing a chunk to another process takes as long as some headers do.
+# Many at a time: handing a chunk to another process takes as long as reading some headers.
 _FILES_PER_CHUNK = 256
 
 
@@ -31,13 +31,17 @@ def find_audio(
     top: Path | None = None,
     allow_outside_root: bool = False,
 ) -> tuple[list[str], list[Refusal]]:
-    """Paths of the audio files below `root`, relative to it, in posix form and sorted.
+    """Paths of the audio files below `root`, in posix form and sorted; and what is refused.
 
-    Endings are compared without regard to case. Hidden files and folders (names that begin with a dot) are
-    skipped. Links to files and to folders are followed, but each folder is entered once only, under its
-    real name where it has one below `root`: a loop of links ends, and nothing is listed twice that way.
-    Refused: dead links, folders that cannot be read, names that a manifest cannot hold and, unless
-    `allow_outside_root`, links that lead out of `top`, the root of the manifest (None: `root`).
+    Paths are relative to `top`, the manifest's root, which contains `root` (None: it is `root`).
+
+    Endings are compared without regard to case. Hidden files and folders (names that begin with a dot) are skipped.
+    Links are followed, but each folder is entered once, under its real name where that lies below `root`: loops of
+    links end, and no file is listed twice. Refused are dead links, folders that cannot be read, names that a manifest
+    cannot hold and, unless `allow_outside_root`, links that lead out of `top`.
+
+    Raises:
+        InputError: for a root that is not a folder, or whose name a manifest cannot hold.
     """
     if not root.is_dir():
         what = "is no directory" if root.exists() else "does not exist"
@@ -52,7 +56,8 @@ def find_audio(
     root_of_names = absolute_root if ":" in absolute_root else ""
     absolute_top = os.path.abspath(top or root)
     entered: set[tuple[int, int]] = set()
-    real_folders, linked_folders = deque([""]), deque()
+    real_folders: deque[str] = deque([""])
+    linked_folders: deque[str] = deque()
     while real_folders or linked_folders:
         folder = real_folders.popleft() if real_folders else linked_folders.popleft()
         absolute = os.path.join(absolute_root, folder)
@@ -69,7 +74,7 @@ def find_audio(
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
                 continue
-            is_link = entry.is_symlink()  # what scandir has told: only links cost a look at what they lead to
+            is_link = entry.is_symlink()  # known from scandir: only links cost another look at the disk
             is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()  # False for a link to itself
             if not is_folder and not entry.name.lower().endswith(endings):
                 continue
@@ -86,15 +91,16 @@ def find_audio(
                 refused.append(Refusal(path, "no regular file"))
             else:
                 refused.append(Refusal(path, "dead link"))
-    return sorted(found), refused
+    if top is None or top == root:
+        return sorted(found), refused
+    prefix = f"{root.relative_to(top).as_posix()}/"
+    return [prefix + path for path in sorted(found)], [replace(one, path=prefix + one.path) for one in refused]
 
 
 def unnamed_audio(root: Path, folder: str, named: Container[str], reason: str) -> list[Refusal]:
-    """Refusals of audio in a folder below `root` that no metadata names; what they name is judged when it is read."""
+    """Refusals of the audio in a folder below `root` that is not in `named`."""
     found, refused = find_audio(root / folder, top=root)
-    everything = [Refusal(path, reason) for path in found] + refused
-    below_root = (replace(refusal, path=f"{folder}/{refusal.path}") for refusal in everything)
-    return [refusal for refusal in below_root if refusal.path not in named]
+    return [one for one in [*(Refusal(path, reason) for path in found), *refused] if one.path not in named]
 
 
 def read_clips(
@@ -111,23 +117,32 @@ def read_clips(
     it stopped.
     """
     absolute_root = os.path.abspath(root)
-    journal = Journal(dest / JOURNAL_NAME if dest else None, absolute_root, rules)
-    clips: list[Clip] = []
-    refusals: list[Refusal] = []
-    with journal:
-        unread = journal.unread(paths)
-        read = functools.partial(read_entry, root=absolute_root, rules=rules)
-        entries = parallel_iter(
-            read, unread, workers=workers, description=_description(rules), most_per_chunk=_FILES_PER_CHUNK
+    read = functools.partial(read_entry, root=absolute_root, rules=rules)
+
+    def scan(unread: Sequence[str]) -> Generator[Entry, None, None]:
+        yield from parallel_iter(
+            read,
+            unread,
+            workers=workers,
+            description="decoding files" if rules.verify else "reading headers",
+            most_per_chunk=_FILES_PER_CHUNK,
         )
-        with closing(entries):  # a journal that cannot be written ends the processes and the bar first
-            for result in journal.merge(paths, entries):
-                (clips if isinstance(result, Clip) else refusals).append(result)
-    return clips, refusals
+
+    if dest is None:
+        # the scan comes first in zip: it is run to its end, and so is its progress bar
+        results = [result_of(path, entry) for entry, path in zip(scan(paths), paths)]
+    else:
+        journal = Journal(dest / JOURNAL_NAME, absolute_root, rules)
+        # closing: where the journal cannot be written, processes and progress bar end before the error is reported
+        with journal.open(), closing(scan(journal.unread(paths))) as entries:
+            results = list(journal.merge(paths, entries))
+    return parted(results)
 
 
-def _description(rules: AudioRules) -> str:
-    return "decoding files" if rules.verify else "reading headers"
+def parted(results: Sequence[Clip | Refusal]) -> tuple[list[Clip], list[Refusal]]:
+    """Clips and refusals apart, each in order."""
+    clips = [result for result in results if isinstance(result, Clip)]
+    return clips, [result for result in results if isinstance(result, Refusal)]
 
 
 def forget_journal(dest: Path) -> None:

@@ -4,50 +4,45 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...system.errors import InputError
 from ...system.parallel import parallel_iter
-from ..writing.writer import Clip, Refusal
+from ..writing.rows import Clip, Refusal
 from .segments import Interval
 
-_MODEL_RATE_HZ = 16000
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+_MODEL_RATE_HZ = 16_000
 
 
 def find_speech(
     root: Path, clips: Sequence[Clip], *, sample_rate_hz: int, workers: int | None
-) -> list[list[Interval] | Refusal]:
-    """Stretches of speech of each clip, [start, end] in seconds from its start; or why it cannot be heard.
+) -> Iterator[list[Interval] | Refusal]:
+    """Stretches of speech of each clip, [start, end] in seconds from its start; or why it cannot be decoded.
 
     Raises:
         InputError: where silero-vad is not installed.
     """
-    _check_installed()
-    hear = functools.partial(_hear, root=os.path.abspath(root), sample_rate_hz=sample_rate_hz)
-    return list(parallel_iter(hear, clips, workers=workers, description="finding speech", items_per_worker=2))
-
-
-def _check_installed() -> None:
-    from importlib.util import find_spec
-
     if find_spec("silero_vad") is None:
         raise InputError("silero-vad is missing: pip install 'summarymixing-fairseq[vad]'")
+    find = functools.partial(_find, root=os.path.abspath(root), sample_rate_hz=sample_rate_hz)
+    return parallel_iter(find, clips, workers=workers, description="finding speech", items_per_worker=2)
 
 
 @functools.cache
-def _model():
-    """The model of this process. Importing it sets torch to one thread: as it should be, with a process a CPU."""
-    import torch
+def _model() -> Module:
+    """The model of this process. Importing silero-vad sets torch to one thread, which suits one process a CPU."""
     from silero_vad import load_silero_vad
 
-    num_threads = torch.get_num_threads()
-    model = load_silero_vad()
-    torch.set_num_threads(num_threads)
-    return model
+    return load_silero_vad()
 
 
-def _hear(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] | Refusal:
+def _find(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] | Refusal:
     import torch
     from silero_vad import get_speech_timestamps
 
@@ -57,7 +52,7 @@ def _hear(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] | Refusa
         # the model's own rate, whatever the manifest's
         num_samples = -(-clip.num_samples * _MODEL_RATE_HZ // sample_rate_hz)
         samples = read_segment(Path(root, clip.path), 0, num_samples, sample_rate_hz=_MODEL_RATE_HZ)
-    except ValueError as error:
+    except InputError as error:
         return Refusal(clip.path, "cannot be decoded", str(error))
     with torch.no_grad():
         found = get_speech_timestamps(torch.from_numpy(samples), _model(), sampling_rate=_MODEL_RATE_HZ)

@@ -12,10 +12,10 @@ _ONES = [
 # fmt: on
 _TENS = ["TWENTY", "THIRTY", "FORTY", "FIFTY", "SIXTY", "SEVENTY", "EIGHTY", "NINETY"]
 
-# The key names are those the same voice uses where a prompt is written out ("followed by the pound key").
+# The voice of the Asterisk prompts says these names where a prompt spells them out ("followed by the pound key").
 _SYMBOLS = {"*": "STAR", "#": "POUND", "%": "PERCENT", "&": "AND", "@": "AT"}
 
-# Misspellings in Debian's transcripts: what is heard is the right word.
+# Misspellings in Debian's transcripts; the recordings have the right word.
 _SPELLING = {
     "EXCLAIMATION": "EXCLAMATION",
     "INDENTIFIED": "IDENTIFIED",
@@ -30,14 +30,13 @@ _IGNORED = str.maketrans(dict.fromkeys('.,;:!?"-–—…“”‘', " "))
 
 
 class TextRefused(ValueError):
-    """A text whose reading aloud is not certain; the message is the reason."""
+    """A text for which it is not certain how it was read aloud; the message is the reason."""
 
 
 def spell_number(digits: str) -> str:
     """The words of a whole number from 0 to 99.
 
-    Longer numbers are refused: "500" may be read "five hundred" or "five oh oh", and the transcript does
-    not say which.
+    Longer numbers are refused: "500" may be read "five hundred" or "five oh oh".
     """
     if len(digits) > 2 or (len(digits) == 2 and digits[0] == "0"):
         raise TextRefused("a number that can be read in several ways")
@@ -49,10 +48,9 @@ def spell_number(digits: str) -> str:
 
 
 def without_brackets(text: str) -> str:
-    """`text` without what stands in brackets: a gloss ("at [@]") or a stage direction ("[sound of monkeys]").
+    """`text` without brackets, which hold a gloss ("at [@]") or a stage direction ("[sound of monkeys]").
 
-    In Debian's transcripts no bracket holds English words that are spoken; where nothing is left outside,
-    the recording is no speech.
+    In Debian's transcripts no spoken English word is in brackets. Where nothing is left, the recording is not speech.
     """
     return " ".join(_BRACKETED.sub(" ", text).split())
 

@@ -1,7 +1,7 @@
 """Subword units: byte-pair encoding by sentencepiece, learnt from the texts of train.
 
-A piece that begins a word begins with `▁` (U+2581): the pieces of a line without their spaces, with `▁` as a space, are
-the text again. fairseq does so with `criterion.post_process=sentencepiece`.
+A piece at the beginning of a word begins with `▁` (U+2581). To get the text back, remove the spaces, then replace `▁`
+by a space: fairseq does so with `criterion.post_process=sentencepiece`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ...system.errors import InputError
 
 _WORD_BEGINS = "\u2581"
-# sentencepiece's own limit, 4192 bytes, would skip longer texts with no more than a warning.
+# By default sentencepiece skips texts over 4192 bytes.
 _MAX_TEXT_BYTES = 2**30
 _ONLY_ERRORS = 2
 
@@ -33,12 +33,13 @@ class Pieces:
         """`text` as pieces with spaces between. A letter that the vocabulary lacks is a piece of its own."""
         unknown = self._processor.unk_id()
         ids, pieces = (self._processor.encode(text, out_type=form) for form in (int, str))
-        # Neighbouring unknown letters come as one piece.
+        # sentencepiece returns neighbouring unknown letters as one piece
         return " ".join(" ".join(piece) if number == unknown else piece for number, piece in zip(ids, pieces))
 
 
 def train_pieces(texts: Sequence[str], vocabulary_size: int) -> Pieces:
-    """Learn `vocabulary_size` pieces from `texts`, sentencepiece's `<unk>` among them. The same texts give the same.
+    """Learn `vocabulary_size` pieces from `texts`, sentencepiece's `<unk>` among them. The same texts give the
+    same pieces.
 
     Every letter of `texts` is a piece. Pieces stay within a word; they may hold apostrophes and combining marks.
 
@@ -62,11 +63,11 @@ def train_pieces(texts: Sequence[str], vocabulary_size: int) -> Pieces:
         model_writer=model,
         model_type="bpe",
         vocab_size=vocabulary_size,
-        hard_vocab_limit=False,  # so that it says how many there can be
+        hard_vocab_limit=False,  # fewer pieces than asked for are an error below, which says how many there can be
         character_coverage=1.0,
         byte_fallback=False,
-        normalization_rule_name="identity",  # texts are normalised, and must come back as they are
-        split_by_unicode_script=False,  # would part words at apostrophes
+        normalization_rule_name="identity",  # texts are normalised already, and must come back unchanged
+        split_by_unicode_script=False,  # it would split words at apostrophes
         max_sentence_length=_MAX_TEXT_BYTES,
         bos_id=-1,
         eos_id=-1,

@@ -1,13 +1,13 @@
 """Transcripts of any language as words of lower-case letters, by Unicode's character properties.
 
 - Letters and the marks on them are kept, composed where Unicode has a composed form (NFC): `ŵ` is one letter; `g̃`,
-  which has none, stays a letter and a mark, so two symbols in a file of letters, and one word all the same.
+  which has none, stays a letter and a mark: two symbols in a file of letters.
 - Lower case rather than case folding: `ß` stays itself, and a Greek word ends in `ς`. In Turkish and Azeri `I` becomes
   `ı`, and `İ` becomes `i`.
-- Apostrophes of all shapes between letters become `'`; at the edge of a word they are taken for quotation marks. Also
-  kept between letters: the middle dot (Catalan `col·lecció`), the Hebrew geresh and gershayim.
-- Invisible characters (joiners, soft hyphens, directions) vanish; everything else, hyphens too, parts words.
-- A text with digits or other numerals is refused: how they were read is not known.
+- Apostrophes of all shapes between letters become `'`; at the edge of a word they are taken for quotation marks. The
+  middle dot (Catalan `col·lecció`), the Hebrew geresh and gershayim are kept between letters as well.
+- Invisible characters (joiners, soft hyphens, directions) are removed. Everything else, hyphens too, separates words.
+- A text with digits or other numerals is refused: it is not known how they were read.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from .english_text import TextRefused
 
 # The apostrophe as it is typed: ' ` ´ ʼ ‘ ’ ‛ ＇
 _APOSTROPHES = "'`\u00b4\u02bc\u2018\u2019\u201b\uff07"
-# What belongs to a word where it stands between letters: apostrophe, middle dot, geresh, gershayim.
+# Part of a word between letters: apostrophe, middle dot, geresh, gershayim.
 _INNER = "'\u00b7\u05f3\u05f4"
 _INNER_AT_AN_EDGE = re.compile(rf"(?<![^ {_INNER}])[{_INNER}]+|[{_INNER}]+(?![^ {_INNER}])")
-# An invisible character that parts words, unlike others of its category.
+# An invisible character that separates words, unlike others of its category.
 _ZERO_WIDTH_SPACE = "\u200b"
-# Marks that show nothing by themselves: grapheme joiner, variation selectors.
+# Marks without a shape of their own: grapheme joiner, variation selectors.
 _INVISIBLE_MARKS = re.compile("[\u034f\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _LANGUAGES_WITH_DOTLESS_I = {"tr", "az"}
 
 
-class _Kinds(dict):
-    """What each code point becomes, worked out when it is first met: a table for str.translate."""
+class _Replacements(dict[int, str]):
+    """A table for str.translate: what each code point becomes, filled in as code points are met."""
 
     def __missing__(self, code: int) -> str:
         self[code] = replacement = _replacement(chr(code))
@@ -38,7 +38,7 @@ class _Kinds(dict):
 
 
 def _replacement(character: str) -> str:
-    if character in _APOSTROPHES:  # before the category: U+02BC is a letter by its own
+    if character in _APOSTROPHES:  # first: by its category U+02BC is a letter
         return "'"
     category = unicodedata.category(character)
     if _INVISIBLE_MARKS.match(character) or (category == "Cf" and character != _ZERO_WIDTH_SPACE):
@@ -48,7 +48,7 @@ def _replacement(character: str) -> str:
     return "0" if category[0] == "N" else " "
 
 
-_KINDS = _Kinds()
+_REPLACEMENTS = _Replacements()
 
 
 def normalise(text: str, language: str = "") -> str:
@@ -58,8 +58,8 @@ def normalise(text: str, language: str = "") -> str:
         TextRefused: for a text with a number, or without a word.
     """
     text = _lower(unicodedata.normalize("NFC", text), language)
-    # Again: the lower case of a composed letter may be a sequence, and an invisible character may have parted one.
-    text = unicodedata.normalize("NFC", text.translate(_KINDS))
+    # again: lower case may have decomposed a letter, and an invisible character may have stood within one
+    text = unicodedata.normalize("NFC", text.translate(_REPLACEMENTS))
     if "0" in text:
         raise TextRefused("number in text")
     words = " ".join(filter(None, map(_from_first_letter, _INNER_AT_AN_EDGE.sub(" ", text).split())))
@@ -75,7 +75,7 @@ def _lower(text: str, language: str) -> str:
 
 
 def _from_first_letter(word: str) -> str:
-    """`word` without marks at its beginning: what they stood on (an emoji, a symbol) is not kept."""
+    """`word` without marks at its beginning: they belonged to a character that is not kept, such as an emoji."""
     while word and (word[0] in _INNER or unicodedata.category(word[0])[0] == "M"):
         word = word[1:]
     return word

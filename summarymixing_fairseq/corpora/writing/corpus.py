@@ -1,48 +1,26 @@
-"""Files of a corpus: a manifest for each split and, beside it, transcripts, letters, class labels and dictionaries.
+"""All files of a corpus: a manifest for each split and, beside it, transcripts, letters, class labels and dictionaries.
 
-DEST/SPLIT.tsv; where there is text SPLIT.wrd, SPLIT.ltr, dict.ltr.txt; for labels of a KIND SPLIT.KIND, dict.KIND.txt.
-A split may stand in a folder of its own with others (finetune/train): that folder then has its own dictionaries.
+DEST/SPLIT.tsv; with texts also SPLIT.wrd, SPLIT.ltr and dict.ltr.txt; with labels of a KIND SPLIT.KIND and
+dict.KIND.txt. The name of a split may have a folder (finetune/train): each folder has its own dictionaries.
 """
 
 from __future__ import annotations
 
-import functools
+import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
-from ...system.errors import InputError
+from ...system.errors import InputError, printable
+from ...system.files import write_together
 from ..audio.scan import forget_journal
-from .writer import (
-    Clip,
-    Refusal,
-    format_dictionary,
-    format_manifest,
-    format_refusals,
-    letters_of,
-    printable,
-    summarise,
-    write_files,
-)
+from .labels import LETTERS, Units, Utterance, format_dictionary, label_lines, unseen_notes
+from .options import ManifestOptions
+from .rows import Refusal, format_manifest, format_refusals
 
-# Extension of a file of units (letters, pieces), and how a text is written in them.
-Units = Mapping[str, Callable[[str], str]]
-LETTERS: Units = {"ltr": letters_of}
-# One for all utterances without: there may be millions.
-NO_LABELS: Mapping[str, str] = MappingProxyType({})
 # The split, in each folder, that dictionaries are made of.
 TRAIN = "train"
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """A clip, its normalised text where there is one (words parted by single spaces), and its class labels by kind."""
-
-    clip: Clip
-    text: str | None = None
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
 
 
 @dataclass(frozen=True)
@@ -51,9 +29,13 @@ class Prepared:
 
     Attributes:
         root: folder that the paths of clips are relative to.
-        splits: utterances of each split, in the order of their rows; dictionaries are made of `train` alone.
-        refusals: what was left out; num_found: clips that the corpus names or holds, whether kept or refused.
-        notes: further lines of the summary; files: more files to write, by their names below DEST.
+        splits: utterances of each split, in the order of their rows.
+        refusals: what was left out.
+        num_found: clips that the corpus names or holds, whether kept or refused.
+        notes: further lines of the summary.
+        files: more files to write, by their names below DEST.
+        units: how texts are written beside .wrd.
+        needed: splits that must not be empty.
     """
 
     root: Path
@@ -62,71 +44,42 @@ class Prepared:
     num_found: int
     notes: Sequence[str] = ()
     files: Mapping[str, str | bytes] = field(default_factory=dict)
+    units: Units = field(default_factory=lambda: LETTERS)
+    needed: Sequence[str] = ()
 
 
-def write_corpus(
-    dest: Path,
-    corpus: Prepared,
-    *,
-    sample_rate_hz: int = 16000,
-    units: Units = LETTERS,
-    max_refused: float | None = None,
-    force: bool = False,
-) -> str:
-    """Write all files of a corpus, all or none, and return the summary to print.
-
-    A split without a clip is not written. `max_refused` is the share of clips found that may be refused.
+def write_corpus(corpus: Prepared, options: ManifestOptions) -> str:
+    """Write all files of a corpus, all or none, and return the summary to print. An empty split is not written.
 
     Raises:
-        InputError: where nothing usable is left, more is refused than allowed, or files exist with other content;
-            DEST/refused.tsv is written in any case.
+        InputError: where nothing usable is left, a split that is needed is empty, more is refused than allowed, or
+            files exist with other content; DEST/refused.tsv is written in any case.
     """
+    dest = options.dest
     splits = {name: utterances for name, utterances in corpus.splits.items() if utterances}
     reports = {dest / "refused.tsv": format_refusals(corpus.refusals)}
-    problem = _too_many_refused(corpus, splits, max_refused)
-    if problem:
-        write_files({}, force=force, reports=reports)
+    if problem := _problem(corpus, options.max_refused):
+        write_files({}, force=options.force, reports=reports)
         raise InputError(f"{problem}; {dest / 'refused.tsv'} lists all")
     files: dict[Path, str | bytes] = {dest / name: content for name, content in corpus.files.items()}
     notes = [*corpus.notes]
-    for folder in sorted({_folder(name) for name in splits}):
+    for folder in sorted(set(map(_folder, splits))):
         here = {name: utterances for name, utterances in splits.items() if _folder(name) == folder}
         for name, utterances in here.items():
             files[dest / f"{name}.tsv"] = format_manifest(corpus.root, (one.clip for one in utterances))
-        lines_by_extension = _label_lines(here, units)
-        for extension, lines in lines_by_extension.items():
-            files.update({dest / f"{name}.{extension}": _as_text(these) for name, these in lines.items()})
+        for extension, lines in label_lines(here, corpus.units).items():
+            for name, these in lines.items():
+                files[dest / f"{name}.{extension}"] = "".join(f"{line}\n" for line in these)
             train = lines.get(folder + TRAIN)
             if train is not None and extension != "wrd":
                 files[dest / f"{folder}dict.{extension}.txt"] = format_dictionary(train)
-                notes += _unseen(lines, train, extension)
-    stale = sorted(path for path in _possible_files(dest, corpus.splits) if path not in files)
-    notes += [f"{path} is from an earlier run: delete it if it is not wanted" for path in stale]
-    write_files(files, force=force, reports=reports)
+                notes += unseen_notes(lines, train, extension)
+    patterns = {pattern for name in corpus.splits for pattern in (f"{name}.*", f"{_folder(name)}dict.*.txt")}
+    stale = {path for pattern in patterns for path in dest.glob(pattern)} - files.keys()
+    notes += [f"{path} is from an earlier run: delete it if it is not wanted" for path in sorted(stale)]
+    write_files(files, force=options.force, reports=reports)
     forget_journal(dest)
-    clips = {name: [one.clip for one in utterances] for name, utterances in splits.items()}
-    return summarise(corpus.num_found, clips, corpus.refusals, sample_rate_hz=sample_rate_hz, notes=notes)
-
-
-def _possible_files(dest: Path, splits: Mapping[str, Sequence[Utterance]]) -> set[Path]:
-    """Files in DEST that look as if they belonged to these splits."""
-    named = {path for name in splits for path in dest.glob(f"{name}.*")}
-    return named | {path for name in splits for path in dest.glob(f"{_folder(name)}dict.*.txt")}
-
-
-def _too_many_refused(
-    corpus: Prepared, splits: Mapping[str, Sequence[Utterance]], max_refused: float | None
-) -> str | None:
-    first = corpus.refusals[0] if corpus.refusals else None
-    example = f"the first, {printable(first.path)}: {printable(first.reason)}" if first else "none was found"
-    if not splits:
-        return f"none of {corpus.num_found:,} clips of {corpus.root} is usable; {example}"
-    num_refused = len(corpus.refusals)
-    if max_refused is not None and num_refused > max_refused * corpus.num_found:
-        return (
-            f"{num_refused:,} of {corpus.num_found:,} clips refused, more than --max-refused {max_refused:g}; {example}"
-        )
-    return None
+    return "\n".join([*_summary(corpus, splits, options.rules.sample_rate_hz), *notes])
 
 
 def _folder(split: str) -> str:
@@ -134,58 +87,64 @@ def _folder(split: str) -> str:
     return split[: split.rfind("/") + 1]
 
 
-def _label_lines(splits: Mapping[str, Sequence[Utterance]], units: Units) -> dict[str, dict[str, list[str]]]:
-    """Lines of every label file, by extension and split."""
-    texts = _of_splits(splits, _texts)
-    lines = {"wrd": texts} if texts else {}
-    for extension, write in units.items() if texts else ():
-        lines[extension] = {name: [write(text) for text in these] for name, these in texts.items()}
-    for kind in sorted({kind for utterances in splits.values() for one in utterances for kind in one.labels}):
-        lines[kind] = _of_splits(splits, functools.partial(_labels, kind))
+def _problem(corpus: Prepared, max_refused: float | None) -> str | None:
+    """Why a corpus is not written, or None."""
+    first = corpus.refusals[0] if corpus.refusals else None
+    example = f"the first, {printable(first.path)}: {printable(first.reason)}" if first else "none was found"
+    num_refused = len(corpus.refusals)
+    if not any(corpus.splits.values()):
+        return f"none of {corpus.num_found:,} clips of {corpus.root} is usable; {example}"
+    for name in corpus.needed:
+        if not corpus.splits[name]:
+            return f"{name} has no usable clip below {corpus.root}; {example}"
+    if max_refused is not None and num_refused > max_refused * corpus.num_found:
+        return (
+            f"{num_refused:,} of {corpus.num_found:,} clips refused, more than --max-refused {max_refused:g}; {example}"
+        )
+    return None
+
+
+def write_files(files: Mapping[Path, str | bytes], *, force: bool, reports: Mapping[Path, str] | None = None) -> None:
+    """Write all of `files` and `reports` (UTF-8, `\\n`); each has its final name only once all are complete.
+
+    Files that have this content already are left alone. `reports` are not manifests: they are always brought up to
+    date, and removed where their text is empty.
+
+    Raises:
+        InputError: for an existing file with other content, unless `force`; nothing is written then.
+    """
+    reports = reports or {}
+    new = {path: content for path, content in files.items() if not _holds(path, content)}
+    changed = sorted(path for path in new if path.exists())
+    if changed and not force:
+        raise InputError(f"{changed[0]} exists with other content: give --force to replace it, or another --dest")
+    new.update({path: text for path, text in reports.items() if text and not _holds(path, text)})
+    write_together(new, absent=[path for path, text in reports.items() if not text])
+
+
+def _holds(path: Path, content: str | bytes) -> bool:
+    encoded = content if isinstance(content, bytes) else content.encode("utf-8")
+    return path.is_file() and path.read_bytes() == encoded
+
+
+def _summary(corpus: Prepared, splits: Mapping[str, Sequence[Utterance]], sample_rate_hz: int) -> list[str]:
+    """Lines to print at the end: clips found and kept, hours and lengths of each split, and what was refused."""
+    lines = [f"found {corpus.num_found:,} audio files"]
+    for name, utterances in splits.items():
+        seconds = [one.clip.num_samples / sample_rate_hz for one in utterances]
+        lines.append(
+            f"{name}: {len(seconds):,} clips, {sum(seconds) / 3600:.2f} h "
+            f"(seconds: min {min(seconds):.2f}, median {statistics.median(seconds):.2f}, max {max(seconds):.2f})"
+        )
+    clips = (one.clip for utterances in splits.values() for one in utterances)
+    resampled = Counter({clip.path: clip.file_rate_hz for clip in clips if clip.file_rate_hz}.values())
+    for rate_hz, count in sorted(resampled.items()):
+        lines.append(
+            f"{count:,} files at {rate_hz} Hz: speech_pretraining and speech_finetuning resample them, stock tasks die"
+        )
+    by_reason: dict[str, list[Refusal]] = {}
+    for refusal in corpus.refusals:
+        by_reason.setdefault(refusal.reason, []).append(refusal)
+    for reason, refused in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
+        lines.append(f"refused {len(refused):,}: {printable(reason)}, e.g. {printable(refused[0].path)}")
     return lines
-
-
-def _of_splits(
-    splits: Mapping[str, Sequence[Utterance]], lines_of: Callable[[str, Sequence[Utterance]], list[str] | None]
-) -> dict[str, list[str]]:
-    """Lines of each split that has any."""
-    lines = {name: lines_of(name, utterances) for name, utterances in splits.items()}
-    return {name: these for name, these in lines.items() if these is not None}
-
-
-def _texts(split: str, utterances: Sequence[Utterance]) -> list[str] | None:
-    """Texts of a split, or None where it has none."""
-    texts = [one.text for one in utterances]
-    if all(text is None for text in texts):
-        return None
-    for one in utterances:
-        if not one.text or one.text != " ".join(one.text.split()):
-            raise InputError(f"{split}: {one.clip.path} has the text {one.text!r}: words and single spaces are needed")
-    return texts
-
-
-def _labels(kind: str, split: str, utterances: Sequence[Utterance]) -> list[str] | None:
-    """Labels of one kind, or None where a split has none."""
-    labels = [one.labels.get(kind) for one in utterances]
-    if all(label is None for label in labels):
-        return None
-    for one, label in zip(utterances, labels):
-        if not label or label.split() != [label]:
-            raise InputError(f"{split}: {one.clip.path} has the {kind} {label!r}: one word is needed")
-    return labels
-
-
-def _as_text(lines: Sequence[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _unseen(lines: Mapping[str, Sequence[str]], train: Sequence[str], extension: str) -> list[str]:
-    """Notes on symbols of other splits that the dictionary, which is made of train, does not hold."""
-    known = {symbol for line in train for symbol in line.split()}
-    notes = []
-    for name, these in lines.items():
-        counts = Counter(symbol for line in these for symbol in set(line.split()) - known)
-        if counts:
-            named = ", ".join(f"{symbol} ({count})" for symbol, count in sorted(counts.items())[:8])
-            notes.append(f"{name}: not in dict.{extension}.txt, as train lacks them (rows with them): {named}")
-    return notes

@@ -1,4 +1,4 @@
-"""Splits that do not move as a corpus grows, and that part no speaker between them."""
+"""Splits that do not move as a corpus grows, and that never share a speaker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from ...system.errors import InputError
-from .writer import Clip
+from .rows import Clip
+
+
+def check_valid_fraction(fraction: float) -> None:
+    """Raises InputError unless the share of validation data is at least 0 and below 1."""
+    if not 0 <= fraction < 1:
+        raise InputError(f"--valid-fraction {fraction:g} must be at least 0 and below 1")
 
 
 def stable_fraction(key: str) -> float:
@@ -16,7 +22,7 @@ def stable_fraction(key: str) -> float:
 
 
 def path_of(clip: Clip) -> str:
-    """The group of a clip where every file is one of its own; the parts of a file stay together."""
+    """The group of a clip where each file is its own group: only the parts of one file stay together."""
     return clip.path
 
 
@@ -25,8 +31,11 @@ def split_clips(
 ) -> tuple[list[Clip], list[Clip], str | None]:
     """Train and valid clips by the hash of each clip's group, and a note where one group had to be moved.
 
-    `group_of` names what must not be parted, a speaker for one. With `valid_fraction` > 0 neither side is left empty:
-    on a small tree the group nearest to the border changes sides.
+    Clips of one group, such as a speaker, stay together. With `valid_fraction` > 0 neither side is left empty: in a
+    small corpus the group nearest to the border changes sides.
+
+    Raises:
+        InputError: where there are fewer than two groups to split.
     """
     if valid_fraction == 0:
         return list(clips), [], None

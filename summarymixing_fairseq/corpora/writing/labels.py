@@ -1,0 +1,84 @@
+"""Label files beside a manifest: transcripts, letters or pieces, classes, and fairseq's dictionaries of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from ...system.errors import InputError
+from .rows import Clip
+
+# How a text is written in units (letters, pieces), by the extension of the label file.
+Units = Mapping[str, Callable[[str], str]]
+# Shared by all utterances without labels: there may be millions.
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A clip, its normalised text where there is one (words with single spaces between), and its labels by kind."""
+
+    clip: Clip
+    text: str | None = None
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+
+
+def letters_of(words: str) -> str:
+    """`HELLO WORLD` becomes `H E L L O | W O R L D |`, as in fairseq's .ltr files."""
+    return " ".join("|".join(words.split()) + "|")
+
+
+LETTERS: Units = {"ltr": letters_of}
+
+
+def format_dictionary(lines: Iterable[str]) -> str:
+    """The text of dict.KIND.txt: `<symbol> <count>`, the most frequent first, then in order of symbols."""
+    counts = Counter(symbol for line in lines for symbol in line.split())
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return "".join(f"{symbol} {count}\n" for symbol, count in ordered)
+
+
+def label_lines(splits: Mapping[str, Sequence[Utterance]], units: Units) -> dict[str, dict[str, list[str]]]:
+    """Lines of every label file, by extension and then by split; splits without such labels are left out.
+
+    Raises:
+        InputError: where only some utterances of a split have a label, or one cannot be written as a line.
+    """
+    texts = _lines(splits, lambda one: one.text, "text", "words and single spaces are needed")
+    lines = {"wrd": texts} if texts else {}
+    for extension, write in units.items() if texts else ():
+        lines[extension] = {split: [write(text) for text in these] for split, these in texts.items()}
+    for kind in sorted({kind for utterances in splits.values() for one in utterances for kind in one.labels}):
+        lines[kind] = _lines(splits, lambda one: one.labels.get(kind), kind, "one word is needed")  # noqa: B023 (at once)
+    return lines
+
+
+def _lines(
+    splits: Mapping[str, Sequence[Utterance]], label_of: Callable[[Utterance], str | None], what: str, rule: str
+) -> dict[str, list[str]]:
+    lines: dict[str, list[str]] = {}
+    for split, utterances in splits.items():
+        if all(label_of(one) is None for one in utterances):
+            continue
+        lines[split] = []
+        for one in utterances:
+            label = label_of(one)
+            words = label.split() if label else []
+            if not label or label != " ".join(words) or (what != "text" and len(words) > 1):
+                raise InputError(f"{split}: {one.clip.path} has the {what} {label!r}: {rule}")
+            lines[split].append(label)
+    return lines
+
+
+def unseen_notes(lines: Mapping[str, Sequence[str]], train: Sequence[str], extension: str) -> list[str]:
+    """Notes on symbols that some split has and the dictionary, which is made of train, does not."""
+    known = {symbol for line in train for symbol in line.split()}
+    notes = []
+    for name, these in lines.items():
+        counts = Counter(symbol for line in these for symbol in set(line.split()) - known)
+        if counts:
+            named = ", ".join(f"{symbol} ({count})" for symbol, count in sorted(counts.items())[:8])
+            notes.append(f"{name}: not in dict.{extension}.txt, as train lacks them (rows with them): {named}")
+    return notes

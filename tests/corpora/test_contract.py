@@ -1,0 +1,64 @@
+"""What every corpus has: a description, help without heavy imports, the shared options, and refusals in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from manifest_command import corpus_command
+
+from summarymixing_fairseq.corpora import all_corpora
+from summarymixing_fairseq.system.files import exclusive
+
+SHARED = ("--dest", "--min-seconds", "--verify", "--allow-outside-root", "--max-refused", "--workers", "--force")
+
+
+def test_corpora_are_the_modules_of_the_folder():
+    assert list(all_corpora()) == [
+        *("folder", "commonvoice", "iemocap", "librilight", "librispeech", "slurp", "voxceleb")
+    ]
+
+
+@pytest.mark.parametrize("name", all_corpora())
+def test_help_describes_the_corpus_and_lists_its_options(name, capsys):
+    corpus = all_corpora()[name]
+    with pytest.raises(SystemExit) as ended:
+        corpus_command(name)(["--help"])
+    text = capsys.readouterr().out
+    assert ended.value.code == 0 and all(option in text for option in SHARED)
+    assert corpus.__doc__ in text and f"summarymixing manifest {name} " in corpus.__doc__
+    assert corpus.DESCRIPTION.endswith(".") and "\n" not in corpus.DESCRIPTION
+
+
+@pytest.mark.parametrize("name", all_corpora())
+@pytest.mark.parametrize("options", [[], ["--max-refused", "2"], ["--sample-rate", "0"], ["--min-seconds", "-1"]])
+def test_a_folder_that_is_not_there_or_an_option_out_of_range_is_one_line(name, options, tmp_path, capsys):
+    missing = tmp_path / "nowhere"
+    assert corpus_command(name)([str(missing), "--dest", str(tmp_path / "out"), *options]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("summarymixing manifest: ") and (options[0] if options else str(missing)) in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", all_corpora())
+def test_kept_out_while_another_run_is_at_work(name, tmp_path, capsys):
+    with exclusive(tmp_path / "out"):
+        assert corpus_command(name)([str(tmp_path), "--dest", str(tmp_path / "out")]) == 1
+    assert "another run is writing to" in capsys.readouterr().err
+
+
+def test_help_imports_nothing_heavy():
+    code = """
+import sys
+from summarymixing_fairseq.commands.main import main
+from summarymixing_fairseq.corpora import all_corpora
+for name in all_corpora():
+    try:
+        main(["manifest", name, "--help"])
+    except SystemExit as ended:
+        assert not ended.code
+heavy = {"torch", "fairseq", "soundfile", "numpy", "soxr", "sentencepiece", "silero_vad"} & sys.modules.keys()
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

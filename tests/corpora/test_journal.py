@@ -1,0 +1,185 @@
+"""The journal of a scan: a run that was killed goes on where it stopped, whatever became of the files meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from manifest_command import corpus_writer
+from synthesiser import speak
+
+from summarymixing_fairseq.corpora.audio import audio_file, journal
+from summarymixing_fairseq.corpora.audio.rules import AudioRules
+from summarymixing_fairseq.corpora.audio.scan import JOURNAL_NAME, forget_journal, read_clips
+from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
+
+prepare = corpus_writer("folder")
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    return np.resize(speak("nothing is lost in silence"), 40000)
+
+
+def write(path: Path, samples: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, 16000)
+
+
+class Killed(BaseException):
+    """Stands for the end of a process: nothing catches it."""
+
+
+class Tree:
+    """Six files, of which one is broken, scanned in this process; counts what is read."""
+
+    def __init__(self, folder: Path, speech: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+        self.root, self.dest = folder / "audio", folder / "out"
+        self.paths = [f"{name}.flac" for name in "abcdef"]
+        for number, path in enumerate(self.paths):
+            write(self.root / path, speech[: 16000 + number])
+        (self.root / "b.flac").write_bytes(b"")
+        self.read: list[str] = []
+        self.die_at: str | None = None
+        self._monkeypatch = monkeypatch
+        monkeypatch.setattr(journal, "read_clip", self._read)
+
+    def _read(self, path: str, root: str, rules: AudioRules) -> Clip | Refusal:
+        if path == self.die_at:
+            raise Killed
+        self.read.append(path)
+        return audio_file.read_clip(path, root, rules)
+
+    def scan(self, rules: AudioRules | None = None, root: Path | None = None) -> list[str]:
+        """Scan, and return what was read for it; results must be those of a scan without a journal."""
+        self.read = []
+        results = read_clips(root or self.root, self.paths, rules or AudioRules(), workers=1, dest=self.dest)
+        read = [*self.read]
+        assert results == read_clips(root or self.root, self.paths, rules or AudioRules(), workers=1)
+        return read
+
+    def scan_until(self, path: str) -> None:
+        self.die_at = path
+        with pytest.raises(Killed):
+            self.scan()
+        self.die_at = None
+
+    @property
+    def journal(self) -> Path:
+        return self.dest / JOURNAL_NAME
+
+
+@pytest.fixture
+def tree(tmp_path, speech, monkeypatch) -> Tree:
+    return Tree(tmp_path, speech, monkeypatch)
+
+
+def test_a_killed_scan_goes_on_where_it_stopped(tree):
+    tree.scan_until("d.flac")
+    assert tree.read == ["a.flac", "b.flac", "c.flac"]
+    assert tree.scan() == ["d.flac", "e.flac", "f.flac"]
+    assert tree.scan() == []
+    forget_journal(tree.dest)
+    assert tree.scan() == tree.paths
+
+
+def test_a_resumed_run_writes_the_same_bytes_and_removes_the_journal(tree, tmp_path):
+    prepare(tree.root, tmp_path / "undisturbed", valid_fraction=0.3, workers=1)
+    tree.die_at, tree.read = "e.flac", []
+    with pytest.raises(Killed):
+        prepare(tree.root, tree.dest, valid_fraction=0.3, workers=1)
+    assert [path.name for path in tree.dest.iterdir()] == [JOURNAL_NAME]
+    tree.die_at, tree.read = None, []
+    prepare(tree.root, tree.dest, valid_fraction=0.3, workers=1)
+    assert tree.read == ["e.flac", "f.flac"]
+    files = {path.name: path.read_bytes() for path in tree.dest.iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "undisturbed").iterdir()}
+    assert JOURNAL_NAME not in files and "refused.tsv" in files
+
+
+def test_a_changed_file_is_read_again(tree, speech):
+    tree.scan()
+    write(tree.root / "c.flac", speech[:20000])  # another size
+    status = (tree.root / "d.flac").stat()
+    os.utime(tree.root / "d.flac", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    write(tree.root / "b.flac", speech)  # was refused
+    (tree.root / "e.flac").unlink()
+    assert tree.scan() == ["b.flac", "c.flac", "d.flac", "e.flac"]
+    write(tree.root / "e.flac", speech)
+    assert tree.scan() == ["e.flac"]
+    assert tree.scan() == []
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(tree, speech, monkeypatch):
+    def read_and_change(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
+        result = audio_file.read_clip(path, root, rules)
+        if path == "c.flac":
+            write(tree.root / "c.flac", speech[:20000])
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "read_clip", read_and_change)
+        read_clips(tree.root, tree.paths, AudioRules(), workers=1, dest=tree.dest)
+    assert tree.scan() == ["c.flac"]
+
+
+@pytest.mark.parametrize("rules", [AudioRules(verify=True), AudioRules(min_seconds=0.5), AudioRules(8000)])
+def test_the_journal_of_other_rules_is_not_used(tree, rules):
+    tree.scan()
+    assert tree.scan(rules) == tree.paths
+    assert tree.scan(rules) == []
+    assert tree.scan() == tree.paths
+
+
+def test_the_journal_of_another_folder_is_not_used(tree, tmp_path):
+    tree.scan()
+    copy = tmp_path / "copy"
+    copy.symlink_to(tree.root)
+    assert tree.scan(root=copy) == tree.paths
+
+
+@given(cut=st.floats(0, 1))
+@settings(max_examples=30, deadline=None)
+def test_a_journal_cut_anywhere_is_used_as_far_as_it_goes(tmp_path_factory, cut):
+    folder = tmp_path_factory.mktemp("cut")
+    for name in "abc":
+        (folder / f"{name}.flac").touch()  # refused, which is as good here
+    paths = ["a.flac", "b.flac", "c.flac"]
+    expected = read_clips(folder, paths, AudioRules(), workers=1, dest=folder)
+    whole = (folder / JOURNAL_NAME).read_bytes()
+    (folder / JOURNAL_NAME).write_bytes(whole[: int(cut * len(whole))])
+    assert read_clips(folder, paths, AudioRules(), workers=1, dest=folder) == expected
+    assert (folder / JOURNAL_NAME).read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "no json", "[]", '["d.flac"]', '["d.flac", 1, 2]', '["d.flac", 1, 2, 3, 4, 5]', "{}", "7", "[7, 1, 2, 3, 4]"],
+)
+def test_what_stands_after_a_damaged_line_is_read_again(tree, line):
+    tree.scan()
+    lines = tree.journal.read_text("utf-8").splitlines()
+    lines[4] = line
+    tree.journal.write_text("".join(f"{one}\n" for one in lines), "utf-8")
+    assert tree.scan() == ["d.flac", "e.flac", "f.flac"]
+    assert [json.loads(one)[0] for one in tree.journal.read_text("utf-8").splitlines()[1:]] == tree.paths
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe\x00", bytes(range(256)) * 100])
+def test_what_is_no_journal_is_replaced(tree, content):
+    tree.dest.mkdir()
+    tree.journal.write_bytes(content)
+    assert tree.scan() == tree.paths
+    assert tree.scan() == []
+
+
+def test_a_path_named_twice_gives_two_results(tree):
+    tree.paths = ["a.flac", "c.flac", "a.flac"]
+    tree.scan()
+    assert tree.scan() == []
