@@ -144,7 +144,8 @@ def machine() -> str:
         processor = next((line.split(": ")[1] for line in lines if line.startswith("model name")), processor)
     return (
         f"{processor}, {available_threads()} CPUs, load average {os.getloadavg()[0]:.2f}; "
-        f"Python {platform.python_version()}, soundfile {soundfile.__version__} (libsndfile {soundfile.__libsndfile_version__})"
+        f"Python {platform.python_version()}, soundfile {soundfile.__version__}, "
+        f"libsndfile {soundfile.__libsndfile_version__}"
     )
 
 
