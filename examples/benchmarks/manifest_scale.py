@@ -158,7 +158,7 @@ def measure_tree(folder: Path, num_files: int) -> str:
     root = folder / "tree"
     num_sources = make_tree(root, num_files)
     undisturbed = _run(root, folder / "whole")
-    if _run(root, folder / "killed", die_after=num_files // 2):
+    if _start(root, folder / "killed", die_after=num_files // 2).returncode != -signal.SIGKILL:
         raise RuntimeError("the run was over before it could be killed")
     num_kept = _lines(folder / "killed" / scan.JOURNAL_NAME) - 1  # the first line says what is scanned
     resumed = _run(root, folder / "killed")
@@ -192,23 +192,20 @@ class _Run:
         return f"{self.num_read:,} | {self.seconds:.1f} | {self.peak_gib:.2f} GiB"
 
 
-def _run(root: Path, dest: Path, *, die_after: int | None = None) -> _Run | None:
-    """Run `summarymixing manifest folder` in a process of its own, so that only its own memory counts.
-
-    Returns:
-        Its figures; None if it was killed after reading `die_after` files, as asked.
-    """
-    limit = -1 if die_after is None else die_after
-    command = [sys.executable, __file__, "--counted-run", str(root), str(dest), str(limit)]
+def _run(root: Path, dest: Path) -> _Run:
     started = time.perf_counter()
-    done = interrupts.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = _start(root, dest)
     seconds = time.perf_counter() - started
-    if die_after is not None and done.returncode == -signal.SIGKILL:
-        return None
     if done.returncode:
         raise RuntimeError(f"summarymixing manifest failed with {done.returncode}: {done.stderr[-2000:]}")
     num_read, peak_kib = done.stdout.splitlines()[-1].split()
     return _Run(int(num_read), seconds, int(peak_kib) / 2**20)
+
+
+def _start(root: Path, dest: Path, die_after: int = -1) -> subprocess.CompletedProcess[str]:
+    """Run `counted_run` in a process of its own, so that only its own memory counts."""
+    command = [sys.executable, __file__, "--counted-run", str(root), str(dest), str(die_after)]
+    return interrupts.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def counted_run(root: str, dest: str, die_after: str) -> int:

@@ -96,6 +96,7 @@ def prepare(
     dest = Path(dest)
     _check_options(held_out, num_valid, min_seconds, source, languages, packages)
     notes: list[str] = []
+    refusals: list[Refusal] = []
     roots = None
     if source != "synthesiser":
         chosen = _checked(languages, VOICES, "Debian has no prompts in")
@@ -108,7 +109,7 @@ def prepare(
             print(notes[0], file=sys.stderr)
     if roots is None:
         chosen = _checked(languages, PROMPTS, "there are no sentences to speak in")
-        recordings, refusals = _speak_prompts(dest / "audio", chosen, workers), []
+        recordings = _speak_prompts(dest / "audio", chosen, workers)
         num_found, licences = len(recordings), SPOKEN_LICENCE
     else:
         recordings, refusals, num_found, transcript_notes = _decode_packages(roots, chosen, dest / "audio", workers)

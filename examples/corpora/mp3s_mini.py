@@ -277,7 +277,7 @@ def _pretraining(scale: float, held_out: set[str]) -> Iterator[Line]:
     grammars = [("en", GRAMMARS[name], counts[name]) for name in ("stories", "talk")]
     grammars += [("en", grammar, counts["commands"]) for grammar in SCENARIOS.values()]
     grammars += [(language, GRAMMARS[language], counts[language]) for language in ("cy", "eu")]
-    sentences = [(language, one) for language, *rest in grammars for one in compose(rest[0], "pretrain", rest[1])]
+    sentences = [(language, one) for language, grammar, n in grammars for one in compose(grammar, "pretrain", n)]
     for language in ("es", "fr", "it", "ru"):
         sentences += [(language, one) for one in compose_prompts(language, counts[language])]
     # dict.fromkeys: two grammars may give the same sentence

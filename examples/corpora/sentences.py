@@ -123,7 +123,8 @@ def rich_first(sentences: Sequence[str]) -> list[str]:
 
 def _new_first(sentences: Sequence[str], units_of: Callable[[str], Iterable[str]]) -> list[str]:
     seen: set[str] = set()
-    first, rest = [], []
+    first: list[str] = []
+    rest: list[str] = []
     for sentence in sentences:
         new = set(units_of(sentence.lower())) - seen
         (first if new else rest).append(sentence)

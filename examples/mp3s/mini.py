@@ -82,7 +82,7 @@ def publish(results: Path, here: Path) -> None:
     table["machine"]["system"] = table["machine"]["system"].split("-with-")[0].split("-")[0]
     for encoder in table["encoders"]:
         encoder["path"] = Path(encoder["path"]).name
-    published = {here / "results" / name: (results / name).read_bytes() for name in PLOTS}
+    published: dict[Path, str | bytes] = {here / "results" / name: (results / name).read_bytes() for name in PLOTS}
     published[here / "results" / "mp3s.json"] = json.dumps(table, indent=1, ensure_ascii=False) + "\n"
     files.write_together(published)
     render(here)
