@@ -1,10 +1,9 @@
-"""Measure how make_manifest.py scales: seconds beside the loop of fairseq's script, and memory at a million files.
+"""Measure how `summarymixing manifest folder` scales: time beside the loop of fairseq's script, and memory.
 
-python examples/benchmarks/manifest_scale.py [--folder DIR] [--files 20000] [--tree 1000000] [--rounds 5]
+    python examples/benchmarks/manifest_scale.py [--folder DIR] [--files 20000] [--tree 1000000] [--rounds 5]
 
-Prints Markdown tables. Times count only on an idle machine: the share of its CPUs that other programs took stands
-beside them (Linux). The trees, hard links to some hundred spoken clips (needs the `quickstart` extra for
-espeak-ng), are made below DIR and removed at the end.
+Prints Markdown tables. Times are valid only on an idle machine: see the load average that is printed first. The folders
+of audio, hard links to some files, are made below DIR and removed at the end.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ import contextlib
 import functools
 import glob
 import io
-import math
 import os
 import platform
 import random
-import re
+import resource
 import shutil
 import signal
 import statistics
@@ -29,47 +27,53 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from summarymixing_fairseq.corpora.audio.scan import JOURNAL_NAME
+import numpy as np
+
+from summarymixing_fairseq.commands.main import main as summarymixing
+from summarymixing_fairseq.corpora import folder as folder_corpus
+from summarymixing_fairseq.corpora.audio import scan
+from summarymixing_fairseq.corpora.audio.flac_file import write_flac
 from summarymixing_fairseq.corpora.writing.options import positive_int
 from summarymixing_fairseq.system import command, interrupts, processes
 from summarymixing_fairseq.system.machine import available_threads
+from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
-# Targets, checked against the medians and printed beside them.
+# Targets, printed beside the medians.
 _LEAST_SPEEDUP_BY_WORKERS = 1.6
 _LEAST_SPEEDUP_OVER_LOOP = 2.0
 _MOST_MEMORY_GIB = 1.0
 
-# ext4 allows a file 65,000 names.
+# On ext4 a file may have 65,000 names.
 _MOST_LINKS = 50_000
 _FILES_PER_FOLDER = 500
 _FEWEST_SOURCES = 16
 
 
 def make_tree(root: Path, num_files: int) -> int:
-    """Fill `root` with hard links to spoken flac files of 1 to 5 s; the number of files that they are links to."""
-    import numpy as np
-    from synthesiser import speak
+    """Fill `root` with hard links to flac files of 1 to 5 s, and return how many files there really are.
 
-    from summarymixing_fairseq.corpora.audio.flac_file import write_flac
-
+    They hold noise: a scan reads headers and not what is heard.
+    """
     num_sources = max(_FEWEST_SOURCES, -(-num_files // _MOST_LINKS))
-    speech = np.tile(speak("Nothing that was found is lost in silence, whatever its name or its length."), 3)
+    noise = np.random.default_rng(0).normal(scale=0.1, size=5 * SAMPLE_RATE_HZ)
     sources = root / ".sources"
     sources.mkdir(parents=True)
     for source in range(num_sources):
-        num_samples = 16000 + (64000 * source) // num_sources
-        write_flac(sources / f"{source}.flac", speech[-num_samples:], 16000)
-    for start in range(0, num_files, _FILES_PER_FOLDER):
-        folder = root / f"{start // (100 * _FILES_PER_FOLDER):03}" / f"speaker {start // _FILES_PER_FOLDER:05}"
-        folder.mkdir(parents=True)
-        for index in range(start, min(start + _FILES_PER_FOLDER, num_files)):
-            os.link(sources / f"{index % num_sources}.flac", folder / f"{index:07}-utterance.flac")
+        num_samples = SAMPLE_RATE_HZ + 4 * SAMPLE_RATE_HZ * source // num_sources
+        write_flac(sources / f"{source}.flac", noise[:num_samples], SAMPLE_RATE_HZ)
+    for index in range(num_files):
+        number = index // _FILES_PER_FOLDER
+        folder = root / f"{number // 100:03}" / f"speaker {number:05}"
+        if index % _FILES_PER_FOLDER == 0:
+            folder.mkdir(parents=True)
+        os.link(sources / f"{index % num_sources}.flac", folder / f"{index:07}-utterance.flac")
     return num_sources
 
 
 def fairseq_loop(root: Path, dest: Path, valid_fraction: float = 0.01) -> None:
-    """What fairseq's wav2vec_manifest.py does for each file: glob, real path, header, drawn split, one printed row."""
+    """Do for each file what fairseq's wav2vec_manifest.py does: glob, real path, header, random split, one row."""
     import soundfile
 
     draw = random.Random(42)
@@ -86,47 +90,39 @@ def fairseq_loop(root: Path, dest: Path, valid_fraction: float = 0.01) -> None:
 
 
 def measure_speed(folder: Path, num_files: int, num_rounds: int) -> str:
-    """The table of seconds: the loop and the whole of `prepare` by 1 and by 2 workers, in turn."""
-    from summarymixing_fairseq.corpora.folder import prepare
-
+    """The table of times: fairseq's loop, and `prepare` with 1 and with 2 workers, in turn."""
     root = folder / "speed"
     num_sources = make_tree(root, num_files)
 
-    def ours(workers: int) -> Callable[[Path], object]:
-        return lambda dest: prepare(root, dest, workers=workers)
-
     runs: dict[str, Callable[[Path], object]] = {
-        "fairseq's loop": lambda dest: fairseq_loop(root, dest),
-        "make_manifest.py, 1 worker": ours(1),
-        "make_manifest.py, 2 workers": ours(2),
+        "fairseq's loop": functools.partial(fairseq_loop, root),
+        "summarymixing manifest, 1 worker": functools.partial(folder_corpus.prepare, root, workers=1),
+        "summarymixing manifest, 2 workers": functools.partial(folder_corpus.prepare, root, workers=2),
     }
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    others: dict[str, list[float]] = {name: [] for name in runs}
-    for round_number in range(-1, num_rounds):  # the first warms up: imports, the disk's cache
+    for round_number in range(-1, num_rounds):  # the first one warms up imports and the disk's cache
         for name, run in runs.items():
             dest = folder / "out"
             with contextlib.redirect_stderr(io.StringIO()):
-                cpu_before, started = _cpu_seconds_of_others(), time.perf_counter()
+                started = time.perf_counter()
                 run(dest)
                 taken = time.perf_counter() - started
-                cpu_taken = _cpu_seconds_of_others() - cpu_before
             shutil.rmtree(dest)
             if round_number >= 0:
                 seconds[name].append(taken)
-                others[name].append(cpu_taken / taken / available_threads())
     shutil.rmtree(root)
     loop, one, two = (statistics.median(seconds[name]) for name in runs)
     rows = [
         f"| {name} | {statistics.median(these):.2f} | {min(these):.2f} to {max(these):.2f} "
-        f"| {num_files / statistics.median(these):,.0f} | {max(statistics.median(others[name]), 0.0):.0%} |"
+        f"| {num_files / statistics.median(these):,.0f} |"
         for name, these in seconds.items()
     ]
     return "\n".join(
         [
             f"{num_files:,} flac files (hard links to {num_sources}), {num_rounds} rounds:",
             "",
-            "| run | seconds (median) | range | files a second | CPUs taken by others |",
-            "|---|---|---|---|---|",
+            "| run | seconds (median) | range | files a second |",
+            "|---|---|---|---|",
             *rows,
             "",
             "| ratio | measured | target |",
@@ -138,41 +134,33 @@ def measure_speed(folder: Path, num_files: int, num_rounds: int) -> str:
     )
 
 
-def _cpu_seconds_of_others() -> float:
-    """Processor time, since the start, of all programs but this one and its children; nan where it is not told."""
-    try:
-        times = [int(ticks) for ticks in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    except FileNotFoundError:
-        return math.nan
-    idle = times[3] + times[4]
-    return (sum(times) - idle) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
-
-
 def machine() -> str:
-    """Processor and versions, for the heading of the tables."""
+    """Processor, its load, and versions, for the heading of the tables."""
     import soundfile
 
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text() + f"model name: {model}")[1]
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # Linux alone has this file
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next((line.split(": ")[1] for line in lines if line.startswith("model name")), processor)
     return (
-        f"{model}, {available_threads()} CPUs; Python {platform.python_version()}, "
-        f"soundfile {soundfile.__version__} (libsndfile {soundfile.__libsndfile_version__})"
+        f"{processor}, {available_threads()} CPUs, load average {os.getloadavg()[0]:.2f}; "
+        f"Python {platform.python_version()}, soundfile {soundfile.__version__}, "
+        f"libsndfile {soundfile.__libsndfile_version__}"
     )
 
 
 def measure_tree(folder: Path, num_files: int) -> str:
-    """The table of a large tree: seconds and peak memory undisturbed, and after a kill about half way.
+    """The table of a large tree: time and peak memory of an undisturbed run, and of one that resumes after a kill.
 
     Raises:
-        RuntimeError: where the resumed run wrote other files than the undisturbed one, or read too much.
+        RuntimeError: if the resumed run writes other files than the undisturbed one, or reads a known file again.
     """
     root = folder / "tree"
     num_sources = make_tree(root, num_files)
     undisturbed = _run(root, folder / "whole")
-    if _run(root, folder / "killed", die_after=num_files // 2):
+    if _start(root, folder / "killed", die_after=num_files // 2).returncode != -signal.SIGKILL:
         raise RuntimeError("the run was over before it could be killed")
-    num_kept = _lines(folder / "killed" / JOURNAL_NAME) - 1  # the first says what is scanned
+    num_kept = _lines(folder / "killed" / scan.JOURNAL_NAME) - 1  # the first line says what is scanned
     resumed = _run(root, folder / "killed")
     if _contents(folder / "whole") != _contents(folder / "killed"):
         raise RuntimeError("the resumed run wrote other files than the undisturbed one")
@@ -187,14 +175,14 @@ def measure_tree(folder: Path, num_files: int) -> str:
             f"| run | files read | seconds | peak memory of the main process (target: {_MOST_MEMORY_GIB:g} GiB) |",
             "|---|---|---|---|",
             f"| undisturbed | {undisturbed} |",
-            f"| again, after one that was killed when it had read half: same bytes | {resumed} |",
+            f"| again, after a run that was killed when it had read half: same bytes | {resumed} |",
         ]
     )
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Figures of one finished run of the command."""
+    """Figures of one run of the command that came to its end."""
 
     num_read: int
     seconds: float
@@ -204,36 +192,28 @@ class _Run:
         return f"{self.num_read:,} | {self.seconds:.1f} | {self.peak_gib:.2f} GiB"
 
 
-def _run(root: Path, dest: Path, *, die_after: int | None = None) -> _Run | None:
-    """Run make_manifest.py in a process of its own; None where it died after reading `die_after` files, as it was to.
-
-    A process of its own: what this one holds would count as its memory.
-    """
-    code = "import manifest_scale, sys; sys.exit(manifest_scale.counted_run(*sys.argv[1:]))"
-    command = [sys.executable, "-c", code, str(root), str(dest), str(-1 if die_after is None else die_after)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+def _run(root: Path, dest: Path) -> _Run:
     started = time.perf_counter()
-    done = processes.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = _start(root, dest)
     seconds = time.perf_counter() - started
-    if die_after is not None and done.returncode == -signal.SIGKILL:
-        return None
     if done.returncode:
-        raise RuntimeError(f"make_manifest.py failed with {done.returncode}: {done.stderr[-2000:]}")
+        raise RuntimeError(f"summarymixing manifest failed with {done.returncode}: {done.stderr[-2000:]}")
     num_read, peak_kib = done.stdout.splitlines()[-1].split()
     return _Run(int(num_read), seconds, int(peak_kib) / 2**20)
 
 
+def _start(root: Path, dest: Path, die_after: int = -1) -> subprocess.CompletedProcess[str]:
+    """Run `counted_run` in a process of its own, so that only its own memory counts."""
+    command = [sys.executable, __file__, "--counted-run", str(root), str(dest), str(die_after)]
+    return processes.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 def counted_run(root: str, dest: str, die_after: str) -> int:
-    """The child's part of `_run`: kills itself after so many files, else prints files read and peak memory in KiB."""
-    import resource
-
-    from summarymixing_fairseq.corpora import folder as make_manifest
-    from summarymixing_fairseq.corpora.audio import scan
-
+    """Run the command here and print files read and peak memory in KiB; kill this process after `die_after` files."""
     num_read = 0
     parallel_iter = scan.parallel_iter
 
-    def counted(*args: object, **options: object) -> Iterator[object]:
+    def counted(*args: Any, **options: Any) -> Iterator[Any]:
         nonlocal num_read
         for entry in parallel_iter(*args, **options):
             if num_read == int(die_after):
@@ -242,7 +222,7 @@ def counted_run(root: str, dest: str, die_after: str) -> int:
             yield entry
 
     scan.parallel_iter = counted
-    status = make_manifest.main([root, "--dest", dest])
+    status = summarymixing(["manifest", "folder", root, "--dest", dest])
     print(num_read, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return status
 
@@ -258,12 +238,15 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Measure how make_manifest.py scales.")
-    parser.add_argument("--folder", type=Path, help="where the trees are made (default: the system's temporary folder)")
-    parser.add_argument("--files", type=positive_int, default=20_000, help="files of the comparison (20000)")
+    parser = argparse.ArgumentParser(description="Measure how `summarymixing manifest folder` scales.")
+    parser.add_argument("--folder", type=Path, help="for the audio (default: the system's temporary folder)")
+    parser.add_argument("--files", type=positive_int, default=20_000, help="files of the comparison of times (20000)")
     parser.add_argument("--tree", type=positive_int, default=1_000_000, help="files of the large tree (1000000)")
-    parser.add_argument("--rounds", type=positive_int, default=5, help="of the comparison (5)")
+    parser.add_argument("--rounds", type=positive_int, default=5, help="of the comparison of times (5)")
+    parser.add_argument("--counted-run", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
+    if args.counted_run:
+        return counted_run(*args.counted_run)
     return command.run_script(lambda: _measure(args))
 
 

@@ -1,22 +1,24 @@
-"""The quick-start corpus: telephone voice prompts of the Asterisk exchange, from Debian's packages.
+"""The corpus of the quickstart: telephone voice prompts of the Asterisk exchange, from Debian's packages.
 
     python examples/corpora/asterisk.py --dest DIR
 
-About 2,800 clips, two hours, in English, Spanish, French, Italian and Russian, one speaker for each
-language; CC BY-SA 3.0 and, for Russian, CC BY 3.0. All languages are for pre-training; English, which has
-transcripts, is for fine-tuning too. Where the packages cannot be had, a corpus of the same layout is spoken
-by espeak-ng instead.
+About 2,800 clips, two hours, in English, Spanish, French, Italian and Russian, one speaker for each language. Licences:
+CC BY-SA 3.0; Russian CC BY 3.0. All languages are for pre-training. English has transcripts and is for fine-tuning too.
+Where the packages cannot be had, espeak-ng speaks a corpus of the same layout.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import hashlib
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from asterisk_packages import (
     VOICES,
     PackagesUnavailable,
@@ -25,20 +27,20 @@ from asterisk_packages import (
     package_roots,
     read_transcripts,
 )
-from prompt_corpus import SAMPLE_RATE_HZ, Recording, write_corpus
-from spoken_corpus import LANGUAGES as SPOKEN_LANGUAGES
-from spoken_corpus import LICENCE as SPOKEN_LICENCE
-from spoken_corpus import speak_corpus
+from clips import make_clip
+from prompt_corpus import Recording, write_corpus
+from sentences import PROMPTS, compose_prompts
+from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio.flac_file import existing_num_samples, write_flac
 from summarymixing_fairseq.corpora.text.english_text import TextRefused, normalise, without_brackets
 from summarymixing_fairseq.corpora.writing.options import positive_int
 from summarymixing_fairseq.corpora.writing.writer import Clip, Refusal
 from summarymixing_fairseq.system import command
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.parallel import parallel_map
+from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
-# Tones and noises, by their English names: not every language's transcripts say what they are.
+# Tones and noises, by their English names: not every language has transcripts that tell them from speech.
 NON_SPEECH = {
     "ascending-2tone",
     "beep",
@@ -49,7 +51,19 @@ NON_SPEECH = {
     "tt-monkeys",
 }
 # G.722 at 64 kbit/s: each byte decodes to two samples at 16 kHz.
+_G722_BITS_PER_SECOND = 64_000
 _SAMPLES_PER_BYTE = 2
+
+SPOKEN_LICENCE = (
+    "Spoken by espeak-ng (https://github.com/espeak-ng/espeak-ng) from the texts of data/prompts.yaml (MIT).\n"
+)
+NUM_ENGLISH_PROMPTS = 500
+NUM_OTHER_PROMPTS = 150
+_SPOKEN_VOICES = {
+    "en": ("en-us", "en-us+f2", "en-us+m3", "en-us+f5", "en", "en+f4", "en+m7", "en-gb-scotland"),
+    "fr": ("fr", "fr+f2", "fr+m3", "fr-be+f4", "fr+m7"),
+}
+_VARIANTS = ("", "+f2", "+m3", "+f4", "+m7")
 
 
 def prepare(
@@ -64,38 +78,43 @@ def prepare(
     force: bool = False,
     workers: int | None = None,
 ) -> str:
-    """Make the corpus in `dest`; returns the summary to print.
+    """Make the corpus in `dest`.
 
-    `held_out` and `num_valid` English texts become finetune/test and finetune/valid; `min_seconds` is the
-    shortest clip for pre-training. `source` is apt, synthesiser, or auto (apt where that works);
-    `packages` is a folder of .deb files, or of unpacked ones, to use in place of apt-get.
+    Args:
+        languages: codes, with `en` among them; all that the source has if None.
+        packages: folder of .deb files, or of unpacked ones, to use instead of apt-get.
+        held_out, num_valid: English texts in finetune/test and finetune/valid.
+        min_seconds: of the shortest clip for pre-training.
+        source: `apt`, `synthesiser`, or `auto`: apt if that works, else the synthesiser.
+
+    Returns:
+        The summary to print.
+
+    Raises:
+        InputError: for options that cannot be met, or packages that cannot be had.
     """
     dest = Path(dest)
     _check_options(held_out, num_valid, min_seconds, source, languages, packages)
-    notes = []
-    roots: list[Path] = []
+    notes: list[str] = []
+    refusals: list[Refusal] = []
+    roots = None
     if source != "synthesiser":
-        chosen = tuple(languages or VOICES)
+        chosen = _checked(languages, VOICES, "Debian has no prompts in")
         try:
-            _check_languages(chosen, VOICES, "Debian has no prompts in")
             roots = package_roots(chosen, dest / "packages", Path(packages) if packages else None)
         except PackagesUnavailable as error:
             if source == "apt" or packages:
                 raise
-            source = "synthesiser"
             notes.append(f"not Debian's recordings but espeak-ng speaks: {error}")
             print(notes[0], file=sys.stderr)
-    if source == "synthesiser":
-        chosen = tuple(languages or SPOKEN_LANGUAGES)
-        _check_languages(chosen, SPOKEN_LANGUAGES, "there are no sentences to speak in")
-        recordings, refusals = speak_corpus(dest / "audio", chosen, workers=workers), []
+    if roots is None:
+        chosen = _checked(languages, PROMPTS, "there are no sentences to speak in")
+        recordings = _speak_prompts(dest / "audio", chosen, workers)
         num_found, licences = len(recordings), SPOKEN_LICENCE
     else:
-        recordings, refusals, num_found, transcript_notes = _decode_packages(roots, chosen, dest, workers)
-        notes += transcript_notes
+        recordings, refusals, num_found, transcript_notes = _decode_packages(roots, chosen, dest / "audio", workers)
         licences = licence_text(chosen)
-        notes.append("recordings: CC BY-SA 3.0 (ru: CC BY 3.0), see " + str(dest / "LICENSES.txt"))
-    notes = [_length_note(recordings, language) for language in chosen] + notes
+        notes += [*transcript_notes, f"recordings: CC BY-SA 3.0 (ru: CC BY 3.0), see {dest / 'LICENSES.txt'}"]
     return write_corpus(
         dest,
         recordings,
@@ -106,7 +125,7 @@ def prepare(
         min_seconds=min_seconds,
         licences=licences,
         force=force,
-        notes=notes,
+        notes=[*(_length_note(recordings, language) for language in chosen), *notes],
     )
 
 
@@ -123,8 +142,6 @@ def _check_options(
             raise InputError(f"{option} {number} must be 1 or more")
     if not (math.isfinite(min_seconds) and min_seconds >= 0):
         raise InputError(f"--min-seconds {min_seconds:g} must be 0 or more")
-    if source not in ("auto", "apt", "synthesiser"):
-        raise InputError(f"--source {source} must be auto, apt or synthesiser")
     if source == "synthesiser" and packages:
         raise InputError("--packages is of no use with --source synthesiser: leave one out")
     if languages is not None and "en" not in languages:
@@ -133,10 +150,13 @@ def _check_options(
         raise InputError("--languages names a language twice")
 
 
-def _check_languages(languages: Sequence[str], known: Sequence[str] | dict, what: str) -> None:
-    for language in languages:
+def _checked(languages: Sequence[str] | None, known: Iterable[str], problem: str) -> tuple[str, ...]:
+    """`languages`, all `known` ones if None."""
+    known = tuple(known)
+    for language in languages or ():
         if language not in known:
-            raise InputError(f"{what} '{language}': choose --languages from {' '.join(known)}")
+            raise InputError(f"{problem} '{language}': choose --languages from {' '.join(known)}")
+    return tuple(languages or known)
 
 
 def _length_note(recordings: Sequence[Recording], language: str) -> str:
@@ -145,14 +165,14 @@ def _length_note(recordings: Sequence[Recording], language: str) -> str:
 
 
 def _decode_packages(
-    roots: Sequence[Path], languages: Sequence[str], dest: Path, workers: int | None
+    roots: Sequence[Path], languages: Sequence[str], audio_dir: Path, workers: int | None
 ) -> tuple[list[Recording], list[Refusal], int, list[str]]:
-    """Decode all speech to DEST/audio; recordings, refusals, number of files found, and notes."""
+    """Decode all speech of the packages; recordings, refusals, number of files found, and notes."""
     try:
         import G722  # noqa: F401
     except ImportError:
         raise InputError("the wheel G722 is missing: pip install 'summarymixing-fairseq[quickstart]'") from None
-    work: list[tuple[str, Path, Path]] = []
+    work: list[tuple[str, Path]] = []
     texts: dict[str, str | None] = {}
     refusals: list[Refusal] = []
     notes: list[str] = []
@@ -162,109 +182,115 @@ def _decode_packages(
         if language == "en" and not transcripts:
             raise InputError("core-sounds-en.txt.gz is not in the packages: fine-tuning needs it")
         num_found += len(files)
-        missing = 0
-        for name, path in files.items():
+        num_without_text = 0
+        for name, file in files.items():
             text = transcripts.get(name)
             problem = _speech_problem(name, text)
             if problem:
                 refusals.append(Refusal(f"{language}/{name}.g722", problem))
                 continue
-            missing += text is None
-            clip_path = f"{language}/{name}.flac"
-            work.append((clip_path, path, dest / "audio" / clip_path))
-            texts[clip_path] = text if language == "en" else None
-        unheard = len(transcripts.keys() - files.keys())
-        if missing or unheard:
-            notes.append(f"{language}: without transcript {missing} clips, without clip {unheard} transcripts")
-    decoded = parallel_map(_decode, work, workers=workers, description="decoding G.722")
+            num_without_text += text is None
+            work.append((f"{language}/{name}", file))
+            texts[f"{language}/{name}.flac"] = text if language == "en" else None
+        num_without_clip = len(transcripts.keys() - files.keys())
+        if num_without_text or num_without_clip:
+            notes.append(
+                f"{language}: without transcript {num_without_text} clips, without clip {num_without_clip} transcripts"
+            )
     recordings = []
-    for result in decoded:
+    decode = functools.partial(_decode, audio_dir=audio_dir)
+    for result in parallel_map(decode, work, workers=workers, description="decoding G.722"):
         if isinstance(result, Refusal):
             refusals.append(result)
             continue
-        language = result.path.split("/")[0]
-        text, problem = _learnable(texts[result.path])
-        if problem:
-            refusals.append(Refusal(result.path, f"{problem} (left out of fine-tuning only)"))
-        recordings.append(Recording(result, language, text))
+        text = texts[result.path]
+        try:
+            text = None if text is None else normalise(text)
+        except TextRefused as refused:
+            refusals.append(Refusal(result.path, f"{refused} (left out of fine-tuning only)"))
+            text = None
+        recordings.append(Recording(result, result.path.split("/")[0], text))
     return recordings, refusals, num_found, notes
 
 
 def _speech_problem(name: str, text: str | None) -> str | None:
-    """Why a recording is left out of everything, or None where it is speech."""
+    """Why a recording is left out of everything; None if it is speech."""
     if name.startswith("silence/"):
         return "silence"
-    # "[sound of monkeys]" is a stage direction; in "at [@]" the bracket explains what was said.
+    # "[sound of monkeys]" says what is heard; in "at [@]" the bracket explains what was said.
     if name in NON_SPEECH or (text is not None and not without_brackets(text)):
         return "tone or noise"
     return None
 
 
-def _learnable(text: str | None) -> tuple[str | None, str | None]:
-    """Normalised text of an English recording, or why there is none; (None, None) for other languages."""
-    if text is None:
-        return None, None
-    try:
-        return normalise(text), None
-    except TextRefused as refused:
-        return None, str(refused)
-
-
-def _decode(job: tuple[str, Path, Path]) -> Clip | Refusal:
-    """Decode one raw G.722 file to 16-bit FLAC at 16 kHz, unless an earlier run has done it."""
-    import numpy as np
+def _decode(name_and_file: tuple[str, Path], audio_dir: Path) -> Clip | Refusal:
+    """Decode a raw G.722 file to AUDIO_DIR/name.flac."""
     from G722 import G722
 
-    clip_path, source, target = job
-    source_path = clip_path[: -len(".flac")] + ".g722"
+    name, file = name_and_file
     try:
-        encoded = source.read_bytes()
+        encoded = file.read_bytes()
     except OSError as error:
-        return Refusal(source_path, "unreadable", error.strerror or "")
+        return Refusal(f"{name}.g722", "unreadable", error.strerror or "")
     if not encoded:
-        return Refusal(source_path, "empty file")
-    num_samples = len(encoded) * _SAMPLES_PER_BYTE
-    if existing_num_samples(target, SAMPLE_RATE_HZ) != num_samples:
-        samples = np.asarray(G722(SAMPLE_RATE_HZ, 64000).decode(encoded), dtype=np.int16)
-        num_samples = len(samples)
-        write_flac(target, samples, SAMPLE_RATE_HZ)
-    return Clip(clip_path, num_samples)
+        return Refusal(f"{name}.g722", "empty file")
+
+    def samples() -> np.ndarray:
+        return np.asarray(G722(SAMPLE_RATE_HZ, _G722_BITS_PER_SECOND).decode(encoded), dtype=np.int16)
+
+    return make_clip(audio_dir, f"{name}.flac", samples, len(encoded) * _SAMPLES_PER_BYTE)
+
+
+def _speak_prompts(audio_dir: Path, languages: Sequence[str], workers: int | None) -> list[Recording]:
+    """Speak prompts of each language; English ones have their texts."""
+    counts = {language: NUM_ENGLISH_PROMPTS if language == "en" else NUM_OTHER_PROMPTS for language in languages}
+    work = [(language, text) for language in languages for text in compose_prompts(language, counts[language])]
+    speak_prompt = functools.partial(_speak_prompt, audio_dir=audio_dir)
+    clips = parallel_map(speak_prompt, work, workers=workers, description="speaking prompts")
+    return [
+        Recording(clip, language, normalise(text) if language == "en" else None)
+        for (language, text), clip in zip(work, clips)
+    ]
+
+
+def _speak_prompt(language_and_text: tuple[str, str], audio_dir: Path) -> Clip:
+    """Speak one prompt. Voice, speed and pitch follow from the text, so that every run makes the same file."""
+    language, text = language_and_text
+    digest = hashlib.sha1(text.encode("utf-8")).digest()
+    voices = _SPOKEN_VOICES.get(language) or [language + variant for variant in _VARIANTS]
+
+    def samples() -> np.ndarray:
+        voice = voices[digest[0] % len(voices)]
+        return speak(text, voice, words_per_minute=145 + digest[1] % 45, pitch=40 + digest[2] % 25)
+
+    return make_clip(audio_dir, f"{language}/{digest.hex()[:12]}.flac", samples)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        description="Make the quick-start corpus: telephone prompts in five languages, from Debian packages."
+        description="Make the corpus of the quickstart: telephone prompts in five languages, from Debian packages."
     )
     parser.add_argument("--dest", required=True, type=Path, help="folder for audio, manifests and labels")
     parser.add_argument(
-        "--languages",
-        nargs="+",
-        metavar="CODE",
-        help=f"default: {' '.join(VOICES)}; spoken: {' '.join(SPOKEN_LANGUAGES)}",
+        "--languages", nargs="+", metavar="CODE", help=f"default: {' '.join(VOICES)}; spoken: {' '.join(PROMPTS)}"
     )
     parser.add_argument("--packages", type=Path, help="folder of .deb files, or of unpacked ones")
     parser.add_argument("--held-out", type=int, default=60, help="English prompts in finetune/test (60)")
-    parser.add_argument("--valid", type=int, default=30, help="English prompts in finetune/valid (30)")
+    parser.add_argument(
+        "--valid",
+        dest="num_valid",
+        type=int,
+        default=30,
+        metavar="VALID",
+        help="English prompts in finetune/valid (30)",
+    )
     parser.add_argument("--min-seconds", type=float, default=0.5, help="shortest clip for pre-training (0.5)")
     parser.add_argument("--source", choices=("auto", "apt", "synthesiser"), default="auto")
     parser.add_argument("--workers", type=positive_int, help="processes (default: one for each CPU)")
     parser.add_argument("--force", action="store_true", help="replace manifests that differ")
     args = parser.parse_args(argv)
-    return command.run_script(
-        lambda: prepare(
-            args.dest,
-            languages=args.languages,
-            packages=args.packages,
-            held_out=args.held_out,
-            num_valid=args.valid,
-            min_seconds=args.min_seconds,
-            source=args.source,
-            force=args.force,
-            workers=args.workers,
-        ),
-        args.dest,
-    )
+    return command.run_script(lambda: prepare(**vars(args)), args.dest)
 
 
 if __name__ == "__main__":

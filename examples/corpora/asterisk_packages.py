@@ -1,7 +1,7 @@
-"""Debian's packages of Asterisk voice prompts: getting, unpacking and finding what is in them.
+"""Debian's packages of Asterisk voice prompts: download, unpack, find the recordings and transcripts.
 
-For each language there are two: `asterisk-core-sounds-XX-g722` with the recordings, below
-usr/share/asterisk/sounds/<voice>, and `asterisk-core-sounds-XX` with the transcripts, in
+Each language XX has two packages. `asterisk-core-sounds-XX-g722` has the recordings, below
+usr/share/asterisk/sounds/<voice>. `asterisk-core-sounds-XX` has the transcripts, in
 usr/share/doc/asterisk-core-sounds-XX/core-sounds-XX.txt.gz.
 """
 
@@ -26,7 +26,7 @@ _DOCUMENTS = Path("usr/share/doc")
 
 @dataclass(frozen=True)
 class Voice:
-    """Who recorded a language, and where it lies; from the packages' copyright files."""
+    """Who recorded a language, and in which folder the recordings are; from the packages' copyright files."""
 
     folder: str
     credit: str
@@ -48,25 +48,29 @@ VOICES = {
 
 
 class PackagesUnavailable(InputError):
-    """The packages cannot be had on this machine."""
+    """The packages cannot be downloaded or unpacked on this machine: espeak-ng may speak instead."""
 
 
 def licence_text(languages: Sequence[str]) -> str:
     """The text of LICENSES.txt: who recorded what, and under which licence."""
-    lines = ["Asterisk core sounds, from http://downloads.asterisk.org/pub/telephony/asterisk/"]
-    lines.append("Converted from G.722 to FLAC at 16 kHz; the recordings are otherwise unchanged.")
-    for language in languages:
-        voice = VOICES[language]
-        lines.append(f"audio/{language}: {voice.credit}; {voice.licence}")
-    lines.append("Recordings financed in part by Digium, Inc. (http://www.digium.com).")
-    return "\n".join(lines) + "\n"
+    voices = [f"audio/{language}: {VOICES[language].credit}; {VOICES[language].licence}\n" for language in languages]
+    return (
+        "Asterisk core sounds, from http://downloads.asterisk.org/pub/telephony/asterisk/\n"
+        "Converted from G.722 to FLAC at 16 kHz; the recordings are otherwise unchanged.\n"
+        f"{''.join(voices)}Recordings financed in part by Digium, Inc. (http://www.digium.com).\n"
+    )
 
 
 def package_roots(languages: Sequence[str], cache_dir: Path, packages: Path | None) -> list[Path]:
-    """Folders that hold the unpacked packages of all `languages`.
+    """Folders with the unpacked packages of all `languages`.
 
-    `packages` is a folder of .deb files, or one where they are unpacked already; without it, what is
-    missing in `cache_dir` is downloaded with apt-get, which needs no root.
+    Args:
+        cache_dir: folder to download and unpack to. What is there is not downloaded again.
+        packages: folder of .deb files, or of unpacked ones. None: download by apt-get, which needs no root.
+
+    Raises:
+        PackagesUnavailable: if apt-get or dpkg is missing, or the download fails.
+        InputError: if `packages` lacks a package, or one is broken.
     """
     names = [name for code in languages for name in (f"{_text_package(code)}-g722", _text_package(code))]
     if packages is not None and not packages.is_dir():
@@ -150,37 +154,33 @@ def _temporary_folder(parent: Path) -> Iterator[Path]:
 
 
 def find_recordings(roots: Sequence[Path], language: str) -> dict[str, Path]:
-    """The language's recordings: name without ending (`digits/1`) → file, sorted by name."""
+    """The recordings of a language: name without ending (`digits/1`) -> file, sorted by name."""
+    voice = VOICES[language].folder
     found = {}
-    for root in roots:
-        folder = root / _SOUNDS / VOICES[language].folder
+    for folder in (root / _SOUNDS / voice for root in roots):
         for path in folder.rglob("*.g722"):
-            if path.is_file():
-                found[path.relative_to(folder).with_suffix("").as_posix()] = path
+            found[path.relative_to(folder).with_suffix("").as_posix()] = path
     if not found:
-        folder_name = VOICES[language].folder
-        raise InputError(f"no .g722 files of voice {folder_name} in the packages of '{language}'")
+        raise InputError(f"no .g722 files of voice {voice} in the packages of '{language}'")
     return dict(sorted(found.items()))
 
 
 def read_transcripts(roots: Sequence[Path], language: str) -> dict[str, str]:
-    """The language's transcripts, name → text; empty where the packages hold none."""
-    name = f"core-sounds-{language}.txt"
+    """The transcripts of a language, name -> text; empty if the packages have none."""
     for root in roots:
-        path = root / _DOCUMENTS / _text_package(language) / name
-        packed = path.with_name(name + ".gz")
-        if packed.is_file():
-            return parse_transcripts(gzip.decompress(packed.read_bytes()))
+        path = root / _DOCUMENTS / _text_package(language) / f"core-sounds-{language}.txt.gz"
         if path.is_file():
-            return parse_transcripts(path.read_bytes())
+            return parse_transcripts(gzip.decompress(path.read_bytes()))
+        if path.with_suffix("").is_file():  # Debian does not compress documents below 4 KiB
+            return parse_transcripts(path.with_suffix("").read_bytes())
     return {}
 
 
 def parse_transcripts(content: bytes) -> dict[str, str]:
-    """`name: text` lines; `;` begins a comment line. A name given twice keeps its first text.
+    """Lines of `name: text`, as a dictionary. Lines that begin with `;` are comments. Names without text are left out.
 
-    (In Spanish, `digits/0` is given twice: the second is a slip for `digits/10`.) Italian begins with a
-    byte order mark. Names without a text are left out.
+    Of a name that is given twice the first text counts: the second `digits/0` in Spanish is meant for `digits/10`. The
+    Italian file begins with a byte order mark.
     """
     transcripts: dict[str, str] = {}
     for line in content.decode("utf-8-sig", errors="replace").splitlines():

@@ -3,7 +3,8 @@
     python examples/corpora/mp3s_mini.py --dest DIR
 
 MP3S (arXiv 2308.14456) probes speech encoders on recognition in English, Welsh and Basque, on intents, emotions and
-speakers. Here each of its corpora is imitated by synthetic speech, with files as the real corpus's script writes them:
+speakers. Here synthetic speech imitates each of its corpora. The files are those that `summarymixing manifest` writes
+for the real ones:
 
     DIR
     ├── audio/...                 all clips, flac, 16 kHz: the root of every manifest
@@ -14,8 +15,8 @@ speakers. Here each of its corpora is imitated by synthetic speech, with files a
     ├── iemocap/                  {train,valid,test}.{tsv,emotion}, dict.emotion.txt
     └── voxceleb1/                {train,valid}.{tsv,speaker}, dict.speaker.txt, test.{tsv,trials}
 
-No sentence stands in two splits of a task, and pre-training hears no sentence of any valid or test split, nor a test
-speaker of voxceleb1. Figures on this corpus compare encoders and prove the machinery; they are not the benchmark's.
+No sentence is in two splits of a task. Pre-training has no sentence of any valid or test split, and no test speaker of
+voxceleb1. Figures on these corpora compare encoders and show that the parts work. They are not the benchmark's.
 """
 
 from __future__ import annotations
@@ -23,29 +24,17 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
+import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mini_commands import SCENARIOS
-from mini_texts import BASQUE, STATEMENTS, STORIES, TALK, WELSH, Grammar, compose, pick, rich_first
-from mini_voices import (
-    HARD_READERS,
-    RECIPE_VERSION,
-    SAMPLE_RATE_HZ,
-    TEST_SPEAKERS,
-    TRAIN_SPEAKERS,
-    Delivery,
-    Voice,
-    readers,
-    say,
-)
-from prompts import compose as compose_prompts
-from synthesiser import SynthesiserError
+from clips import make_clip
+from sentences import GRAMMARS, SCENARIOS, compose, compose_prompts, pick, rich_first
+from voices import HARD_READERS, RECIPE_VERSION, TEST_SPEAKERS, TRAIN_SPEAKERS, Delivery, Voice, readers, say
 
-from summarymixing_fairseq.corpora.audio.flac_file import existing_num_samples, write_flac
 from summarymixing_fairseq.corpora.text import english_text, unicode_text
 from summarymixing_fairseq.corpora.text.pieces import Pieces, train_pieces
 from summarymixing_fairseq.corpora.writing.corpus import LETTERS, Prepared, Units, Utterance, write_corpus
@@ -55,10 +44,11 @@ from summarymixing_fairseq.corpora.writing.writer import Clip
 from summarymixing_fairseq.system import command
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.parallel import parallel_map
+from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
-NOTE = "synthetic speech: figures compare encoders and prove the machinery; they are not the benchmark's"
+NOTE = "synthetic speech: figures compare encoders and show that the parts work; they are not the benchmark's"
 
-# Clips of each split, at --scale 1, and the fewest that any scale leaves.
+# Clips of each split at --scale 1, and the fewest at any scale.
 _READ_ENGLISH = {"train": 250, "valid": 40, "test_clean": 60, "test_other": 60}
 _READ_OTHER = {"train": 200, "valid": 30, "test": 60}
 _FEWEST_READ = {"train": 12, "valid": 2, "test_clean": 3, "test_other": 3, "test": 3}
@@ -69,7 +59,7 @@ _FEWEST_LABELLED = {"train": 2, "valid": 1, "test": 2}
 _PRETRAIN = {"stories": 170, "talk": 120, "commands": 6, "cy": 200, "eu": 200, "es": 60, "fr": 60, "it": 60, "ru": 60}
 _PRETRAIN_VALID_SHARE = 0.04
 
-# Sentences among which those are sought that hold every letter and word.
+# Sentences for reading are chosen from as many candidates, those first that bring new letters and words.
 _CANDIDATES = 500
 _MOST_PIECES = 100
 _CLIPS_PER_VIDEO = 3
@@ -77,7 +67,13 @@ _CLIPS_PER_VIDEO = 3
 
 @dataclass(frozen=True)
 class Line:
-    """A clip to be spoken: for which task and split, what, by whom and how, and what is written of it."""
+    """A clip to be spoken.
+
+    Attributes:
+        spoken: what is said; text: its transcript, for recognition.
+        labels: class labels by kind.
+        folder: of the clip, below DIR/audio; "": TASK/SPEAKER.
+    """
 
     task: str
     split: str
@@ -90,7 +86,7 @@ class Line:
 
     @property
     def path(self) -> str:
-        """Path below DIR/audio. It names the whole recipe: a clip that exists is the right one."""
+        """Path below DIR/audio. It has a hash of the whole recipe, so a file that exists is the right one."""
         recipe = repr((RECIPE_VERSION, self.spoken, self.voice, self.delivery)).encode("utf-8")
         return f"{self.folder or f'{self.task}/{self.voice.name}'}/{hashlib.sha1(recipe).hexdigest()[:12]}.flac"
 
@@ -98,21 +94,20 @@ class Line:
 def prepare(
     dest: str | os.PathLike[str], *, scale: float = 1.0, workers: int | None = None, force: bool = False
 ) -> str:
-    """Speak all corpora into `dest`; returns the summary to print. `scale` multiplies the number of clips.
+    """Speak all corpora into `dest`, and return the summary to print.
+
+    Args:
+        scale: factor for the number of clips.
 
     Raises:
-        InputError: for a scale that the sentences do not reach, or files that exist with other content.
+        InputError: for a scale that needs more sentences than there are, or files that exist with other content.
     """
     dest = Path(dest)
     if not (math.isfinite(scale) and scale > 0):
         raise InputError(f"--scale {scale:g} must be above 0")
     lines = compose_lines(scale)
-    try:
-        clips = parallel_map(
-            functools.partial(_speak, audio_dir=dest / "audio"), lines, workers=workers, description="speaking"
-        )
-    except SynthesiserError as error:
-        raise InputError(str(error)) from None
+    speak = functools.partial(_speak, audio_dir=dest / "audio")
+    clips = parallel_map(speak, lines, workers=workers, description="speaking")
     tasks: dict[str, dict[str, list[Utterance]]] = {}
     for line, clip in zip(lines, clips):
         tasks.setdefault(line.task, {}).setdefault(line.split, []).append(Utterance(clip, line.text, line.labels))
@@ -120,21 +115,21 @@ def prepare(
     for task, splits in tasks.items():
         units, files = _extras(task, splits)
         num_clips = sum(map(len, splits.values()))
-        minutes = sum(one.clip.num_samples for these in splits.values() for one in these) / SAMPLE_RATE_HZ / 60
+        minutes = _minutes([one.clip for these in splits.values() for one in these])
         prepared = Prepared(dest / "audio", splits, [], num_clips, files=files)
         written = write_corpus(dest / task, prepared, sample_rate_hz=SAMPLE_RATE_HZ, units=units, force=force)
         details = "".join(f"\n  {line}" for line in written.splitlines()[1:])
         summary.append(f"{task}: {num_clips:,} clips, {minutes:.1f} min{details}")
-    total_minutes = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 60
+    total_minutes = _minutes(clips)
     return "\n".join([*summary, f"in all: {len(clips):,} clips, {total_minutes:.1f} min", NOTE])
 
 
 def compose_lines(scale: float) -> list[Line]:
-    """Every clip to be spoken, with nothing spoken yet."""
+    """All clips of all corpora, not spoken yet."""
     lines = [
-        *_read("librispeech", "en", STORIES, _READ_ENGLISH, scale),
-        *_read("commonvoice_cy", "cy", WELSH, _READ_OTHER, scale),
-        *_read("commonvoice_eu", "eu", BASQUE, _READ_OTHER, scale),
+        *_read("librispeech", "en", "stories", _READ_ENGLISH, scale),
+        *_read("commonvoice_cy", "cy", "cy", _READ_OTHER, scale),
+        *_read("commonvoice_eu", "eu", "eu", _READ_OTHER, scale),
         *_commands(scale),
         *_emotions(scale),
         *_speakers(scale),
@@ -144,13 +139,11 @@ def compose_lines(scale: float) -> list[Line]:
 
 
 def _speak(line: Line, audio_dir: Path) -> Clip:
-    path = audio_dir / line.path
-    num_samples = existing_num_samples(path, SAMPLE_RATE_HZ)
-    if not num_samples:
-        samples = say(line.spoken, line.voice, line.delivery)
-        write_flac(path, samples, SAMPLE_RATE_HZ)
-        num_samples = len(samples)
-    return Clip(line.path, num_samples)
+    return make_clip(audio_dir, line.path, lambda: say(line.spoken, line.voice, line.delivery))
+
+
+def _minutes(clips: Sequence[Clip]) -> float:
+    return sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 60
 
 
 def _scaled(count: int, scale: float, fewest: int) -> int:
@@ -158,19 +151,18 @@ def _scaled(count: int, scale: float, fewest: int) -> int:
 
 
 def _draw(key: str, middle: float, spread: float) -> float:
-    """A number within `spread` of `middle`, near it more often than far from it, as the hash of `key` has it."""
+    """A number within `spread` of `middle`, drawn by the hash of `key`; the nearer to the middle, the likelier."""
     value = middle + spread * (stable_fraction(f"{key} a") + stable_fraction(f"{key} b") - 1.0)
     return round(value, 3)
 
 
-def _read(task: str, language: str, grammar: Grammar, counts: Mapping[str, int], scale: float) -> Iterator[Line]:
-    """Sentences read aloud; no reader of valid and test reads for train."""
+def _read(task: str, language: str, grammar: str, counts: Mapping[str, int], scale: float) -> Iterator[Line]:
+    """Sentences read aloud. Readers of valid and test do not read for train."""
     accents = ("en-us", "en", "en-gb-scotland") if language == "en" else (language,)
     for split, full in counts.items():
         count = _scaled(full, scale, _FEWEST_READ[split])
-        sentences = compose(
-            grammar, split.removesuffix("_clean"), max(count, _CANDIDATES) if split == "train" else count
-        )
+        num_candidates = max(count, _CANDIDATES) if split == "train" else count
+        sentences = compose(GRAMMARS[grammar], split.removesuffix("_clean"), num_candidates)
         if split == "train":
             sentences = rich_first(sentences)[:count]
         hard = split == "test_other"
@@ -185,29 +177,22 @@ def _read(task: str, language: str, grammar: Grammar, counts: Mapping[str, int],
                 level_dbfs=_draw(f"{key} level", -24, 4),
                 snr_db=_draw(f"{key} noise", *((17, 5) if hard else (35, 8))),
             )
-            yield Line(task, split, sentence, voice, delivery, text=_normalised(sentence, language))
-
-
-def _normalised(sentence: str, language: str) -> str:
-    return english_text.normalise(sentence) if language == "en" else unicode_text.normalise(sentence, language)
+            is_english = language == "en"
+            text = english_text.normalise(sentence) if is_english else unicode_text.normalise(sentence, language)
+            yield Line(task, split, sentence, voice, delivery, text)
 
 
 def _commands(scale: float) -> Iterator[Line]:
-    """Commands by scenario; as in SLURP's own splits, speakers recur. Few of them: words are what counts."""
+    """Commands by scenario. As in SLURP, splits share speakers. There are few, as the words are what counts."""
     for scenario, grammar in SCENARIOS.items():
         for split, full in _PER_SCENARIO.items():
             for sentence in compose(grammar, split, _scaled(full, scale, _FEWEST_LABELLED[split])):
-                yield Line(
-                    "slurp",
-                    split,
-                    sentence,
-                    *_someone(f"slurp {sentence}", TRAIN_SPEAKERS[12:]),
-                    labels={"scenario": scenario},
-                )
+                voice, delivery = _someone(f"slurp {sentence}", TRAIN_SPEAKERS[12:])
+                yield Line("slurp", split, sentence, voice, delivery, labels={"scenario": scenario})
 
 
 def _someone(key: str, voices: Sequence[Voice]) -> tuple[Voice, Delivery]:
-    """One of `voices`, in some mood, near or far."""
+    """One of `voices` and a delivery, drawn by the hash of `key`."""
     voice = pick(f"{key} voice", voices)
     return voice, Delivery(
         pitch=_draw(f"{key} pitch", 0, 12),
@@ -220,7 +205,7 @@ def _someone(key: str, voices: Sequence[Voice]) -> tuple[Voice, Delivery]:
 
 @dataclass(frozen=True)
 class _Emotion:
-    """Middle and spread of what a feeling does to a voice; `exclaims` is the share of sentences with a `!`."""
+    """How an emotion changes a voice: middle and spread of each figure. `exclaims`: share of sentences with a `!`."""
 
     pitch: tuple[float, float]
     rate: tuple[float, float]
@@ -230,8 +215,8 @@ class _Emotion:
     exclaims: float
 
 
-# After what is known of vocal emotion: anger loud, bright and harsh, joy high and lively, sadness low, slow and dull.
-# They overlap, as pitch and loudness of speakers do.
+# As is known of vocal emotion: anger is loud, bright and harsh, joy high and lively, sadness low, slow and dull. The
+# ranges overlap, as do those of real speakers.
 _EMOTIONS = {
     "ang": _Emotion((6, 12), (1.16, 0.16), (-20, 6), (0.25, 0.3), (0.6, 0.3), 0.5),
     "hap": _Emotion((24, 14), (1.08, 0.16), (-22, 6), (0.10, 0.3), (0.0, 0.2), 0.7),
@@ -245,7 +230,8 @@ def _emotions(scale: float) -> Iterator[Line]:
     for split, full in _PER_EMOTION.items():
         first, number = {"train": (0, 14), "valid": (14, 4), "test": (18, 6)}[split]
         speakers = TRAIN_SPEAKERS[first : first + number]
-        for index, sentence in enumerate(compose(STATEMENTS, split, _scaled(full, scale, _FEWEST_LABELLED[split]))):
+        sentences = compose(GRAMMARS["statements"], split, _scaled(full, scale, _FEWEST_LABELLED[split]))
+        for index, sentence in enumerate(sentences):
             for name, emotion in _EMOTIONS.items():
                 key = f"iemocap {sentence} {name}"
                 delivery = Delivery(
@@ -262,14 +248,13 @@ def _emotions(scale: float) -> Iterator[Line]:
 
 
 def _speakers(scale: float) -> Iterator[Line]:
-    """Talk of many speakers, from several videos each, whose channels differ; valid holds other videos than train."""
+    """Many speakers, each in several videos with a channel of its own. Valid has other videos than train."""
     counts = {split: _scaled(full, scale, _FEWEST_LABELLED[split]) for split, full in _PER_SPEAKER.items()}
     for split, count in counts.items():
         speakers = TEST_SPEAKERS if split == "test" else TRAIN_SPEAKERS
-        sentences = compose(TALK, split, count * len(speakers))
-        for index, sentence in enumerate(sentences):
+        for index, sentence in enumerate(compose(GRAMMARS["talk"], split, count * len(speakers))):
             voice = speakers[index % len(speakers)]
-            # Two videos at least, so that each speaker of test has a pair of clips from different ones.
+            # At least two videos, so that each test speaker has a pair of clips from different ones.
             video = f"{split}{index // len(speakers) // min(_CLIPS_PER_VIDEO, math.ceil(count / 2)):02}"
             key, channel = f"voxceleb1 {sentence}", f"voxceleb1 {voice.name} {video}"
             delivery = Delivery(
@@ -281,23 +266,21 @@ def _speakers(scale: float) -> Iterator[Line]:
                 snr_db=_draw(f"{channel} noise", 15, 10),
             )
             folder = f"voxceleb1/{voice.name}/{video}"
-            # as corpora/voxceleb.py: test speakers are no classes, their clips' paths name them
+            # as in the package's corpora/voxceleb.py: test speakers are not classes, their paths name them
             labels = {} if split == "test" else {"speaker": voice.name}
             yield Line("voxceleb1", split, sentence, voice, delivery, labels=labels, folder=folder)
 
 
 def _pretraining(scale: float, held_out: set[str]) -> Iterator[Line]:
-    """Sentences of all grammars and of telephone prompts, by everybody but the test speakers."""
+    """Sentences of all grammars and telephone prompts, by all speakers except those of test."""
     counts = {name: _scaled(full, scale, 2) for name, full in _PRETRAIN.items()}
-    sentences = [("en", one) for one in compose(STORIES, "pretrain", counts["stories"])]
-    sentences += [("en", one) for one in compose(TALK, "pretrain", counts["talk"])]
-    for grammar in SCENARIOS.values():
-        sentences += [("en", one) for one in compose(grammar, "pretrain", counts["commands"])]
-    for language, grammar in (("cy", WELSH), ("eu", BASQUE)):
-        sentences += [(language, one) for one in compose(grammar, "pretrain", counts[language])]
+    grammars = [("en", GRAMMARS[name], counts[name]) for name in ("stories", "talk")]
+    grammars += [("en", grammar, counts["commands"]) for grammar in SCENARIOS.values()]
+    grammars += [(language, GRAMMARS[language], counts[language]) for language in ("cy", "eu")]
+    sentences = [(language, one) for language, grammar, n in grammars for one in compose(grammar, "pretrain", n)]
     for language in ("es", "fr", "it", "ru"):
         sentences += [(language, one) for one in compose_prompts(language, counts[language])]
-    # Templates of two grammars may give the same sentence.
+    # dict.fromkeys: two grammars may give the same sentence
     kept = [pair for pair in dict.fromkeys(sentences) if pair[1] not in held_out]
     num_valid = _scaled(len(kept), _PRETRAIN_VALID_SHARE, 2)
     for_valid = set(sorted(kept, key=lambda pair: stable_fraction("pretrain valid " + pair[1]))[:num_valid])
@@ -308,9 +291,9 @@ def _pretraining(scale: float, held_out: set[str]) -> Iterator[Line]:
 
 
 def _extras(task: str, splits: Mapping[str, Sequence[Utterance]]) -> tuple[Units, dict[str, str | bytes]]:
-    """Units that a task's texts are written in, and the files that it has beside manifests and labels."""
+    """Units for a task's transcripts, and its files besides manifests and labels."""
     if task.startswith("commonvoice"):
-        pieces = _pieces({split: [one.text for one in these] for split, these in splits.items()})
+        pieces = _pieces({split: [one.text or "" for one in these] for split, these in splits.items()})
         name = f"bpe{_MOST_PIECES}"
         return {**LETTERS, name: pieces.encode}, {f"{name}.model": pieces.model}
     if task == "voxceleb1":
@@ -319,8 +302,8 @@ def _extras(task: str, splits: Mapping[str, Sequence[Utterance]]) -> tuple[Units
 
 
 def _pieces(texts: Mapping[str, Sequence[str]]) -> Pieces:
-    """As many pieces, up to 100, as the texts of train yield and hold: no split then needs one that train lacks."""
-    fewest = len(set().union(*texts["train"]) - {" "}) + 2  # its letters, `<unk>` and the mark of a word's beginning
+    """As many pieces as the texts of train allow, at most 100, so that no split needs a piece that train lacks."""
+    fewest = len(set("".join(texts["train"])) - {" "}) + 2  # its letters, `<unk>` and the mark of a word's beginning
     for size in range(_MOST_PIECES, fewest - 1, -1):
         try:
             pieces = train_pieces(texts["train"], size)
@@ -335,21 +318,20 @@ def _pieces(texts: Mapping[str, Sequence[str]]) -> Pieces:
 
 
 def _trials(paths: Sequence[str]) -> str:
-    """`<1 or 0><TAB>path<TAB>path`: pairs of one speaker's clips from two videos, and as many of two speakers."""
-    pairs = [(one, other) for index, one in enumerate(paths) for other in paths[index + 1 :]]
-    same = [pair for pair in pairs if _speaker(pair[0]) == _speaker(pair[1]) and _video(pair[0]) != _video(pair[1])]
-    different = [pair for pair in pairs if _speaker(pair[0]) != _speaker(pair[1])]
+    """All pairs of one speaker's clips from two videos, and as many pairs of two speakers.
+
+    Each is a line `<1 or 0><TAB>path<TAB>path`; 1: the same speaker.
+    """
+    same, different = [], []
+    for pair in itertools.combinations(paths, 2):
+        (speaker, video), (other_speaker, other_video) = (path.split("/")[-3:-1] for path in pair)
+        if speaker != other_speaker:
+            different.append(pair)
+        elif video != other_video:
+            same.append(pair)
     different = sorted(different, key=lambda pair: stable_fraction("\t".join(pair)))[: len(same)]
     trials = [("1", *pair) for pair in same] + [("0", *pair) for pair in different]
     return "".join("\t".join(trial) + "\n" for trial in sorted(trials, key=lambda trial: trial[1:]))
-
-
-def _speaker(path: str) -> str:
-    return path.split("/")[-3]
-
-
-def _video(path: str) -> str:
-    return path.split("/")[-2]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -357,14 +339,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Make the corpora of MP3S in miniature, spoken by espeak-ng.")
     parser.add_argument("--dest", required=True, type=Path, help="folder for audio, manifests and labels")
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="multiplies the number of clips (1.0; sentences suffice up to 1.8)"
+        "--scale", type=float, default=1.0, help="factor for the number of clips (1.0; there are sentences up to 1.8)"
     )
     parser.add_argument("--workers", type=positive_int, help="processes (default: one for each CPU)")
     parser.add_argument("--force", action="store_true", help="replace manifests that differ")
     args = parser.parse_args(argv)
-    return command.run_script(
-        lambda: prepare(args.dest, scale=args.scale, workers=args.workers, force=args.force), args.dest
-    )
+    return command.run_script(lambda: prepare(**vars(args)), args.dest)
 
 
 if __name__ == "__main__":

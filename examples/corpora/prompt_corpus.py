@@ -14,8 +14,8 @@ from summarymixing_fairseq.corpora.writing.corpus import Prepared, Utterance
 from summarymixing_fairseq.corpora.writing.splits import split_clips, stable_fraction
 from summarymixing_fairseq.corpora.writing.writer import Clip, Refusal
 from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
-SAMPLE_RATE_HZ = 16000
 PRETRAIN_VALID_FRACTION = 0.02
 # Shorter prompts (one letter, one digit) say little about a recogniser: they are held out last.
 _USEFUL_SECONDS = 1.0
@@ -23,16 +23,21 @@ _USEFUL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Recording:
-    """One clip of the corpus; `text` is its normalised English text, None where nothing is to be learned."""
+    """One clip of the corpus. `text` is its normalised English text; None: it is not used for fine-tuning."""
 
     clip: Clip
     language: str
     text: str | None = None
 
+    @property
+    def is_short(self) -> bool:
+        """Whether it is too short to be a useful test."""
+        return self.clip.num_samples < _USEFUL_SECONDS * SAMPLE_RATE_HZ
+
 
 @dataclass(frozen=True)
 class Splits:
-    """English recordings for fine-tuning, and clips of all languages for pre-training."""
+    """English recordings for fine-tuning, and clips of all languages for pre-training, each sorted by path."""
 
     train: list[Recording]
     valid: list[Recording]
@@ -42,12 +47,18 @@ class Splits:
 
 
 def split_recordings(recordings: Sequence[Recording], num_test: int, num_valid: int, min_seconds: float) -> Splits:
-    """Hold out `num_test` and then `num_valid` English texts, in the order of the texts' hashes.
+    """Hold out `num_test` English texts and then `num_valid`, in the order of the texts' hashes.
 
-    Each held-out text stands once in its split, and all its other recordings are left out of everything,
-    pre-training included: nothing that is tested or validated on was heard before.
-    `min_seconds` is the shortest clip for pre-training.
+    Of each held-out text one recording is in its split. All others of that text are left out of everything, also of
+    pre-training, so that no model has heard what it is tested or validated on.
+
+    Args:
+        min_seconds: of the shortest clip for pre-training.
+
+    Raises:
+        InputError: if no text is left to train on.
     """
+    recordings = sorted(recordings, key=lambda recording: recording.clip.path)
     by_text: dict[str, list[Recording]] = {}
     for recording in recordings:
         if recording.text is not None:
@@ -57,42 +68,27 @@ def split_recordings(recordings: Sequence[Recording], num_test: int, num_valid: 
             f"{len(by_text)} different English texts are too few for --held-out {num_test} and "
             f"--valid {num_valid}: lower them, so that some are left to train on"
         )
-    chosen = {text: min(same, key=_preference) for text, same in by_text.items()}
-    order = sorted(chosen, key=lambda text: (_is_short(chosen[text]), stable_fraction(text), text))
-    test = [chosen[text] for text in order[:num_test]]
-    valid = [chosen[text] for text in order[num_test : num_test + num_valid]]
-    held_out_texts = {recording.text for recording in test + valid}
-    held_out = {recording.clip.path for recording in test + valid}
-    train: list[Recording] = []
-    pretrain: list[Clip] = []
-    left_out: list[Refusal] = []
+    chosen = {text: min(same, key=lambda one: (one.is_short, one.clip.path)) for text, same in by_text.items()}
+    order = sorted(chosen, key=lambda text: (chosen[text].is_short, stable_fraction(text), text))
+    splits = Splits([], [], [], [], [])
+    held_out = dict.fromkeys(order[:num_test], splits.test)
+    held_out.update(dict.fromkeys(order[num_test : num_test + num_valid], splits.valid))
     for recording in recordings:
-        clip = recording.clip
-        if clip.path in held_out:
+        clip, text = recording.clip, recording.text
+        if text is not None and text in held_out:
+            if recording is chosen[text]:
+                held_out[text].append(recording)
+            else:
+                splits.left_out.append(Refusal(clip.path, "same text as a held-out prompt"))
             continue
-        if recording.text in held_out_texts:
-            left_out.append(Refusal(clip.path, "same text as a held-out prompt"))
-            continue
-        if recording.text is not None:
-            train.append(recording)
+        if text is not None:
+            splits.train.append(recording)
         if clip.num_samples < min_seconds * SAMPLE_RATE_HZ:
             reason = f"shorter than {min_seconds:g} s (left out of pre-training only)"
-            left_out.append(Refusal(clip.path, reason, f"{clip.num_samples / SAMPLE_RATE_HZ:.3f} s"))
+            splits.left_out.append(Refusal(clip.path, reason, f"{clip.num_samples / SAMPLE_RATE_HZ:.3f} s"))
         else:
-            pretrain.append(clip)
-    return Splits(_by_path(train), _by_path(valid), _by_path(test), pretrain, left_out)
-
-
-def _is_short(recording: Recording) -> bool:
-    return recording.clip.num_samples < _USEFUL_SECONDS * SAMPLE_RATE_HZ
-
-
-def _preference(recording: Recording) -> tuple[bool, str]:
-    return _is_short(recording), recording.clip.path
-
-
-def _by_path(recordings: list[Recording]) -> list[Recording]:
-    return sorted(recordings, key=lambda recording: recording.clip.path)
+            splits.pretrain.append(clip)
+    return splits
 
 
 def write_corpus(
@@ -108,12 +104,26 @@ def write_corpus(
     force: bool,
     notes: Sequence[str] = (),
 ) -> str:
-    """Split the recordings below DEST/audio, write all manifests and labels, and return the summary."""
+    """Split the recordings below DEST/audio and write all manifests and labels.
+
+    Returns:
+        The summary to print.
+
+    Raises:
+        InputError: as `split_recordings`; if a held-out prompt has a letter that no training prompt has; or if files
+            exist with other content and `force` is not given.
+    """
     splits = split_recordings(recordings, num_test, num_valid, min_seconds)
-    pretrain = sorted(splits.pretrain, key=lambda clip: clip.path)
-    pretrain_train, pretrain_valid, note = split_clips(pretrain, PRETRAIN_VALID_FRACTION)
+    pretrain_train, pretrain_valid, note = split_clips(splits.pretrain, PRETRAIN_VALID_FRACTION)
     finetune = {"train": splits.train, "valid": splits.valid, "test": splits.test}
-    _check_letters(finetune)
+    letters = {name: {letter for one in part for letter in one.text or ""} for name, part in finetune.items()}
+    for name in ("valid", "test"):
+        unknown = letters[name] - letters["train"]
+        if unknown:
+            raise InputError(
+                f"the letter {min(unknown)} of a {name} prompt is in no training prompt: "
+                "hold out fewer (--held-out, --valid)"
+            )
     corpus = Prepared(
         dest / "audio",
         {
@@ -127,15 +137,3 @@ def write_corpus(
         files={"LICENSES.txt": licences},
     )
     return corpus_files.write_corpus(dest, corpus, sample_rate_hz=SAMPLE_RATE_HZ, force=force)
-
-
-def _check_letters(splits: dict[str, list[Recording]]) -> None:
-    known = {letter for one in splits["train"] for letter in one.text or ""}
-    for name in ("valid", "test"):
-        for one in splits[name]:
-            for letter in one.text or "":
-                if letter not in known:
-                    raise InputError(
-                        f"the letter {letter} of a {name} prompt is in no training prompt: "
-                        "hold out fewer (--held-out, --valid)"
-                    )

@@ -1,4 +1,4 @@
-"""Tests of examples/corpora/asterisk.py and what it is made of, on a small imitation of Debian's packages."""
+"""Tests of examples/corpora/asterisk.py and its parts, on a small imitation of Debian's packages."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from functools import cache
 from pathlib import Path
 
 import asterisk
+import clips
 import numpy as np
 import pytest
 import soundfile
-import spoken_corpus
 from asterisk import main, prepare
 from asterisk_packages import VOICES, parse_transcripts
 from G722 import G722
 from prompt_corpus import Recording, split_recordings
-from prompts import GRAMMARS, compose
+from sentences import PROMPTS, compose_prompts
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora.text.english_text import TextRefused, normalise
-from summarymixing_fairseq.corpora.writing.writer import Clip, parse_manifest
+from summarymixing_fairseq.corpora.writing.writer import Clip
 from summarymixing_fairseq.system.errors import InputError
 
 ENGLISH = {
-    # too short to be held out: training always has every letter
+    # too short to be held out, so that training always has every letter
     **{f"letters/{letter}": letter for letter in "abcdefghijklmnopqrstuvwxyz"},
     "activated": "Activated.",
     "agent-pass": "Please enter your password followed by the pound key.",
@@ -82,51 +82,56 @@ def packages(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def corpus(packages, tmp_path_factory) -> tuple[Path, str]:
+    """A corpus that no test changes, and the summary of its run."""
+    dest = tmp_path_factory.mktemp("corpus")
+    return dest, run(dest, packages)
+
+
 def run(dest: Path, packages: Path, **options) -> str:
     options = {"languages": ["en", "es", "ru"], "held_out": 3, "num_valid": 2, "min_seconds": 0.1, **options}
     return prepare(dest, packages=packages, **options)
 
 
 def rows(path: Path) -> dict[str, int]:
-    return {clip.path: clip.num_samples for clip in parse_manifest(path.read_text("utf-8"))[1]}
+    return {name: int(num_samples) for name, num_samples in (line.split("\t") for line in lines(path)[1:])}
 
 
 def lines(path: Path) -> list[str]:
     return path.read_text("utf-8").splitlines()
 
 
-def refusals(dest: Path) -> dict[str, str]:
-    return dict(line.split("\t") for line in lines(dest / "refused.tsv"))
+def pretraining(dest: Path) -> set[str]:
+    return {name for split in ("train", "valid") for name in rows(dest / "pretrain" / f"{split}.tsv")}
 
 
 def all_files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_layout_and_labels(packages, tmp_path):
-    summary = run(tmp_path, packages)
-    words = {name: lines(tmp_path / "finetune" / f"{name}.wrd") for name in ("train", "valid", "test")}
+def test_layout_and_labels(corpus):
+    folder, summary = corpus
+    words = {name: lines(folder / "finetune" / f"{name}.wrd") for name in ("train", "valid", "test")}
     assert len(words["test"]) == 3 and len(words["valid"]) == 2
     assert set().union(*words.values()) == {normalise(ENGLISH[name]) for name in _learnable()}
     for name, expected in words.items():
-        letters = lines(tmp_path / "finetune" / f"{name}.ltr")
+        letters = lines(folder / "finetune" / f"{name}.ltr")
         assert [line.replace(" ", "").rstrip("|").replace("|", " ") for line in letters] == expected
         assert all(line.endswith(" |") for line in letters)
-        assert len(rows(tmp_path / "finetune" / f"{name}.tsv")) == len(expected)
-    counts = dict(line.split() for line in lines(tmp_path / "finetune" / "dict.ltr.txt"))
-    letters = "".join(lines(tmp_path / "finetune" / "train.ltr")).replace(" ", "")
+        assert len(rows(folder / "finetune" / f"{name}.tsv")) == len(expected)
+    counts = dict(line.split() for line in lines(folder / "finetune" / "dict.ltr.txt"))
+    letters = "".join(lines(folder / "finetune" / "train.ltr")).replace(" ", "")
     assert counts == {letter: str(letters.count(letter)) for letter in set(letters)}
-    for manifest in tmp_path.rglob("*.tsv"):
-        if manifest.name != "refused.tsv":
-            root, clips = parse_manifest(manifest.read_text("utf-8"))
-            assert root == str(tmp_path / "audio")
-            for clip in clips:
-                info = soundfile.info(os.path.join(root, clip.path))
-                assert (info.frames, info.samplerate, info.channels) == (clip.num_samples, 16000, 1)
-                assert info.subtype == "PCM_16"
+    for manifest in folder.glob("*/*.tsv"):
+        assert lines(manifest)[0] == str(folder / "audio")
+        for name, num_samples in rows(manifest).items():
+            info = soundfile.info(folder / "audio" / name)
+            assert (info.frames, info.samplerate, info.channels) == (num_samples, 16000, 1)
+            assert info.subtype == "PCM_16"
     assert "found 50 audio files" in summary
     assert "finetune/test: 3 clips" in summary and "finetune/valid: 2 clips" in summary
-    assert "Allison Smith" in (tmp_path / "LICENSES.txt").read_text()
+    assert "Allison Smith" in (folder / "LICENSES.txt").read_text()
     assert "en: without transcript 0 clips, without clip 1 transcripts" in summary
 
 
@@ -135,22 +140,21 @@ def _learnable() -> list[str]:
     return [name for name in ENGLISH if name not in left_out]
 
 
-def test_decoded_samples_are_those_of_the_codec(packages, tmp_path):
-    run(tmp_path, packages)
-    samples, _ = soundfile.read(tmp_path / "audio" / "en" / "digits" / "1.flac", dtype="int16")
+def test_decoded_samples_are_those_of_the_codec(corpus):
+    samples, _ = soundfile.read(corpus[0] / "audio" / "en" / "digits" / "1.flac", dtype="int16")
     expected = np.asarray(G722(16000, 64000).decode(g722("one", "en")), dtype=np.int16)
     np.testing.assert_array_equal(samples, expected)
     assert np.abs(samples).max() > 3000
 
 
-def test_what_is_refused_and_why(packages, tmp_path):
-    run(tmp_path, packages)
-    refused = refusals(tmp_path)
+def test_what_is_refused_and_why(corpus):
+    folder, _ = corpus
+    refused = dict(line.split("\t") for line in lines(folder / "refused.tsv"))
     expected = {
         "en/beep.g722": "tone or noise",
         "en/tt-monkeys.g722": "tone or noise",
         "es/beep.g722": "tone or noise",
-        "ru/tt-monkeys.g722": "tone or noise",  # by its name: the transcript does not tell
+        "ru/tt-monkeys.g722": "tone or noise",  # by its name, as the transcript does not tell
         "en/silence/1.g722": "silence",
         "ru/is.g722": "empty file",
         "en/spy-h323.flac": "several ways (left out of fine-tuning only)",
@@ -159,14 +163,13 @@ def test_what_is_refused_and_why(packages, tmp_path):
     for path, reason in expected.items():
         assert reason in refused[path]
     assert {path for path in refused if "same text" not in refused[path]} == expected.keys()
-    pretrain = {**rows(tmp_path / "pretrain" / "train.tsv"), **rows(tmp_path / "pretrain" / "valid.tsv")}
-    # without transcript, or with one that cannot be learned from, a recording is still heard
-    assert {"es/dir-welcome.flac", "en/spy-h323.flac", "en/demo-moreinfo.flac", "ru/hello.flac"} <= set(pretrain)
-    assert not (tmp_path / "audio" / "en" / "beep.flac").exists()
+    # a recording without a transcript, or with one of no use, is for pre-training
+    assert {"es/dir-welcome.flac", "en/spy-h323.flac", "en/demo-moreinfo.flac", "ru/hello.flac"} <= pretraining(folder)
+    assert not (folder / "audio" / "en" / "beep.flac").exists()
 
 
-def test_no_held_out_text_is_heard_in_training(packages, tmp_path):
-    # Hold out all but two texts, so that both doubled texts are surely among them.
+def test_no_held_out_text_is_heard_in_training():
+    # all but two texts are held out, so that both doubled texts are surely among them
     num_texts = len({normalise(ENGLISH[name]) for name in _learnable()})
     recordings = [Recording(Clip(f"en/{name}.flac", 32000), "en", normalise(ENGLISH[name])) for name in _learnable()]
     splits = split_recordings(recordings, num_texts - 3, 1, 0.5)
@@ -190,51 +193,41 @@ def test_short_prompts_are_held_out_last():
 
 
 def test_short_clips_are_left_out_of_pretraining_only():
-    recordings = [
-        Recording(Clip(f"en/{index}.flac", 4000 * (index + 1)), "en", "A" * (index + 1)) for index in range(5)
-    ]
+    recordings = [Recording(Clip(f"en/{length}.flac", 4000 * length), "en", "A" * length) for length in range(1, 6)]
     splits = split_recordings(recordings, 1, 1, 0.4)
-    assert [one.path for one in splits.left_out] == ["en/0.flac"]
+    assert [one.path for one in splits.left_out] == ["en/1.flac"]
     assert splits.left_out[0].reason == "shorter than 0.4 s (left out of pre-training only)"
-    assert "en/0.flac" in [one.clip.path for one in splits.train]
-    assert "en/0.flac" not in [clip.path for clip in splits.pretrain]
+    assert "en/1.flac" in [one.clip.path for one in splits.train]
+    assert "en/1.flac" not in [clip.path for clip in splits.pretrain]
 
 
-def test_held_out_prompts_stay_when_recordings_are_added(packages, tmp_path):
-    run(tmp_path / "before", packages)
+def test_held_out_prompts_stay_when_recordings_are_added(packages, corpus, tmp_path):
     more = tmp_path / "more"
     shutil.copytree(packages, more)
     folder = more / "usr/share/asterisk/sounds" / VOICES["en"].folder
     (folder / "zz-new.g722").write_bytes(g722("new", "en"))
     run(tmp_path / "after", more)
     for name in ("test.wrd", "valid.wrd", "test.tsv"):
-        before, after = (lines(tmp_path / when / "finetune" / name) for when in ("before", "after"))
+        before, after = (lines(folder / "finetune" / name) for folder in (corpus[0], tmp_path / "after"))
         assert before[1:] == after[1:]
-    assert "en/zz-new.flac" in {
-        **rows(tmp_path / "after/pretrain/train.tsv"),
-        **rows(tmp_path / "after/pretrain/valid.tsv"),
-    }
+    assert "en/zz-new.flac" in pretraining(tmp_path / "after")
 
 
-def test_second_run_changes_nothing_and_decodes_nothing(packages, tmp_path, monkeypatch):
-    first = run(tmp_path, packages)
-    before = all_files(tmp_path)
-    monkeypatch.setattr(asterisk, "write_flac", lambda *_: pytest.fail("decoded again"))
-    assert run(tmp_path, packages) == first
-    assert all_files(tmp_path) == before
+def test_second_run_changes_nothing_and_decodes_nothing(packages, corpus, monkeypatch):
+    folder, summary = corpus
+    before = all_files(folder)
+    monkeypatch.setattr(clips, "write_flac", lambda *_: pytest.fail("decoded again"))
+    assert run(folder, packages) == summary
+    assert all_files(folder) == before
 
 
-def test_a_damaged_clip_is_decoded_again(packages, tmp_path):
+def test_a_damaged_clip_is_decoded_again_and_other_splits_need_force(packages, tmp_path):
     run(tmp_path, packages)
     clip = tmp_path / "audio" / "es" / "activated.flac"
     whole = clip.read_bytes()
     soundfile.write(clip, np.zeros(100), 16000)
     run(tmp_path, packages)
     assert clip.read_bytes() == whole
-
-
-def test_other_splits_need_force(packages, tmp_path, capsys):
-    run(tmp_path, packages)
     before = all_files(tmp_path)
     with pytest.raises(InputError, match="exists with other content: give --force"):
         run(tmp_path, packages, held_out=4)
@@ -265,17 +258,17 @@ def test_failure_while_decoding_leaves_no_partial_file(packages, tmp_path, monke
     assert all_files(tmp_path).items() >= files.items()
 
 
-def test_too_few_texts(packages, tmp_path):
-    message = r"\d+ different English texts are too few for --held-out 60 and --valid 30: lower them"
-    with pytest.raises(InputError, match=message):
-        run(tmp_path, packages, held_out=60, num_valid=30)
-    assert not (tmp_path / "finetune").exists()
-
-
-def test_letter_that_training_lacks_is_named(packages, tmp_path):
+@pytest.mark.parametrize(
+    ("num_left", "message"),
+    [
+        (0, r"\d+ different English texts are too few for --held-out \d+ and --valid 1: lower them"),
+        (1, r"the letter . of a (valid|test) prompt is in no training prompt"),
+    ],
+)
+def test_too_many_are_held_out(packages, tmp_path, num_left, message):
     num_texts = len({normalise(ENGLISH[name]) for name in _learnable()})
-    with pytest.raises(InputError, match=r"the letter . of a (valid|test) prompt is in no training prompt"):
-        run(tmp_path, packages, held_out=num_texts - 2, num_valid=1)
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, packages, held_out=num_texts - 1 - num_left, num_valid=1)
     assert not (tmp_path / "finetune").exists()
 
 
@@ -287,7 +280,6 @@ def test_letter_that_training_lacks_is_named(packages, tmp_path):
         ({"languages": ["en", "cy"]}, r"Debian has no prompts in 'cy': choose --languages from en es fr it ru"),
         ({"languages": ["en", "fr"]}, "no .g722 files of voice fr_CA_f_June"),
         ({"source": "synthesiser"}, "--packages is of no use"),
-        ({"source": "web"}, "--source web must be"),
         ({"held_out": 0}, "--held-out 0 must be 1 or more"),
         ({"num_valid": -1}, "--valid -1 must be 1 or more"),
         ({"min_seconds": float("nan")}, "--min-seconds nan must be"),
@@ -304,7 +296,7 @@ def test_missing_codec_is_named(packages, tmp_path, monkeypatch):
         run(tmp_path, packages)
 
 
-# Packages: dpkg is real where there is one; apt-get is a script that hands out files.
+# Packages: dpkg is the real one; apt-get is a script that hands out files.
 
 
 def build_debs(packages: Path, folder: Path, languages: tuple[str, ...]) -> None:
@@ -377,20 +369,21 @@ def test_failed_download_says_what_to_do(tmp_path, monkeypatch):
 def test_without_packages_our_own_corpus_is_spoken(tmp_path, monkeypatch, capsys):
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))  # neither apt-get nor dpkg
-    monkeypatch.setattr(spoken_corpus.speak_corpus, "__kwdefaults__", {"num_english": 40, "num_other": 4})
+    monkeypatch.setattr(asterisk, "NUM_ENGLISH_PROMPTS", 40)
+    monkeypatch.setattr(asterisk, "NUM_OTHER_PROMPTS", 4)
     arguments = ["--dest", str(tmp_path / "out"), "--held-out", "5", "--valid", "3"]
     assert main(arguments) == 0
     captured = capsys.readouterr()
     assert "not Debian's recordings but espeak-ng speaks: apt-get is missing" in captured.err
     assert "found 64 audio files" in captured.out
     before = all_files(tmp_path / "out")
-    languages = {path.split("/")[0] for path in rows(tmp_path / "out" / "pretrain" / "train.tsv")}
+    languages = {name.split("/")[0] for name in pretraining(tmp_path / "out")}
     assert languages == {"en", "es", "fr", "it", "ru", "cy", "eu"}
     train, test = (set(lines(tmp_path / "out" / "finetune" / f"{name}.wrd")) for name in ("train", "test"))
     assert len(test) == 5 and len(train) == 32 and not train & test
     shutil.rmtree(tmp_path / "out" / "audio" / "cy")
     assert main(arguments) == 0
-    assert all_files(tmp_path / "out") == before  # the same speech, spoken once more
+    assert all_files(tmp_path / "out") == before  # spoken again, the same speech
     assert main([*arguments, "--source", "apt"]) == 1
     assert "error: apt-get is missing" in capsys.readouterr().err
 
@@ -401,7 +394,7 @@ def test_ctrl_c_leaves_no_partial_files(tmp_path):
     deadline = time.monotonic() + 30
     while not any(tmp_path.rglob("*.flac")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the script and its processes alike
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the script and its processes alike
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert stderr.endswith("interrupted\n") and "Traceback" not in stderr
@@ -457,24 +450,24 @@ def test_english_texts_that_are_refused(text, reason):
         normalise(text)
 
 
-@pytest.mark.parametrize("language", GRAMMARS)
+@pytest.mark.parametrize("language", PROMPTS)
 def test_prompts_are_many_different_and_always_the_same(language):
-    number = spoken_corpus.NUM_ENGLISH_PROMPTS if language == "en" else spoken_corpus.NUM_OTHER_PROMPTS
-    prompts = compose(language, number)
+    number = asterisk.NUM_ENGLISH_PROMPTS if language == "en" else asterisk.NUM_OTHER_PROMPTS
+    prompts = compose_prompts(language, number)
     assert len(set(prompts)) == number
-    assert prompts == compose(language, number)
+    assert prompts == compose_prompts(language, number)
     assert not any("{" in prompt or "|" in prompt for prompt in prompts)
     assert len({prompt.split()[0] for prompt in prompts}) >= 3  # every template takes part
 
 
 def test_english_prompts_have_different_texts_of_all_letters():
-    texts = [normalise(prompt) for prompt in compose("en", spoken_corpus.NUM_ENGLISH_PROMPTS)]
+    texts = [normalise(prompt) for prompt in compose_prompts("en", asterisk.NUM_ENGLISH_PROMPTS)]
     assert len(set(texts)) == len(texts)
     assert set("ABCDEFGHIJKLMNOPQRSTUVWXYZ'") <= set("".join(texts))
 
 
 def test_prompts_that_cannot_be_composed():
     with pytest.raises(InputError, match="no prompts in language 'xx': there are en, es"):
-        compose("xx", 1)
+        compose_prompts("xx", 1)
     with pytest.raises(InputError, match=r"only \d+ prompts can be composed in 'cy', not 100000"):
-        compose("cy", 100000)
+        compose_prompts("cy", 100000)

@@ -1,8 +1,7 @@
-"""Tests of examples/benchmarks/manifest_scale.py on small trees, and of processes that their parent leaves behind."""
+"""Tests of examples/benchmarks/manifest_scale.py on small trees, and of processes whose parent is killed."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -16,9 +15,7 @@ from manifest_scale import fairseq_loop, make_tree
 from summarymixing_fairseq.corpora.folder import prepare
 from summarymixing_fairseq.corpora.writing.writer import parse_manifest
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(manifest_scale.__file__).parent)}
-
-# Two processes that do not finish their work; each says its number.
+# Two processes that do not finish their work; each prints its number.
 ENDLESS_PARENT = """
 import os
 import time
@@ -53,12 +50,12 @@ def test_the_tree_is_nested_and_of_several_lengths(tree):
     assert len({path.stat().st_ino for path in files}) == len({soundfile.info(path).frames for path in files}) == 16
 
 
-def test_a_file_of_the_tree_never_has_more_names_than_a_disk_allows(tmp_path, monkeypatch):
+def test_a_file_of_the_tree_has_no_more_names_than_a_disk_allows(tmp_path, monkeypatch):
     monkeypatch.setattr(manifest_scale, "_MOST_LINKS", 10)
     num_sources = make_tree(tmp_path / "tree", 205)
     assert num_sources == 21
     names = [path.stat().st_nlink for path in (tmp_path / "tree").rglob("*.flac")]
-    assert max(names) <= 11  # and the source itself
+    assert max(names) <= 11  # 10 and the source itself
 
 
 def test_the_loop_it_is_compared_with_finds_the_same_files(tree, tmp_path):
@@ -74,12 +71,12 @@ def test_the_command_prints_its_tables_and_leaves_nothing(tmp_path):
     assert result.returncode == 0, result.stderr
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in result.stdout.splitlines()]
     named = {row[0]: row[1:] for row in table if len(row) > 1}
-    assert {"fairseq's loop", "make_manifest.py, 1 worker", "make_manifest.py, 2 workers"} <= named.keys()
+    assert {"fairseq's loop", "summarymixing manifest, 1 worker", "summarymixing manifest, 2 workers"} <= named.keys()
     assert {"1 worker : 2 workers", "fairseq's loop : 2 workers"} <= named.keys()
     assert float(named["fairseq's loop"][0]) > 0
     assert named["undisturbed"][0] == "700"
-    (resumed,) = (cells for name, cells in named.items() if name.startswith("again, after one that was killed"))
-    # half was read; what had not been flushed, and what waited in the processes, is lost
+    (resumed,) = (cells for name, cells in named.items() if name.startswith("again, after a run that was killed"))
+    # half was read; what was not flushed yet, or waited in the processes, is lost
     assert 350 <= int(resumed[0]) < 700
     assert not list(tmp_path.iterdir())
 
@@ -87,7 +84,7 @@ def test_the_command_prints_its_tables_and_leaves_nothing(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_processes_end_when_their_parent_is_killed():
     with subprocess.Popen(
-        [sys.executable, "-c", ENDLESS_PARENT], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", ENDLESS_PARENT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as parent:
         try:
             children = [int(parent.stdout.readline()) for _ in range(2)]
@@ -111,7 +108,7 @@ def is_running(process: int) -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others spawn")
 def test_processes_are_forked_where_this_one_has_a_single_thread(tmp_path):
-    """Spawned ones would import everything once more: for most corpora longer than the scan takes."""
+    """Spawned ones import everything again, which takes longer than the scan of most corpora."""
     script = tmp_path / "script.py"
     script.write_text(
         "from summarymixing_fairseq.system.parallel import parallel_iter\n"
@@ -121,5 +118,5 @@ def test_processes_are_forked_where_this_one_has_a_single_thread(tmp_path):
         "    for _ in range(2):\n"
         "        print(*set(parallel_iter(name, range(4), workers=2, description='', items_per_worker=1)))\n"
     )
-    result = subprocess.run([sys.executable, script], env=ENVIRONMENT, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert result.stdout == "__main__\n__main__\n", result.stderr

@@ -1,4 +1,4 @@
-"""Tests of examples/corpora/mp3s_mini.py: the texts at full scale, the files and the sound at the smallest."""
+"""Tests of examples/corpora/mp3s_mini.py: texts at full scale, files and sound at the smallest."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import clips
 import mp3s_mini
 import numpy as np
 import pytest
 import soundfile
-from mini_commands import SCENARIOS
-from mini_texts import BASQUE, STATEMENTS, STORIES, TALK, WELSH, Grammar, compose, rich_first, split_of
-from mini_voices import HARD_READERS, TEST_SPEAKERS, TRAIN_SPEAKERS, Delivery, Voice, readers, say
 from mp3s_mini import compose_lines, main, prepare
+from sentences import GRAMMARS, SCENARIOS, Grammar, compose, rich_first, split_of
 from synthesiser import variants
+from voices import HARD_READERS, TEST_SPEAKERS, TRAIN_SPEAKERS, Delivery, Voice, readers, say
 
-from summarymixing_fairseq.corpora.writing.writer import parse_manifest
 from summarymixing_fairseq.data.manifest_check import check_folder
 from summarymixing_fairseq.system.errors import InputError
 
@@ -50,10 +49,10 @@ def lines_of(path: Path) -> list[str]:
     return path.read_text("utf-8").splitlines()
 
 
-def clips(corpus: Path, task: str, split: str):
-    root, rows = parse_manifest((corpus / task / f"{split}.tsv").read_text("utf-8"))
+def rows(corpus: Path, task: str, split: str) -> dict[str, int]:
+    root, *lines = lines_of(corpus / task / f"{split}.tsv")
     assert root == str(corpus / "audio")
-    return rows
+    return {name: int(num_samples) for name, num_samples in (line.split("\t") for line in lines)}
 
 
 def all_files(folder: Path) -> dict[str, bytes]:
@@ -88,8 +87,8 @@ def test_counts_at_full_scale(full):
 
 
 @pytest.mark.parametrize("scale", [SMALLEST, 0.1, 1.0])
-def test_no_sentence_is_in_two_splits_and_no_held_out_one_in_pretraining(scale):
-    lines = compose_lines(scale)
+def test_no_sentence_is_in_two_splits_and_no_held_out_one_in_pretraining(full, scale):
+    lines = full if scale == 1.0 else compose_lines(scale)
     texts: dict[tuple[str, str], set[str]] = {}
     for line in lines:
         texts.setdefault((line.task, line.split), set()).add(words(line.spoken))
@@ -127,7 +126,7 @@ def test_voices_are_there_and_differ():
 
 @pytest.mark.parametrize("voice", [*TEST_SPEAKERS, *TRAIN_SPEAKERS, *HARD_READERS], ids=lambda voice: voice.espeak)
 def test_voices_say_the_same_each_time(voice):
-    # with the hisses that some of espeak-ng's variants make of new noise
+    # a hiss, which some of espeak-ng's variants make of new noise
     first, again = (say("such fish", voice, Delivery(snr_db=20)) for _ in range(2))
     assert np.array_equal(first, again)
 
@@ -166,16 +165,16 @@ def test_scenarios_are_slurps_and_test_has_wordings_of_its_own(full):
         assert of_form == {"test"}, name
 
 
-@pytest.mark.parametrize("grammar", [STORIES, TALK, STATEMENTS, WELSH, BASQUE, *SCENARIOS.values()])
-def test_grammars_use_each_slot_and_repeat_no_choice(grammar):
+@pytest.mark.parametrize("grammar", [*GRAMMARS.values(), *SCENARIOS.values()])
+def test_slots_of_a_grammar_are_there_and_repeat_no_choice(grammar):
     for template in (*grammar.templates, *grammar.test_templates):
         for name in re.findall(r"\{(\w+)\}", template):
-            choices = grammar.slots[name].split("|")
-            assert len(choices) == len(set(choices)) and all(choice == choice.strip() != "" for choice in choices)
+            choices = grammar.slots[name]
+            assert len(choices) == len(set(choices)) and all(choices)
 
 
 def test_more_sentences_than_a_grammar_has():
-    grammar = Grammar(("say {what}",), {"what": "a|b|c|d|e|f|g|h"})
+    grammar = Grammar(("say {what}",), {"what": "abcdefgh"})
     there = [sentence for what in "abcdefgh" if split_of(sentence := f"say {what}") == "train"]
     assert sorted(compose(grammar, "train", len(there))) == there
     with pytest.raises(InputError, match=f"only {len(there)} sentences for train .* give a smaller --scale"):
@@ -185,7 +184,8 @@ def test_more_sentences_than_a_grammar_has():
 def test_the_first_sentences_hold_all_letters_then_all_words():
     sentences = ["ab ab", "ab", "b a", "abc ab", "x", "ab b", "c"]
     assert rich_first(sentences) == ["ab ab", "abc ab", "x", "b a", "c", "ab", "ab b"]
-    assert sorted(rich_first(compose(WELSH, "train", 50))) == sorted(compose(WELSH, "train", 50))
+    welsh = compose(GRAMMARS["cy"], "train", 50)
+    assert sorted(rich_first(welsh)) == sorted(welsh)
 
 
 # Files, at the smallest scale
@@ -212,7 +212,7 @@ def test_layout(corpus):
         for split in splits:
             for ending in labels[task]:
                 if f"{split}.{ending}" in expected:
-                    assert len(lines_of(corpus / task / f"{split}.{ending}")) == len(clips(corpus, task, split)) > 0
+                    assert len(lines_of(corpus / task / f"{split}.{ending}")) == len(rows(corpus, task, split)) > 0
 
 
 def test_check_manifest_finds_nothing(corpus):
@@ -231,9 +231,9 @@ def test_classes_are_whole_in_each_split(corpus):
 def test_clips_can_be_heard(corpus):
     for task, splits in TASKS.items():
         for split in splits:
-            for clip in clips(corpus, task, split):
-                samples, rate_hz = soundfile.read(corpus / "audio" / clip.path, dtype="float32")
-                assert rate_hz == 16000 and samples.shape == (clip.num_samples,)
+            for name, num_samples in rows(corpus, task, split).items():
+                samples, rate_hz = soundfile.read(corpus / "audio" / name, dtype="float32")
+                assert rate_hz == 16000 and samples.shape == (num_samples,)
                 assert 0.6 <= len(samples) / rate_hz <= 10
                 assert 0.05 < np.abs(samples).max() < 0.95
                 assert (samples**2).mean() ** 0.5 > 0.01
@@ -241,12 +241,12 @@ def test_clips_can_be_heard(corpus):
 
 def test_trials(corpus):
     trials = [line.split("\t") for line in lines_of(corpus / "voxceleb1/test.trials")]
-    speaker_of = {clip.path: clip.path.split("/")[1] for clip in clips(corpus, "voxceleb1", "test")}
+    speaker_of = {name: name.split("/")[1] for name in rows(corpus, "voxceleb1", "test")}
     same = 0
     for answer, one, other in trials:
         assert answer == str(int(speaker_of[one] == speaker_of[other]))
         if answer == "1":
-            assert one.split("/")[2] != other.split("/")[2]  # never two clips of one video
+            assert one.split("/")[2] != other.split("/")[2]  # clips of different videos
             same += 1
     assert len(trials) == 2 * same and same >= len(set(speaker_of.values()))
     assert len({frozenset(pair) for _, *pair in trials}) == len(trials)
@@ -260,11 +260,8 @@ def test_trials_of_the_full_corpus(full):
 
 
 def test_valid_has_other_videos_than_train(corpus):
-    videos = {
-        split: {clip.path.rsplit("/", 1)[0] for clip in clips(corpus, "voxceleb1", split)}
-        for split in ("train", "valid")
-    }
-    assert not videos["train"] & videos["valid"]
+    train, valid = ({name.rpartition("/")[0] for name in rows(corpus, "voxceleb1", s)} for s in ("train", "valid"))
+    assert not train & valid
 
 
 def test_pieces_spell_the_texts(corpus):
@@ -277,9 +274,9 @@ def test_pieces_spell_the_texts(corpus):
 
 
 def test_pieces_are_as_many_as_the_texts_yield(full):
-    for task, fewest in (("commonvoice_cy", 95), ("commonvoice_eu", 95)):
+    for task in ("commonvoice_cy", "commonvoice_eu"):
         texts = {split: [one.text for one in full if (one.task, one.split) == (task, split)] for split in TASKS[task]}
-        assert fewest <= len(mp3s_mini._pieces(texts)) <= 100
+        assert 95 <= len(mp3s_mini._pieces(texts)) <= 100
     few = {"train": ["ab ab", "ba"], "valid": ["ab"], "test": ["b a"]}
     pieces = mp3s_mini._pieces(few)
     assert 4 <= len(pieces) < 10
@@ -288,7 +285,7 @@ def test_pieces_are_as_many_as_the_texts_yield(full):
 
 def test_a_second_run_speaks_nothing_and_changes_nothing(corpus, monkeypatch, capsys):
     before = all_files(corpus)
-    monkeypatch.setattr(mp3s_mini, "say", lambda *_: pytest.fail("spoken again"))
+    monkeypatch.setattr(clips, "write_flac", lambda *_: pytest.fail("spoken again"))
     assert main(["--dest", str(corpus), "--scale", str(SMALLEST), "--workers", "1"]) == 0
     assert all_files(corpus) == before
     output = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`make mp3s-mini`: its commands fit the configurations, a failure says where, the README shows what is on record."""
+"""`make mp3s-mini`: its commands fit the configurations, failures are told, the README shows the recorded results."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from summarymixing_fairseq.probing.heads import build_head
 from summarymixing_fairseq.probing.model import SslProbeConfig, head_options
 from summarymixing_fairseq.probing.mp3s.runs import parse_overrides
 from summarymixing_fairseq.probing.mp3s.table import as_markdown
+from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.system.stages import run_stage
 
 HERE = ROOT / "examples" / "mp3s"
 
@@ -32,7 +34,7 @@ def mini():
 
 @pytest.fixture(scope="module")
 def command(mini, tmp_path_factory):
-    """The arguments of the probes' stage, as the command line reads them."""
+    """The arguments of the stage of probes, as the command line reads them."""
     stages = dict(mini.stages(tmp_path_factory.mktemp("mini"), "synthesiser", 7, ["slurp:optimization.max_epoch=2"]))
     assert "optimization.max_update=7" in stages["pre-training"]
     return build_parser().parse_args(stages["probes"][1:])
@@ -60,19 +62,21 @@ def test_overrides_build_heads_in_every_configuration(command):
             assert sum(parameter.numel() for parameter in head.parameters()) < 2e6, name
 
 
-def test_a_stage_that_fails_ends_with_its_log(mini, tmp_path, capsys):
+def test_a_stage_that_fails_ends_with_its_log(tmp_path, capsys):
     log = tmp_path / "stage.log"
-    with pytest.raises(mini.InputError, match=r"a stage failed with status 3; its log is .*stage\.log"):
-        mini.run_stage("a stage", [sys.executable, "-c", "print('it broke'); raise SystemExit(3)"], log)
+    with pytest.raises(InputError, match=r"a stage failed with status 3; its log is .*stage\.log"):
+        run_stage("a stage", [sys.executable, "-c", "print('it broke'); raise SystemExit(3)"], tmp_path, log)
     assert "it broke" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"no-such-tool is not installed: pip install -e '\.\[quickstart\]'"):
+        run_stage("a stage", ["no-such-tool"], tmp_path)
 
 
-def test_readme_shows_what_is_on_record(mini, tmp_path):
+def test_readme_shows_the_recorded_results(mini, tmp_path):
     table = json.loads((HERE / "results" / "mp3s.json").read_text())
     text = as_markdown(table)
     assert text.partition("# MP3S\n\n")[2] in (HERE / "README.md").read_text()
     assert mini.NOTE in text and table["command"] == "make mp3s-mini"
-    # nothing of the machine it ran on but what it is
+    # no path of the machine it ran on
     assert not [encoder["path"] for encoder in table["encoders"] if "/" in encoder["path"]]
     # rendering again changes nothing
     shutil.copytree(HERE, tmp_path / "mp3s")

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthesiser
-from synthesiser import SynthesiserError, speak, variants, voices
+from synthesiser import speak, variants
+
+from summarymixing_fairseq.system.errors import InputError
 
 GREETINGS = {
     "en-us": "please enter your password",
@@ -45,7 +47,8 @@ def test_same_samples_in_another_process_at_another_time():
         "import hashlib, synthesiser; "
         "print(hashlib.sha1(synthesiser.speak('one two three', 'en-us+f3').tobytes()).hexdigest())"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(synthesiser.__file__).parent)}
+    folders = [str(Path(synthesiser.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
     here = hashlib.sha1(speak("one two three", "en-us+f3").tobytes()).hexdigest()
     time.sleep(1.1)  # espeak-ng seeds its noise with the second of the clock
     other = subprocess.run(
@@ -80,8 +83,7 @@ def test_sample_rate_changes_the_number_of_samples():
     assert abs(len(at_16k) - 2 * len(at_8k)) <= 2
 
 
-def test_listings():
-    assert {"en-us", "es", "fr", "it", "ru", "cy", "eu"} <= set(voices())
+def test_variants():
     assert {"f1", "f3", "m2"} <= set(variants())
 
 
@@ -96,18 +98,17 @@ def test_listings():
     ],
 )
 def test_what_cannot_be_spoken(arguments, message):
-    with pytest.raises(SynthesiserError, match=message):
+    with pytest.raises(InputError, match=message):
         speak(*arguments)
 
 
 @pytest.mark.parametrize(("option", "value"), [("words_per_minute", 10), ("pitch", 101)])
 def test_values_out_of_range(option, value):
-    with pytest.raises(SynthesiserError, match=f"{option} {value} must be from"):
+    with pytest.raises(InputError, match=f"{option} {value} must be from"):
         speak("hello", **{option: value})
 
 
-@pytest.mark.parametrize(("module", "wheel"), [("soxr", "soxr"), ("espeakng_loader", "espeakng-loader")])
-def test_missing_wheels_are_named(monkeypatch, module, wheel):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(SynthesiserError, match=rf"{wheel} is missing: pip install '.*\[quickstart\]'"):
+def test_missing_wheel_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    with pytest.raises(InputError, match=r"espeakng-loader is missing: pip install '.*\[quickstart\]'"):
         speak("hello")

@@ -1,0 +1,62 @@
+"""Stages of a walk-through: commands that a user could type, each run to its end before the next one starts."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .errors import InputError
+from .processes import started
+
+_TAIL_LINES = 15
+
+
+def run_stage(
+    name: str,
+    command: Sequence[str],
+    folder: Path,
+    log: Path | None = None,
+    follow: Callable[[subprocess.Popen], object] = subprocess.Popen.wait,
+) -> float:
+    """Print a command, run it, and return the seconds that it took.
+
+    Args:
+        command: program and arguments. A program without a path is looked for beside this Python first.
+        folder: the command's working directory.
+        log: file that the output is appended to. None: it goes where this process's output goes.
+        follow: called with the running process, to show how far it is.
+
+    Raises:
+        InputError: if the command is not installed, or fails. The end of its log has been printed then.
+    """
+    print(f"{name}: {shlex.join(command)}", flush=True)
+    began = time.monotonic()
+    environment = {
+        # Batches of many shapes fragment glibc's heap. With large tensors mapped instead, memory stops growing.
+        "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    try:
+        with open(log or os.devnull, "ab") as file:
+            output = file if log else None
+            with started(command, cwd=folder, env=environment, stdout=output, stderr=output) as process:
+                follow(process)
+                status = process.wait()
+    except FileNotFoundError as error:
+        if error.filename != command[0]:
+            raise
+        raise InputError(f"{command[0]} is not installed: pip install -e '.[quickstart]'") from None
+    if status:
+        if log:
+            tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
+            print("\n".join(tail), file=sys.stderr)
+        raise InputError(f"{name} failed with status {status}" + (f"; its log is {log}" if log else ""))
+    return time.monotonic() - began
