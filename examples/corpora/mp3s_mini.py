@@ -38,7 +38,7 @@ from voices import HARD_READERS, RECIPE_VERSION, TEST_SPEAKERS, TRAIN_SPEAKERS, 
 from summarymixing_fairseq.corpora.text import english_text, unicode_text
 from summarymixing_fairseq.corpora.text.pieces import Pieces, train_pieces
 from summarymixing_fairseq.corpora.writing.corpus import LETTERS, Prepared, Units, Utterance, write_corpus
-from summarymixing_fairseq.corpora.writing.options import positive_int
+from summarymixing_fairseq.corpora.writing.options import ManifestOptions, positive_int
 from summarymixing_fairseq.corpora.writing.splits import stable_fraction
 from summarymixing_fairseq.corpora.writing.writer import Clip
 from summarymixing_fairseq.system import command
@@ -116,8 +116,8 @@ def prepare(
         units, files = _extras(task, splits)
         num_clips = sum(map(len, splits.values()))
         minutes = _minutes([one.clip for these in splits.values() for one in these])
-        prepared = Prepared(dest / "audio", splits, [], num_clips, files=files)
-        written = write_corpus(dest / task, prepared, sample_rate_hz=SAMPLE_RATE_HZ, units=units, force=force)
+        prepared = Prepared(dest / "audio", splits, [], num_clips, files=files, units=units)
+        written = write_corpus(prepared, ManifestOptions(dest / task, force=force))
         details = "".join(f"\n  {line}" for line in written.splitlines()[1:])
         summary.append(f"{task}: {num_clips:,} clips, {minutes:.1f} min{details}")
     total_minutes = _minutes(clips)

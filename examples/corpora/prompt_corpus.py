@@ -11,6 +11,7 @@ from pathlib import Path
 
 from summarymixing_fairseq.corpora.writing import corpus as corpus_files
 from summarymixing_fairseq.corpora.writing.corpus import Prepared, Utterance
+from summarymixing_fairseq.corpora.writing.options import ManifestOptions
 from summarymixing_fairseq.corpora.writing.splits import split_clips, stable_fraction
 from summarymixing_fairseq.corpora.writing.writer import Clip, Refusal
 from summarymixing_fairseq.system.errors import InputError
@@ -136,4 +137,4 @@ def write_corpus(
         notes=[*notes, *([note] if note else [])],
         files={"LICENSES.txt": licences},
     )
-    return corpus_files.write_corpus(dest, corpus, sample_rate_hz=SAMPLE_RATE_HZ, force=force)
+    return corpus_files.write_corpus(corpus, ManifestOptions(dest, force=force))

@@ -13,6 +13,8 @@ import soundfile
 from manifest_scale import fairseq_loop, make_tree
 
 from summarymixing_fairseq.corpora.folder import prepare
+from summarymixing_fairseq.corpora.writing.corpus import write_corpus
+from summarymixing_fairseq.corpora.writing.options import ManifestOptions
 from summarymixing_fairseq.corpora.writing.writer import parse_manifest
 
 # Two processes that do not finish their work; each prints its number.
@@ -60,7 +62,8 @@ def test_a_file_of_the_tree_has_no_more_names_than_a_disk_allows(tmp_path, monke
 
 def test_the_loop_it_is_compared_with_finds_the_same_files(tree, tmp_path):
     fairseq_loop(tree, tmp_path / "loop", valid_fraction=0.1)
-    prepare(tree, tmp_path / "ours", valid_fraction=0.1)
+    options = ManifestOptions(tmp_path / "ours")
+    write_corpus(prepare(tree, options, valid_fraction=0.1), options)
     assert rows(tmp_path / "loop") == rows(tmp_path / "ours")
     assert len(rows(tmp_path / "loop")) == 600
 
