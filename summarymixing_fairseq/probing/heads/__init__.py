@@ -13,8 +13,7 @@ from typing import Any
 
 from .head import HEADS, EmbeddingHead, ProbeHead, register_head
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+modules_of(__name__, __path__)
 
 __all__ = ["HEADS", "EmbeddingHead", "ProbeHead", "build_head", "register_head"]
 
