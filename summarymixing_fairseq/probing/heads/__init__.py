@@ -6,11 +6,10 @@ valid one, whatever it holds. A new head is a new file in this folder, with a cl
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 from typing import Any
 
+from ...system.plugins import modules_of
 from .head import HEADS, EmbeddingHead, ProbeHead, register_head
 
 modules_of(__name__, __path__)
