@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import sys
@@ -25,11 +24,8 @@ HERE = ROOT / "examples" / "mp3s"
 
 
 @pytest.fixture(scope="module")
-def mini():
-    spec = importlib.util.spec_from_file_location("mini", HERE / "mini.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def mini(load_script):
+    return load_script("mp3s/mini.py")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -31,11 +30,8 @@ PARAMETERS = {
 
 
 @pytest.fixture(scope="module")
-def scaling() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scaling", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def scaling(load_script) -> ModuleType:
+    return load_script("benchmarks/scaling.py")
 
 
 @pytest.fixture(scope="module", params=MIXERS)
