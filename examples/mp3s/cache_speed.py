@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from mini import OVERRIDES, ROOT, tool
+from mini import OVERRIDES, ROOT
 
 from summarymixing_fairseq.system import command, processes
 from summarymixing_fairseq.system.errors import InputError
@@ -43,7 +43,8 @@ def train(config: str, encoder: Path, data: Path, epochs: int, cache: bool) -> f
     """
     overrides = [*OVERRIDES[""].split(), *OVERRIDES[config].split(), f"optimization.max_epoch={epochs}"]
     with temporary_folder("cache-speed-") as folder:
-        arguments = [tool("fairseq-hydra-train"), "--config-dir", "examples/mp3s", "--config-name", config]
+        program = str(Path(sys.executable).with_name("fairseq-hydra-train"))
+        arguments = [program, "--config-dir", "examples/mp3s", "--config-name", config]
         arguments += [f"model.encoder_path={encoder}", f"task.data={data}", f"checkpoint.save_dir={folder}/run"]
         arguments += [f"task.cache={str(cache).lower()}", f"task.cache_dir={folder}/cache", *overrides]
         started = time.monotonic()
