@@ -16,8 +16,7 @@ from typing import Any
 from ...system.errors import InputError
 from ...system.files import atomic_write
 from ...system.processes import started
-from ..results import read_results
-from .runs import CHECKPOINT_NAME, LOG_NAME, TRAINED_NAME, Run, Tools
+from .runs import CHECKPOINT_NAME, LOG_NAME, TRAINED_NAME, Run, Tools, read_run
 from .tasks import Split
 from .training_log import progress
 
@@ -190,8 +189,5 @@ def figure_of(run: Run, split: Split) -> str:
     Raises:
         InputError: if results.json cannot be read or lacks the metric.
     """
-    path = run.results_path(split)
-    metric = read_results(path).metrics.get(run.task.metric.key)
-    if metric is None:
-        raise InputError(f"{path} lacks the metric {run.task.metric.key}")
+    metric = read_run(run, split).metrics[run.task.metric.key]
     return f"{run.task.metric.title} {metric.value:.2f} {metric.unit} ({metric.low:.2f} to {metric.high:.2f})"
