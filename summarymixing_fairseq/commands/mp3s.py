@@ -118,9 +118,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _print_list(probes: dict[Task, list[int]], config_dir: Path, data: dict[Task, TaskData]) -> None:
+    from ..probing.mp3s.tasks import ARROWS
+
     for task, numbers in probes.items():
         splits = ", ".join(split.name for split in task.splits)
-        print(f"{task.name}: {task.title}; {task.metric.title} {task.metric.arrow} on {splits}")
+        print(f"{task.name}: {task.title}; {task.metric.title} {ARROWS[task.metric.higher_is_better]} on {splits}")
         for number in numbers:
             config = config_dir / f"{task.config_name(number)}.yaml"
             print(f"  probe {number}: {config}" + ("" if config.is_file() else " (not there)"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from ..system.errors import InputError
 
@@ -111,21 +111,15 @@ def read_results(path: Path) -> Results:
 
 
 _NUMBER = (int, float, type(None))
-_TYPES: dict[type, dict[str, Any]] = {
-    Metric: {"value": _NUMBER, "low": _NUMBER, "high": _NUMBER, "unit": str},
-    EncoderSource: dict.fromkeys(("name", "description", "path", "sha256"), str),
-    EvaluationData: {"folder": str, "split": str, "counts": dict},
-    Results: {
-        **dict.fromkeys(("task", "head", "checkpoint"), str),
-        **dict.fromkeys(("encoder", "config", "data", "metrics", "versions"), dict),
-        "seed": int,
-        "layer_weights": list,
-    },
-}
 
 
 def _object(kind: type, content: dict[str, Any], path: Path, prefix: str = "") -> Any:
-    return kind(**{name: _field(content, name, types, path, prefix) for name, types in _TYPES[kind].items()})
+    """A dataclass, its fields checked by their types; those of fields that are dataclasses themselves come later."""
+    values = {}
+    for name, hint in get_type_hints(kind).items():
+        types = _NUMBER if hint is float else dict if is_dataclass(hint) else get_origin(hint) or hint
+        values[name] = _field(content, name, types, path, prefix)
+    return kind(**values)
 
 
 def _field(content: dict[str, Any], name: str, types: Any, path: Path, prefix: str = "") -> Any:

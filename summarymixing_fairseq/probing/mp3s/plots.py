@@ -110,11 +110,8 @@ def plot_table(table: dict[str, Any], path: Path) -> None:
         axes.set_xlabel(f"{rows[0]['metric_title']} (%), further {better} is better", fontsize=8)
         axes.tick_params(axis="x", labelsize=8)
         axes.grid(True, axis="x", alpha=0.3)
-    handles, labels = [], []
-    for axes in all_axes:
-        for handle, label in zip(*axes.get_legend_handles_labels()):
-            if label not in labels:
-                handles.append(handle)
-                labels.append(label)
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4) or 1, fontsize=8)
+    legend = {label: handle for axes in all_axes[::-1] for handle, label in zip(*axes.get_legend_handles_labels())}
+    shown = [encoder["title"] for encoder in table["encoders"] if encoder["title"] in legend]
+    handles = [legend[title] for title in shown]
+    figure.legend(handles, shown, loc="outside upper center", ncols=min(len(shown), 4) or 1, fontsize=8)
     _save(figure, path)

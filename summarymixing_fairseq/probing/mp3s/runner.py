@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
+import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from ...system.errors import InputError
 from ...system.files import atomic_write
-from ..results import read_results
-from .processes import LoggedProcess
-from .runs import CHECKPOINT_NAME, LOG_NAME, TRAINED_NAME, Run, Tools
+from ...system.processes import started
+from .runs import CHECKPOINT_NAME, LOG_NAME, TRAINED_NAME, Run, Tools, read_run
 from .tasks import Split
 from .training_log import progress
 
 POLL_SECONDS = 0.2
 # between two progress messages
 SHOW_SECONDS = 30.0
+TAIL_LINES = 12
+
+# Text on the progress of a run
+Describe = Callable[[], str]
+# The stages of a run, which yield again and again while a process runs
+Stages = Generator[Describe, None, None]
 
 
 @dataclass(frozen=True)
@@ -66,135 +75,104 @@ def run_all(
 
     Args:
         on_finished: called when a run has ended.
-        descriptors: open files that the processes inherit, see ``LoggedProcess``.
+        descriptors: open files that the processes inherit, such as a lock that they have to hold.
 
     Returns:
         the runs that failed. A KeyboardInterrupt or a signal (see ``interrupts``) ends all processes first.
     """
-    waiting = list(runs)
-    active: list[_Job] = []
     failures: list[Failure] = []
+    options = {"env": env, "pass_fds": descriptors, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+    waiting = [_stages(run, tools, options, messages.say, failures) for run in runs]
+    active: dict[Stages, Describe] = {}
     last_shown = time.monotonic()
     try:
         while waiting or active:
-            while waiting and len(active) < jobs:
-                job = _Job(waiting.pop(0), tools, env, messages.say, descriptors)
-                if job.advance():
-                    active.append(job)
-                elif job.failure:
-                    failures.append(job.failure)
-            for job in [job for job in active if not job.is_busy()]:
-                if not job.advance():
-                    active.remove(job)
-                    failures += [job.failure] if job.failure else []
+            for stages in list(active):
+                describe = next(stages, None)
+                if describe is not None:
+                    active[stages] = describe
+                else:
+                    del active[stages]
                     on_finished()
+            while waiting and len(active) < jobs:
+                describe = next(waiting[0], None)
+                if describe is not None:  # else it was done before, or could not start
+                    active[waiting[0]] = describe
+                del waiting[0]
             if active:
                 time.sleep(POLL_SECONDS)
                 if time.monotonic() - last_shown > SHOW_SECONDS:
                     last_shown = time.monotonic()
-                    messages.show("; ".join(job.describe() for job in active))
+                    messages.show("; ".join(describe() for describe in active.values()))
     finally:
-        for job in active:
-            job.stop()
+        for stages in [*active, *waiting]:
+            stages.close()
     return failures
 
 
-class _Job:
-    """The stages of a run, one after the other."""
+def _stages(
+    run: Run, tools: Tools, options: Mapping[str, Any], say: Callable[[str], None], failures: list[Failure]
+) -> Stages:
+    """Train and evaluate one run. A failure is said, and added to ``failures``.
 
-    def __init__(
-        self,
-        run: Run,
-        tools: Tools,
-        env: Mapping[str, str],
-        say: Callable[[str], None],
-        descriptors: Sequence[int],
-    ):
-        self.run = run
-        self.failure: Failure | None = None
-        self._tools, self._env, self._say, self._descriptors = tools, env, say, descriptors
-        self._log = run.folder / LOG_NAME
-        self._process: LoggedProcess | None = None
-        self._split: Split | None = None  # being evaluated; None: training
-        self._log_start = self._log.stat().st_size if self._log.exists() else 0
+    Args:
+        options: of the processes, see ``subprocess.Popen``.
+    """
+    log = run.folder / LOG_NAME
+    log_start = log.stat().st_size if log.exists() else 0
+    stage = "training"
 
-    @property
-    def _stage(self) -> str:
-        return f"evaluation on {self._split.name}" if self._split else "training"
+    def reached() -> str:
+        return progress(log, log_start, run.task.metric.key)
 
-    def is_busy(self) -> bool:
-        return self._process is not None and self._process.status() is None
+    def process(command: Sequence[str], output: Path) -> Generator[Describe, None, float]:
+        """Run a command that has to write ``output``. Returns the seconds that it took."""
+        began = time.monotonic()
+        with open(log, "ab") as file:
+            file.write(f"$ {shlex.join(command)}\n".encode())
+            file.flush()
+            start = file.tell()
+            with started(command, cwd=run.folder, stdout=file, **options) as running:
+                while running.poll() is None:
+                    yield lambda: f"{run.name}: {reached() if stage == 'training' else stage}"
+        if running.returncode or not output.exists():
+            reason = f"exit status {running.returncode}" if running.returncode else f"{output.name} was not written"
+            raise InputError("\n".join([reason, *_last_lines(log, start)]))
+        return time.monotonic() - began
 
-    def advance(self) -> bool:
-        """Start the next stage. False if none is left, or if the stage that has just ended failed."""
-        process, self._process = self._process, None
-        if process is not None and not self._finish(process):
-            return False
-        try:
-            return self._start_next(first=process is None)
-        except (InputError, OSError) as error:  # e.g. the disk is full, or a checkpoint was removed
-            self._fail(str(error))
-            return False
-
-    def _start_next(self, first: bool) -> bool:
-        run = self.run
-        if not run.is_trained():
+    try:
+        is_done = run.is_trained()
+        if not is_done:
             run.begin()
             (run.folder / TRAINED_NAME).unlink(missing_ok=True)
             for split in run.task.splits:  # results of other weights
                 shutil.rmtree(run.results_path(split).parent, ignore_errors=True)
-            self._launch(run.train_command(self._tools))
-            return True
+            seconds = yield from process(run.train_command(tools), run.folder / CHECKPOINT_NAME)
+            with atomic_write(run.folder / TRAINED_NAME) as file:
+                json.dump({"seconds": round(seconds, 1), "reached": reached()}, file)
+            say(f"{run.name}: trained in {seconds:.0f} s; {reached()}")
         for split in run.task.splits:
-            if not _is_evaluated(run, split):
-                shutil.rmtree(run.results_path(split).parent, ignore_errors=True)
-                self._split = split
-                self._launch(run.evaluate_command(self._tools, split))
-                return True
-        if first:
-            self._say(f"{run.name}: done before")
-        return False
+            if _is_evaluated(run, split):
+                continue
+            is_done, stage = False, f"evaluation on {split.name}"
+            results = run.results_path(split)
+            shutil.rmtree(results.parent, ignore_errors=True)
+            seconds = yield from process(run.evaluate_command(tools, split), results)
+            say(f"{run.name}: {split.name} {figure_of(run, split)}, {seconds:.0f} s")
+        if is_done:
+            say(f"{run.name}: done before")
+    except (InputError, OSError) as error:  # e.g. the disk is full, or a checkpoint was removed
+        reason, *tail = str(error).splitlines()
+        failures.append(Failure(run, stage, reason))
+        say("\n".join([f"{run.name}: {stage} FAILED: {reason}; log: {log}", *tail]))
 
-    def _launch(self, command: list[str]) -> None:
-        self._process = LoggedProcess(command, self._log, self.run.folder, self._env, self._descriptors)
 
-    def _finish(self, process: LoggedProcess) -> bool:
-        run, status = self.run, process.status()
-        output = run.results_path(self._split) if self._split else run.folder / CHECKPOINT_NAME
-        if status or not output.exists():
-            reason = f"exit status {status}" if status else f"{output.name} was not written"
-            self._fail(reason, process.tail())
-            return False
-        try:
-            if self._split is None:
-                reached = self._progress()
-                with atomic_write(run.folder / TRAINED_NAME) as file:
-                    json.dump({"seconds": round(process.seconds, 1), "reached": reached}, file)
-                self._say(f"{run.name}: trained in {process.seconds:.0f} s; {reached}")
-            else:
-                figure = figure_of(run, self._split)
-                self._say(f"{run.name}: {self._split.name} {figure}, {process.seconds:.0f} s")
-        except InputError as error:
-            self._fail(str(error))
-            return False
-        return True
-
-    def _fail(self, reason: str, tail: str = "") -> None:
-        self.failure = Failure(self.run, self._stage, reason)
-        self._say(f"{self.run.name}: {self._stage} FAILED: {reason}; log: {self._log}" + (f"\n{tail}" if tail else ""))
-
-    def describe(self) -> str:
-        """Its progress."""
-        if self._split is not None:
-            return f"{self.run.name}: {self._stage}"
-        return f"{self.run.name}: {self._progress()}"
-
-    def _progress(self) -> str:
-        return progress(self._log, self._log_start, self.run.task.metric.key)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.stop()
+def _last_lines(log: Path, start: int) -> list[str]:
+    """The last lines of a log, without the bytes before ``start``."""
+    with open(log, "rb") as file:
+        file.seek(max(start, log.stat().st_size - 8192))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    return [f"  | {line}" for line in lines[-TAIL_LINES:]]
 
 
 def _is_evaluated(run: Run, split: Split) -> bool:
@@ -211,8 +189,5 @@ def figure_of(run: Run, split: Split) -> str:
     Raises:
         InputError: if results.json cannot be read or lacks the metric.
     """
-    path = run.results_path(split)
-    metric = read_results(path).metrics.get(run.task.metric.key)
-    if metric is None:
-        raise InputError(f"{path} lacks the metric {run.task.metric.key}")
+    metric = read_run(run, split).metrics[run.task.metric.key]
     return f"{run.task.metric.title} {metric.value:.2f} {metric.unit} ({metric.low:.2f} to {metric.high:.2f})"

@@ -16,7 +16,7 @@ import yaml
 
 from ...system.errors import InputError
 from ...system.files import atomic_write, sha256_of
-from ..results import RESULTS_NAME
+from ..results import RESULTS_NAME, Results, read_results
 from .encoders import Encoder
 from .tasks import PROBES, TASKS, Split, Task
 
@@ -190,9 +190,18 @@ class Run:
         """Whether training has ended."""
         return (self.folder / TRAINED_NAME).exists() and (self.folder / CHECKPOINT_NAME).exists()
 
-    def clear(self) -> None:
-        """Remove an earlier run."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+def read_run(run: Run, split: Split) -> Results:
+    """Results of a run on a test split.
+
+    Raises:
+        InputError: if results.json cannot be read or lacks the task's metric.
+    """
+    path, key = run.results_path(split), run.task.metric.key
+    results = read_results(path)
+    if key not in results.metrics:
+        raise InputError(f"{path} lacks the metric {key}")
+    return results
 
 
 def quoted(value: str) -> str:
@@ -215,7 +224,7 @@ def refuse_changed(runs: Sequence[Run], force: bool) -> None:
                 f"{run.folder} holds a run with {difference}: choose another --results, or replace it by --force"
             )
         if difference:
-            run.clear()
+            shutil.rmtree(run.folder, ignore_errors=True)
 
 
 def encoders_of_other_runs(runs: Iterable[Run], results: Path) -> list[str]:

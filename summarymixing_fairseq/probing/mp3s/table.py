@@ -15,13 +15,13 @@ import numpy as np
 from ...system.errors import InputError
 from ...system.files import write_together
 from ..metrics.bootstrap import interval_of_ratio
-from ..results import Results, read_results
+from ..results import Results
 from . import paper
 from .encoders import Encoder
 from .layers import Column, mean_column
 from .runner import Failure
-from .runs import TRAINED_NAME, Run
-from .tasks import Split, Task
+from .runs import TRAINED_NAME, Run, read_run
+from .tasks import ARROWS, Split, Task
 
 SCHEMA_VERSION = 1
 POOLING = (
@@ -74,12 +74,8 @@ def read_cell(runs: Sequence[Run], split: Split) -> tuple[dict[str, Any] | None,
     paths = [run.results_path(split) for run in runs]
     if not paths or not all(path.exists() for path in paths):
         return None, []
-    all_results = [read_results(path) for path in paths]
-    key = runs[0].task.metric.key
-    for path, results in zip(paths, all_results):
-        if key not in results.metrics:
-            raise InputError(f"{path} lacks the metric {key}")
-    metric = all_results[0].metrics[key]
+    all_results = [read_run(run, split) for run in runs]
+    metric = all_results[0].metrics[runs[0].task.metric.key]
     numbers = (metric.value, metric.low, metric.high)
     if len(all_results) > 1:
         numbers = pool_accuracies(all_results)
@@ -214,7 +210,7 @@ def as_markdown(table: dict[str, Any]) -> str:
         cells = [row["cells"].get(encoder["name"]) for encoder in encoders]
         clips = sorted({cell["clips"] for cell in cells if cell})
         shown = [_shown(cell, encoder["name"] in row["best"]) for cell, encoder in zip(cells, encoders)]
-        arrow = "↑" if row["higher_is_better"] else "↓"
+        arrow = ARROWS[row["higher_is_better"]]
         line = [
             row["title"] + ("" if row["of_mp3s"] else " †"),
             f"{row['probe']}" + (f": {row['head']}" if row["head"] else ""),

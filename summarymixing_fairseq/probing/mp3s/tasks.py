@@ -8,6 +8,8 @@ from pathlib import Path
 from ...system.errors import InputError
 
 PROBES = (1, 2)
+# by whether higher is better
+ARROWS = {True: "↑", False: "↓"}
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,6 @@ class MetricKind:
     key: str
     title: str
     higher_is_better: bool
-
-    @property
-    def arrow(self) -> str:
-        """Arrow that points in the better direction."""
-        return "↑" if self.higher_is_better else "↓"
 
 
 WER = MetricKind("wer", "WER", higher_is_better=False)
