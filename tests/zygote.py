@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
@@ -31,6 +32,7 @@ class Zygote:
     """Starts commands."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, __file__], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -54,8 +56,8 @@ class Zygote:
         assert status == 0, f"{status}\n{log.read_text()[-3000:]}"
 
     def complete(self, command: list[str]) -> subprocess.CompletedProcess[str]:
-        """Like ``subprocess.run`` of one of ``COMMANDS``, its output captured."""
-        with tempfile.TemporaryDirectory() as folder:
+        """Like ``subprocess.run`` of one of ``COMMANDS``, its output captured. Threads take turns."""
+        with self._lock, tempfile.TemporaryDirectory() as folder:
             output, errors = Path(folder, "output"), Path(folder, "errors")
             status = self.wait(self._start(command, output, errors))
             return subprocess.CompletedProcess(command, status, output.read_text(), errors.read_text())

@@ -34,8 +34,9 @@ import numpy as np
 from summarymixing_fairseq.commands.main import main as summarymixing
 from summarymixing_fairseq.corpora import folder as folder_corpus
 from summarymixing_fairseq.corpora.audio import scan
-from summarymixing_fairseq.corpora.audio.flac_file import write_flac
-from summarymixing_fairseq.corpora.writing.options import positive_int
+from summarymixing_fairseq.corpora.audio.flac import write_flac
+from summarymixing_fairseq.corpora.writing.corpus import write_corpus
+from summarymixing_fairseq.corpora.writing.options import ManifestOptions, positive_int
 from summarymixing_fairseq.system import command, interrupts, processes
 from summarymixing_fairseq.system.machine import available_threads
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
@@ -89,6 +90,12 @@ def fairseq_loop(root: Path, dest: Path, valid_fraction: float = 0.01) -> None:
             print(f"{os.path.relpath(real, absolute)}\t{num_samples}", file=manifest)
 
 
+def _manifest(root: Path, workers: int, dest: Path) -> None:
+    """Manifests of a folder, as `summarymixing manifest folder` writes them."""
+    options = ManifestOptions(dest, workers=workers)
+    write_corpus(folder_corpus.prepare(root, options), options)
+
+
 def measure_speed(folder: Path, num_files: int, num_rounds: int) -> str:
     """The table of times: fairseq's loop, and `prepare` with 1 and with 2 workers, in turn."""
     root = folder / "speed"
@@ -96,8 +103,8 @@ def measure_speed(folder: Path, num_files: int, num_rounds: int) -> str:
 
     runs: dict[str, Callable[[Path], object]] = {
         "fairseq's loop": functools.partial(fairseq_loop, root),
-        "summarymixing manifest, 1 worker": functools.partial(folder_corpus.prepare, root, workers=1),
-        "summarymixing manifest, 2 workers": functools.partial(folder_corpus.prepare, root, workers=2),
+        "summarymixing manifest, 1 worker": functools.partial(_manifest, root, 1),
+        "summarymixing manifest, 2 workers": functools.partial(_manifest, root, 2),
     }
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for round_number in range(-1, num_rounds):  # the first one warms up imports and the disk's cache

@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 PACKAGE = "summarymixing-fairseq"
-EXTRAS = ("lm", "benchmark", "vad", "quickstart", "slurm", "fuzz", "test")
+EXTRAS = ("lm", "benchmark", "vad", "quickstart", "slurm", "fuzz", "test", "dev")
 # Distributions whose metadata says nothing, or nothing clear.
 STATED_ELSEWHERE = {
     "atheris": "Apache-2.0",  # the LICENSE in its wheel

@@ -34,7 +34,7 @@ from synthesiser import speak
 
 from summarymixing_fairseq.corpora.text.english_text import TextRefused, normalise, without_brackets
 from summarymixing_fairseq.corpora.writing.options import positive_int
-from summarymixing_fairseq.corpora.writing.writer import Clip, Refusal
+from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
 from summarymixing_fairseq.system import command
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.parallel import parallel_map

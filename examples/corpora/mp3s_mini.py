@@ -39,8 +39,8 @@ from summarymixing_fairseq.corpora.text import english_text, unicode_text
 from summarymixing_fairseq.corpora.text.pieces import Pieces, train_pieces
 from summarymixing_fairseq.corpora.writing.corpus import LETTERS, Prepared, Units, Utterance, write_corpus
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions, positive_int
+from summarymixing_fairseq.corpora.writing.rows import Clip
 from summarymixing_fairseq.corpora.writing.splits import stable_fraction
-from summarymixing_fairseq.corpora.writing.writer import Clip
 from summarymixing_fairseq.system import command
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.parallel import parallel_map

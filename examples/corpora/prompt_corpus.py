@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from summarymixing_fairseq.corpora.writing import corpus as corpus_files
-from summarymixing_fairseq.corpora.writing.corpus import Prepared, Utterance
+from summarymixing_fairseq.corpora.writing.corpus import Prepared
+from summarymixing_fairseq.corpora.writing.labels import Utterance
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions
+from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
 from summarymixing_fairseq.corpora.writing.splits import split_clips, stable_fraction
-from summarymixing_fairseq.corpora.writing.writer import Clip, Refusal
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 

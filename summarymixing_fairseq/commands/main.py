@@ -15,9 +15,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Parser with one sub-parser for each module of this folder that has ``add_parser``."""
     # imported once signals have their handler: Ctrl-C during an import would print a traceback
     import argparse
-    import importlib
-    import pkgutil
 
+    from ..system.plugins import modules_of
     from ..version import __version__
     from . import __path__ as folder
 
@@ -28,9 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    names = [module.name for module in pkgutil.iter_modules(folder)]
-    for name in sorted(names, key=lambda name: (name != "manifest", name)):  # what a newcomer needs first
-        module = importlib.import_module(f".{name}", __package__)
+    # what a newcomer needs comes first
+    for _, module in sorted(modules_of(__package__, folder).items(), key=lambda item: (item[0] != "manifest", item[0])):
         if hasattr(module, "add_parser"):
             module.add_parser(subparsers)
     return parser

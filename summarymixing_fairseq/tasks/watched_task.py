@@ -95,10 +95,12 @@ class WatchedTask(FairseqTask):
     def _counts(self, sample: Any, model: nn.Module, logging_output: dict[str, Any]) -> dict[str, float]:
         """``SUMS`` of a batch."""
         is_first = len(self._batches) <= 1
-        source = sample["net_input"]["source"]
+        num_samples = sample["num_samples"]
         counts = dict.fromkeys(SUMS, 0.0)
-        counts["audio_samples"] = float(sample["num_samples"].sum())
-        counts["computed_samples"] = float(source.numel())
+        counts["audio_samples"] = float(num_samples.sum())
+        # a batch may hold features that were kept: they count as the padded audio that they were computed from
+        source = sample["net_input"].get("source")
+        counts["computed_samples"] = float(len(num_samples) * num_samples.max() if source is None else source.numel())
         if is_first and self._busy_seconds:
             counts["wait_seconds"], counts["busy_seconds"] = self._wait_seconds, self._busy_seconds
         counts.update(self.mask_counts(sample, model, logging_output))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from summarymixing_fairseq.corpora.writing.writer import Clip as Written
-from summarymixing_fairseq.corpora.writing.writer import format_manifest, path_problem
+from summarymixing_fairseq.corpora.writing.rows import Clip as Written
+from summarymixing_fairseq.corpora.writing.rows import format_manifest, path_problem
 from summarymixing_fairseq.data.manifest import Clip, Manifest, read_labels
 from summarymixing_fairseq.system.errors import InputError
 

@@ -25,7 +25,7 @@ from sentences import PROMPTS, compose_prompts
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora.text.english_text import TextRefused, normalise
-from summarymixing_fairseq.corpora.writing.writer import Clip
+from summarymixing_fairseq.corpora.writing.rows import Clip
 from summarymixing_fairseq.system.errors import InputError
 
 ENGLISH = {

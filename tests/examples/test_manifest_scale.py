@@ -10,12 +10,12 @@ from pathlib import Path
 import manifest_scale
 import pytest
 import soundfile
+from manifest_command import parse_manifest
 from manifest_scale import fairseq_loop, make_tree
 
 from summarymixing_fairseq.corpora.folder import prepare
 from summarymixing_fairseq.corpora.writing.corpus import write_corpus
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions
-from summarymixing_fairseq.corpora.writing.writer import parse_manifest
 
 # Two processes that do not finish their work; each prints its number.
 ENDLESS_PARENT = """

@@ -297,6 +297,14 @@ def test_bad_heads_are_named(encoders, head, options, message):
         build_probe(encoders["mhsa"][0], head, **options)
 
 
+def test_options_without_a_field_of_their_own_reach_the_head(encoders):
+    """``model.head_options`` is for heads that this file does not know."""
+    probe = build_probe(encoders["mhsa"][0], "bilstm_mean", hidden_dim=None, head_options={"hidden_dim": 7})
+    assert probe.head.project.out_features == 7
+    with pytest.raises(ValueError, match="head bilstm_mean has no option 'size'"):
+        build_probe(encoders["mhsa"][0], "bilstm_mean", head_options={"size": 7})
+
+
 def test_bad_encoders_are_named(tmp_path):
     with pytest.raises(InputError, match=r"model\.encoder_path is not set: name the checkpoint"):
         build_probe(None, "mean_linear")

@@ -6,15 +6,13 @@ valid one, whatever it holds. A new head is a new file in this folder, with a cl
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 from typing import Any
 
+from ...system.plugins import modules_of
 from .head import HEADS, EmbeddingHead, ProbeHead, register_head
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+modules_of(__name__, __path__)
 
 __all__ = ["HEADS", "EmbeddingHead", "ProbeHead", "build_head", "register_head"]
 

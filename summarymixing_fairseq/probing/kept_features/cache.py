@@ -121,7 +121,7 @@ class StateCache:
         first, num_values = int(self._offsets[clip]) // 4, num_frames * self._frame_bytes // 4
         try:
             if self._states is None:
-                self._states = np.memmap(self.folder / STATES_NAME, np.float32, mode="r")
+                self._states = np.memmap(self.folder / STATES_NAME, np.float32, "r", shape=self._end // 4)
             states = np.array(self._states[first : first + num_values])
             return states.reshape(self.num_states, num_frames, self.state_dim)
         except (OSError, ValueError):

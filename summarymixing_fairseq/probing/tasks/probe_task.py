@@ -209,14 +209,6 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
             model.train(training)
         self._filled.add(dataset.cache)
 
-    def _counts(self, sample: Any, model: nn.Module, logging_output: dict[str, Any]) -> dict[str, float]:
-        """As ``WatchedTask``'s; kept features count as the padded audio that they were computed from."""
-        if "source" not in sample["net_input"]:
-            num_samples = sample["num_samples"]
-            source = torch.empty(len(num_samples), int(num_samples.max()), device="meta")
-            sample = {**sample, "net_input": {"source": source}}
-        return super()._counts(sample, model, logging_output)
-
 
 def _digest(*parts: str | bytes) -> Tensor:
     """(32,) uint8, SHA-256 of the parts."""
