@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import soundfile
+
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.corpora import all_corpora
 from summarymixing_fairseq.corpora.writing.corpus import write_corpus
@@ -34,3 +37,31 @@ def parse_manifest(text: str) -> tuple[str, list[Clip]]:
     lines = text.split("\n")
     rows = [line.strip().split("\t") for line in lines[1:] if line]
     return lines[0].strip(), [Clip(path, *map(int, numbers)) for path, *numbers in rows]
+
+
+def lengths(path: Path) -> dict[str, int]:
+    """Number of samples of each clip of a manifest, by its path."""
+    return {clip.path: clip.num_samples for clip in parse_manifest(path.read_text("utf-8"))[1]}
+
+
+def paths(path: Path) -> list[str]:
+    """Paths of a manifest, in order."""
+    return list(lengths(path))
+
+
+def lines(path: Path) -> list[str]:
+    """Lines of a text file."""
+    return path.read_text("utf-8").splitlines()
+
+
+def refused(dest: Path) -> list[tuple[str, ...]]:
+    """Path and reason of each row of refused.tsv; none where there is no such file."""
+    path = dest / "refused.tsv"
+    return [tuple(line.split("\t")) for line in lines(path)] if path.exists() else []
+
+
+def write_audio(path: Path, samples: np.ndarray, rate_hz: int = 16000, subtype: str | None = None) -> bytes:
+    """Write a file and the folders above it; returns the file's bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate_hz, subtype=subtype)
+    return path.read_bytes()

@@ -22,7 +22,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,8 +36,9 @@ from summarymixing_fairseq.corpora.audio import scan
 from summarymixing_fairseq.corpora.audio.flac import write_flac
 from summarymixing_fairseq.corpora.writing.corpus import write_corpus
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions, positive_int
-from summarymixing_fairseq.system import command, interrupts, processes
+from summarymixing_fairseq.system import command, processes
 from summarymixing_fairseq.system.machine import available_threads
+from summarymixing_fairseq.system.temporary import temporary_folder
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 # Targets, printed beside the medians.
@@ -258,13 +258,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(args: argparse.Namespace) -> str:
-    with contextlib.ExitStack() as stack:
-        with interrupts.uninterrupted():
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="measure-scale-", dir=args.folder))
-            stack.enter_context(interrupts.cleanup(functools.partial(shutil.rmtree, folder, ignore_errors=True)))
+    with temporary_folder("measure-scale-", args.folder) as folder:
         print(f"{machine()}\n")
-        print(measure_speed(Path(folder), args.files, args.rounds), end="\n\n", flush=True)
-        return measure_tree(Path(folder), args.tree)
+        print(measure_speed(folder, args.files, args.rounds), end="\n\n", flush=True)
+        return measure_tree(folder, args.tree)
 
 
 if __name__ == "__main__":

@@ -38,11 +38,14 @@ class Target:
     unit: str = ""
 
 
-def _ratio(
-    result: dict[str, Any], contender: str, rival: str, size: float, ratio: Callable[..., float | None] = time_ratio
-) -> float | None:
-    row, other = find_row(result, contender, size), find_row(result, rival, size)
-    return None if row is None or other is None else ratio(row, other)
+def _figure(contender: str, rival: str, size: float, ratio: Callable[..., float | None] = time_ratio) -> Figure:
+    """A contender's time or memory divided by that of a rival."""
+
+    def figure(result: dict[str, Any]) -> float | None:
+        row, other = find_row(result, contender, size), find_row(result, rival, size)
+        return None if row is None or other is None else ratio(row, other)
+
+    return figure
 
 
 def _deviation(result: dict[str, Any]) -> float | None:
@@ -61,12 +64,8 @@ def _hour_gib(result: dict[str, Any]) -> float | None:
 
 def _fastest_rival(result: dict[str, Any]) -> float | None:
     names = {row["contender"] for row in result["rows"]} - {"ours"}
-    ratios = [ratio for name in names if (ratio := _ratio(result, "ours", name, 60)) is not None]
+    ratios = [ratio for name in names if (ratio := _figure("ours", name, 60)(result)) is not None]
     return max(ratios, default=None)
-
-
-def _figure(contender: str, rival: str, size: float, ratio: Callable[..., float | None] = time_ratio) -> Figure:
-    return lambda result: _ratio(result, contender, rival, size, ratio)
 
 
 SM = "summarymixing"

@@ -94,7 +94,13 @@ def prepare(
         InputError: for options that cannot be met, or packages that cannot be had.
     """
     dest = Path(dest)
-    _check_options(held_out, num_valid, min_seconds, source, languages, packages)
+    for option, number in (("--held-out", held_out), ("--valid", num_valid)):
+        if number < 1:
+            raise InputError(f"{option} {number} must be 1 or more")
+    if not (math.isfinite(min_seconds) and min_seconds >= 0):
+        raise InputError(f"--min-seconds {min_seconds:g} must be 0 or more")
+    if source == "synthesiser" and packages:
+        raise InputError("--packages is of no use with --source synthesiser: leave one out")
     notes: list[str] = []
     refusals: list[Refusal] = []
     roots = None
@@ -129,34 +135,17 @@ def prepare(
     )
 
 
-def _check_options(
-    held_out: int,
-    num_valid: int,
-    min_seconds: float,
-    source: str,
-    languages: Sequence[str] | None,
-    packages: str | os.PathLike[str] | None,
-) -> None:
-    for option, number in (("--held-out", held_out), ("--valid", num_valid)):
-        if number < 1:
-            raise InputError(f"{option} {number} must be 1 or more")
-    if not (math.isfinite(min_seconds) and min_seconds >= 0):
-        raise InputError(f"--min-seconds {min_seconds:g} must be 0 or more")
-    if source == "synthesiser" and packages:
-        raise InputError("--packages is of no use with --source synthesiser: leave one out")
-    if languages is not None and "en" not in languages:
-        raise InputError("--languages must include en, which fine-tuning learns from")
-    if languages is not None and len(set(languages)) < len(languages):
-        raise InputError("--languages names a language twice")
-
-
 def _checked(languages: Sequence[str] | None, known: Iterable[str], problem: str) -> tuple[str, ...]:
     """`languages`, all `known` ones if None."""
-    known = tuple(known)
-    for language in languages or ():
+    chosen, known = tuple(known if languages is None else languages), tuple(known)
+    for language in chosen:
         if language not in known:
             raise InputError(f"{problem} '{language}': choose --languages from {' '.join(known)}")
-    return tuple(languages or known)
+    if "en" not in chosen:
+        raise InputError("--languages must include en, which fine-tuning learns from")
+    if len(set(chosen)) < len(chosen):
+        raise InputError("--languages names a language twice")
+    return chosen
 
 
 def _length_note(recordings: Sequence[Recording], language: str) -> str:

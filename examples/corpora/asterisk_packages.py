@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import gzip
 import os
-import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from summarymixing_fairseq.system import interrupts, processes
+from summarymixing_fairseq.system import processes
 from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.system.temporary import temporary_folder
 
 _SOUNDS = Path("usr/share/asterisk/sounds")
 _DOCUMENTS = Path("usr/share/doc")
@@ -105,7 +104,7 @@ def _download(names: Sequence[str], cache_dir: Path) -> None:
     if not names:
         return
     options = ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"]
-    with _temporary_folder(cache_dir) as folder:
+    with temporary_folder(".partial-", cache_dir) as folder:
         result = _run(["apt-get", *options, "download", *names], folder)
         if result.returncode != 0:
             errors = [line for line in result.stderr.splitlines() if line.startswith("E:")]
@@ -121,11 +120,11 @@ def _unpack(package: Path, cache_dir: Path) -> Path:
     target = cache_dir / "unpacked" / package.stem
     if target.is_dir():
         return target
-    with _temporary_folder(target.parent) as folder:
-        result = _run(["dpkg", "-x", str(package.resolve()), str(folder.resolve())], folder)
+    with temporary_folder(".partial-", target.parent) as folder:
+        result = _run(["dpkg", "-x", str(package.resolve()), "whole"], folder)
         if result.returncode != 0:
             raise InputError(f"{package} cannot be unpacked: delete it, and get it again")
-        os.replace(folder, target)
+        os.replace(folder / "whole", target)
     return target
 
 
@@ -139,18 +138,6 @@ def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         env={**os.environ, "LC_ALL": "C"},
     )
-
-
-@contextmanager
-def _temporary_folder(parent: Path) -> Iterator[Path]:
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / f".partial-{secrets.token_hex(8)}"
-    with interrupts.cleanup(lambda: shutil.rmtree(folder, ignore_errors=True)):
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def find_recordings(roots: Sequence[Path], language: str) -> dict[str, Path]:

@@ -37,7 +37,8 @@ from voices import HARD_READERS, RECIPE_VERSION, TEST_SPEAKERS, TRAIN_SPEAKERS, 
 
 from summarymixing_fairseq.corpora.text import english_text, unicode_text
 from summarymixing_fairseq.corpora.text.pieces import Pieces, train_pieces
-from summarymixing_fairseq.corpora.writing.corpus import LETTERS, Prepared, Units, Utterance, write_corpus
+from summarymixing_fairseq.corpora.writing.corpus import Prepared, write_corpus
+from summarymixing_fairseq.corpora.writing.labels import LETTERS, Units, Utterance
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions, positive_int
 from summarymixing_fairseq.corpora.writing.rows import Clip
 from summarymixing_fairseq.corpora.writing.splits import stable_fraction

@@ -9,21 +9,17 @@ alternate. Those with kept features begin with an empty cache.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import functools
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from mini import OVERRIDES, ROOT, tool
+from mini import OVERRIDES, ROOT
 
-from summarymixing_fairseq.system import command, interrupts, processes
+from summarymixing_fairseq.system import command, processes
 from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.system.temporary import temporary_folder
 
 LABELS = {"slurp": "scenario", "iemocap": "emotion"}
 
@@ -39,16 +35,6 @@ def take_rows(source: Path, dest: Path, labels: str, num_clips: int | None) -> N
             (dest / f"{split}.{extension}").write_text("".join(kept), encoding="utf-8")
 
 
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[str]:
-    """A temporary folder that is removed after an interrupt too."""
-    with contextlib.ExitStack() as stack:
-        with interrupts.uninterrupted():
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            stack.enter_context(interrupts.cleanup(functools.partial(shutil.rmtree, folder, ignore_errors=True)))
-        yield folder
-
-
 def train(config: str, encoder: Path, data: Path, epochs: int, cache: bool) -> float:
     """Seconds of a whole training.
 
@@ -56,8 +42,9 @@ def train(config: str, encoder: Path, data: Path, epochs: int, cache: bool) -> f
         InputError: with the end of its log, if it fails.
     """
     overrides = [*OVERRIDES[""].split(), *OVERRIDES[config].split(), f"optimization.max_epoch={epochs}"]
-    with temporary_folder() as folder:
-        arguments = [tool("fairseq-hydra-train"), "--config-dir", "examples/mp3s", "--config-name", config]
+    with temporary_folder("cache-speed-") as folder:
+        tool = str(Path(sys.executable).with_name("fairseq-hydra-train"))
+        arguments = [tool, "--config-dir", "examples/mp3s", "--config-name", config]
         arguments += [f"model.encoder_path={encoder}", f"task.data={data}", f"checkpoint.save_dir={folder}/run"]
         arguments += [f"task.cache={str(cache).lower()}", f"task.cache_dir={folder}/cache", *overrides]
         started = time.monotonic()
@@ -86,8 +73,8 @@ def measure(args: argparse.Namespace) -> str:
     print("| configuration | without, s | with, s | ratio | range |\n|---|---|---|---|---|")
     for config in args.configs:
         task = config.rpartition("_probe")[0]
-        with temporary_folder() as folder:
-            data = Path(folder, task)
+        with temporary_folder("cache-speed-") as folder:
+            data = folder / task
             take_rows(args.data / task, data, LABELS[task], args.clips)
             rounds = []
             for number in range(args.rounds):

@@ -14,33 +14,18 @@ import yaml
 from curves import plot_curves, read_log, series
 
 from summarymixing_fairseq.data.manifest import Manifest
+from summarymixing_fairseq.probing.metrics.bootstrap import interval_of_ratio
 from summarymixing_fairseq.system import files
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 CONFIGS = Path(__file__).resolve().parents[1]
 RUNS = (("finetune", "pre-trained, then fine-tuned"), ("scratch", "the same model from random weights"))
-BOOTSTRAP_DRAWS = 2000
 
 
 def manifest_row(path: Path) -> tuple[int, float]:
     """Clips and hours of a manifest."""
     sizes = Manifest(path).sizes
     return len(sizes), sizes.sum() / SAMPLE_RATE_HZ / 3600
-
-
-def bootstrap_intervals(errors: list[tuple[int, ...]]) -> np.ndarray:
-    """95 % bootstrap intervals of the corpus-level CER of both runs, and of their difference.
-
-    Args:
-        errors: of each utterance the errors of the first and the second run, and the length of its reference.
-            Utterances are drawn with replacement, the same ones for both runs.
-
-    Returns:
-        (3, 2): low and high of each.
-    """
-    draws = np.random.default_rng(0).multinomial(len(errors), np.full(len(errors), 1 / len(errors)), BOOTSTRAP_DRAWS)
-    first, second, length = (draws @ np.array(errors)).T  # (draws, utterances) @ (utterances, 3) -> 3 of (draws,)
-    return np.percentile([first / length, second / length, (second - first) / length], [2.5, 97.5], axis=1).T
 
 
 def decoded(dest: Path) -> list[tuple[str, ...]]:
@@ -53,12 +38,11 @@ def results_table(dest: Path) -> str:
     """Markdown table of both runs on the held-out prompts."""
     scores = [json.loads((dest / f"decode_{name}" / "scores.json").read_text(encoding="utf-8")) for name, _ in RUNS]
     scores.append({rate: scores[1][rate] - scores[0][rate] for rate in ("cer", "wer")})
-    intervals = bootstrap_intervals(
-        [
-            (*(editdistance.eval(reference, text) for text in texts), len(reference))
-            for reference, *texts in decoded(dest)
-        ]
-    )
+    counts = [
+        (*(editdistance.eval(reference, text) for text in texts), len(reference)) for reference, *texts in decoded(dest)
+    ]
+    first, second, length = np.array(counts).T  # (prompts,) each
+    intervals = [interval_of_ratio(errors, length) for errors in (first, second, second - first)]
     rows = ["| model | CER | 95 % interval | WER |", "|---|---|---|---|"]
     for label, score, (low, high) in zip([*(label for _, label in RUNS), "difference"], scores, intervals):
         rows.append(f"| {label} | {score['cer']:.3f} | {low:.3f} to {high:.3f} | {score['wer']:.3f} |")
@@ -102,7 +86,7 @@ def write_report(dest: Path, records: dict[str, dict[str, Any]]) -> str:
 
 No stage has seen these prompts, or another recording of their texts. Both models had the same fine-tuning data, updates
 and hyper-parameters; the last checkpoint of each is scored, none is selected. Greedy decoding, no language model.
-Intervals: bootstrap over prompts, the same ones drawn for both models.
+Intervals: bootstrap over prompts; for the difference both models get the same ones.
 
 {table}
 

@@ -11,6 +11,7 @@ import torch
 from fairseq import metrics, tasks
 from fairseq.dataclass.initialize import add_defaults, hydra_init
 from fairseq.trainer import Trainer
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 try:
@@ -30,6 +31,8 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> DictConfig:
         warnings.simplefilter("ignore")  # hydra's, of what fairseq's command needs
         with initialize_config_dir(str(path.parent.resolve())):
             recipe = OmegaConf.to_container(compose(path.stem), enum_to_str=True)
+    # fairseq's schema bears this recipe's name: it must not count as the schema of a recipe that is made from it
+    del ConfigStore.instance().repo[f"{path.stem}.yaml"]
     cfg: Any = OmegaConf.merge(OmegaConf.create(recipe), OmegaConf.from_dotlist(list(overrides)))
     add_defaults(cfg)
     return cfg

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
-from functools import partial
 from typing import Any
 
 from ..system import interrupts
+from ..system.temporary import temporary_folder
 
 # Repetitions before the first that counts: they fill caches, set up what is lazy, and let the heap find its size.
 WARM_UPS = 3
@@ -96,17 +95,13 @@ def main() -> None:
     # replies go where standard output was; whatever a library prints goes to standard error
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    with interrupts.uninterrupted():
-        tempfile.tempdir = tempfile.mkdtemp(prefix="summarymixing-benchmark-")
-        remove = partial(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
-        interrupts.register(remove)
-    try:
-        serve(json.loads(sys.argv[1]), replies)
-    except Exception as error:  # a contender that fails is reported in the table
-        print(json.dumps({"failed": f"{type(error).__name__}: {error}".splitlines()[0]}), file=replies, flush=True)
-        raise
-    finally:
-        remove()
+    with temporary_folder("summarymixing-benchmark-") as folder:
+        tempfile.tempdir = str(folder)
+        try:
+            serve(json.loads(sys.argv[1]), replies)
+        except Exception as error:  # a contender that fails is reported in the table
+            print(json.dumps({"failed": f"{type(error).__name__}: {error}".splitlines()[0]}), file=replies, flush=True)
+            raise
 
 
 if __name__ == "__main__":

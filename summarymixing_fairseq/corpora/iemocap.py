@@ -29,7 +29,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..system.errors import InputError
@@ -85,8 +85,13 @@ def prepare(root: Path, options: ManifestOptions, *, held_out: str = "session", 
     for number in folds if fold is None else [fold]:
         for split, speakers in folds[number].items():
             here = [clip for clip in clips if _speaker(clip.path) in speakers]
-            if clips and not here:
-                raise _no_clip(f"fold{number}/{split}", speakers, unusable)
+            if clips and not here:  # a fold cannot do without any of its three splits
+                example = next((one for one in unusable if _speaker(one.path) in speakers), None)
+                why = "no utterance has a label of the four classes"
+                if example:
+                    why = f"e.g. {example.path}: {example.reason}"
+                who = ", ".join(sorted(speakers))
+                raise InputError(f"fold{number}/{split} ({who}) has no usable clip, {why}: complete the corpus")
             splits[f"fold{number}/{split}"] = [
                 Utterance(clip, labels={"emotion": class_of[clip.path]}) for clip in here
             ]
@@ -109,13 +114,6 @@ def _folds(held_out: str) -> dict[int, dict[str, set[str]]]:
 def _speaker(path: str) -> str:
     """`Ses01M` for .../Ses01F_impro01_M003.wav."""
     return "".join(_UTTERANCE.findall(Path(path).stem)[0])
-
-
-def _no_clip(name: str, speakers: set[str], unusable: Sequence[Refusal]) -> InputError:
-    """What to say of a split without a clip: a fold cannot do without any of its three."""
-    example = next((one for one in unusable if _speaker(one.path) in speakers), None)
-    why = f"e.g. {example.path}: {example.reason}" if example else "no utterance has a label of the four classes"
-    return InputError(f"{name} ({', '.join(sorted(speakers))}) has no usable clip, {why}: complete the corpus")
 
 
 def _read_session(root: Path, session: int) -> tuple[dict[str, str], list[Refusal]]:

@@ -126,7 +126,9 @@ def _find(
 ) -> tuple[list[str], list[Refusal], list[str]]:
     """Paths of chapters, subset by subset; refusals of other audio; notes. A sidecar alone names a chapter too."""
     folders = list(dict.fromkeys(subsets)) or [name for name in SUBSETS if (root / name).is_dir()]
-    notes = _other_folders(root, folders) if folders else []
+    others = [entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")]
+    others = sorted(set(others) - set(folders)) if folders else []
+    notes = [f"not looked at in {root}: {', '.join(others)} (see --subset)"] if others else []
     chapters: list[str] = []
     refusals: list[Refusal] = []
     for folder in folders or [""]:
@@ -152,15 +154,6 @@ def _find(
 
 def _is_sidecar(path: str) -> bool:
     return path.lower().endswith(SIDECAR)
-
-
-def _other_folders(root: Path, folders: Sequence[str]) -> list[str]:
-    others = sorted(
-        entry.name
-        for entry in os.scandir(root)
-        if entry.is_dir() and entry.name not in folders and not entry.name.startswith(".")
-    )
-    return [f"not looked at in {root}: {', '.join(others)} (see --subset)"] if others else []
 
 
 def _speaker(path: str) -> str:

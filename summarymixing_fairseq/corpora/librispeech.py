@@ -27,7 +27,7 @@ from .audio.scan import EXTENSIONS, find_audio, read_clips
 from .writing.corpus import TRAIN, Prepared
 from .writing.labels import Utterance
 from .writing.options import ManifestOptions, options_of
-from .writing.rows import Clip, Refusal
+from .writing.rows import Refusal
 
 DESCRIPTION = "Write fairseq manifests and letter labels of LibriSpeech. Allowed lengths are for train alone."
 
@@ -86,7 +86,9 @@ def prepare(
     splits: dict[str, list[Utterance]] = {TRAIN: [], "valid": []}
     for part in evaluation:
         prefix = f"{(corpus_dir / part).relative_to(root).as_posix()}/"
-        splits[_split_name(part)] = _utterances((clip for clip in clips if clip.path.startswith(prefix)), texts)
+        splits[_split_name(part)] = [
+            Utterance(clip, texts[clip.path]) for clip in clips if clip.path.startswith(prefix)
+        ]
     splits["valid"] = splits[_split_name(valid)]
     held_out = {_speaker(clip.path) for clip in clips}
     texts, unusable = _read_parts(root, parts, rules.allow_outside_root)
@@ -94,7 +96,7 @@ def prepare(
     refusals += [*unusable, *(Refusal(path, "speaker of dev or test") for path in overlap)]
     train, unusable = read_clips(root, sorted(texts.keys() - set(overlap)), rules, workers=workers, dest=options.dest)
     refusals += unusable
-    splits[TRAIN] = _utterances(train, texts)
+    splits[TRAIN] = [Utterance(clip, texts[clip.path]) for clip in train]
     num_found = len(train) + len(clips) + len(refusals)
     notes += [f"{name} is not written: it has no usable clip" for name, these in splits.items() if not these]
     return Prepared(root, splits, refusals, num_found, notes=notes, needed=(TRAIN, "valid"))
@@ -224,10 +226,6 @@ def _problem(path: str, text: str, first_path: str | None, transcript: str) -> R
     if odd := _NOT_IN_TRANSCRIPTS.search(text):
         return Refusal(path, "transcript with more than A to Z and apostrophes", odd.group())
     return None
-
-
-def _utterances(clips: Iterable[Clip], texts: dict[str, str]) -> list[Utterance]:
-    return [Utterance(clip, texts[clip.path]) for clip in clips]
 
 
 def _speaker(path: str) -> str:

@@ -96,7 +96,9 @@ def prepare(root: Path, options: ManifestOptions, *, synthetic: bool = False, te
         listing = by_path[clip.path]
         splits[listing.split].append(Utterance(clip, texts.get(clip.path), listing.labels))
     refusals += unusable
-    notes = _intent_notes(listings) + _class_notes(splits["train"]) + _speaker_notes(user_of, splits)
+    others = {one.where for one in listings if one.entry.get("intent", one.labels["intent"]) != one.labels["intent"]}
+    notes = [f"{len(others):,} entries have another intent than the scenario_action written"] if others else []
+    notes += _class_notes(splits["train"]) + _speaker_notes(user_of, splits)
     return Prepared(root, splits, refusals, len(clips) + len(refusals), notes=notes)
 
 
@@ -208,18 +210,13 @@ def _normalised(listings: Iterable[_Listing], refusals: list[Refusal]) -> dict[s
     return texts
 
 
-def _intent_notes(listings: Iterable[_Listing]) -> list[str]:
-    others = {one.where for one in listings if one.entry.get("intent", one.labels["intent"]) != one.labels["intent"]}
-    return [f"{len(others):,} entries have another intent than the scenario_action written"] if others else []
-
-
 def _class_notes(train: Sequence[Utterance]) -> list[str]:
-    notes = []
-    for kind, expected in NUM_CLASSES.items():
-        num_seen = len({one.labels[kind] for one in train})
-        if num_seen != expected:
-            notes.append(f"train: {num_seen} classes of {kind}, the full corpus has {expected}")
-    return notes
+    seen = {kind: len({one.labels[kind] for one in train}) for kind in NUM_CLASSES}
+    return [
+        f"train: {seen[kind]} classes of {kind}, the full corpus has {expected}"
+        for kind, expected in NUM_CLASSES.items()
+        if seen[kind] != expected
+    ]
 
 
 def _read_users(path: Path) -> dict[str, str] | None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..system.errors import InputError, printable
@@ -84,7 +84,11 @@ def prepare(
     clips, unusable = read_clips(root, train_paths, rules, workers=workers, dest=options.dest)
     refusals += unusable
     train, valid = _split(clips, valid_fraction)
-    splits = {"train": _labelled(train), "valid": _labelled(valid), "test": [Utterance(clip) for clip in test]}
+    splits = {
+        name: [Utterance(clip, labels={"speaker": _speaker(clip)}) for clip in these]
+        for name, these in (("train", train), ("valid", valid))
+    }
+    splits["test"] = [Utterance(clip) for clip in test]
     notes += _notes_on_speakers(splits, valid_fraction)
     num_found = len(clips) + len(test) + len(refusals)
     return Prepared(root, splits, refusals, num_found, notes=notes, files=files)
@@ -118,12 +122,11 @@ def _read_trials(path: Path) -> list[Trial]:
                 f"{path}, line {number}: `<0 or 1> <speaker>/<video>/<clip>.wav <speaker>/<video>/<clip>.wav` is "
                 "needed: download it again"
             )
-        for speaker in (key.split("/")[0] for key in keys):
-            if speaker not in TEST_SPEAKERS:
-                raise InputError(
-                    f"{path}, line {number}: {speaker} is trained on: give VoxCeleb1's own list, of the speakers "
-                    "id10270 to id10309"
-                )
+        for speaker in {key.split("/")[0] for key in keys} - TEST_SPEAKERS:
+            raise InputError(
+                f"{path}, line {number}: {speaker} is trained on: give VoxCeleb1's own list, of the speakers "
+                "id10270 to id10309"
+            )
         trials.append((same, keys[0], keys[1]))
     if not trials:
         raise InputError(f"{path} holds no trial: download it again")
@@ -190,10 +193,6 @@ def _split(clips: Sequence[Clip], valid_fraction: float) -> tuple[list[Clip], li
 
 def _video(clip: Clip) -> str:
     return "/".join(clip.path.split("/")[-3:-1])
-
-
-def _labelled(clips: Iterable[Clip]) -> list[Utterance]:
-    return [Utterance(clip, labels={"speaker": _speaker(clip)}) for clip in clips]
 
 
 def _notes_on_speakers(splits: Mapping[str, Sequence[Utterance]], valid_fraction: float) -> list[str]:

@@ -9,7 +9,8 @@ import pytest
 
 from summarymixing_fairseq.benchmarks import runner
 from summarymixing_fairseq.benchmarks.suite import BENCHMARKS
-from summarymixing_fairseq.modules.mixing import MIXERS, MultiHeadSelfAttention
+from summarymixing_fairseq.modules.mixing import MIXERS
+from summarymixing_fairseq.modules.mixing.attention import MultiHeadSelfAttention
 
 TINY = {"batch": 1, "dim": 16, "heads": 2, "dropout": 0.1, "dtype": "float32"}
 

@@ -18,7 +18,7 @@ def test_a_group_is_a_folder_of_configurations(group: str, capsys: pytest.Captur
     assert main(["configs", group]) == 0
     folder = Path(capsys.readouterr().out.strip())
     assert folder == ROOT / "examples" / group
-    assert config_names(group) == sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "_self_")
+    assert config_names(group) == sorted(path.stem for path in folder.glob("[!_]*.yaml"))
 
 
 def test_all_groups_and_names_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

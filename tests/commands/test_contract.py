@@ -41,9 +41,15 @@ def test_help_of_all_commands_is_quick_and_light() -> None:
             with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as output:
                 main([*arguments, "--help"])
             assert output.getvalue().startswith("usage: summarymixing"), arguments
+        seconds = time.process_time()
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert main(["configs"]) == 0
         heavy = {{"torch", "fairseq", "numpy", "soundfile", "matplotlib"}} & set(sys.modules)
         assert not heavy, heavy
-        print(time.process_time())
+        main(["check-manifest", "tests/commands"])  # there is none
+        import summarymixing_fairseq.data.manifest_check
+        assert not {{"torch", "fairseq"}} & set(sys.modules)
+        print(seconds)
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -52,10 +52,10 @@ def mp3s_command(folder: Path) -> list[str]:
         import sys
         sys.argv = ["summarymixing", *{list(map(str, arguments))!r}]
         from summarymixing_fairseq.commands.main import console_main
-        from summarymixing_fairseq.commands import mp3s
+        from summarymixing_fairseq.probing.mp3s import benchmark
         from summarymixing_fairseq.probing.mp3s.runs import Tools
-        mp3s.find_tools = lambda: {tools!r}
-        mp3s._machine = lambda device: {{"num_threads": 1}}
+        benchmark.find_tools = lambda: {tools!r}
+        benchmark._machine = lambda device: {{"num_threads": 1}}
         console_main()
     """
     return [sys.executable, "-c", code]

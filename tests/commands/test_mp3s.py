@@ -411,7 +411,7 @@ def test_list_shows_what_is_found_without_torch(bench):
     assert result.stdout.strip().endswith("set()"), result.stderr
     listed = result.stdout
     assert "librispeech: English recognition (LibriSpeech); WER ↓ on test_clean, test_other" in listed
-    assert "  probe 2: examples/mp3s/voxceleb1_probe2.yaml\n" in listed
+    assert "/examples/mp3s/voxceleb1_probe2.yaml\n" in listed
     assert f"  data: found in {bench.root / 'iemocap'}, 1 folds" in listed
     assert f"  data: not found: {bench.root / 'slurp' / 'test.tsv'} is not there: make it by" in listed
     assert "(not there)" not in listed  # the project has a configuration for each

@@ -47,6 +47,24 @@ def test_two_at_a_time_do_not_mix_their_files(trained: Trained, tmp_path: Path):
     assert len(files["hypo.wrd"]) == len(files["ref.wrd"]) == num_utterances
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("benchmark", "cell", "--json", "{folder}/out"),
+        ("benchmark", "cell", "--plot", "{folder}/out"),
+        ("decode", "no.pt", "a.wav", "--results", "{folder}"),
+        ("features", "no.pt", "hypo.wav", "--dest", "{folder}"),
+    ],
+)
+def test_what_is_there_is_not_overwritten(tmp_path: Path, capsys, arguments: tuple[str, ...]):
+    files = [tmp_path / name for name in ("out", "hypo.wrd", "hypo.npy")]
+    for file in files:
+        file.write_text("precious")
+    assert main([argument.format(folder=tmp_path) for argument in arguments]) == 1
+    assert " is there already: choose another place, or overwrite it by --force" in capsys.readouterr().err
+    assert [file.read_text() for file in files] == ["precious"] * 3
+
+
 def test_a_report_is_not_overwritten(tmp_path: Path, capsys):
     (tmp_path / "train.tsv").write_text(f"{tmp_path}\ngone.flac\t5\n")
     report = tmp_path / "report"
@@ -57,14 +75,6 @@ def test_a_report_is_not_overwritten(tmp_path: Path, capsys):
     assert report.read_text() == "precious"
     assert main([*arguments, "--force"]) == 1
     assert "gone.flac" in report.read_text()
-
-
-@pytest.mark.parametrize("option", ["--json", "--plot"])
-def test_a_measurement_is_not_overwritten(tmp_path: Path, capsys, option: str):
-    (tmp_path / "out").write_text("precious")
-    assert main(["benchmark", "cell", option, str(tmp_path / "out")]) == 1
-    assert "out is there already: " in capsys.readouterr().err
-    assert (tmp_path / "out").read_text() == "precious"
 
 
 def test_a_plot_is_not_overwritten(tmp_path: Path, capsys):

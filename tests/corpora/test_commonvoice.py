@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from manifest_command import corpus_command, corpus_writer, parse_manifest
+from manifest_command import corpus_command, corpus_writer, lines, parse_manifest, paths
+from manifest_command import refused as all_refused
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora.audio.rules import AudioRules
@@ -80,12 +81,7 @@ def corpus(tmp_path, spoken) -> Path:
 
 def refused(dest: Path) -> list[tuple[str, str]]:
     """Path and reason of each refusal; clips by their names."""
-    rows = (row.split("\t") for row in lines(dest / "refused.tsv"))
-    return [(path.removeprefix("clips/"), reason) for path, reason in rows]
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text("utf-8").splitlines()
+    return [(path.removeprefix("clips/"), reason) for path, reason in all_refused(dest)]
 
 
 def test_all_files_of_a_corpus(corpus, tmp_path):
@@ -103,7 +99,7 @@ def test_all_files_of_a_corpus(corpus, tmp_path):
     assert lines(dest / "train.ltr")[1] == "m a e ' r | h e n | ŵ y l | y n | d o d |"
     assert lines(dest / "valid.wrd") == ["â'r ŷch i'r dŵr"]
     assert lines(dest / "test.wrd") == ["dyna fo", "dyna ni"]
-    assert [row.split("\t")[0] for row in lines(dest / "test.tsv")[1:]] == [f"clips/{clip(n)}" for n in (31, 32)]
+    assert paths(dest / "test.tsv") == [f"clips/{clip(n)}" for n in (31, 32)]
     letters = Counter("".join(f"{row} " for row in lines(dest / "train.wrd")).replace(" ", "|"))
     ordered = sorted(letters.items(), key=lambda item: (-item[1], item[0]))
     assert lines(dest / "dict.ltr.txt") == [f"{letter} {count}" for letter, count in ordered]
@@ -160,9 +156,7 @@ def test_longest_clip(corpus, tmp_path):
     prepare(corpus, tmp_path / "out", rules=AudioRules(max_seconds=0.33))
     (reason,) = [reason for path, reason in refused(tmp_path / "out") if path == clip(9) and "longer" in reason]
     assert reason == "longer than 0.33 s: 0.390 s"
-    assert [row.split("\t")[0] for row in lines(tmp_path / "out" / "train.tsv")[1:]] == [
-        f"clips/{clip(n)}" for n in (1, 2)
-    ]
+    assert paths(tmp_path / "out" / "train.tsv") == [f"clips/{clip(n)}" for n in (1, 2)]
 
 
 def test_validated_leaves_out_speakers_and_sentences_of_dev_and_test(corpus, tmp_path, spoken):
@@ -179,9 +173,7 @@ def test_validated_leaves_out_speakers_and_sentences_of_dev_and_test(corpus, tmp
     )
     summary = prepare(corpus, tmp_path / "out", train_table="validated")
     assert lines(tmp_path / "out" / "train.wrd") == ["mae'r hen ŵyl yn dod"] * 2
-    assert [row.split("\t")[0] for row in lines(tmp_path / "out" / "train.tsv")[1:]] == [
-        f"clips/{clip(n)}" for n in (2, 52)
-    ]
+    assert paths(tmp_path / "out" / "train.tsv") == [f"clips/{clip(n)}" for n in (2, 52)]
     assert refused(tmp_path / "out") == [
         (clip(50), "sentence is in dev or test: dyna FO."),
         (clip(51), "speaker is in dev or test"),
@@ -269,24 +261,21 @@ def test_missing_dev_and_speakers_are_noted(corpus, tmp_path):
     assert not (tmp_path / "out" / "valid.tsv").exists()
 
 
+NEEDED = r"columns path and sentence are needed in its first line, found: "
+
+
 @pytest.mark.parametrize(
-    ("header", "found"),
+    ("table", "message"),
     [
-        ("client_id\tsentence", "client_id, sentence"),
-        ("client_id,path,sentence", "client_id,path,sentence"),
-        ("", "none"),
+        (b"client_id\tsentence\n", rf"train\.tsv: {NEEDED}client_id, sentence$"),
+        (b"client_id,path,sentence\n", rf"train\.tsv: {NEEDED}client_id,path,sentence$"),
+        (b"\n", rf"train\.tsv: {NEEDED}none$"),
+        ("client_id\tpath\tŵ".encode("utf-16"), r"train\.tsv is not UTF-8 text \(byte 0\): unpack the release again"),
     ],
 )
-def test_missing_columns(corpus, tmp_path, header, found):
-    write_table(corpus / "train.tsv", header=header)
-    message = rf"train\.tsv: columns path and sentence are needed in its first line, found: {found}$"
+def test_tables_that_are_none(corpus, tmp_path, table, message):
+    (corpus / "train.tsv").write_bytes(table)
     with pytest.raises(InputError, match=message):
-        prepare(corpus, tmp_path / "out")
-
-
-def test_a_table_that_is_no_text(corpus, tmp_path):
-    (corpus / "dev.tsv").write_bytes("client_id\tpath\tsentence\nann\tx.mp3\tŵ".encode("utf-16"))
-    with pytest.raises(InputError, match=r"dev\.tsv is not UTF-8 text \(byte 0\): unpack the release again"):
         prepare(corpus, tmp_path / "out")
 
 

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from manifest_command import corpus_command, corpus_writer, parse_manifest
+from manifest_command import corpus_command, corpus_writer, lengths, refused
+from manifest_command import write_audio as write_samples
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio.audio_file import read_clip
 from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.corpora.audio.scan import find_audio, read_clips
-from summarymixing_fairseq.corpora.writing.rows import Clip
 from summarymixing_fairseq.system.errors import InputError
-from summarymixing_fairseq.system.parallel import parallel_map
 
 main = corpus_command("folder")
 prepare = corpus_writer("folder")
 
 
-def write_audio(path: Path, num_samples: int = 16000, rate_hz: int = 16000, channels: int = 1) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    speech = np.resize(speak("hello"), num_samples)
-    soundfile.write(path, np.stack([speech] * channels, axis=1), rate_hz)
-    return path
-
-
-def manifest(path: Path) -> dict[str, int]:
-    return {clip.path: clip.num_samples for clip in parse_manifest(path.read_text("utf-8"))[1]}
+def write_audio(path: Path, num_samples: int = 16000, rate_hz: int = 16000) -> bytes:
+    return write_samples(path, np.resize(speak("hello"), num_samples), rate_hz)
 
 
 @pytest.fixture
@@ -41,67 +31,50 @@ def audio(tmp_path) -> Path:
         write_audio(root / "speaker" / f"{index:02}.flac", 8000 + index)
     write_audio(root / "with space" / "ein Füßchen.wav")
     write_audio(root / "кто" / "там.FLAC")
-    write_audio(root / "stereo.wav", channels=2)
-    write_audio(root / "vorbis.ogg")
-    write_audio(root / "bad" / "tab\there.flac")
     write_audio(root / "bad" / "rate.flac", rate_hz=8000)
     write_audio(root / "bad" / "nothing.wav", 0)
-    (root / "bad" / "empty.flac").touch()
     (root / "bad" / "text.wav").write_text("this is no audio")
-    for name in ("cut.flac", "cut.mp3"):
-        whole = write_audio(root / "bad" / name, 64000)
-        whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    (root / "folder.flac").mkdir()
+    whole = write_audio(root / "bad" / "cut.mp3", 64000)
+    (root / "bad" / "cut.mp3").write_bytes(whole[: len(whole) // 2])
     (root / "notes.txt").write_text("not audio")
     write_audio(root / ".hidden" / "a.flac")
-    (root / "loop").symlink_to(root)
-    (root / "self.flac").symlink_to("self.flac")
     return root
 
 
 BAD = {
-    "bad/tab\\there.flac": "tab or line break",
     "bad/rate.flac": "sample rate 8000 Hz, not 16000 Hz",
     "bad/nothing.wav": "no samples",
-    "bad/empty.flac": "empty file",
     "bad/text.wav": "unreadable or truncated",
-    "bad/cut.flac": "truncated",
     "bad/cut.mp3": "truncated",
-    "self.flac": "dead link",
 }
 
 
 def test_a_tree_with_everything(audio, tmp_path):
     summary = prepare(audio, tmp_path / "out", valid_fraction=0.3, rules=AudioRules(other_rates="refuse"))
-    train, valid = (manifest(tmp_path / "out" / f"{name}.tsv") for name in ("train", "valid"))
+    train, valid = (lengths(tmp_path / "out" / f"{name}.tsv") for name in ("train", "valid"))
     everything = {**train, **valid}
     assert not set(train) & set(valid) and train and valid
     assert everything == {
         **{f"speaker/{index:02}.flac": 8000 + index for index in range(20)},
-        **dict.fromkeys(("with space/ein Füßchen.wav", "кто/там.FLAC", "stereo.wav", "vorbis.ogg"), 16000),
+        **dict.fromkeys(("with space/ein Füßchen.wav", "кто/там.FLAC"), 16000),
     }
     assert (tmp_path / "out" / "train.tsv").read_text("utf-8").startswith(f"{audio}\n")
     for path, num_samples in everything.items():
         assert len(soundfile.read(audio / path)[0]) == num_samples
-    refused = dict(line.split("\t") for line in (tmp_path / "out" / "refused.tsv").read_text("utf-8").splitlines())
-    assert refused.keys() == BAD.keys()
+    reasons = dict(refused(tmp_path / "out"))
+    assert reasons.keys() == BAD.keys()
     for path, reason in BAD.items():
-        assert reason in refused[path]
-    assert "found 32 audio files" in summary
+        assert reason in reasons[path]
+    assert "found 26 audio files" in summary
     assert "refused 1: sample rate 8000 Hz, not 16000 Hz (resample it first), e.g. bad/rate.flac" in summary
     assert f"train: {len(train)} clips" in summary and f"valid: {len(valid)} clips" in summary
-
-
-def test_a_stale_valid_manifest_is_pointed_out(audio, tmp_path):
-    prepare(audio, tmp_path / "out", valid_fraction=0.3)
-    assert "valid.tsv is from an earlier run" in prepare(audio, tmp_path / "out", valid_fraction=0, force=True)
 
 
 def test_lengths_allowed(tmp_path):
     for seconds in (1, 2, 3):
         write_audio(tmp_path / "audio" / f"{seconds}.wav", 16000 * seconds)
     summary = prepare(tmp_path / "audio", tmp_path, valid_fraction=0, rules=AudioRules(min_seconds=1.5, max_seconds=2))
-    assert manifest(tmp_path / "train.tsv") == {"2.wav": 32000}
+    assert lengths(tmp_path / "train.tsv") == {"2.wav": 32000}
     assert "refused 1: shorter than 1.5 s, e.g. 1.wav" in summary
     assert "refused 1: longer than 2 s, e.g. 3.wav" in summary
 
@@ -109,7 +82,7 @@ def test_lengths_allowed(tmp_path):
 def test_another_sample_rate_and_other_endings(audio, tmp_path):
     rules = AudioRules(sample_rate_hz=8000, other_rates="refuse")
     prepare(audio, tmp_path / "out", valid_fraction=0, rules=rules, extensions=["FLAC"])
-    assert manifest(tmp_path / "out" / "train.tsv") == {"bad/rate.flac": 16000}
+    assert lengths(tmp_path / "out" / "train.tsv") == {"bad/rate.flac": 16000}
 
 
 def test_linked_files_and_folders_are_found_once(tmp_path):
@@ -137,14 +110,14 @@ def test_links_out_of_the_folder_are_refused(tmp_path, capsys):
     for folder in (root, tmp_path / "linked"):
         dest = tmp_path / f"out {folder.name}"
         assert main([str(folder), "--dest", str(dest), *options]) == 0
-        assert manifest(dest / "train.tsv").keys() == {"deep/b.flac", "inside.flac"}
+        assert lengths(dest / "train.tsv").keys() == {"deep/b.flac", "inside.flac"}
         assert (dest / "refused.tsv").read_text() == (
             "file.flac\tlink out of the root (--allow-outside-root keeps it)\n"
             "folder\tlink out of the root (--allow-outside-root keeps it)\n"
             "sibling.flac\tlink out of the root (--allow-outside-root keeps it)\n"
         )
     assert main([str(root), "--dest", str(tmp_path / "all"), *options, "--allow-outside-root"]) == 0
-    assert manifest(tmp_path / "all" / "train.tsv").keys() == {
+    assert lengths(tmp_path / "all" / "train.tsv").keys() == {
         "deep/b.flac",
         "inside.flac",
         "file.flac",
@@ -168,32 +141,6 @@ def test_paths_of_a_corpus_that_lead_out_are_refused_unless_allowed(tmp_path, pa
     assert not clips and "out of the root (--allow-outside-root keeps it)" in refusal.reason
     (clip,), refusals = read_clips(root, [path], AudioRules(allow_outside_root=True), workers=1)
     assert clip.path == path and not refusals
-
-
-def test_order_does_not_depend_on_workers(audio):
-    paths = find_audio(audio)[0]
-    read = partial(read_clip, root=str(audio), rules=AudioRules())
-    several = parallel_map(read, paths, workers=2, description="reading", items_per_worker=1)
-    assert several == [read(path) for path in paths]
-    clips, refusals = read_clips(audio, paths, AudioRules(), workers=1)
-    assert clips == [result for result in several if isinstance(result, Clip)]
-    assert len(clips) + len(refusals) == len(paths)
-
-
-def test_manifest_is_replaced_only_with_force(audio, tmp_path, capsys):
-    arguments = [str(audio), "--dest", str(tmp_path / "out"), "--valid-fraction", "0.3"]
-    assert main(arguments) == 0
-    assert main(arguments) == 0  # nothing has changed: nothing to replace
-    before = (tmp_path / "out" / "train.tsv").read_bytes()
-    write_audio(audio / "more.flac")
-    write_audio(audio / "more too.flac")
-    capsys.readouterr()
-    assert main(arguments) == 1
-    assert "exists with other content: give --force" in capsys.readouterr().err
-    assert (tmp_path / "out" / "train.tsv").read_bytes() == before
-    assert main([*arguments, "--force"]) == 0
-    rows = {**manifest(tmp_path / "out" / "train.tsv"), **manifest(tmp_path / "out" / "valid.tsv")}
-    assert {"more.flac", "more too.flac"} <= rows.keys()
 
 
 def test_nothing_usable_writes_nothing(tmp_path):
@@ -221,13 +168,8 @@ def test_options_out_of_range(tmp_path, options, message):
         AudioRules(**options)
 
 
-@pytest.mark.parametrize(("name", "message"), [("missing", "does not exist"), ("file", "is no directory")])
-def test_root_that_is_no_folder(tmp_path, name, message):
+@pytest.mark.parametrize(("name", "message"), [("file", "is no directory"), ("", "no audio below .* flac, wav, ogg")])
+def test_a_root_without_audio(tmp_path, name, message):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=message):
         prepare(tmp_path / name, tmp_path / "out")
-
-
-def test_folder_without_audio(tmp_path):
-    with pytest.raises(InputError, match="no audio below .* flac, wav, ogg"):
-        prepare(tmp_path, tmp_path / "out")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import soundfile
-from manifest_command import corpus_command, corpus_writer, parse_manifest
+from manifest_command import corpus_command, corpus_writer, lines, parse_manifest, refused, write_audio
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora.audio.rules import AudioRules
@@ -50,18 +49,8 @@ def labels_of(root: Path, session: int, dialog: str) -> Path:
     return root / f"Session{session}" / "dialog" / "EmoEvaluation" / f"{dialog}.txt"
 
 
-def wav_of(root: Path, utterance: str) -> Path:
-    return root / path_of(utterance)
-
-
 def path_of(utterance: str) -> str:
     return f"Session{utterance[4]}/sentences/wav/{utterance.rpartition('_')[0]}/{utterance}.wav"
-
-
-def write_wav(path: Path, samples) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, 16000)
-    return path
 
 
 @pytest.fixture
@@ -78,16 +67,17 @@ def corpus(tmp_path, sound) -> Path:
             labels.write_text(evaluation(dialog))
             labels.with_name(f"._{dialog}.txt").write_bytes(b"\x00\x05\x16\x07\n[Mac OS X\xff")
             for name, _ in ROWS:
-                wav = write_wav(wav_of(root, f"{dialog}_{name}"), sound)
+                wav = root / path_of(f"{dialog}_{name}")
+                write_audio(wav, sound)
                 wav.with_name(f"._{wav.name}").write_bytes(b"\x00\x05\x16\x07")
-            write_wav(root / f"Session{session}" / "dialog" / "wav" / f"{dialog}.wav", sound)
+            write_audio(root / f"Session{session}" / "dialog" / "wav" / f"{dialog}.wav", sound)
     return root
 
 
 def rows(dest: Path, split: str) -> dict[str, str]:
     """Label of each clip of a split, by its path."""
     clips = parse_manifest((dest / f"{split}.tsv").read_text("utf-8"))[1]
-    labels = (dest / f"{split}.emotion").read_text("utf-8").splitlines()
+    labels = lines(dest / f"{split}.emotion")
     assert len(clips) == len(labels) and {clip.num_samples for clip in clips} == {NUM_SAMPLES}
     return {clip.path: label for clip, label in zip(clips, labels)}
 
@@ -95,10 +85,6 @@ def rows(dest: Path, split: str) -> dict[str, str]:
 def speakers(dest: Path, split: str) -> set[str]:
     names = [Path(path).stem for path in rows(dest, split)]
     return {name[:5] + name.rpartition("_")[2][0] for name in names}
-
-
-def refused(dest: Path) -> dict[str, str]:
-    return dict(line.split("\t") for line in (dest / "refused.tsv").read_text("utf-8").splitlines())
 
 
 def expected(session: int) -> dict[str, str]:
@@ -127,7 +113,7 @@ def test_folds_hold_out_each_session_in_turn(corpus, tmp_path):
         ]
     )
     assert (dest / "fold1" / "test.emotion").read_text() == "neu\nhap\nsad\nang\nhap\n" * 2
-    assert refused(dest) == {
+    assert dict(refused(dest)) == {
         path_of(f"{pattern.format(f'Ses0{session}')}_{name}"): f"emotion {emotion}"
         for session in range(1, 6)
         for pattern in DIALOGS
@@ -193,7 +179,7 @@ def test_damaged_labels(corpus, tmp_path):
     here = {path: label for path, label in rows(dest, "fold2/test").items() if dialog in path}
     assert here == {path_of(f"{dialog}_F000"): "neu", path_of(f"{dialog}_F002"): "sad"}
     place = f"Session2/dialog/EmoEvaluation/{dialog}.txt"
-    found = refused(dest)
+    found = dict(refused(dest))
     assert {key: reason for key, reason in found.items() if dialog in key} == {
         f"{place}:4": f"label given twice: {dialog}_F000",
         path_of(f"{dialog}_M000"): "labelled twice, differently: ang, sad",
@@ -212,20 +198,20 @@ def test_labels_in_the_folder_of_another_session(corpus, tmp_path):
     prepare(corpus, tmp_path)
     assert rows(tmp_path, "fold2/test") == expected(2)
     assert {path for path in rows(tmp_path, "fold3/test") if "Ses03F_impro01" in path} == set()
-    reasons = [reason.partition(":")[0] for path, reason in refused(tmp_path).items() if "Ses03F_impro01" in path]
+    reasons = [reason.partition(":")[0] for path, reason in refused(tmp_path) if "Ses03F_impro01" in path]
     assert sorted(reasons) == ["label for another dialogue or session"] * len(ROWS) + ["no label"] * len(ROWS)
 
 
 def test_audio_missing_broken_and_without_label(corpus, tmp_path, sound):
-    wav_of(corpus, "Ses01F_impro01_F000").unlink()
-    wav_of(corpus, "Ses01F_impro01_M003").unlink()  # of no class: refused for its emotion, once
-    wav_of(corpus, "Ses01F_impro01_M000").write_bytes(b"")
-    wav_of(corpus, "Ses01F_impro01_F001").unlink()
-    wav_of(corpus, "Ses01F_impro01_F001").symlink_to("nowhere.wav")
-    write_wav(wav_of(corpus, "Ses01F_impro01_F099"), sound)
-    write_wav(wav_of(corpus, "Ses05F_impro09_M000"), sound)
+    (corpus / path_of("Ses01F_impro01_F000")).unlink()
+    (corpus / path_of("Ses01F_impro01_M003")).unlink()  # of no class: refused for its emotion, once
+    (corpus / path_of("Ses01F_impro01_M000")).write_bytes(b"")
+    (corpus / path_of("Ses01F_impro01_F001")).unlink()
+    (corpus / path_of("Ses01F_impro01_F001")).symlink_to("nowhere.wav")
+    write_audio(corpus / path_of("Ses01F_impro01_F099"), sound)
+    write_audio(corpus / path_of("Ses05F_impro09_M000"), sound)
     prepare(corpus, tmp_path / "out")
-    found = refused(tmp_path / "out")
+    found = dict(refused(tmp_path / "out"))
     assert {key: reason for key, reason in found.items() if not reason.startswith("emotion")} == {
         path_of("Ses01F_impro01_F000"): "no such file",
         path_of("Ses01F_impro01_M000"): "empty file",
@@ -253,15 +239,6 @@ def test_emotions_left_out_count_as_refused(corpus, tmp_path, capsys):
     assert not list(tmp_path.glob("fold*"))
 
 
-def remove(path: Path) -> None:
-    if path.is_dir():
-        for inner in list(path.iterdir()):
-            remove(inner)
-        path.rmdir()
-    else:
-        path.unlink()
-
-
 @pytest.mark.parametrize(
     ("gone", "message"),
     [
@@ -280,8 +257,8 @@ def remove(path: Path) -> None:
     ],
 )
 def test_an_incomplete_release(corpus, tmp_path, gone, message):
-    for name in gone:
-        remove(corpus / name)
+    for number, name in enumerate(gone):
+        (corpus / name).rename(tmp_path / str(number))
     with pytest.raises(InputError, match=message):
         prepare(corpus, tmp_path / "out")
     assert not list((tmp_path / "out").glob("fold*"))

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from manifest_command import corpus_writer
+from manifest_command import corpus_writer, write_audio
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora.audio import audio_file, journal
@@ -27,11 +26,6 @@ def speech() -> np.ndarray:
     return np.resize(speak("nothing is lost in silence"), 40000)
 
 
-def write(path: Path, samples: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, 16000)
-
-
 class Killed(BaseException):
     """Stands for the end of a process: nothing catches it."""
 
@@ -43,7 +37,7 @@ class Tree:
         self.root, self.dest = folder / "audio", folder / "out"
         self.paths = [f"{name}.flac" for name in "abcdef"]
         for number, path in enumerate(self.paths):
-            write(self.root / path, speech[: 16000 + number])
+            write_audio(self.root / path, speech[: 16000 + number])
         (self.root / "b.flac").write_bytes(b"")
         self.read: list[str] = []
         self.die_at: str | None = None
@@ -105,13 +99,13 @@ def test_a_resumed_run_writes_the_same_bytes_and_removes_the_journal(tree, tmp_p
 
 def test_a_changed_file_is_read_again(tree, speech):
     tree.scan()
-    write(tree.root / "c.flac", speech[:20000])  # another size
+    write_audio(tree.root / "c.flac", speech[:20000])  # another size
     status = (tree.root / "d.flac").stat()
     os.utime(tree.root / "d.flac", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    write(tree.root / "b.flac", speech)  # was refused
+    write_audio(tree.root / "b.flac", speech)  # was refused
     (tree.root / "e.flac").unlink()
     assert tree.scan() == ["b.flac", "c.flac", "d.flac", "e.flac"]
-    write(tree.root / "e.flac", speech)
+    write_audio(tree.root / "e.flac", speech)
     assert tree.scan() == ["e.flac"]
     assert tree.scan() == []
 
@@ -120,7 +114,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(tree, speech, monkey
     def read_and_change(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
         result = audio_file.read_clip(path, root, rules)
         if path == "c.flac":
-            write(tree.root / "c.flac", speech[:20000])
+            write_audio(tree.root / "c.flac", speech[:20000])
         return result
 
     with monkeypatch.context() as patch:

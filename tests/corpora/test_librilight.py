@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from manifest_command import corpus_command, corpus_writer, parse_manifest
+from manifest_command import corpus_command, corpus_writer, parse_manifest, refused
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora import librilight
-from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.corpora.writing.rows import Refusal
 from summarymixing_fairseq.system.errors import InputError
 
@@ -68,11 +67,6 @@ def rows(path: Path) -> list[tuple[str, float, float]]:
 
 def rows_of(*stems: str) -> list[tuple[str, float, float]]:
     return [(f"{stem}.flac", *row) for stem in stems for row in ROWS]
-
-
-def refused(out: Path) -> list[tuple[str, str]]:
-    path = out / "refused.tsv"
-    return [tuple(line.split("\t")) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
 def test_rows_are_segments_of_the_chapters(corpus, tmp_path):
@@ -194,11 +188,12 @@ def test_the_same_chapter_in_two_subsets(corpus, tmp_path, flac):
 
 
 OUTSIDE = "voice_activity outside the file (of another one?): "
+FOLDER = object()
 NO_PAIRS = "voice_activity that is no list of [start, end] in seconds: "
 
 
 @pytest.mark.parametrize(
-    ("activity", "reason"),
+    ("sidecar", "reason"),
     [
         (None, "no sidecar (--vad finds speech without)"),
         ([], "no speech found"),
@@ -215,18 +210,6 @@ NO_PAIRS = "voice_activity that is no list of [start, end] in seconds: "
         ([[0.0, None]], NO_PAIRS + "[0.0, None]"),
         ({"start": 0.0}, NO_PAIRS + "dict"),
         ("0.0 20.0", NO_PAIRS + "str"),
-    ],
-)
-def test_sidecars_of_no_use(corpus, tmp_path, flac, activity, reason):
-    add(corpus, "small/9/book/bad", flac, activity)
-    prepare(corpus, tmp_path / "out", subsets=["small"])
-    assert refused(tmp_path / "out") == [("small/9/book/bad.flac", reason)]
-    assert rows(tmp_path / "out" / "train.tsv") == rows_of(SEA)
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
         (b"", "sidecar that is not JSON: Expecting value"),
         (b'{"voice_activity": [[0.0, 20', "sidecar that is not JSON: Expecting"),
         (b'{"speaker": "\xff"}', "sidecar that is not JSON: 'utf-8' codec"),
@@ -236,21 +219,21 @@ def test_sidecars_of_no_use(corpus, tmp_path, flac, activity, reason):
         (b"[[0.0, 20.0]]", "sidecar without voice_activity"),
         (b'{"voice_activity": [[0, 1' + b"0" * 400 + b"]]}", OUTSIDE),
         (b'{"voice_activity": [[0, 1e999]]}', NO_PAIRS),
+        (FOLDER, "sidecar that cannot be read: Is a directory"),
     ],
 )
-def test_sidecars_that_cannot_be_read(corpus, tmp_path, flac, content, reason):
-    add(corpus, "small/9/book/bad", flac)
-    (corpus / "small/9/book/bad.json").write_bytes(content)
+def test_sidecars_of_no_use(corpus, tmp_path, flac, sidecar, reason):
+    """`sidecar`: what voice_activity holds or, as bytes, the whole file, or a folder in its place."""
+    whole = isinstance(sidecar, bytes) or sidecar is FOLDER
+    add(corpus, "small/9/book/bad", flac, None if whole else sidecar)
+    if sidecar is FOLDER:
+        (corpus / "small/9/book/bad.json").mkdir()
+    elif whole:
+        (corpus / "small/9/book/bad.json").write_bytes(sidecar)
     prepare(corpus, tmp_path / "out", subsets=["small"])
     ((path, told),) = refused(tmp_path / "out")
-    assert path == "small/9/book/bad.flac" and told.startswith(reason)
-
-
-def test_a_folder_as_sidecar(corpus, tmp_path, flac):
-    add(corpus, "small/9/book/bad", flac, None)
-    (corpus / "small/9/book/bad.json").mkdir()
-    prepare(corpus, tmp_path / "out", subsets=["small"])
-    assert refused(tmp_path / "out") == [("small/9/book/bad.flac", "sidecar that cannot be read: Is a directory")]
+    assert path == "small/9/book/bad.flac" and (told.startswith(reason) if whole else told == reason)
+    assert rows(tmp_path / "out" / "train.tsv") == rows_of(SEA)
 
 
 def test_oddities_of_sidecars_that_do_no_harm(corpus, tmp_path, flac):
@@ -286,15 +269,8 @@ def test_files_that_are_no_chapters_and_chapters_without_a_file(corpus, tmp_path
 
 
 def test_segments_cut_to_files(corpus, tmp_path, capsys):
-    arguments = [
-        str(corpus),
-        "--dest",
-        str(tmp_path / "out"),
-        "--cut",
-        str(tmp_path / "cut"),
-        "--valid-fraction",
-        "0.4",
-    ]
+    dest, cut_dir = str(tmp_path / "out"), str(tmp_path / "cut")
+    arguments = [str(corpus), "--dest", dest, "--valid-fraction", "0.4", "--cut", cut_dir]
     assert main(arguments) == 0
     cut = {}
     for name in ("train", "valid"):
@@ -308,7 +284,7 @@ def test_segments_cut_to_files(corpus, tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
     assert main(arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
-    arguments[4] = str(corpus / "small" / "cut")
+    arguments[-1] = str(corpus / "small" / "cut")
     capsys.readouterr()
     assert main(arguments) == 1
     assert "lies in" in capsys.readouterr().err
@@ -336,19 +312,6 @@ def test_speech_found_by_a_model(corpus, tmp_path, monkeypatch):
     assert refused(tmp_path / "out") == [(f"{HOLLAND}.flac", "cannot be decoded")]
 
 
-def test_same_rows_in_several_processes(tmp_path, flac):
-    root = tmp_path / "librilight"
-    for index in range(130):
-        stem = f"small/{index % 7}/book/{index:03}_64kb"
-        add(root, stem, None, ACTIVITY if index % 5 else [])
-        Path(f"{root / stem}.flac").symlink_to(flac)
-    for workers in (1, 2):
-        prepare(root, tmp_path / str(workers), rules=AudioRules(allow_outside_root=True), workers=workers)
-    first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("1", "2"))
-    assert first == second and first.keys() == {"train.tsv", "refused.tsv"}
-    assert len(rows(tmp_path / "1" / "train.tsv")) == 104 * len(ROWS)
-
-
 def test_chapters_without_segments_count_as_refused(corpus, tmp_path, flac):
     add(corpus, "small/9/book/silent", flac, [])
     with pytest.raises(InputError, match=r"1 of 2 clips refused, more than --max-refused 0.4; .*no speech found"):
@@ -363,10 +326,14 @@ def test_nothing_usable(corpus, tmp_path):
         prepare(corpus, tmp_path / "out", valid_fraction=0.5)
 
 
+def test_a_folder_without_audio(tmp_path):
+    with pytest.raises(InputError, match="no audio below .*: give the folder that holds small, medium or large"):
+        prepare(tmp_path, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"valid_fraction": 1.0}, r"--valid-fraction 1 must be at least 0 and below 1"),
         ({"valid_fraction": 0.1, "valid_dir": Path("dev")}, r"--valid and --valid-fraction both"),
         ({"valid_dir": Path("nowhere")}, r"nowhere does not exist"),
     ],
@@ -374,16 +341,3 @@ def test_nothing_usable(corpus, tmp_path):
 def test_options_that_make_no_sense(corpus, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         prepare(corpus, tmp_path / "out", **options)
-
-
-def test_folders_that_are_no_corpus(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no audio below .*: give the folder that holds small, medium or large"):
-        prepare(tmp_path / "empty", tmp_path / "out")
-    with pytest.raises(InputError, match="nowhere does not exist"):
-        prepare(tmp_path / "nowhere", tmp_path / "out")
-
-
-def test_speaker_of_a_path():
-    assert librilight._speaker("small/100/book/name.flac") == librilight._speaker("100/book/name.flac") == "100"
-    assert librilight._speaker("book/name.flac") == librilight._speaker("small/book/name.flac") == ""

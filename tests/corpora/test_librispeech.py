@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from manifest_command import corpus_command, corpus_writer, parse_manifest
+from manifest_command import corpus_writer, parse_manifest, paths, refused
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora import librispeech
@@ -16,7 +16,6 @@ from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.corpora.librispeech import held_out_speakers
 from summarymixing_fairseq.system.errors import InputError
 
-main = corpus_command("librispeech")
 prepare = corpus_writer("librispeech")
 
 SPEAKERS = """\
@@ -64,9 +63,7 @@ def corpus(tmp_path, flac) -> Path:
         "test-clean": "1089-134686",
         "test-other": "367-130732",
     }.items():
-        add_chapter(
-            root / part, chapter, {"0000": "IT'S A BOOK", "0001": f"{part.replace('-', ' ').upper()[:9]}"}, flac
-        )
+        add_chapter(root / part, chapter, {"0000": "IT'S A BOOK", "0001": part.replace("-", " ").upper()[:9]}, flac)
     (root / "SPEAKERS.TXT").write_text(SPEAKERS, "utf-8")
     limited = tmp_path / "librispeech_finetuning"
     for index in range(6):
@@ -79,15 +76,6 @@ def corpus(tmp_path, flac) -> Path:
     return root
 
 
-def rows(path: Path) -> list[str]:
-    return [clip.path for clip in parse_manifest(path.read_text("utf-8"))[1]]
-
-
-def refused(out: Path) -> list[tuple[str, str]]:
-    path = out / "refused.tsv"
-    return [tuple(line.split("\t")) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-
-
 def test_files_of_a_whole_run(corpus, tmp_path):
     out = tmp_path / "out"
     summary = prepare(corpus, out, subset="100h")
@@ -97,7 +85,7 @@ def test_files_of_a_whole_run(corpus, tmp_path):
     assert (out / "train.wrd").read_text("utf-8") == "IT'S A BOOK\nTRAIN CLE\n"
     assert (out / "train.ltr").read_text("utf-8") == "I T ' S | A | B O O K |\nT R A I N | C L E |\n"
     assert (out / "dict.ltr.txt").read_text("utf-8").splitlines()[:5] == ["| 5", "A 2", "I 2", "O 2", "T 2"]
-    assert rows(out / "dev_other.tsv") == [f"dev-other/116/288045/116-288045-000{n}.flac" for n in (0, 1)]
+    assert paths(out / "dev_other.tsv") == [f"dev-other/116/288045/116-288045-000{n}.flac" for n in (0, 1)]
     assert (out / "test_other.wrd").read_text("utf-8") == "IT'S A BOOK\nTEST OTHE\n"
     for ending in ("tsv", "wrd", "ltr"):
         assert (out / f"valid.{ending}").read_bytes() == (out / f"dev_clean.{ending}").read_bytes()
@@ -113,9 +101,9 @@ def test_training_sets(corpus, tmp_path):
     speakers = {}
     for subset in librispeech.SUBSETS:
         prepare(corpus, tmp_path / subset, subset=subset)
-        paths = rows(tmp_path / subset / "train.tsv")
-        assert paths == sorted(paths)
-        speakers[subset] = {int(Path(path).name.split("-")[0]) for path in paths}
+        found = paths(tmp_path / subset / "train.tsv")
+        assert found == sorted(found)
+        speakers[subset] = {int(Path(path).name.split("-")[0]) for path in found}
     one_hour = {*range(1000, 1006), *range(2000, 2006)}
     assert speakers == {
         "960h": {19, 14, 20},
@@ -130,11 +118,11 @@ def test_limited_sets_share_a_root_with_the_corpus(corpus, tmp_path):
     prepare(corpus, tmp_path / "beside", subset="10min")
     root, clips = parse_manifest((tmp_path / "beside" / "train.tsv").read_text("utf-8"))
     assert (root, clips[0].path) == (str(tmp_path), "librispeech_finetuning/1h/0/clean/1000/1/1000-1-0003.flac")
-    assert rows(tmp_path / "beside" / "valid.tsv")[0] == "LibriSpeech/dev-clean/84/121123/84-121123-0000.flac"
+    assert paths(tmp_path / "beside" / "valid.tsv")[0] == "LibriSpeech/dev-clean/84/121123/84-121123-0000.flac"
     elsewhere = tmp_path / "deep" / "down" / "limited"
     shutil.move(tmp_path / "librispeech_finetuning", elsewhere)
     prepare(corpus, tmp_path / "named", subset="10min", limited_dir=elsewhere)
-    assert rows(tmp_path / "named" / "train.tsv")[0] == "deep/down/limited/1h/0/clean/1000/1/1000-1-0003.flac"
+    assert paths(tmp_path / "named" / "train.tsv")[0] == "deep/down/limited/1h/0/clean/1000/1/1000-1-0003.flac"
     with pytest.raises(InputError, match=r"librispeech_finetuning does not exist: .* --limited"):
         prepare(corpus, tmp_path / "out", subset="1h")
 
@@ -149,8 +137,8 @@ def test_lengths_are_for_train_alone(corpus, tmp_path, flac):
     long = corpus / "train-clean-100/19/198/19-198-0000.flac"
     soundfile.write(long, soundfile.read(flac)[0].repeat(2), 16000)
     prepare(corpus, tmp_path / "out", subset="100h", rules=AudioRules(min_seconds=1.5))
-    assert rows(tmp_path / "out" / "train.tsv") == ["train-clean-100/19/198/19-198-0000.flac"]
-    assert len(rows(tmp_path / "out" / "test_clean.tsv")) == 2
+    assert paths(tmp_path / "out" / "train.tsv") == ["train-clean-100/19/198/19-198-0000.flac"]
+    assert len(paths(tmp_path / "out" / "test_clean.tsv")) == 2
 
 
 def test_what_cannot_be_used_is_refused_by_name(corpus, tmp_path, flac):
@@ -188,7 +176,7 @@ def test_what_cannot_be_used_is_refused_by_name(corpus, tmp_path, flac):
             "invalid continuation byte",
         ),
     ]
-    texts = dict(zip(rows(tmp_path / "out/train.tsv"), (tmp_path / "out/train.wrd").read_text("utf-8").splitlines()))
+    texts = dict(zip(paths(tmp_path / "out/train.tsv"), (tmp_path / "out/train.wrd").read_text("utf-8").splitlines()))
     assert list(texts.items())[2:] == [
         ("train-clean-100/30/1/30-1-0001.flac", "FINE"),
         ("train-clean-100/30/1/30-1-0008.flac", "TABBED TEXT"),
@@ -202,7 +190,7 @@ def test_the_same_utterance_in_two_parts(corpus, tmp_path, flac):
     prepare(corpus, tmp_path / "out", subset="10h")
     first = "librispeech_finetuning/1h/0/clean/1000/1/1000-1-0003.flac"
     assert refused(tmp_path / "out") == [(first.replace("1h/0", "9h"), f"duplicate utterance id: the first: {first}")]
-    assert rows(tmp_path / "out" / "train.tsv").count(first) == 1
+    assert paths(tmp_path / "out" / "train.tsv").count(first) == 1
 
 
 def test_no_speaker_of_dev_or_test_is_trained_on(corpus, tmp_path, flac):
@@ -210,7 +198,7 @@ def test_no_speaker_of_dev_or_test_is_trained_on(corpus, tmp_path, flac):
     prepare(corpus, tmp_path / "out", subset="100h")
     assert refused(tmp_path / "out") == [("train-clean-100/1089/7/1089-7-0000.flac", "speaker of dev or test")]
     assert "HEARD BEFORE" not in (tmp_path / "out" / "train.wrd").read_text("utf-8")
-    assert len(rows(tmp_path / "out" / "test_clean.tsv")) == 2
+    assert len(paths(tmp_path / "out" / "test_clean.tsv")) == 2
 
 
 def test_parts_that_are_not_there(corpus, tmp_path):

@@ -7,8 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-import soundfile
-from manifest_command import corpus_command, corpus_writer, parse_manifest
+from manifest_command import corpus_command, corpus_writer, lines, parse_manifest, refused, write_audio
 from synthesiser import speak
 
 from summarymixing_fairseq.system.errors import InputError
@@ -82,11 +81,6 @@ def corpus(tmp_path, sound) -> Path:
     return root
 
 
-def write_audio(path: Path, samples) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, 16000)
-
-
 def annotations(corpus: Path, name: str) -> Path:
     return corpus / "dataset" / "slurp" / f"{name}.jsonl"
 
@@ -94,17 +88,9 @@ def annotations(corpus: Path, name: str) -> Path:
 def rows(dest: Path, split: str, kind: str = "intent") -> dict[str, str]:
     """Label of each clip of a split, by its file name."""
     clips = parse_manifest((dest / f"{split}.tsv").read_text("utf-8"))[1]
-    labels = (dest / f"{split}.{kind}").read_text("utf-8").splitlines()
+    labels = lines(dest / f"{split}.{kind}")
     assert len(clips) == len(labels)
     return {Path(clip.path).name: label for clip, label in zip(clips, labels)}
-
-
-def refused(dest: Path) -> list[tuple[str, ...]]:
-    return [tuple(line.split("\t")) for line in (dest / "refused.tsv").read_text("utf-8").splitlines()]
-
-
-def files_of(dest: Path) -> set[str]:
-    return {path.name for path in dest.iterdir()}
 
 
 def test_every_recording_is_a_row_with_its_labels(corpus, tmp_path):
@@ -121,7 +107,7 @@ def test_every_recording_is_a_row_with_its_labels(corpus, tmp_path):
     assert rows(dest, "test") == {"audio-30-headset.flac": "alarm_set", "audio-31.flac": "alarm_set"}
     kinds = ("tsv", "scenario", "action", "intent")
     splits = {f"{split}.{kind}" for split in ("train", "valid", "test") for kind in kinds}
-    assert files_of(dest) == splits | {f"dict.{kind}.txt" for kind in kinds[1:]}
+    assert {path.name for path in dest.iterdir()} == splits | {f"dict.{kind}.txt" for kind in kinds[1:]}
     assert "found 8 audio files" in summary and "refused" not in summary
     assert "\n1 entries have another intent than the scenario_action written" in summary
     assert "train: 2 classes of scenario, the full corpus has 18" in summary
@@ -184,7 +170,7 @@ def test_sentences_of_uncertain_spelling_matter_to_transcripts_only(corpus, tmp_
 def test_damaged_lines(corpus, tmp_path):
     whole = [json.dumps(one) for one in ENTRIES["train"]]
     without_action = {key: value for key, value in ENTRIES["train"][2].items() if key != "action"}
-    lines = [
+    damaged = [
         "\ufeff" + whole[0],
         "",
         whole[1][:-40],
@@ -197,7 +183,7 @@ def test_damaged_lines(corpus, tmp_path):
         json.dumps(entry(84, "a string", "qa_factoid", recordings=["audio-40.flac"])),
         json.dumps(entry(85, "none", "qa_factoid", recordings=None)),
     ]
-    annotations(corpus, "train").write_bytes("\r\n".join(lines).encode() + b"\r\n\xff\xfe{\n")
+    annotations(corpus, "train").write_bytes("\r\n".join(damaged).encode() + b"\r\n\xff\xfe{\n")
     dest = tmp_path / "out"
     summary = prepare(corpus, dest)
     assert rows(dest, "train") == {

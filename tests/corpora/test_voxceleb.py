@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from manifest_command import corpus_command, corpus_writer, parse_manifest
+from manifest_command import corpus_command, corpus_writer, lengths, lines, refused, write_audio
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora import voxceleb
@@ -50,34 +50,18 @@ def corpus(tmp_path, speech) -> Path:
     for speaker, videos in TRAIN_VIDEOS.items():
         for number, video in enumerate(videos):
             for clip in (1, 2):
-                add(root / f"vox1_dev_wav/wav/{speaker}/{video}/{clip:05}.wav", speech[: 16000 + 10 * number + clip])
+                write_audio(
+                    root / f"vox1_dev_wav/wav/{speaker}/{video}/{clip:05}.wav", speech[: 16000 + 10 * number + clip]
+                )
     for key in TEST_CLIPS:
-        add(root / f"vox1_test_wav/wav/{key}.wav", speech)
+        write_audio(root / f"vox1_test_wav/wav/{key}.wav", speech)
     (root / "veri_test.txt").write_text("".join(f"{line}\n" for line in TRIALS))
     (root / "veri_test2.txt").write_text("".join(f"{line}\n" for line in TRIALS[:2]))
     return root
 
 
-def add(path: Path, samples: np.ndarray, rate_hz: int = 16000) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, rate_hz)
-    return path
-
-
-def rows(path: Path) -> dict[str, int]:
-    return {clip.path: clip.num_samples for clip in parse_manifest(path.read_text("utf-8"))[1]}
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text("utf-8").splitlines()
-
-
-def refused(dest: Path) -> dict[str, str]:
-    return dict(line.split("\t") for line in lines(dest / "refused.tsv"))
-
-
 def videos(path: Path) -> set[str]:
-    return {"/".join(row.split("/")[-3:-1]) for row in rows(path)}
+    return {"/".join(row.split("/")[-3:-1]) for row in lengths(path)}
 
 
 def test_every_file(corpus, tmp_path):
@@ -95,7 +79,7 @@ def test_every_file(corpus, tmp_path):
     assert videos(dest / "train.tsv") == everything - expected
     counts: dict[str, int] = {}
     for name in ("train", "valid"):
-        clips = rows(dest / f"{name}.tsv")
+        clips = lengths(dest / f"{name}.tsv")
         assert list(clips) == sorted(clips)
         assert lines(dest / f"{name}.speaker") == [path.split("/")[-3] for path in clips]
         for speaker in lines(dest / f"{name}.speaker") if name == "train" else ():
@@ -104,11 +88,11 @@ def test_every_file(corpus, tmp_path):
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     assert lines(dest / "dict.speaker.txt") == [f"{speaker} {count}" for speaker, count in ordered]
     test = [f"vox1_test_wav/wav/{key}.wav" for key in sorted(TEST_CLIPS[:4])]
-    assert rows(dest / "test.tsv") == dict.fromkeys(test, 20000)
+    assert lengths(dest / "test.tsv") == dict.fromkeys(test, 20000)
     trials = [line.replace(" id", "\tvox1_test_wav/wav/id") for line in TRIALS]
     assert lines(dest / "test.trials") == trials
     assert lines(dest / "test_cleaned.trials") == trials[:2]
-    assert refused(dest) == {"vox1_test_wav/wav/id10309/-noTrialHas/00001.wav": "test speaker's clip in no trial"}
+    assert dict(refused(dest)) == {"vox1_test_wav/wav/id10309/-noTrialHas/00001.wav": "test speaker's clip in no trial"}
     assert {path.name for path in dest.iterdir()} == {
         *("train.tsv", "train.speaker", "valid.tsv", "valid.speaker", "dict.speaker.txt", "refused.tsv"),
         *("test.tsv", "test.trials", "test_cleaned.trials"),
@@ -124,7 +108,7 @@ def test_one_folder_for_both_archives_and_another_ending(corpus, tmp_path, speec
     for archive in ("vox1_dev_wav", "vox1_test_wav"):
         for path in (corpus / archive).rglob("*.wav"):
             target = merged / "wav" / path.relative_to(corpus / archive / "wav")
-            add(target.with_suffix(".flac"), soundfile.read(path)[0])
+            write_audio(target.with_suffix(".flac"), soundfile.read(path)[0])
     prepare(merged, tmp_path / "out", trials_dir=corpus, valid_fraction=HALF)
     assert lines(tmp_path / "out" / "test.trials")[0] == (
         "1\twav/id10270/x6uYqmx31kE/00001.flac\twav/id10270/5r0dWxy17C8/00001.flac"
@@ -146,10 +130,10 @@ def test_no_speaker_is_in_valid_alone_and_no_video_in_both(corpus, tmp_path, fra
 def test_a_new_speaker_moves_no_other(corpus, tmp_path, speech):
     prepare(corpus, tmp_path / "before", valid_fraction=HALF)
     for video in "abcdef":
-        add(corpus / f"vox1_dev_wav/wav/id10500/{video}/00001.wav", speech)
+        write_audio(corpus / f"vox1_dev_wav/wav/id10500/{video}/00001.wav", speech)
     prepare(corpus, tmp_path / "after", valid_fraction=HALF)
     for name in ("train.tsv", "valid.tsv"):
-        assert rows(tmp_path / "before" / name).items() <= rows(tmp_path / "after" / name).items()
+        assert lengths(tmp_path / "before" / name).items() <= lengths(tmp_path / "after" / name).items()
 
 
 def test_trials_of_clips_that_are_missing_or_refused_are_left_out_and_counted(corpus, tmp_path):
@@ -161,7 +145,7 @@ def test_trials_of_clips_that_are_missing_or_refused_are_left_out_and_counted(co
     folder = "vox1_test_wav/wav/id10270"
     assert lines(tmp_path / "test.trials") == [f"1\t{folder}/x6uYqmx31kE/00001.wav\t{folder}/5r0dWxy17C8/00002.wav"]
     assert not (tmp_path / "test_cleaned.trials").exists()
-    assert refused(tmp_path) == {
+    assert dict(refused(tmp_path)) == {
         "id10270/5r0dWxy17C8/00001.wav": "no such file (a trial names it)",
         "vox1_test_wav/wav/id10309/0b1inHMAr6o/00001.wav": "empty file",
         "vox1_test_wav/wav/id10309/-noTrialHas/00001.wav": "test speaker's clip in no trial",
@@ -171,26 +155,26 @@ def test_trials_of_clips_that_are_missing_or_refused_are_left_out_and_counted(co
 
 
 def test_files_that_are_no_clips_of_voxceleb1_are_refused(corpus, tmp_path, speech):
-    again = add(corpus / "wav/id10001/1zcIwhmdeo4/00001.wav", speech)
-    add(corpus / "vox2/id00012/video/00001.wav", speech)
-    add(corpus / "noise.wav", speech)
+    write_audio(corpus / "wav/id10001/1zcIwhmdeo4/00001.wav", speech)
+    write_audio(corpus / "vox2/id00012/video/00001.wav", speech)
+    write_audio(corpus / "noise.wav", speech)
     prepare(corpus, tmp_path, valid_fraction=HALF)
-    reasons = refused(tmp_path)
+    reasons = dict(refused(tmp_path))
     assert reasons["wav/id10001/1zcIwhmdeo4/00001.wav"] == (
         "clip is there twice: vox1_dev_wav/wav/id10001/1zcIwhmdeo4/00001.wav"
     )
     for path in ("vox2/id00012/video/00001.wav", "noise.wav"):
         assert reasons[path] == "not in VoxCeleb1's folders (id1<4 digits>/<video>/<clip>)"
     assert len(reasons) == 4
-    assert str(again.relative_to(corpus)) not in rows(tmp_path / "train.tsv")
+    assert "wav/id10001/1zcIwhmdeo4/00001.wav" not in lengths(tmp_path / "train.tsv")
 
 
 def test_allowed_lengths_are_for_train_and_valid_alone(corpus, tmp_path):
     prepare(corpus, tmp_path, valid_fraction=HALF, rules=AudioRules(max_seconds=16021 / 16000))
-    lengths = [*rows(tmp_path / "train.tsv").values(), *rows(tmp_path / "valid.tsv").values()]
-    assert max(lengths) == 16021 and len(lengths) == 11
-    assert len(rows(tmp_path / "test.tsv")) == 4
-    assert sum(reason.startswith("longer than") for reason in refused(tmp_path).values()) == 3
+    found = [*lengths(tmp_path / "train.tsv").values(), *lengths(tmp_path / "valid.tsv").values()]
+    assert max(found) == 16021 and len(found) == 11
+    assert len(lengths(tmp_path / "test.tsv")) == 4
+    assert sum(reason.startswith("longer than") for reason in dict(refused(tmp_path)).values()) == 3
 
 
 def test_a_video_without_a_usable_clip_does_not_hold_the_place_of_its_speaker_in_train(corpus, tmp_path):

@@ -15,15 +15,6 @@ from summarymixing_fairseq.data.reading import read_in_batches
 from summarymixing_fairseq.system.errors import InputError
 
 
-@pytest.mark.parametrize("extension, tolerance", [("wav", 1e-4), ("flac", 1e-4), ("ogg", 0.2)])
-def test_reads(tmp_path, speech, extension, tolerance):
-    path = tmp_path / f"clip.{extension}"
-    soundfile.write(path, speech[3], 16_000)
-    samples = read_segment(path)
-    assert samples.dtype == np.float32 and samples.shape == speech[3].shape
-    assert np.abs(samples - speech[3]).max() < tolerance
-
-
 def test_header(tmp_path):
     soundfile.write(tmp_path / "clip.wav", np.zeros((500, 2)), 8_000)
     assert read_header(tmp_path / "clip.wav") == AudioHeader(num_frames=500, sample_rate_hz=8_000)
@@ -31,19 +22,15 @@ def test_header(tmp_path):
         read_header(tmp_path / "none.wav")
 
 
-def test_averages_channels(tmp_path):
-    stereo = np.stack([np.full(500, 0.5), np.full(500, -0.25)], 1)
-    soundfile.write(tmp_path / "clip.wav", stereo, 16_000, subtype="FLOAT")
-    assert (read_segment(tmp_path / "clip.wav") == 0.125).all()
-
-
 def test_refusals(tmp_path):
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16_000)
     (tmp_path / "text.wav").write_text("not audio")
+    (tmp_path / "a.raw").write_bytes(b"\0" * 100)
     for name, message in [
         ("none.wav", r"none\.wav cannot be read: no such file"),
         ("text.wav", r"text\.wav cannot be read: Format not recognised"),
         ("empty.wav", r"empty\.wav holds no samples"),
+        ("a.raw", r"a\.raw cannot be read"),
         (".", r"it is a folder: name its files"),
     ]:
         with pytest.raises(InputError, match=message) as error:
@@ -120,11 +107,12 @@ def test_blocks_give_what_one_read_gives(tmp_path, speech, extension, channels, 
         pytest.skip("mp3 has two channels at most")
     path = tmp_path / f"clip.{extension}"
     options = {"format": "OGG", "subtype": "OPUS"} if extension == "opus" else {}
-    soundfile.write(path, np.stack([speech[0]] * channels, 1), 16_000, **options)
+    soundfile.write(path, np.stack([speech[0] / (1 + i) for i in range(channels)], 1), 16_000, **options)
     at_once = soundfile.read(path, dtype="float32", always_2d=True)[0].mean(1)
     whole, part = read_segment(path), read_segment(path, 20_000, 5_000)
     monkeypatch.setattr("summarymixing_fairseq.data.audio._BLOCK_VALUES", 1_000 * channels)
     np.testing.assert_allclose(read_segment(path), at_once, atol=1e-6)
+    assert whole.dtype == np.float32
     assert np.array_equal(read_segment(path), whole)
     assert np.array_equal(read_segment(path, 20_000, 5_000), part)
 
@@ -165,12 +153,6 @@ def test_what_is_no_file_does_not_hang(tmp_path):
                 read(tmp_path / name)
         with pytest.raises(OSError, match="it is a pipe or a device"):
             read_header(tmp_path / name)
-
-
-def test_headerless_by_its_ending(tmp_path):
-    (tmp_path / "a.raw").write_bytes(b"\0" * 100)
-    with pytest.raises(InputError, match=r"a\.raw cannot be read"):
-        read_segment(tmp_path / "a.raw")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OverflowError("too large"), ValueError("bad")])

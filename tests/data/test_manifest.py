@@ -22,18 +22,17 @@ def write(path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_rows(tmp_path, newline):
-    path = write(tmp_path / "train.tsv", newline.join(["/data", "a/b c.flac\t16000", "ü.wav\t7", ""]))
-    manifest = Manifest(path)
-    assert manifest.root == "/data" and manifest.sizes.tolist() == [16_000, 7] and len(manifest) == 2
+@pytest.mark.parametrize("end", [[""], []])
+def test_rows(tmp_path, newline, end):
+    """Also parts of files, and a last line without an end."""
+    lines = ["/data", "a/b c.flac\t16000", "a/b c.flac\t9\t0", "a/b c.flac\t8\t100", "ü.wav\t7", *end]
+    manifest = Manifest(write(tmp_path / "train.tsv", newline.join(lines)))
+    assert manifest.root == "/data" and manifest.sizes.tolist() == [16_000, 9, 8, 7] and len(manifest) == 4
+    long = Path("/data/a/b c.flac"), "a/b c.flac"
     assert list(manifest) == [
-        Clip(Path("/data/a/b c.flac"), "a/b c.flac", 16_000),
+        *(Clip(*long, 16_000), Clip(*long, 9, 0), Clip(*long, 8, 100)),
         Clip(Path("/data/ü.wav"), "ü.wav", 7),
     ]
-
-
-def test_last_line_without_an_end(tmp_path):
-    assert list(Manifest(write(tmp_path / "t.tsv", "/data\na.wav\t5"))) == [Clip(Path("/data/a.wav"), "a.wav", 5)]
 
 
 @pytest.mark.parametrize(
@@ -58,33 +57,20 @@ def test_malformed_rows(tmp_path, row):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "/data\n"])
-def test_no_row(tmp_path, text):
-    with pytest.raises(InputError, match=r"manifest .*t\.tsv has no row"):
-        Manifest(write(tmp_path / "t.tsv", text))
-
-
-def test_missing_manifest(tmp_path):
-    with pytest.raises(
-        InputError, match=r"none\.tsv cannot be read \(No such file.*\): make it with python manifests/"
-    ):
-        Manifest(tmp_path / "none.tsv")
-
-
-def test_manifest_that_is_no_text(tmp_path):
-    (tmp_path / "t.tsv").write_bytes(b"RIFF\xff\xfe\x00\x81")
-    with pytest.raises(InputError, match=r"t\.tsv is not UTF-8 text"):
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", r"manifest .*t\.tsv has no row"),
+        (b"/data\n", r"manifest .*t\.tsv has no row"),
+        (b"RIFF\xff\xfe\x00\x81", r"t\.tsv is not UTF-8 text"),
+        (None, r"t\.tsv cannot be read \(No such file.*\): make it with python manifests/"),
+    ],
+)
+def test_what_is_no_manifest(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "t.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
         Manifest(tmp_path / "t.tsv")
-
-
-def test_parts_of_files(tmp_path):
-    path = write(tmp_path / "t.tsv", "/data\na.flac\t5\t100\nb.flac\t6\na.flac\t7\t0\n")
-    manifest = Manifest(path)
-    assert [(clip.name, clip.num_samples, clip.offset) for clip in manifest] == [
-        ("a.flac", 5, 100),
-        ("b.flac", 6, None),
-        ("a.flac", 7, 0),
-    ]
 
 
 def test_short_clips_are_skipped_by_their_position(tmp_path):
@@ -144,16 +130,17 @@ def test_labels(tmp_path):
     assert read_labels(write(tmp_path / "empty.ltr", ""), 0) == []
 
 
-@pytest.mark.parametrize("num_clips", [2, 4])
-def test_labels_that_do_not_match(tmp_path, num_clips):
-    path = write(tmp_path / "train.ltr", "A\nB\nC\n")
-    with pytest.raises(InputError, match=rf"train\.ltr has 3 lines, its manifest {num_clips} rows"):
-        read_labels(path, num_clips)
-
-
-def test_labels_that_cannot_be_read(tmp_path):
-    with pytest.raises(InputError, match=r"none\.ltr cannot be read: No such file"):
-        read_labels(tmp_path / "none.ltr", 1)
-    (tmp_path / "t.ltr").write_bytes(b"\xff\xff")
-    with pytest.raises(InputError, match=r"t\.ltr are not UTF-8"):
-        read_labels(tmp_path / "t.ltr", 1)
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"A\n", r"t\.ltr has 1 lines, its manifest 2 rows"),
+        (b"A\nB\nC\n", r"t\.ltr has 3 lines, its manifest 2 rows"),
+        (b"\xff\xff", r"t\.ltr are not UTF-8"),
+        (None, r"t\.ltr cannot be read: No such file"),
+    ],
+)
+def test_labels_that_are_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "t.ltr").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_labels(tmp_path / "t.ltr", 2)

@@ -9,8 +9,6 @@ import pytest
 import soundfile
 import torch
 from fairseq.data.audio.raw_audio_dataset import FileAudioDataset
-from fairseq.tasks import TASK_DATACLASS_REGISTRY, setup_task
-from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from summarymixing_fairseq.data.bad_clips import BadClips
@@ -38,20 +36,10 @@ def rows(speech):
     return [(f"{number}.flac", len(wave)) for number, wave in enumerate(speech)]
 
 
-def load(folder, name="speech_pretraining", **fields):
-    """The train split as a task loads it."""
-    fields = {"_name": name, "data": str(folder), "enable_padding": True, "seed": 1, **fields}
-    cfg = OmegaConf.merge(OmegaConf.structured(TASK_DATACLASS_REGISTRY[name]), fields)
-    common = {"tpu": False, "fp16": False, "bf16": False}
-    task = setup_task(OmegaConf.create({"common": common, "task": cfg}).task)
-    task.load_dataset("train")
-    return task.dataset("train")
-
-
 @pytest.mark.parametrize("normalize", [False, True])
 def test_a_stock_manifest_gives_what_fairseq_gives(clips, rows, normalize):
     path = write_manifest(clips, rows)
-    options = {"pad": True, "normalize": normalize, "min_sample_size": len_of_shortest(rows) + 1}
+    options = {"pad": True, "normalize": normalize, "min_sample_size": min(size for _, size in rows) + 1}
     stock = FileAudioDataset(path, 16_000, **options)
     ours = SegmentDataset(Manifest(path, options["min_sample_size"]), 16_000, **options)
     assert len(ours) == len(stock) == 3 and list(ours.fnames) == [
@@ -63,11 +51,7 @@ def test_a_stock_manifest_gives_what_fairseq_gives(clips, rows, normalize):
         torch.testing.assert_close(ours[index]["source"], stock[index]["source"], rtol=0, atol=0)
 
 
-def len_of_shortest(rows):
-    return min(size for _, size in rows)
-
-
-def test_parts_of_a_long_file_equal_the_files_cut_from_it(clips, tiny_model):
+def test_parts_of_a_long_file_equal_the_files_cut_from_it(clips, tiny_model, load):
     """Both give the same audio, and so the same loss."""
     samples, _ = soundfile.read(clips / "0.flac", dtype="int16")
     parts = [(0, 16_000), (16_000, 20_000), (30_000, 18_000)]
@@ -122,7 +106,7 @@ def test_crops_depend_on_seed_epoch_and_batch_alone(clips, rows, recwarn):
 
 def test_data_workers_know_the_epoch(clips, rows):
     dataset = SegmentDataset(Manifest(write_manifest(clips, rows)), 16_000, pad=True, max_sample_size=10_000)
-    loader = torch.utils.data.DataLoader(
+    loader = DataLoader(
         dataset, batch_sampler=[[0, 1]], collate_fn=dataset.collater, num_workers=1, persistent_workers=True
     )
     heard = []
@@ -146,7 +130,7 @@ def test_a_clip_in_a_stored_zip(clips, rows):
         dataset[1]
 
 
-def test_a_bad_clip_is_replaced_with_the_labels_of_the_other(clips, rows, caplog):
+def test_a_bad_clip_is_replaced_with_the_labels_of_the_other(clips, rows, caplog, load):
     write_manifest(clips, rows)
     (clips / "train.ltr").write_text("A |\nB |\nC |\nD |\n")
     (clips / "dict.ltr.txt").write_text("".join(f"{letter} 1\n" for letter in "ABCD|"))
@@ -166,7 +150,7 @@ def test_a_bad_clip_is_replaced_with_the_labels_of_the_other(clips, rows, caplog
     assert batch["id"].tolist() == [stand_in, 1, 2, 3] and len(batch["target"]) == 4
 
 
-def test_a_limit_stops_the_run_with_a_list(clips, rows):
+def test_a_limit_stops_the_run_with_a_list(clips, rows, load):
     write_manifest(clips, rows)
     dataset = load(clips, max_bad_fraction=0.25)
     (clips / "0.flac").unlink()
@@ -179,7 +163,7 @@ def test_a_limit_stops_the_run_with_a_list(clips, rows):
     assert "\n" not in str(error.value)
 
 
-def test_no_clip_at_all_ends_rather_than_searches_for_ever(clips, rows):
+def test_no_clip_at_all_ends_rather_than_searches_for_ever(clips, rows, load):
     write_manifest(clips, rows)
     dataset = load(clips, max_bad_fraction=1.0)
     for name, _ in rows:
@@ -188,7 +172,7 @@ def test_no_clip_at_all_ends_rather_than_searches_for_ever(clips, rows):
         dataset[0]
 
 
-def test_the_shortest_clip_is_replaced_too(clips, rows):
+def test_the_shortest_clip_is_replaced_too(clips, rows, load):
     write_manifest(clips, rows)
     dataset = load(clips, max_bad_fraction=0.5)
     shortest = min(range(4), key=lambda index: rows[index][1])
@@ -196,7 +180,7 @@ def test_the_shortest_clip_is_replaced_too(clips, rows):
     assert dataset[shortest]["id"] != shortest
 
 
-def test_data_workers_count_together(clips, rows):
+def test_data_workers_count_together(clips, rows, load):
     write_manifest(clips, rows * 10)
     dataset = load(clips, max_bad_fraction=0.6)
     (clips / "1.flac").unlink()

@@ -62,20 +62,17 @@ def test_an_empty_batch_stays_empty(dataset):
 
 
 @pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
-def test_lengths_as_trained(dataset, speech):
+def test_lengths_as_trained(dataset, folder, speech):
     expected = [min(len(wave), LONGEST) for wave in speech]
     assert len({*expected}) == 2
     assert dataset.sizes.tolist() == expected
+    without_limit = SpeechDataset(FileAudioDataset(str(folder / "train.tsv"), 16_000, pad=True))
+    assert without_limit.sizes.tolist() == [len(wave) for wave in speech]
     assert [dataset.size(i) for i in range(4)] == expected
     assert [dataset.num_tokens(i) for i in range(4)] == expected
     assert dataset.num_tokens_vec(np.array([3, 0])).tolist() == [expected[3], expected[0]]
     for i in range(4):
         assert dataset.collater([dataset[i]])["net_input"]["source"].size(1) == expected[i]
-
-
-def test_lengths_without_a_limit(folder, speech):
-    dataset = SpeechDataset(FileAudioDataset(str(folder / "train.tsv"), 16_000, pad=True))
-    assert dataset.sizes.tolist() == [len(wave) for wave in speech]
 
 
 def test_batches_hold_every_clip_once_within_the_limit(dataset):

@@ -1,9 +1,12 @@
-"""Configurations as ``fairseq-hydra-train`` composes them."""
+"""Configurations as ``fairseq-hydra-train`` composes them, and scripts as modules."""
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from fairseq.dataclass.initialize import hydra_init
@@ -26,3 +29,16 @@ def composed() -> Iterator[Callable[..., DictConfig]]:
             del ConfigStore.instance().repo[f"{name}.yaml"]
 
     return build
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[str], ModuleType]:
+    """``load_script(path)``: a script below ``examples`` as a module. Several have the same name."""
+
+    def load(path: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(path.replace("/", "_"), ROOT / "examples" / path)
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look it up there
+        spec.loader.exec_module(module)
+        return module
+
+    return load

@@ -5,10 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import soundfile
 from asterisk import main, prepare
 from asterisk_packages import VOICES, parse_transcripts
 from G722 import G722
+from manifest_command import parse_manifest
 from prompt_corpus import Recording, split_recordings
 from sentences import PROMPTS, compose_prompts
 from synthesiser import speak
@@ -95,7 +94,7 @@ def run(dest: Path, packages: Path, **options) -> str:
 
 
 def rows(path: Path) -> dict[str, int]:
-    return {name: int(num_samples) for name, num_samples in (line.split("\t") for line in lines(path)[1:])}
+    return {clip.path: clip.num_samples for clip in parse_manifest(path.read_text("utf-8"))[1]}
 
 
 def lines(path: Path) -> list[str]:
@@ -236,28 +235,6 @@ def test_a_damaged_clip_is_decoded_again_and_other_splits_need_force(packages, t
     assert len(lines(tmp_path / "finetune" / "test.wrd")) == 4
 
 
-def test_failure_while_decoding_leaves_no_partial_file(packages, tmp_path, monkeypatch):
-    real, calls = soundfile.write, []
-
-    def full_disk(stream, *args, **kwargs):
-        calls.append(stream)
-        if len(calls) == 5:
-            stream.write(b"fLaC half")
-            raise OSError(28, "No space left on device")
-        real(stream, *args, **kwargs)
-
-    monkeypatch.setattr(soundfile, "write", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        run(tmp_path, packages)
-    files = all_files(tmp_path)
-    assert len(files) == 4 and all(name.endswith(".flac") for name in files)
-    for name in files:
-        assert soundfile.info(tmp_path / name).frames > 0
-    monkeypatch.undo()
-    run(tmp_path, packages)
-    assert all_files(tmp_path).items() >= files.items()
-
-
 @pytest.mark.parametrize(
     ("num_left", "message"),
     [
@@ -386,20 +363,6 @@ def test_without_packages_our_own_corpus_is_spoken(tmp_path, monkeypatch, capsys
     assert all_files(tmp_path / "out") == before  # spoken again, the same speech
     assert main([*arguments, "--source", "apt"]) == 1
     assert "error: apt-get is missing" in capsys.readouterr().err
-
-
-def test_ctrl_c_leaves_no_partial_files(tmp_path):
-    command = [sys.executable, asterisk.__file__, "--dest", str(tmp_path), "--source", "synthesiser"]
-    process = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 30
-    while not any(tmp_path.rglob("*.flac")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the script and its processes alike
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert stderr.endswith("interrupted\n") and "Traceback" not in stderr
-    files = all_files(tmp_path)
-    assert files and all(name.endswith(".flac") and "/." not in name for name in files)
 
 
 # Transcripts and texts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -29,12 +28,8 @@ def result(benchmark, rows, device="cpu", settings=None, date="2026-01-02"):
 
 
 @pytest.fixture(scope="module")
-def run() -> ModuleType:
-    """The script; other examples have a ``run.py`` as well."""
-    spec = importlib.util.spec_from_file_location("run_benchmarks", FOLDER / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def run(load_script) -> ModuleType:
+    return load_script("benchmarks/run.py")
 
 
 def cells(table, what):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from types import ModuleType
@@ -14,11 +13,8 @@ SCRIPT = ROOT / "examples" / "compatibility" / "licences.py"
 
 
 @pytest.fixture(scope="module")
-def licences() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("licences", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def licences(load_script) -> ModuleType:
+    return load_script("compatibility/licences.py")
 
 
 def test_every_pin_is_in_the_table_with_its_version_and_licence() -> None:

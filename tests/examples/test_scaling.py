@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -31,11 +30,8 @@ PARAMETERS = {
 
 
 @pytest.fixture(scope="module")
-def scaling() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scaling", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def scaling(load_script) -> ModuleType:
+    return load_script("benchmarks/scaling.py")
 
 
 @pytest.fixture(scope="module", params=MIXERS)
@@ -89,7 +85,7 @@ def test_layer_drop_spares_layers_only(scaling, cost) -> None:
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_activations_are_those_autograd_keeps(scaling, tiny_config, mixer) -> None:
     # without dropout: on a CPU its masks are floats, on a GPU bytes
-    cfg = tiny_config(mixer=mixer, fast_kernels=False, dropout=0.0, activation_dropout=0.0, attention_dropout=0.0)
+    cfg = tiny_config(mixer=mixer, dropout=0.0, activation_dropout=0.0, attention_dropout=0.0)
     layer = build_encoder(cfg).layers[0].train()
     D, F = cfg.encoder_embed_dim, cfg.encoder_ffn_embed_dim
     masks = 2 * F + 3 * D + (D if mixer == "summarymixing" else 0)

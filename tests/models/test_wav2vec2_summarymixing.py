@@ -13,11 +13,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
-from omegaconf import OmegaConf
 from reference import assert_near
 
 import summarymixing_fairseq
-from summarymixing_fairseq.models.config import Wav2Vec2SummaryMixingConfig
+from summarymixing_fairseq.benchmarks.recipe import read_recipe
 from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from summarymixing_fairseq.modules.contrastive import sample_negatives
 
@@ -56,9 +55,7 @@ def loss_of(model, batch, seed: int = 1) -> torch.Tensor:
     ],
 )
 def test_parameter_counts(name, expected):
-    recipe = OmegaConf.load(RECIPES / f"{name}.yaml").model
-    del recipe["_name"]
-    cfg = OmegaConf.merge(OmegaConf.structured(Wav2Vec2SummaryMixingConfig), recipe)
+    cfg = read_recipe(RECIPES / f"{name}.yaml", ["task.data=."]).model
     with torch.device("meta"):
         model = Wav2Vec2SummaryMixingModel.build_model(cfg)
     count = sum(p.numel() for p in model.parameters())

@@ -25,6 +25,8 @@ def test_equals_conv1d(B, T, D, K, dtype, tolerance):
     for a, e in zip(outputs_and_gradients(conv, x, *conv.parameters()), expected):
         assert a.dtype == dtype
         assert_near(a, e, tolerance)
+    with torch.no_grad():
+        assert_near(conv(x), expected[0], tolerance)
 
 
 def test_transposed_input_and_gradient():

@@ -65,7 +65,7 @@ class Journal:
             if not length:
                 self._file.write(self._header)
         try:
-            with interrupts.cleanup(self._file.flush):
+            with interrupts.cleanup(self._flush):
                 yield
         except BaseException:
             with suppress(OSError):  # the first error is the one to report
@@ -113,6 +113,10 @@ class Journal:
                         self._file.flush()
             yield result_of(path, entry)
         next(entries, None)  # lets its progress bar come to its end
+
+    def _flush(self) -> None:
+        with suppress(OSError, ValueError):  # closing the file reports an error of the disk
+            self._file.flush()
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -57,21 +57,17 @@ def normalise(text: str, language: str = "") -> str:
     Raises:
         TextRefused: for a text with a number, or without a word.
     """
-    text = _lower(unicodedata.normalize("NFC", text), language)
+    text = unicodedata.normalize("NFC", text)
+    if re.split("[-_]", language.lower())[0] in _LANGUAGES_WITH_DOTLESS_I:
+        text = text.replace("\u0130", "i").replace("I", "\u0131")
     # again: lower case may have decomposed a letter, and an invisible character may have stood within one
-    text = unicodedata.normalize("NFC", text.translate(_REPLACEMENTS))
+    text = unicodedata.normalize("NFC", text.lower().translate(_REPLACEMENTS))
     if "0" in text:
         raise TextRefused("number in text")
     words = " ".join(filter(None, map(_from_first_letter, _INNER_AT_AN_EDGE.sub(" ", text).split())))
     if not words:
         raise TextRefused("no words in transcript")
     return words
-
-
-def _lower(text: str, language: str) -> str:
-    if re.split("[-_]", language.lower())[0] in _LANGUAGES_WITH_DOTLESS_I:
-        text = text.replace("\u0130", "i").replace("I", "\u0131")
-    return text.lower()
 
 
 def _from_first_letter(word: str) -> str:
