@@ -15,9 +15,6 @@ from . import interrupts
 from .errors import InputError, printable
 from .files import exclusive
 
-# The status that a shell gives a command that SIGPIPE has ended.
-BROKEN_PIPE = 141
-
 
 def run(name: str, work: Callable[[], object]) -> int:
     """Do some work and return the exit status.
@@ -38,7 +35,7 @@ def run(name: str, work: Callable[[], object]) -> int:
         return 130
     except BrokenPipeError:
         _discard_output()
-        return BROKEN_PIPE
+        return 141  # what a shell gives a command that SIGPIPE has ended
     except OSError as error:
         if error.filename is None:
             _discard_output()

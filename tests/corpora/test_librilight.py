@@ -277,7 +277,11 @@ def test_segments_cut_to_files(corpus, tmp_path, capsys):
         root, clips = parse_manifest((tmp_path / "out" / f"{name}.tsv").read_text("utf-8"))
         assert root == str(tmp_path / "cut") and clips
         cut.update((clip.path, clip.num_samples) for clip in clips)
-    assert cut == {f"{stem}/{int(start * RATE_HZ):010}.flac": seconds * RATE_HZ for stem, seconds, start in ROWS_OF_ALL}
+    assert cut == {
+        f"{stem}/{int(start * RATE_HZ):010}.flac": seconds * RATE_HZ
+        for stem in (SEA, HOLLAND, OTHER)
+        for seconds, start in ROWS
+    }
     whole = soundfile.read(f"{corpus / SEA}.flac", dtype="int16")[0]
     piece = soundfile.read(tmp_path / "cut" / SEA / "0000483200.flac", dtype="int16")[0]
     assert np.array_equal(piece, whole[483200 : 483200 + 396800])
@@ -288,9 +292,6 @@ def test_segments_cut_to_files(corpus, tmp_path, capsys):
     capsys.readouterr()
     assert main(arguments) == 1
     assert "lies in" in capsys.readouterr().err
-
-
-ROWS_OF_ALL = [(stem, *row) for stem in (SEA, HOLLAND, OTHER) for row in ROWS]
 
 
 def test_speech_found_by_a_model(corpus, tmp_path, monkeypatch):

@@ -285,12 +285,10 @@ def test_entries_without_an_id(corpus, tmp_path):
 
 def test_without_or_with_damaged_metadata(corpus, tmp_path):
     metadata = corpus / "dataset" / "slurp" / "metadata.json"
-    metadata.write_text('{"4318": {"recordings"')
-    with pytest.raises(InputError, match=r"metadata.json cannot be read .*: download it again, or remove it"):
-        prepare(corpus, tmp_path / "out")
-    metadata.write_text('{"4318": {}}')
-    with pytest.raises(InputError, match=r"metadata.json cannot be read .*: download it again, or remove it"):
-        prepare(corpus, tmp_path / "out")
+    for content in ('{"4318": {"recordings"', '{"4318": {}}'):
+        metadata.write_text(content)
+        with pytest.raises(InputError, match=r"metadata.json cannot be read .*: download it again, or remove it"):
+            prepare(corpus, tmp_path / "out")
     metadata.unlink()
     assert "no metadata.json: speakers shared between splits are not counted" in prepare(corpus, tmp_path / "out")
 

@@ -11,7 +11,7 @@ from manifest_command import parse_manifest
 
 from summarymixing_fairseq.corpora.writing import corpus as corpus_files
 from summarymixing_fairseq.corpora.writing.corpus import Prepared, write_files
-from summarymixing_fairseq.corpora.writing.labels import Utterance, format_dictionary, letters_of
+from summarymixing_fairseq.corpora.writing.labels import Utterance
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal, format_manifest, format_refusals, path_problem
 from summarymixing_fairseq.corpora.writing.splits import split_clips, stable_fraction
@@ -42,22 +42,11 @@ def test_a_row_read_line_by_line_as_fairseq_does_is_the_same(tmp_path_factory, n
     assert rows == [[name, str(num_samples)]]
 
 
-def test_letters():
-    assert letters_of("HELLO WORLD") == "H E L L O | W O R L D |"
-    assert letters_of("I'M") == "I ' M |"
-
-
-def test_dictionary_is_sorted_by_count_then_letter():
-    assert format_dictionary(["B A | B |", "C |"]) == "| 3\nB 2\nA 1\nC 1\n"
-
-
 def test_fractions_are_pinned_so_that_splits_never_move():
     # sha1("a/b.flac"), worked out with the sha1sum command
-    assert stable_fraction("a/b.flac") == pytest.approx(int(A_B_FLAC_SHA1[:14], 16) / 16**14)
+    sha1 = "923aa2c4ab52deaed0c9f46e0250c364b0c1697e"
+    assert stable_fraction("a/b.flac") == pytest.approx(int(sha1[:14], 16) / 16**14)
     assert all(0 <= stable_fraction(str(number)) < 1 for number in range(200))
-
-
-A_B_FLAC_SHA1 = "923aa2c4ab52deaed0c9f46e0250c364b0c1697e"
 
 
 def some_clips(number: int) -> list[Clip]:
@@ -87,10 +76,6 @@ def test_neither_side_of_a_small_tree_is_left_empty(fraction, side):
     moved = {"train": train, "valid": valid}[side]
     assert len(moved) == 1 and len(train) + len(valid) == 3
     assert f"{moved[0].path} was moved to {side}" in note
-
-
-def test_fraction_zero_has_no_valid_clips():
-    assert split_clips(some_clips(3), 0) == (some_clips(3), [], None)
 
 
 @pytest.mark.parametrize(
