@@ -113,12 +113,9 @@ def test_a_wheel_is_enough(machine: Machine) -> None:
 
     output(machine.train("pretraining", "quickstart", *TINY_MODEL, "optimization.max_update=2"))
     pretrained = machine.folder / "pretraining" / "checkpoint_last.pt"
-    user_dir = "common.user_dir=${summarymixing:user_dir}"
     trainings = [
         machine.train("finetuning", "quickstart", f"model.w2v_path={pretrained}", "optimization.max_update=2"),
-        machine.train(
-            "mp3s", "iemocap_probe1", f"model.encoder_path={pretrained}", "optimization.max_epoch=1", user_dir
-        ),
+        machine.train("mp3s", "iemocap_probe1", f"model.encoder_path={pretrained}", "optimization.max_epoch=1"),
     ]
     for training in trainings:
         output(training)
