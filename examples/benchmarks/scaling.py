@@ -314,9 +314,10 @@ def _run(args: argparse.Namespace) -> str:
         raise InputError(f"{results}: no such file; measure first, without --from-json")
 
     import summarymixing_fairseq
+
+    summarymixing_fairseq.register()  # first, as it keeps fairseq from printing every library's debug lines
     from summarymixing_fairseq.benchmarks.recipe import read_recipe
 
-    summarymixing_fairseq.register()
     if not args.from_json:
         measured = measure(("base", "base_mhsa"), args.clips, args.seconds, args.repeats)
         measured["command"] = " ".join(["python examples/benchmarks/scaling.py", *sys.argv[1:]])
