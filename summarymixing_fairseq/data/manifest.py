@@ -107,7 +107,7 @@ class Manifest:
                     offsets.append(WHOLE_FILE if offset is None else int(offset))
         except OSError as error:
             raise InputError(
-                f"manifest {path} cannot be read ({error.strerror}): make it with python manifests/make_manifest.py "
+                f"manifest {path} cannot be read ({error.strerror}): make it with summarymixing manifest folder "
                 "AUDIO_DIR --dest DIR"
             ) from None
         if not len(sizes):
@@ -135,7 +135,7 @@ class Manifest:
         shown = line.decode("utf-8", "replace").strip()[:80]
         raise InputError(
             f"{self.path}, line {number}: {shown!r} is not path, tab, number of samples (tab, first sample); "
-            "make the manifest again (python manifests/make_manifest.py)"
+            "make the manifest again (summarymixing manifest folder)"
         )
 
     def _check_paths(self) -> None:

@@ -63,7 +63,7 @@ def test_malformed_rows(tmp_path, row):
         (b"", r"manifest .*t\.tsv has no row"),
         (b"/data\n", r"manifest .*t\.tsv has no row"),
         (b"RIFF\xff\xfe\x00\x81", r"t\.tsv is not UTF-8 text"),
-        (None, r"t\.tsv cannot be read \(No such file.*\): make it with python manifests/"),
+        (None, r"t\.tsv cannot be read \(No such file.*\): make it with summarymixing manifest"),
     ],
 )
 def test_what_is_no_manifest(tmp_path, content, message):

@@ -103,7 +103,8 @@ class HealthMonitor:
                 lambda r: r.padding is not None and r.padding > MOST_PADDING,
                 lambda r: (
                     f"{r.padding:.0%} of what is computed is padding: batches are of clips of unequal length. Cut "
-                    "recordings to like lengths (make_manifest.py --vad), or crop them by task.max_sample_size"
+                    "recordings to like lengths (summarymixing manifest folder --vad), or crop them by "
+                    "task.max_sample_size"
                 ),
             ),
             _Watch(
