@@ -369,6 +369,7 @@ def test_training_logs_audio_hours_and_watches_health(corpus, encoder_paths, tmp
     trainer = Trainer(read_recipe(tmp_path / "recipe.yaml"), task, model, criterion)
     readings = []
     monkeypatch.setattr(HealthMonitor, "check", lambda self, reading, num_updates: readings.append(reading))
+    metrics.reset()  # another test's criterion may have logged a meter of another type by the same name
     with metrics.aggregate(new_root=True) as log:
         for batch in batches_of(task):
             trainer.train_step([batch])

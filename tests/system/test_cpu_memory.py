@@ -30,7 +30,7 @@ def page_faults_of_a_clone(switch: str) -> tuple[bool, int]:
 @pytest.mark.parametrize("switch, kept", [("1", True), ("0", False)])
 def test_large_blocks_are_not_faulted_in_again(monkeypatch, switch, kept):
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
-    with multiprocessing.get_context("fork").Pool(1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
         taken, faults = pool.apply(page_faults_of_a_clone, (switch,))
     assert taken == kept
     assert (faults < 1000) == kept
