@@ -8,7 +8,6 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-import pytest
 import torch
 from fairseq.data import Dictionary
 from fairseq.models import MODEL_REGISTRY
@@ -41,22 +40,15 @@ def test_user_dir_after_the_import():
     assert MODEL_REGISTRY["wav2vec2_summarymixing"] is model
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        "import_user_module(Namespace(user_dir=PACKAGE))",
-        "import summarymixing_fairseq; summarymixing_fairseq.register()",
-    ],
-)
-def test_in_a_fresh_process(first, tmp_path):
-    """From another folder, by user-dir or by import, and then both again."""
+def test_in_a_fresh_process(tmp_path):
+    """From another folder, by user-dir, and by import after it."""
     code = f"""
 import sys
 from argparse import Namespace
 from fairseq.utils import import_user_module
 PACKAGE = {str(PACKAGE)!r}
 sys.path.insert(0, {str(PACKAGE.parent)!r})
-{first}
+import_user_module(Namespace(user_dir=PACKAGE))
 import summarymixing_fairseq
 import_user_module(Namespace(user_dir=PACKAGE))
 from fairseq.models import MODEL_REGISTRY

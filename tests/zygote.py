@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -21,9 +22,12 @@ from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+# variable of a command's environment: how many bytes each of its files may have, as by `ulimit -f`
+FILE_SIZE_LIMIT = "SUMMARYMIXING_TEST_FILE_SIZE_LIMIT"
 # module and function of each console script
 COMMANDS = {
     "fairseq-hydra-train": ("fairseq_cli.hydra_train", "cli_main"),
+    "fairseq-train": ("fairseq_cli.train", "cli_main"),
     "summarymixing": ("summarymixing_fairseq.commands.main", "console_main"),
 }
 
@@ -87,6 +91,8 @@ def _run(command: list[str], output: str, errors: str, environment: dict[str, st
         for stream, path in ((1, output), (2, errors)):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), stream)
         os.environ.update(environment)
+        if FILE_SIZE_LIMIT in environment:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(environment[FILE_SIZE_LIMIT]),) * 2)
         sys.argv = command
         module, function = COMMANDS[command[0]]
         getattr(import_module(module), function)()

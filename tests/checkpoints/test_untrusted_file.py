@@ -6,8 +6,6 @@ import io
 import pickle
 import resource
 import struct
-import subprocess
-import sys
 import zipfile
 from argparse import Namespace
 from dataclasses import asdict
@@ -17,7 +15,7 @@ import pytest
 import torch
 from fairseq import checkpoint_utils
 from omegaconf import OmegaConf
-from pipeline import ROOT, run
+from pipeline import run
 
 from summarymixing_fairseq.checkpoints.encoders import load_model
 from summarymixing_fairseq.checkpoints.literals import is_literal
@@ -226,12 +224,10 @@ def test_every_command_refuses_a_pickle_that_runs_code(save, tmp_path, speech):
         ("export", hostile, tmp_path / "out.safetensors"),
         ("evaluate", hostile, "--data", data, "--split", "valid", "--results", results),
     ]
-    script = "import sys\nfrom summarymixing_fairseq.commands.main import main\n" + "".join(
-        f"print(main({[str(word) for word in command]!r}), flush=True)\n" for command in commands
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.stdout.split() == ["1"] * len(commands), done.stderr
-    assert done.stderr.count("can be loaded safely (tensors and plain containers, no code)") == len(commands)
+    for command in commands:
+        refused = run("summarymixing", *command, check=False)
+        assert refused.returncode == 1
+        assert "can be loaded safely (tensors and plain containers, no code)" in refused.stderr
     trained = run(
         "fairseq-hydra-train",
         *("--config-dir", "examples/finetuning", "--config-name", "quickstart", f"task.data={data}"),

@@ -109,7 +109,7 @@ def test_fairseq_train_with_user_dir(labelled_speech: Path, tmp_path: Path) -> N
         *("--max-update", 2, "--max-tokens", 200000, "--required-batch-size-multiple", 1, "--num-workers", 0),
         *("--save-dir", tmp_path, "--cpu", "--disable-validation", "--no-epoch-checkpoints"),
     )
-    assert "num_updates 2" in done.stdout
+    assert "num_updates 2" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import torch
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
-from pipeline import ROOT
+from zygote import FILE_SIZE_LIMIT
 
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.training.patches import checkpoints
@@ -136,17 +136,9 @@ def test_a_training_whose_disk_fills_up(zygote, arguments, tmp_path):
     zygote.run(arguments(run, 2), log)
     before = {path.name: path.read_bytes() for path in run.glob("*.pt")}
     limit = min(map(len, before.values())) - 10_000
-    command = [str(Path(sys.executable).parent / "fairseq-hydra-train"), *arguments(run, 4)]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
-    assert done.returncode == 1
-    assert "cannot be written: File too large; earlier ones are as they were" in done.stderr
+    full = tmp_path / "full"
+    assert zygote.wait(zygote.start(arguments(run, 4), full, {FILE_SIZE_LIMIT: str(limit)})) == 1
+    assert "cannot be written: File too large; earlier ones are as they were" in full.read_text()
     assert {path.name: path.read_bytes() for path in run.glob("*.pt")} == before
     assert not list(run.glob("*.tmp"))
     zygote.run(arguments(run, 4), log)
