@@ -1,7 +1,7 @@
 # make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (about 16 minutes on two cores)
 # make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: an hour more)
 # make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (13 minutes on two cores)
-# make test:       the test suite, without the tests that take minutes (7 minutes on two cores; WORKERS=N for N cores)
+# make test:       the test suite, without the tests that take minutes (9 minutes on two cores; WORKERS=N for N cores)
 # make test-long:  the tests that take minutes
 # make lint:       ruff, mypy and import-linter
 # make fuzz:       both fuzzers on everything that reads input (half an hour)
