@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
+from synthesiser import speak
 
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.corpora import all_corpora
@@ -65,3 +67,11 @@ def write_audio(path: Path, samples: np.ndarray, rate_hz: int = 16000, subtype: 
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate_hz, subtype=subtype)
     return path.read_bytes()
+
+
+def linked_clips(root: Path, num_clips: int) -> Path:
+    """Write one spoken clip, 0.flac, and links to it as 1.flac and on, into a folder; returns the folder."""
+    soundfile.write(root / "0.flac", speak("Hello, who is it that speaks to me?"), 16000)
+    for number in range(1, num_clips):
+        os.link(root / "0.flac", root / f"{number}.flac")
+    return root

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..benchmarks.suite import BENCHMARKS
 from ..system.errors import InputError
 from ..system.files import atomic_write, check_writable, refuse_existing
+from ..system.progress import OverwrittenLine
 
 # Between two lines of progress in a log.
 LOG_SECONDS = 30
@@ -50,13 +51,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _progress() -> Callable[[str], None]:
     """Shows what is being done: one line that changes on a terminal, else a new line every half a minute."""
-    width, last = 0, time.monotonic()
+    line, last = OverwrittenLine(), time.monotonic()
 
     def show(text: str) -> None:
-        nonlocal width, last
+        nonlocal last
         if sys.stderr.isatty():
-            print(f"\r{text.ljust(width)}", end="" if text else "\r", file=sys.stderr, flush=True)
-            width = len(text)
+            line.show(text)
         elif text and time.monotonic() - last > LOG_SECONDS:
             print(text, file=sys.stderr, flush=True)
             last = time.monotonic()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import shutil
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..system.errors import InputError
+from ..system.progress import OverwrittenLine
 from .configs import config_dir as config_dir_of
 from .inputs import add_outside_root_argument
 
@@ -141,14 +141,11 @@ def _messages() -> Messages:
     from ..probing.mp3s.runner import Messages
 
     is_terminal = sys.stderr.isatty()
-    width = 0
+    line = OverwrittenLine()
 
     def show(text: str) -> None:
-        nonlocal width
         if is_terminal:
-            text = text[: shutil.get_terminal_size().columns - 1]
-            print(f"\r{text.ljust(width)}", end="" if text else "\r", file=sys.stderr, flush=True)
-            width = len(text)
+            line.show(text)
         elif text:
             print(f"running: {text}", file=sys.stderr, flush=True)
 

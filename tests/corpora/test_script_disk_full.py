@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from manifest_command import parse_manifest
+from manifest_command import linked_clips, parse_manifest
 from processes import Ended, Started, hidden_files, script
-from synthesiser import speak
 
 from summarymixing_fairseq.system import files
 from summarymixing_fairseq.system.errors import InputError
@@ -19,11 +18,7 @@ NUM_FILES = 300
 
 @pytest.fixture(scope="module")
 def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("audio")
-    soundfile.write(root / "0.flac", speak("Hello, who is it that speaks to me?"), 16000)
-    for number in range(1, NUM_FILES):
-        os.link(root / "0.flac", root / f"{number}.flac")
-    return root
+    return linked_clips(tmp_path_factory.mktemp("audio"), NUM_FILES)
 
 
 def assert_refused(ended: Ended, path: str) -> None:

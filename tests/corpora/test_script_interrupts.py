@@ -13,9 +13,8 @@ from pathlib import Path
 import mp3s_mini
 import pytest
 import soundfile
-from manifest_command import corpus_command, parse_manifest
+from manifest_command import corpus_command, linked_clips, parse_manifest
 from processes import Started, assert_interrupted, hidden_files, script
-from synthesiser import speak
 
 from summarymixing_fairseq.system import files
 
@@ -28,11 +27,7 @@ NUM_RANDOM = 12
 @pytest.fixture(scope="module")
 def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As many files, links to one, as two processes need some tenths of a second for when they decode them."""
-    root = tmp_path_factory.mktemp("audio")
-    soundfile.write(root / "0.flac", speak("Hello, who is it that speaks to me?"), 16000)
-    for number in range(1, NUM_FILES):
-        os.link(root / "0.flac", root / f"{number}.flac")
-    return root
+    return linked_clips(tmp_path_factory.mktemp("audio"), NUM_FILES)
 
 
 SCRIPTS: dict[str, Callable[[Path, Path], list[str]]] = {
