@@ -49,9 +49,9 @@ def results_table(dest: Path) -> str:
     return "\n".join(rows)
 
 
-def examples_table(dest: Path, count: int = 8) -> str:
-    """Markdown table of the first hypotheses beside their references."""
-    shown = [row for row in decoded(dest) if len(row[0]) < 60][:count]
+def examples_table(dest: Path) -> str:
+    """Markdown table of the first eight hypotheses beside their references."""
+    shown = [row for row in decoded(dest) if len(row[0]) < 60][:8]
     header = ["| said | pre-trained | from random weights |", "|---|---|---|"]
     return "\n".join(header + ["| " + " | ".join(text.lower() or "(nothing)" for text in row) + " |" for row in shown])
 

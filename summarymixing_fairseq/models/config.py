@@ -221,7 +221,7 @@ def _plugged_in(cfg: Wav2Vec2SummaryMixingConfig, kind: str, classes: Mapping[st
             allowed = f"model.{model_field}={value!r} says otherwise: set one of the two"
             raise ValueError(f"model.{Refused(names[option.name], given[option.name], allowed)}")
     with _named(names):
-        options = read_options(classes[chosen], values, {}, f"model.{kind}={chosen}")
+        options = read_options(classes[chosen], values, f"model.{kind}={chosen}")
         options.check(*sizes)
     return options
 

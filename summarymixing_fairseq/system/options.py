@@ -51,13 +51,12 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def read_options(options_class: type, given: Mapping[str, Any], names: Mapping[str, str], owner: str) -> Any:
+def read_options(options_class: type, given: Mapping[str, Any], owner: str) -> Any:
     """Options out of a configuration, each of its field's type and within its bounds.
 
     Args:
         options_class: a dataclass of ``option`` fields.
         given: values by option; the others take their defaults.
-        names: by option, how errors call it.
         owner: what the options are of, for errors.
 
     Raises:
@@ -68,7 +67,7 @@ def read_options(options_class: type, given: Mapping[str, Any], names: Mapping[s
         if name not in known:
             raise ValueError(f"{owner} has no option {str(name)[:80]!r}: it has {', '.join(known) or 'none'}")
     for name, value in given.items():
-        check_value(names.get(name, name), value, known[name])
+        check_value(name, value, known[name])
     return options_class(**given)
 
 

@@ -42,7 +42,7 @@ def interval_of_ratio(
     A replicate whose total is 0 (all its utterances have empty references) is drawn again.
 
     Args:
-        errors, totals: (utterances,), not negative.
+        errors: (utterances,), which may be differences of two models' errors; totals: (utterances,), not negative.
 
     Returns:
         (low, high); (NaN, NaN) for fewer than two utterances or where all totals are 0.

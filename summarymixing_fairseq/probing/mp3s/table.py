@@ -31,7 +31,7 @@ POOLING = (
 NOT_OF_MP3S = "Tasks marked † are not of MP3S."
 
 
-def pool_accuracies(folds: Sequence[Results], seed: int = 0) -> tuple[float, float, float]:
+def pool_accuracies(folds: Sequence[Results]) -> tuple[float, float, float]:
     """Accuracy over the clips of all folds together.
 
     The number of correct clips of a fold is its accuracy times its clips. The interval resamples the clips of all
@@ -53,7 +53,7 @@ def pool_accuracies(folds: Sequence[Results], seed: int = 0) -> tuple[float, flo
                 "evaluate it again"
             )
         right, total = right + round(hits), total + clips
-    low, high = interval_of_ratio(np.arange(total) < right, np.ones(total), seed=seed)
+    low, high = interval_of_ratio(np.arange(total) < right, np.ones(total))
     return 100 * right / total, 100 * low, 100 * high
 
 
