@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 import time
 import zipfile
 from pathlib import Path
@@ -264,7 +265,7 @@ def test_commands_refuse_such_a_manifest_before_they_load_a_model(places, comman
 
 
 def test_the_look_at_every_row_costs_little(tmp_path):
-    """Reading 200,000 rows takes at most a tenth longer than with the check off (best of several)."""
+    """Reading 200,000 rows takes at most a tenth longer than with the check off (median of paired ratios)."""
     path = tmp_path / "t.tsv"
     path.write_text(
         "/data\n" + "".join(f"speaker/{i % 1000}/book_{i:07}.flac\t{160_000 + i}\n" for i in range(200_000))
@@ -275,4 +276,5 @@ def test_the_look_at_every_row_costs_little(tmp_path):
             started = time.process_time()
             Manifest(path, allow_outside_root=allowed)
             took.append(time.process_time() - started)
-    assert min(seconds[False]) < 1.1 * min(seconds[True])
+    # the best of each side would let one lucky reading on a busy machine decide
+    assert statistics.median(checked / plain for checked, plain in zip(seconds[False], seconds[True])) < 1.1
