@@ -168,8 +168,13 @@ READERS = [read_as_segments, read_as_chunks, read_to_decode, read_to_cache, chec
 def test_links_out_of_the_root_are_refused_before_anything_is_read(places, read, name, offset, monkeypatch):
     path = write(places, name, offset)
     opened = []
-    real_open = soundfile.SoundFile
-    monkeypatch.setattr(soundfile, "SoundFile", lambda file, *a: opened.append(str(file)) or real_open(file, *a))
+    real_init = soundfile.SoundFile.__init__
+
+    def init(self, file, *arguments, **options):  # of sub-classes too
+        opened.append(str(file))
+        real_init(self, file, *arguments, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "__init__", init)
     with pytest.raises(OutsideRootError, match=rf"is a link out of the manifest's root, to {places}/elsewhere/"):
         read(Manifest(path))
     assert not [file for file in opened if name.split(":")[0] in file]
