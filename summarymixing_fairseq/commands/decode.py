@@ -70,12 +70,14 @@ def _decode(args: argparse.Namespace, clips: Sequence[Clip]) -> None:
 
     from ..checkpoints.fine_tuned import load_fine_tuned
     from ..data.transcribing import read_references, transcribe
+    from ..system.precision import autocast
 
     references = read_references(args.data, args.split, len(clips)) if args.data else None
     fine_tuned = load_fine_tuned(args.checkpoint, args.dictionary)
     model = fine_tuned.model.to(device)
     decoder = _decoder(args, fine_tuned.dictionary, fine_tuned.post_process)
-    transcripts = transcribe(model, decoder, clips, args.batch_seconds)
+    with autocast(args.precision, device.type):
+        transcripts = transcribe(model, decoder, clips, args.batch_seconds)
     if transcripts.too_short:
         first = f"{len(transcripts.too_short)} clips are too short for one frame and decode to nothing"
         print(f"{first}, {transcripts.too_short[0]} first", file=sys.stderr)
@@ -113,7 +115,8 @@ def _report(
     if args.results:
         lines = {"hypo.wrd": texts} if references is None else {"hypo.wrd": texts, "ref.wrd": references}
         contents = {name: "".join(f"{line}\n" for line in these) for name, these in lines.items()}
-        contents["scores.json"] = json.dumps({"checkpoint": str(args.checkpoint), **scores}, indent=2) + "\n"
+        about = {"checkpoint": str(args.checkpoint), "precision": args.precision}
+        contents["scores.json"] = json.dumps(about | scores, indent=2) + "\n"
         absent = [args.results / name for name in OUTPUT_NAMES if name not in contents]  # of an earlier run (--force)
         write_together({args.results / name: content for name, content in contents.items()}, absent)
     else:

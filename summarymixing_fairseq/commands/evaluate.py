@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..probing.results import RESULTS_NAME, Results, as_json
 from ..system.errors import InputError
 from ..system.files import check_writable, exclusive, refuse_existing, write_together
-from .inputs import add_device_argument, add_outside_root_argument, prepare
+from .inputs import add_device_arguments, add_outside_root_argument, prepare
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
@@ -41,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0, help="random seed of the intervals (default: 0)")
     parser.add_argument("--batch-seconds", type=float, default=60.0, help="audio in a padded batch (default: 60)")
     parser.add_argument("--encoder-name", help="what results.json calls the encoder (default: its file's name)")
-    add_device_argument(parser)
+    add_device_arguments(parser)
     parser.add_argument("--force", action="store_true", help="overwrite outputs that are there already")
     parser.set_defaults(run=run)
 
@@ -73,6 +73,7 @@ def _evaluate(args: argparse.Namespace, manifest: Manifest) -> None:
     from ..data.reading import read_in_batches
     from ..probing.checkpoint import VERIFICATION, load_probe
     from ..probing.evaluation import Evaluation, evaluate
+    from ..system.precision import autocast
 
     probe = load_probe(args.checkpoint, device)
     if args.trials and probe.task != VERIFICATION:
@@ -87,7 +88,10 @@ def _evaluate(args: argparse.Namespace, manifest: Manifest) -> None:
         num_replicates=args.bootstrap,
         seed=args.seed,
     )
-    results, files = evaluate(evaluation, args.trials or args.data / f"{args.split}.trials")
+    with autocast(args.precision, device.type):
+        results, files = evaluate(evaluation, args.trials or args.data / f"{args.split}.trials")
+    if args.precision != "float32":
+        results = replace(results, versions={**results.versions, "precision": args.precision})
     if args.encoder_name:
         results = replace(results, encoder=replace(results.encoder, name=args.encoder_name))
     # fsencode: the names of clips may be no UTF-8

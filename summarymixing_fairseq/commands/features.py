@@ -58,10 +58,12 @@ def run(args: argparse.Namespace) -> None:
         device = prepare(args)
 
         from ..checkpoints.encoders import load_model
+        from ..system.precision import autocast
 
         encoder = load_model(args.checkpoint, device)
         encoder.check_layer(args.layer)
         extract_batch = partial(encoder.extract_batch, layer=args.layer)
         outputs, metadata = archive if one_file else arrays, {"layer": str(args.layer)}
-        write_features(clips, outputs, extract_batch, encoder.min_samples(), args.batch_seconds, metadata)
+        with autocast(args.precision, device.type):
+            write_features(clips, outputs, extract_batch, encoder.min_samples(), args.batch_seconds, metadata)
     print(f"{len(clips)} clips, layer {args.layer}: {archive if one_file else args.dest}")

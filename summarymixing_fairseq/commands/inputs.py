@@ -26,7 +26,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-seconds", type=float, default=120.0, help="audio in a padded batch; lower it if memory is short"
     )
-    add_device_argument(parser)
+    add_device_arguments(parser)
     parser.add_argument("--force", action="store_true", help="overwrite outputs that are there already")
 
 
@@ -39,9 +39,15 @@ def add_outside_root_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the option that ``prepare`` reads."""
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``, which ``prepare`` reads, and ``--precision``."""
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default: a GPU if there is one)")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="float32",
+        help="of products, as task.amp_dtype in training (default: float32, the same on every device)",
+    )
 
 
 def clips_to_read(args: argparse.Namespace) -> list[Clip]:

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..system.precision import exact_float32
+
 # Only digital silence has less energy: the quantisation noise of 16-bit audio alone has about 1e-7.
 ENERGY_FLOOR = 1e-10
 # A CPU transforms this many frames at a time, so that windows and spectra stay in its cache.
@@ -127,4 +129,5 @@ class LogMelFilterbank(nn.Module):
         """(B, T, window_samples) -> (B, T, num_mel_bins)."""
         spectrum = torch.view_as_real(torch.fft.rfft(windows * self._window, n=self.n_fft))
         power = spectrum.square_().sum(-1)  # (B, T, n_fft // 2 + 1, 2) -> (B, T, n_fft // 2 + 1)
-        return (power @ self._filters).clamp_(min=ENERGY_FLOOR).log_()
+        with exact_float32():
+            return (power @ self._filters).clamp_(min=ENERGY_FLOOR).log_()

@@ -51,7 +51,7 @@ class Results:
     Attributes:
         task, head: names; checkpoint: path of the probe; config: of its training, in plain containers.
         metrics: by name; layer_weights: of the hidden states, encoder input first, after the softmax.
-        versions: of the software it was computed with (``installed_versions``).
+        versions: of the software it was computed with (``installed_versions``), and the precision if not float32.
     """
 
     task: str

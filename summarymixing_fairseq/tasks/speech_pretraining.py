@@ -9,7 +9,7 @@ from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import II, DictConfig, open_dict
 
 from ..system.errors import InputError
-from .speech_task import ALLOW_OUTSIDE_ROOT_HELP, MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
+from .speech_task import ALLOW_OUTSIDE_ROOT_HELP, AMP_DTYPE_HELP, MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
 
 PERPLEXITIES = ("prob_perplexity", "code_perplexity")
 
@@ -28,6 +28,8 @@ class SpeechPretrainingConfig(AudioPretrainingConfig):
         default=0.02,
         metadata={"help": "code perplexity over number of codes, below which codebooks count as collapsed"},
     )
+    amp_dtype: str = field(default="auto", metadata={"help": AMP_DTYPE_HELP})
+    amp: bool = II("common.amp")
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")
 

@@ -30,6 +30,12 @@ ALLOW_OUTSIDE_ROOT_HELP = "read rows that lead out of their manifest's root too:
 LEFT_TO_FAIRSEQ = ("binarized_dataset", "multi_corpus_keys", "precompute_mask_config", "precompute_mask_indices")
 
 
+AMP_DTYPE_HELP = (
+    "dtype of products under common.amp: bfloat16, float16, float32, or auto: bfloat16 on GPUs that compute in it, "
+    "float16 on others, float32 on CPUs"
+)
+
+
 def trains_in_half(cfg: DictConfig) -> bool:
     """Whether fairseq's trainer will round float32 input, by the task's ``fp16`` and ``bf16``.
 

@@ -11,10 +11,12 @@ import torch
 from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from ..modules.conformer import ConformerEncoder
 from ..system.finite import is_finite
+from ..system.precision import autocast
 from ..system.units import SAMPLE_RATE_HZ
 from ..training.watch.data_wait import WaitClock
 from ..training.watch.divergence import LOSS_SCALE_ADVICE, first_bad_parameter, watched
@@ -70,13 +72,32 @@ class WatchedTask(FairseqTask):
             seed = self._noise.next_seed()
             torch.manual_seed(seed)
             self._batches.append((sample["id"], seed))
-        loss, sample_size, logging_output = super().train_step(sample, model, criterion, *args, **kwargs)
+
+        def in_precision(*inputs: Any) -> Any:
+            # inside fairseq's own autocast, which is float16 on GPUs; the backward pass stays outside
+            with self.autocast(model):
+                return criterion(*inputs)
+
+        loss, sample_size, logging_output = super().train_step(sample, model, in_precision, *args, **kwargs)
         value = float(logging_output["loss"])
         if not math.isfinite(value) and seed is not None:
             self._explain_loss(value, sample, criterion, seed)
         if "num_samples" in sample:
             logging_output.update(self._counts(sample, model, logging_output))
         return loss, sample_size, logging_output
+
+    def valid_step(self, sample: Any, model: nn.Module, criterion: Any) -> Any:
+        """As fairseq's, in the precision of training: fairseq validates in float32 under ``common.amp``."""
+        with self.autocast(model):
+            return super().valid_step(sample, model, criterion)
+
+    def autocast(self, model: nn.Module) -> torch.autocast:
+        """The autocast of ``common.amp`` and ``task.amp_dtype``; without effect for a task that does not see them."""
+        try:
+            amp = bool(self.cfg.amp)
+        except (AttributeError, OmegaConfBaseException):
+            amp = False
+        return autocast(str(self.cfg.amp_dtype) if amp else "float32", next(model.parameters()).device.type)
 
     def optimizer_step(self, optimizer: Any, model: nn.Module, update_num: int) -> None:
         """As fairseq's. Layers that LayerDrop left out get a gradient of zero first, so that all are updated."""
@@ -201,7 +222,7 @@ class WatchedTask(FairseqTask):
 
     def _policy(self) -> str:
         common = self._trainer.cfg.common
-        if common.amp:
+        if common.amp and self._trainer.optimizer.scaler.is_enabled():
             return "fairseq tries the batch again with a lower loss scale, then skips it (common.amp_batch_retries)"
         if common.fp16:
             return "fairseq lowers the loss scale and skips the update"
@@ -236,10 +257,9 @@ class WatchedTask(FairseqTask):
         if self._trainer.is_fsdp:
             return "where it began is not looked for under fully_sharded"
         torch.manual_seed(seed)
-        use_amp = bool(self._trainer.cfg.common.amp and self._trainer.cuda)
-        autocast = torch.autocast("cuda", enabled=use_amp)
-        with watched(model) as found, torch.set_grad_enabled(backward), autocast:
-            loss = criterion(model, sample)[0]
+        with watched(model) as found, torch.set_grad_enabled(backward):
+            with self.autocast(model):
+                loss = criterion(model, sample)[0]
             if backward:
                 loss.backward()
         if found.forward is not None:

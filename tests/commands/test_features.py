@@ -46,6 +46,19 @@ def test_safetensors_of_one_layer_of_a_fine_tuned_checkpoint(features, trained: 
         np.testing.assert_allclose(archive[clip.stem], model.extract(wave, layer=1), atol=1e-5)
 
 
+def test_precision_is_that_of_the_products(features, trained: Trained, tmp_path: Path) -> None:
+    clip = next(trained.audio.glob("*.flac"))
+    for precision in ("float32", "auto", "bfloat16"):
+        features(trained.pretrained, clip, "--dest", tmp_path / precision, "--precision", precision)
+    exact, on_a_cpu, rounded = (
+        np.load(tmp_path / name / f"{clip.stem}.npy") for name in ("float32", "auto", "bfloat16")
+    )
+    np.testing.assert_array_equal(exact, on_a_cpu)
+    assert rounded.dtype == np.float32
+    error = np.abs(rounded - exact).max()
+    assert 1e-4 < error < 0.2  # states have a standard deviation of 1
+
+
 def test_output_is_the_encoders_own(trained: Trained) -> None:
     model = load_model(trained.pretrained)
     wave, _ = soundfile.read(next(trained.audio.glob("*.flac")), dtype="float32")

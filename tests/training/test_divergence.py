@@ -123,6 +123,7 @@ def test_the_death_of_the_loss_scale_says_what_to_try(trainer):
 def test_the_policy_is_that_of_the_precision(trainer, precision, words):
     trainer.task.begin_update(trainer)
     trainer.cfg.common[precision] = True
+    trainer.optimizer.scaler = torch.amp.GradScaler("cpu")  # asked for under amp alone
     assert words in trainer.task._policy()
 
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from fairseq.tasks import register_task
-from omegaconf import II
 
 from ...tasks.speech_finetuning import SpeechFinetuningConfig, SpeechFinetuningTask
 from .probe_task import CACHE_DIR_HELP, CACHE_HELP, CACHE_MAX_GIB_HELP, ProbeTask
@@ -12,9 +11,8 @@ from .probe_task import CACHE_DIR_HELP, CACHE_HELP, CACHE_MAX_GIB_HELP, ProbeTas
 
 @dataclass
 class ProbeRecognitionConfig(SpeechFinetuningConfig):
-    """Fields of ``speech_finetuning``, ``amp`` as ``common`` has it, and where features are kept."""
+    """Fields of ``speech_finetuning``, and where features are kept."""
 
-    amp: bool = II("common.amp")
     cache: bool = field(default=True, metadata={"help": CACHE_HELP})
     cache_dir: Optional[str] = field(default=None, metadata={"help": CACHE_DIR_HELP})
     cache_max_gib: float = field(default=50.0, metadata={"help": CACHE_MAX_GIB_HELP})

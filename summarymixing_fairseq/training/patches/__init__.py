@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from fairseq import checkpoint_utils
+from fairseq import utils as fairseq_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from fairseq.models import distributed_fairseq_model
+from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.trainer import Trainer
 
 from ...checkpoints.allowed_classes import allow_fairseq_dictionary
-from . import checkpoints, processes, trainer
+from . import amp, checkpoints, processes, trainer
 
 # (object, name, replacement, reason)
 REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
@@ -62,6 +64,36 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "train_step",
         trainer.train_step,
         "a task is not told where an update begins and ends, nor why one failed",
+    ),
+    (
+        AMPOptimizer,
+        "__init__",
+        amp.init,
+        "common.amp knows no bfloat16, and takes amp_init_scale for amp_scale_window",
+    ),
+    (
+        AMPOptimizer,
+        "step",
+        amp.step,
+        "under common.amp gradients are divided by the loss scale twice: the optimizer sees next to nothing",
+    ),
+    (
+        AMPOptimizer,
+        "clip_grad_norm",
+        amp.clip_grad_norm,
+        "without a scaler a gradient that is not finite ends in an AttributeError",
+    ),
+    (
+        fairseq_utils,
+        "multi_tensor_total_norm",
+        amp.total_norm,
+        "without apex the norm of the gradients takes a kernel for each tensor",
+    ),
+    (
+        fairseq_utils,
+        "multi_tensor_l2norm_available",
+        True,
+        "it says whether apex is there, which multi_tensor_total_norm needs no more",
     ),
 )
 
