@@ -27,7 +27,11 @@ def corpus_writer(corpus: str) -> Callable[..., str]:
     """What prepares and writes a corpus and returns the summary; options of every corpus are keywords like its own."""
 
     def write(root: Path, dest: Path, **options: Any) -> str:
-        shared = {name: options.pop(name) for name in ("rules", "workers", "max_refused", "force") if name in options}
+        shared = {
+            name: options.pop(name)
+            for name in ("rules", "segments", "workers", "max_refused", "force")
+            if name in options
+        }
         manifest_options = ManifestOptions(dest, **shared)
         return write_corpus(all_corpora()[corpus].prepare(root, manifest_options, **options), manifest_options)
 

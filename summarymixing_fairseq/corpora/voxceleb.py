@@ -29,7 +29,7 @@ from ..system.errors import InputError, printable
 from .audio.scan import find_audio, read_clips
 from .writing.corpus import Prepared
 from .writing.labels import Utterance
-from .writing.options import ManifestOptions, options_of
+from .writing.options import ManifestOptions
 from .writing.rows import Clip, Refusal
 from .writing.splits import check_valid_fraction, stable_fraction
 
@@ -62,11 +62,11 @@ def prepare(
     Raises:
         InputError: where no list is found, one is damaged, or one has no usable trial.
     """
-    rules, workers = options.rules, options.workers
     check_valid_fraction(valid_fraction)
     trials = _read_lists(trials_dir or root)
     named = {key for these in trials.values() for _, *keys in these for key in keys}
-    path_of, refusals = _find_clips(root, rules.allow_outside_root)
+    refusals: list[Refusal] = []
+    path_of = _find_clips(root, options, refusals)
     train_paths, test_paths = [], []
     for key, path in path_of.items():
         if key.split("/")[0] not in TEST_SPEAKERS:
@@ -77,12 +77,10 @@ def prepare(
             refusals.append(Refusal(path, "test speaker's clip in no trial"))
     refusals += [Refusal(f"{key}.wav", "no such file (a trial names it)") for key in sorted(named - path_of.keys())]
 
-    test, unusable = read_clips(root, test_paths, rules.of_any_length(), workers=workers)
-    refusals += unusable
+    test = read_clips(root, test_paths, options, refusals, any_length=True)
     usable = {key: path_of[key] for key in map(_key_of, (clip.path for clip in test)) if key}
     files, notes = _written_trials(trials, usable, root)
-    clips, unusable = read_clips(root, train_paths, rules, workers=workers, dest=options.dest)
-    refusals += unusable
+    clips = read_clips(root, train_paths, options, refusals)
     train, valid = _split(clips, valid_fraction)
     splits = {
         name: [Utterance(clip, labels={"speaker": _speaker(clip)}) for clip in these]
@@ -133,11 +131,10 @@ def _read_trials(path: Path) -> list[Trial]:
     return trials
 
 
-def _find_clips(root: Path, allow_outside_root: bool) -> tuple[dict[str, str], list[Refusal]]:
-    """Path of each clip below `root` by its key, and audio files that are no clips or are there twice."""
-    found, refusals = find_audio(root, allow_outside_root=allow_outside_root)
+def _find_clips(root: Path, options: ManifestOptions, refusals: list[Refusal]) -> dict[str, str]:
+    """Path of each clip below `root` by its key; audio files that are no clips or are there twice are refused."""
     path_of: dict[str, str] = {}
-    for path in found:
+    for path in find_audio(root, refusals, allow_outside_root=options.rules.allow_outside_root):
         key = _key_of(path)
         if key is None:
             refusals.append(Refusal(path, "not in VoxCeleb1's folders (id1<4 digits>/<video>/<clip>)"))
@@ -145,7 +142,7 @@ def _find_clips(root: Path, allow_outside_root: bool) -> tuple[dict[str, str], l
             refusals.append(Refusal(path, "clip is there twice", path_of[key]))
         else:
             path_of[key] = path
-    return path_of, refusals
+    return path_of
 
 
 def _key_of(path: str) -> str | None:
@@ -211,13 +208,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this corpus alone."""
     parser.add_argument("root", metavar="VOXCELEB1_DIR", type=Path, help="folder that holds wav, of any depth")
     parser.add_argument(
-        "--trials", type=Path, metavar="DIR", help=f"folder of {', '.join(TRIALS)} (default: VOXCELEB1_DIR)"
+        "--trials",
+        dest="trials_dir",
+        type=Path,
+        metavar="DIR",
+        help=f"folder of {', '.join(TRIALS)} (default: VOXCELEB1_DIR)",
     )
-    parser.add_argument(
-        "--valid-fraction", type=float, default=0.02, help="share of videos in valid.tsv, by hash (0.02)"
-    )
-
-
-def prepare_from(args: argparse.Namespace) -> Prepared:
-    """``prepare`` by the command line's options."""
-    return prepare(args.root, options_of(args), trials_dir=args.trials, valid_fraction=args.valid_fraction)
+    parser.add_argument("--valid-fraction", type=float, help="share of videos in valid.tsv, by hash (0.02)")

@@ -14,8 +14,8 @@ from manifest_command import corpus_command, corpus_writer, lines, parse_manifes
 from manifest_command import refused as all_refused
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.corpora.text.pieces import Pieces
+from summarymixing_fairseq.corpora.writing.options import AudioRules
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("commonvoice")

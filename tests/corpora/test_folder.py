@@ -11,8 +11,9 @@ from manifest_command import corpus_command, corpus_writer, lengths, refused
 from manifest_command import write_audio as write_samples
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.corpora.audio.scan import find_audio, read_clips
+from summarymixing_fairseq.corpora.writing.options import AudioRules, ManifestOptions
+from summarymixing_fairseq.corpora.writing.rows import Refusal
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("folder")
@@ -92,7 +93,9 @@ def test_linked_files_and_folders_are_found_once(tmp_path):
     (root / "link.flac").symlink_to(tmp_path / "elsewhere" / "deep" / "a.flac")
     for name in ("one", "two"):
         (root / name).symlink_to(tmp_path / "elsewhere")
-    assert find_audio(root, allow_outside_root=True) == (["b.flac", "link.flac", "one/deep/a.flac"], [])
+    refusals: list[Refusal] = []
+    found = find_audio(root, refusals, allow_outside_root=True)
+    assert found == ["b.flac", "link.flac", "one/deep/a.flac"] and not refusals
 
 
 def test_links_out_of_the_folder_are_refused(tmp_path, capsys):
@@ -137,9 +140,11 @@ def test_paths_of_a_corpus_that_lead_out_are_refused_unless_allowed(tmp_path, pa
     (root / "file.flac").symlink_to(tmp_path / "elsewhere" / "a.flac")
     (root / "folder").symlink_to(tmp_path / "elsewhere")
     path = str(tmp_path / "elsewhere" / "a.flac") if path == "ABSOLUTE" else path
-    clips, (refusal,) = read_clips(root, [path], AudioRules(), workers=1)
-    assert not clips and "out of the root (--allow-outside-root keeps it)" in refusal.reason
-    (clip,), refusals = read_clips(root, [path], AudioRules(allow_outside_root=True), workers=1)
+    refusals: list[Refusal] = []
+    assert not read_clips(root, [path], ManifestOptions(tmp_path / "out"), refusals)
+    assert "out of the root (--allow-outside-root keeps it)" in refusals.pop().reason
+    allowed = ManifestOptions(tmp_path / "out", AudioRules(allow_outside_root=True))
+    (clip,) = read_clips(root, [path], allowed, refusals)
     assert clip.path == path and not refusals
 
 

@@ -8,8 +8,8 @@ import pytest
 from manifest_command import corpus_command, corpus_writer, lines, parse_manifest, refused, write_audio
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.corpora.iemocap import SPEAKERS
+from summarymixing_fairseq.corpora.writing.options import AudioRules
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("iemocap")

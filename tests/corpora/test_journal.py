@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from manifest_command import corpus_writer, write_audio
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora.audio import audio_file, journal
-from summarymixing_fairseq.corpora.audio.rules import AudioRules
-from summarymixing_fairseq.corpora.audio.scan import JOURNAL_NAME, forget_journal, read_clips
+from summarymixing_fairseq.corpora.audio.scan import JOURNAL_NAME, forget_journals, read_clips
+from summarymixing_fairseq.corpora.writing.options import AudioRules, ManifestOptions
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
 
 prepare = corpus_writer("folder")
@@ -24,6 +25,12 @@ prepare = corpus_writer("folder")
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
     return np.resize(speak("nothing is lost in silence"), 40000)
+
+
+def read(root: Path, paths: list[str], dest: Path, rules: AudioRules | None = None) -> tuple[list[Clip], list[Refusal]]:
+    refusals: list[Refusal] = []
+    options = ManifestOptions(dest, rules or AudioRules(), workers=1)
+    return read_clips(root, paths, options, refusals), refusals
 
 
 class Killed(BaseException):
@@ -53,10 +60,11 @@ class Tree:
     def scan(self, rules: AudioRules | None = None, root: Path | None = None) -> list[str]:
         """Scan, and return what was read for it; results must be those of a scan without a journal."""
         self.read = []
-        results = read_clips(root or self.root, self.paths, rules or AudioRules(), workers=1, dest=self.dest)
-        read = [*self.read]
-        assert results == read_clips(root or self.root, self.paths, rules or AudioRules(), workers=1)
-        return read
+        results = read(root or self.root, self.paths, self.dest, rules)
+        read_now = [*self.read]
+        with TemporaryDirectory() as other_dest:
+            assert results == read(root or self.root, self.paths, Path(other_dest), rules)
+        return read_now
 
     def scan_until(self, path: str) -> None:
         self.die_at = path
@@ -79,7 +87,7 @@ def test_a_killed_scan_goes_on_where_it_stopped(tree):
     assert tree.read == ["a.flac", "b.flac", "c.flac"]
     assert tree.scan() == ["d.flac", "e.flac", "f.flac"]
     assert tree.scan() == []
-    forget_journal(tree.dest)
+    forget_journals(tree.dest)
     assert tree.scan() == tree.paths
 
 
@@ -119,7 +127,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(tree, speech, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(journal, "read_clip", read_and_change)
-        read_clips(tree.root, tree.paths, AudioRules(), workers=1, dest=tree.dest)
+        read(tree.root, tree.paths, tree.dest)
     assert tree.scan() == ["c.flac"]
 
 
@@ -145,10 +153,10 @@ def test_a_journal_cut_anywhere_is_used_as_far_as_it_goes(tmp_path_factory, cut)
     for name in "abc":
         (folder / f"{name}.flac").touch()  # refused, which is as good here
     paths = ["a.flac", "b.flac", "c.flac"]
-    expected = read_clips(folder, paths, AudioRules(), workers=1, dest=folder)
+    expected = read(folder, paths, folder)
     whole = (folder / JOURNAL_NAME).read_bytes()
     (folder / JOURNAL_NAME).write_bytes(whole[: int(cut * len(whole))])
-    assert read_clips(folder, paths, AudioRules(), workers=1, dest=folder) == expected
+    assert read(folder, paths, folder) == expected
     assert (folder / JOURNAL_NAME).read_bytes() == whole
 
 

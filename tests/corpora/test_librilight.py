@@ -298,7 +298,7 @@ def test_speech_found_by_a_model(corpus, tmp_path, monkeypatch):
     """The model is asked for every file in turn, whatever its sidecar says."""
     asked = []
 
-    def find_speech(root, clips, *, sample_rate_hz, workers):
+    def find_speech(root, clips, options):
         asked.append([clip.path for clip in clips])
         return [
             Refusal(clip.path, "cannot be decoded") if clip.path.startswith(HOLLAND) else [(1.0, 21.0)]

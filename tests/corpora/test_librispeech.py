@@ -12,8 +12,8 @@ from manifest_command import corpus_writer, parse_manifest, paths, refused
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora import librispeech
-from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.corpora.librispeech import held_out_speakers
+from summarymixing_fairseq.corpora.writing.options import AudioRules
 from summarymixing_fairseq.system.errors import InputError
 
 prepare = corpus_writer("librispeech")

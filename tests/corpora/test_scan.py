@@ -14,8 +14,8 @@ from synthesiser import speak
 
 from summarymixing_fairseq.corpora import folder as make_manifest
 from summarymixing_fairseq.corpora.audio.audio_file import read_clip
-from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.corpora.audio.scan import read_clips
+from summarymixing_fairseq.corpora.writing.options import AudioRules, ManifestOptions
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
 
 prepare = corpus_writer("folder")
@@ -284,8 +284,9 @@ def test_mp3_with_garbage_and_tags_before_its_first_frame(tmp_path, speech):
 )
 def test_paths_that_a_corpus_names_but_no_walk_would_find(tmp_path, path, reason):
     for _ in range(2):  # the second time from the journal
-        clips, (refusal,) = read_clips(tmp_path, [path], AudioRules(), workers=1, dest=tmp_path)
-        assert not clips and refusal.path == path and refusal.reason.startswith(reason)
+        refusals: list[Refusal] = []
+        assert not read_clips(tmp_path, [path], ManifestOptions(tmp_path), refusals)
+        assert [one.path for one in refusals] == [path] and refusals[0].reason.startswith(reason)
 
 
 @pytest.mark.parametrize("kind", ["speech", "silence", "stereo"])

@@ -11,7 +11,7 @@ from manifest_command import corpus_command, corpus_writer, lengths, lines, refu
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora import voxceleb
-from summarymixing_fairseq.corpora.audio.rules import AudioRules
+from summarymixing_fairseq.corpora.writing.options import AudioRules
 from summarymixing_fairseq.corpora.writing.splits import stable_fraction
 from summarymixing_fairseq.system.errors import InputError
 

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ...system import interrupts
 from ...system.errors import InputError
+from ..writing.options import AudioRules
 from ..writing.rows import Clip, Refusal
 from .audio_file import read_clip
-from .rules import AudioRules
-
-# Lines between two flushes: what a kill can cost.
-_LINES_PER_FLUSH = 256
 
 # Size in bytes and time of change of a file (two zeros where there is none). Then what makes up a Clip (samples and the
 # file's own rate) or a Refusal (reason and detail), without the path: a million of these cross between processes.
@@ -37,100 +33,79 @@ def read_entry(path: str, root: str, rules: AudioRules) -> Entry:
     return (*stamp, result.reason, result.detail)
 
 
-class Journal:
-    """Results of earlier runs, and the file that this run's results are added to.
+def scan_with_journal(
+    journal: Path,
+    root: str,
+    rules: AudioRules,
+    paths: Sequence[str],
+    scan: Callable[[Sequence[str]], Generator[Entry, None, None]],
+) -> list[Clip | Refusal]:
+    """Results for `paths`, in their order; only files that no earlier run has read, or that have changed, are scanned.
 
     Args:
-        path: of the file. root, rules: what is scanned, and how.
+        journal: the file. root, rules: what is scanned, and how. scan: gives an entry for each path that it is given.
+
+    Raises:
+        InputError: if the file cannot be written.
     """
-
-    def __init__(self, path: Path, root: str, rules: AudioRules):
-        self._path = path
-        self._header = json.dumps([root, asdict(rules)]) + "\n"
-        self._root = root
-        self._known: dict[str, Entry] = {}
-
-    @contextmanager
-    def open(self) -> Iterator[None]:
-        """Load the earlier results, and keep the file open for new ones while the block runs.
-
-        Raises:
-            InputError: if the file cannot be written.
-        """
-        with self._named():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            length = self._load()
-            self._file: IO[str] = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed below)
-            self._file.truncate(length)
-            if not length:
-                self._file.write(self._header)
-        try:
-            with interrupts.cleanup(self._flush):
-                yield
-        except BaseException:
-            with suppress(OSError):  # the first error is the one to report
-                self._file.close()
-            raise
-        with self._named():
-            self._file.close()
-
-    def _load(self) -> int:
-        """Load an earlier run's results; the number of bytes that hold whole lines of this scan."""
-        if not self._path.exists():
-            return 0
-        with open(self._path, "rb") as file:
-            if file.readline().decode("utf-8", "replace") != self._header:
-                return 0
-            length = file.tell()
-            for line in file:
-                try:
-                    path, *entry = json.loads(line)
-                    size, mtime_ns, _, _ = entry
-                    unchanged = _stamp(os.path.join(self._root, path)) == (size, mtime_ns)
-                except (ValueError, TypeError):
-                    break
-                if not line.endswith(b"\n"):
-                    break
-                self._known.pop(path, None)
-                if unchanged:
-                    self._known[path] = tuple(entry)
-                length += len(line)
-        return length
-
-    def unread(self, paths: Sequence[str]) -> Sequence[str]:
-        """Those of `paths` that no earlier run has read, or that have changed since."""
-        return [path for path in paths if path not in self._known] if self._known else paths
-
-    def merge(self, paths: Sequence[str], entries: Iterator[Entry]) -> Iterator[Clip | Refusal]:
-        """Results for `paths`, in their order: earlier ones and, for the unread paths, those of `entries`."""
-        for count, path in enumerate(paths):
-            entry = self._known.get(path)
+    header = f"{json.dumps([root, asdict(rules)])}\n".encode()
+    with _named(journal):
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        known, num_bytes = _load(journal, header, root)
+        # without a buffer: nothing is lost by a kill, and closing the file writes nothing that could fail once more
+        file = open(journal, "ab", buffering=0)  # noqa: SIM115 (closed below)
+    results: list[Clip | Refusal] = []
+    # the scan is closed too: where the journal cannot be written, its processes end before the error is reported
+    with file, closing(scan([path for path in paths if path not in known])) as entries:
+        with _named(journal):
+            file.truncate(num_bytes)
+            if not num_bytes:
+                file.write(header)
+        for path in paths:
+            entry = known.get(path)
             if entry is None:
                 entry = next(entries)
-                with self._named():
-                    self._file.write(json.dumps([path, *entry]) + "\n")
-                    if count % _LINES_PER_FLUSH == 0:
-                        self._file.flush()
-            yield result_of(path, entry)
+                with _named(journal):
+                    file.write(f"{json.dumps([path, *entry])}\n".encode())
+            _, _, first, second = entry
+            is_refusal = isinstance(first, str)
+            results.append(Refusal(path, first, second) if is_refusal else Clip(path, first, file_rate_hz=second))
         next(entries, None)  # lets its progress bar come to its end
-
-    def _flush(self) -> None:
-        with suppress(OSError, ValueError):  # closing the file reports an error of the disk
-            self._file.flush()
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Have an error of the disk name the journal."""
-        try:
-            yield
-        except OSError as error:
-            raise InputError(f"{self._path} cannot be written: {error.strerror or error}") from None
+    return results
 
 
-def result_of(path: str, entry: Entry) -> Clip | Refusal:
-    """The clip or refusal that an entry stands for."""
-    _, _, first, second = entry
-    return Refusal(path, first, second) if isinstance(first, str) else Clip(path, first, file_rate_hz=second)
+def _load(journal: Path, header: bytes, root: str) -> tuple[dict[str, Entry], int]:
+    """Entries of an earlier run by path, without files that have changed; bytes that hold whole lines of this scan."""
+    known: dict[str, Entry] = {}
+    if not journal.exists():
+        return known, 0
+    with open(journal, "rb") as file:
+        if file.readline() != header:
+            return known, 0
+        num_bytes = len(header)
+        for line in file:
+            try:
+                path, *entry = json.loads(line)
+                size, mtime_ns, _, _ = entry
+                unchanged = _stamp(os.path.join(root, path)) == (size, mtime_ns)
+            except (ValueError, TypeError):
+                break
+            if not line.endswith(b"\n"):
+                break
+            known.pop(path, None)
+            if unchanged:
+                known[path] = tuple(entry)
+            num_bytes += len(line)
+    return known, num_bytes
+
+
+@contextmanager
+def _named(journal: Path) -> Iterator[None]:
+    """Have an error of the disk name the journal."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{journal} cannot be written: {error.strerror or error}") from None
 
 
 def _stamp(path: str) -> tuple[int, int]:

@@ -5,33 +5,34 @@ from __future__ import annotations
 import functools
 import os
 from collections import deque
-from collections.abc import Container, Generator, Sequence
-from contextlib import closing
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ...system.errors import InputError
 from ...system.parallel import parallel_iter
+from ..writing.options import ManifestOptions
 from ..writing.rows import Clip, Refusal, link_problem, path_problem
-from .journal import Entry, Journal, read_entry, result_of
-from .rules import AudioRules
+from .journal import read_entry, scan_with_journal
 
 EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
 
-# The name is hidden, so that no search for audio finds it.
+# The names are hidden, so that no search for audio finds them. A scan of clips of any length goes beside one of train.
 JOURNAL_NAME = ".headers.journal"
+_ANY_LENGTH_JOURNAL_NAME = ".any-length.journal"
 # Many at a time: handing a chunk to another process takes as long as reading some headers.
 _FILES_PER_CHUNK = 256
 
 
 def find_audio(
     root: Path,
+    refusals: list[Refusal],
     extensions: Sequence[str] = EXTENSIONS,
     *,
     top: Path | None = None,
     allow_outside_root: bool = False,
-) -> tuple[list[str], list[Refusal]]:
-    """Paths of the audio files below `root`, in posix form and sorted; and what is refused.
+) -> list[str]:
+    """Paths of the audio files below `root`, in posix form and sorted; what is refused is added to `refusals`.
 
     Paths are relative to `top`, the manifest's root, which contains `root` (None: it is `root`).
 
@@ -52,9 +53,13 @@ def find_audio(
         raise InputError(f"{root}: {problem}")
     endings = tuple("." + extension.lower().lstrip(".") for extension in extensions)
     found: list[str] = []
-    refused: list[Refusal] = []
     root_of_names = absolute_root if ":" in absolute_root else ""
     absolute_top = os.path.abspath(top or root)
+    prefix = "" if top is None or top == root else f"{root.relative_to(top).as_posix()}/"
+
+    def refuse(path: str, reason: str, detail: str = "") -> None:
+        refusals.append(Refusal(prefix + path, reason, detail))
+
     entered: set[tuple[int, int]] = set()
     real_folders: deque[str] = deque([""])
     linked_folders: deque[str] = deque()
@@ -68,7 +73,7 @@ def find_audio(
             entered.add((identity.st_dev, identity.st_ino))
             entries = sorted(os.scandir(absolute), key=lambda entry: entry.name)
         except OSError as error:
-            refused.append(Refusal(folder, "folder cannot be read", error.strerror or ""))
+            refuse(folder, "folder cannot be read", error.strerror or "")
             continue
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
@@ -82,69 +87,56 @@ def find_audio(
             if is_link and not allow_outside_root and not problem and os.path.exists(entry.path):
                 problem = link_problem(entry.path, absolute_top)
             if problem:
-                refused.append(Refusal(path, problem))
+                refuse(path, problem)
             elif is_folder:
                 (linked_folders if is_link else real_folders).append(path)
             elif os.path.isfile(entry.path) if is_link else entry.is_file():
-                found.append(path)
-            elif os.path.exists(entry.path):
-                refused.append(Refusal(path, "no regular file"))
+                found.append(prefix + path)
             else:
-                refused.append(Refusal(path, "dead link"))
-    if top is None or top == root:
-        return sorted(found), refused
-    prefix = f"{root.relative_to(top).as_posix()}/"
-    return [prefix + path for path in sorted(found)], [replace(one, path=prefix + one.path) for one in refused]
+                refuse(path, "no regular file" if os.path.exists(entry.path) else "dead link")
+    return sorted(found)
 
 
-def unnamed_audio(root: Path, folder: str, named: Container[str], reason: str) -> list[Refusal]:
-    """Refusals of the audio in a folder below `root` that is not in `named`."""
-    found, refused = find_audio(root / folder, top=root)
-    return [one for one in [*(Refusal(path, reason) for path in found), *refused] if one.path not in named]
+def refuse_unnamed(root: Path, folder: str, named: Container[str], reason: str, refusals: list[Refusal]) -> None:
+    """Refuse the audio in a folder below `root` that is not in `named`."""
+    refused: list[Refusal] = []
+    found = find_audio(root / folder, refused, top=root)
+    refusals += [one for one in [*(Refusal(path, reason) for path in found), *refused] if one.path not in named]
 
 
 def read_clips(
     root: Path,
     paths: Sequence[str],
-    rules: AudioRules,
+    options: ManifestOptions,
+    refusals: list[Refusal],
     *,
-    workers: int | None = None,
-    dest: Path | None = None,
-) -> tuple[list[Clip], list[Refusal]]:
-    """Usable clips among `paths` and refusals, both in the order of `paths`.
+    any_length: bool = False,
+) -> list[Clip]:
+    """Usable clips among `paths`, in their order; the others are added to `refusals`.
 
-    With `dest`, what has been read is kept there until `forget_journal`, so that a run that was killed goes on where
-    it stopped.
+    What has been read is kept in `options.dest` until `forget_journals`, so that a run that was killed goes on where
+    it stopped. `any_length` lifts limits of length: an error rate is one of a whole test set.
     """
     absolute_root = os.path.abspath(root)
-    read = functools.partial(read_entry, root=absolute_root, rules=rules)
-
-    def scan(unread: Sequence[str]) -> Generator[Entry, None, None]:
-        yield from parallel_iter(
-            read,
-            unread,
-            workers=workers,
-            description="decoding files" if rules.verify else "reading headers",
-            most_per_chunk=_FILES_PER_CHUNK,
-        )
-
-    if dest is None:
-        # the scan comes first in zip: it is run to its end, and so is its progress bar
-        results = [result_of(path, entry) for entry, path in zip(scan(paths), paths)]
-    else:
-        journal = Journal(dest / JOURNAL_NAME, absolute_root, rules)
-        # closing: where the journal cannot be written, processes and progress bar end before the error is reported
-        with journal.open(), closing(scan(journal.unread(paths))) as entries:
-            results = list(journal.merge(paths, entries))
-    return parted(results)
+    rules = replace(options.rules, min_seconds=None, max_seconds=None) if any_length else options.rules
+    scan = functools.partial(
+        parallel_iter,
+        functools.partial(read_entry, root=absolute_root, rules=rules),
+        workers=options.workers,
+        description="decoding files" if rules.verify else "reading headers",
+        most_per_chunk=_FILES_PER_CHUNK,
+    )
+    journal = options.dest / (_ANY_LENGTH_JOURNAL_NAME if any_length else JOURNAL_NAME)
+    return clips_of(scan_with_journal(journal, absolute_root, rules, paths, scan), refusals)
 
 
-def parted(results: Sequence[Clip | Refusal]) -> tuple[list[Clip], list[Refusal]]:
-    """Clips and refusals apart, each in order."""
-    clips = [result for result in results if isinstance(result, Clip)]
-    return clips, [result for result in results if isinstance(result, Refusal)]
+def clips_of(results: Sequence[Clip | Refusal], refusals: list[Refusal]) -> list[Clip]:
+    """The clips among `results`; the others are added to `refusals`."""
+    refusals += [result for result in results if isinstance(result, Refusal)]
+    return [result for result in results if isinstance(result, Clip)]
 
 
-def forget_journal(dest: Path) -> None:
+def forget_journals(dest: Path) -> None:
     """Remove what `read_clips` kept in `dest`: the manifests are written."""
-    (dest / JOURNAL_NAME).unlink(missing_ok=True)
+    for name in (JOURNAL_NAME, _ANY_LENGTH_JOURNAL_NAME):
+        (dest / name).unlink(missing_ok=True)

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...system.errors import InputError
-from ...system.parallel import parallel_iter
+from ...system.parallel import parallel_map
+from ..writing.options import ManifestOptions
 from ..writing.rows import Clip, Refusal
-from .flac import existing_num_samples, write_flac
-from .rules import SegmentRules
-from .scan import parted
+from .audio_file import existing_num_samples, write_flac
+from .scan import clips_of
 
 # Stretches of speech further apart than this are not joined.
 MAX_PAUSE_SECONDS = 2.0
@@ -50,35 +50,47 @@ def join(speech: Iterable[Interval], target_seconds: float) -> list[Interval]:
 
 
 def segments_of(
-    clip: Clip, speech: Sequence[Interval], rules: SegmentRules, sample_rate_hz: int
-) -> tuple[list[Clip], list[Refusal]]:
-    """Segments of one file, with offsets in samples, and refusals: of a file without speech, of short segments."""
-    num_seconds = clip.num_samples / sample_rate_hz
-    inside = [(max(0.0, start), min(end, num_seconds)) for start, end in speech]
-    joined = join(inside, rules.target_seconds)
-    if not joined:
-        return [], [Refusal(clip.path, "no speech found")]
-    segments, refusals = [], []
-    for start, end in joined:
-        offset = round(start * sample_rate_hz)
-        num_samples = min(round(end * sample_rate_hz), clip.num_samples) - offset
-        if num_samples < rules.min_seconds * sample_rate_hz:
-            reason = f"segment shorter than {rules.min_seconds:g} s"
-            refusals.append(Refusal(clip.path, reason, f"{start:.2f} to {end:.2f} s"))
-        else:
-            segments.append(replace(clip, num_samples=num_samples, offset=offset))
-    return segments, refusals
+    clips: Sequence[Clip],
+    speech: Iterable[Sequence[Interval] | Refusal],
+    options: ManifestOptions,
+    refusals: list[Refusal],
+) -> list[Clip]:
+    """Segments of files, with offsets in samples, by the `speech` of each, [start, end] in seconds.
+
+    Added to `refusals` are files whose speech could not be told or that have none, and segments that are too short.
+    """
+    rate_hz, shortest = options.rules.sample_rate_hz, options.segments.min_segment_seconds
+    segments: list[Clip] = []
+    for intervals, clip in zip(speech, clips):
+        if isinstance(intervals, Refusal):
+            refusals.append(intervals)
+            continue
+        num_seconds = clip.num_samples / rate_hz
+        inside = [(max(0.0, start), min(end, num_seconds)) for start, end in intervals]
+        joined = join(inside, options.segments.target_seconds)
+        if not joined:
+            refusals.append(Refusal(clip.path, "no speech found"))
+        for start, end in joined:
+            offset = round(start * rate_hz)
+            num_samples = min(round(end * rate_hz), clip.num_samples) - offset
+            if num_samples < shortest * rate_hz:
+                detail = f"{start:.2f} to {end:.2f} s"
+                refusals.append(Refusal(clip.path, f"segment shorter than {shortest:g} s", detail))
+            else:
+                segments.append(replace(clip, num_samples=num_samples, offset=offset))
+    return segments
 
 
 def cut_files(
-    root: Path, segments: Sequence[Clip], cut_dir: Path, *, sample_rate_hz: int, workers: int | None
-) -> tuple[list[Clip], list[Refusal]]:
+    root: Path, segments: Sequence[Clip], cut_dir: Path, options: ManifestOptions, refusals: list[Refusal]
+) -> list[Clip]:
     """Write segments to `cut_dir`/<path without its ending>/<first sample>.flac; clips relative to `cut_dir`.
 
     A file that an earlier run has written is kept.
     """
-    cut = functools.partial(_cut, root=os.path.abspath(root), cut_dir=cut_dir, sample_rate_hz=sample_rate_hz)
-    return parted(list(parallel_iter(cut, segments, workers=workers, description="cutting segments")))
+    rate_hz = options.rules.sample_rate_hz
+    cut = functools.partial(_cut, root=os.path.abspath(root), cut_dir=cut_dir, sample_rate_hz=rate_hz)
+    return clips_of(parallel_map(cut, segments, workers=options.workers, description="cutting segments"), refusals)
 
 
 def _cut(segment: Clip, root: str, cut_dir: Path, sample_rate_hz: int) -> Clip | Refusal:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...system.errors import InputError
 from ...system.parallel import parallel_iter
+from ..writing.options import ManifestOptions
 from ..writing.rows import Clip, Refusal
 from .segments import Interval
 
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 _MODEL_RATE_HZ = 16_000
 
 
-def find_speech(
-    root: Path, clips: Sequence[Clip], *, sample_rate_hz: int, workers: int | None
-) -> Iterator[list[Interval] | Refusal]:
+def find_speech(root: Path, clips: Sequence[Clip], options: ManifestOptions) -> Iterator[list[Interval] | Refusal]:
     """Stretches of speech of each clip, [start, end] in seconds from its start; or why it cannot be decoded.
 
     Raises:
@@ -30,8 +29,8 @@ def find_speech(
     """
     if find_spec("silero_vad") is None:
         raise InputError("silero-vad is missing: pip install 'summarymixing-fairseq[vad]'")
-    find = functools.partial(_find, root=os.path.abspath(root), sample_rate_hz=sample_rate_hz)
-    return parallel_iter(find, clips, workers=workers, description="finding speech", items_per_worker=2)
+    find = functools.partial(_find, root=os.path.abspath(root), sample_rate_hz=options.rules.sample_rate_hz)
+    return parallel_iter(find, clips, workers=options.workers, description="finding speech", items_per_worker=2)
 
 
 @functools.cache
