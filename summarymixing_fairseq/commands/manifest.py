@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     for name, corpus in all_corpora().items():
         sub = corpora.add_parser(
             name,
-            help=corpus.DESCRIPTION,
+            help=str(corpus.__doc__).partition("\n")[0],
             description=corpus.__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             argument_default=argparse.SUPPRESS,  # defaults stand once: in the signature that an option is for

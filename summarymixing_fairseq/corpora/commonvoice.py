@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -38,10 +37,6 @@ from .writing.corpus import TRAIN, Prepared
 from .writing.labels import LETTERS, Units, Utterance
 from .writing.options import ManifestOptions, positive_int
 from .writing.rows import Refusal, path_problem
-
-DESCRIPTION = (
-    "Write fairseq manifests and labels for one language of Mozilla Common Voice: Welsh (cy), Basque (eu) or any other."
-)
 
 _CLIPS = "clips"
 _ENDINGS = tuple(f".{extension}" for extension in EXTENSIONS)
@@ -117,9 +112,9 @@ def _read_table(path: Path, refusals: list[Refusal]) -> tuple[list[Row], bool]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}): unpack the release again") from None
     header, *table = (line.rstrip("\r").split("\t") for line in lines)
-    columns = {name.strip(): position for position, name in enumerate(header)}
-    if not {"path", "sentence"} <= columns.keys():
-        found = ", ".join(columns) if any(columns) else "none"
+    columns = [name.strip() for name in header]
+    if not {"path", "sentence"} <= {*columns}:
+        found = ", ".join(columns) or "none"
         raise InputError(f"{path}: columns path and sentence are needed in its first line, found: {found}")
 
     rows: dict[str, Row] = {}
@@ -127,37 +122,27 @@ def _read_table(path: Path, refusals: list[Refusal]) -> tuple[list[Row], bool]:
     for number, fields in enumerate(table, start=2):
         if not any(field.strip() for field in fields):
             continue
-        row = _row(fields, columns, f"{path.name} line {number}", path.absolute().parent.name)
-        if isinstance(row, Refusal):
-            refusals.append(row)
-        elif row.path not in rows:
-            rows[row.path] = row
+        place = f"{path.name} line {number}"
+        value = dict(zip(columns, map(str.strip, fields)))
+        name = value.get("path")
+        if not name:
+            refusals.append(Refusal(place, "line without a path"))
+            continue
+        # early releases leave the ending out
+        clip = f"{_CLIPS}/{name}" if name.lower().endswith(_ENDINGS) else f"{_CLIPS}/{name}.mp3"
+        if "sentence" not in value:
+            refusals.append(Refusal(clip, "line ends before the sentence", place))
+        elif any(fields[len(columns) :]):
+            refusals.append(Refusal(clip, "line with more columns than the table", place))
+        elif clip in rows:
+            if value["sentence"] != rows[clip].sentence:
+                contradicted.add(clip)
+            refusals.append(Refusal(clip, "named several times", place))
         else:
-            if row.sentence != rows[row.path].sentence:
-                contradicted.add(row.path)
-            refusals.append(Refusal(row.path, "named several times", f"{path.name} line {number}"))
+            language = value.get("locale") or path.absolute().parent.name
+            rows[clip] = Row(clip, value["sentence"], value.get("client_id", ""), language)
     refusals += [Refusal(clip, "several transcripts for one clip", path.name) for clip in sorted(contradicted)]
     return [row for row in rows.values() if row.path not in contradicted], "client_id" in columns
-
-
-def _row(fields: Sequence[str], columns: dict[str, int], place: str, folder: str) -> Row | Refusal:
-    """A row, or why it is none; `place` stands for the clip where the line names none."""
-
-    def value(column: str) -> str:
-        position = columns.get(column, len(fields))
-        return fields[position].strip() if position < len(fields) else ""
-
-    name = value("path")
-    if not name:
-        return Refusal(place, "line without a path")
-    if not name.lower().endswith(_ENDINGS):
-        name += ".mp3"  # early releases leave it out
-    clip = f"{_CLIPS}/{name}"
-    if len(fields) <= columns["sentence"]:
-        return Refusal(clip, "line ends before the sentence", place)
-    if any(fields[len(columns) :]):
-        return Refusal(clip, "line with more columns than the table", place)
-    return Row(clip, value("sentence"), value("client_id"), value("locale") or folder)
 
 
 def _unnamed(root: Path, named: set[str]) -> list[str]:

@@ -11,15 +11,12 @@ from pathlib import Path
 
 from ..system.errors import InputError
 from .audio.scan import EXTENSIONS, find_audio, read_clips
-from .audio.segments import cut_files, segments_of
-from .audio.voice_activity import find_speech
+from .audio.segments import cut_files, find_speech, segments_of
 from .writing.corpus import Prepared
 from .writing.labels import Utterance
 from .writing.options import ManifestOptions, add_segment_arguments
 from .writing.rows import Clip, Refusal
 from .writing.splits import check_valid_fraction, path_of, split_clips
-
-DESCRIPTION = "Write fairseq manifests for any folder of audio."
 
 
 def prepare(
@@ -43,7 +40,7 @@ def prepare(
     """
     check_valid_fraction(valid_fraction)
     refusals: list[Refusal] = []
-    found = find_audio(root, refusals, extensions, allow_outside_root=options.rules.allow_outside_root)
+    found = find_audio(root, options, refusals, extensions)
     num_found = len(found) + len(refusals)
     if not num_found:
         raise InputError(f"no audio below {root} (endings looked for: {', '.join(extensions)}; see --ext)")

@@ -39,8 +39,6 @@ from .writing.labels import Utterance
 from .writing.options import ManifestOptions, positive_int
 from .writing.rows import Refusal
 
-DESCRIPTION = "Write fairseq manifests and emotion labels for IEMOCAP, by fold."
-
 CLASSES = {"ang": "ang", "exc": "hap", "hap": "hap", "neu": "neu", "sad": "sad"}
 # Utterances of these classes in the full release, a number that papers report.
 NUM_UTTERANCES = 5531
@@ -72,7 +70,7 @@ def prepare(root: Path, options: ManifestOptions, *, held_out: str = "session", 
     class_of: dict[str, str] = {}
     refusals: list[Refusal] = []
     for session in SESSIONS:
-        class_of.update(_read_session(root, session, refusals))
+        class_of.update(_read_session(root, session, options, refusals))
     notes = []
     if len(class_of) != NUM_UTTERANCES:
         notes.append(f"{len(class_of):,} utterances of the four classes; the full release has {NUM_UTTERANCES:,}")
@@ -96,11 +94,11 @@ def prepare(root: Path, options: ManifestOptions, *, held_out: str = "session", 
 
 def _folds(held_out: str) -> dict[int, dict[str, set[str]]]:
     """Speakers of each split, by the number of the fold."""
-    speakers = [{speaker} for speaker in SPEAKERS]
-    partners = [{SPEAKERS[index ^ 1]} for index in range(len(SPEAKERS))]
-    sessions = [woman | man for woman, man in zip(speakers[::2], speakers[1::2])]
-    next_sessions = sessions[1:] + sessions[:1]
-    tests, valids = {"speaker": (speakers, partners), "session": (sessions, next_sessions)}[held_out]
+    sessions = [{f"Ses{session:02}F", f"Ses{session:02}M"} for session in SESSIONS]
+    tests, valids = sessions, sessions[1:] + sessions[:1]
+    if held_out == "speaker":
+        tests = [{speaker} for speaker in SPEAKERS]
+        valids = [{SPEAKERS[index ^ 1]} for index in range(len(SPEAKERS))]
     return {
         number: {"train": set(SPEAKERS) - test - valid, "valid": valid, "test": test}
         for number, (test, valid) in enumerate(zip(tests, valids), 1)
@@ -112,7 +110,7 @@ def _speaker(path: str) -> str:
     return "".join(_UTTERANCE.findall(Path(path).stem)[0])
 
 
-def _read_session(root: Path, session: int, refusals: list[Refusal]) -> dict[str, str]:
+def _read_session(root: Path, session: int, options: ManifestOptions, refusals: list[Refusal]) -> dict[str, str]:
     """Class of each utterance of a session by its path; other utterances, lines and audio files are refused."""
     evaluation, audio = f"Session{session}/dialog/EmoEvaluation", f"Session{session}/sentences/wav"
     if not (root / evaluation).is_dir():
@@ -135,7 +133,7 @@ def _read_session(root: Path, session: int, refusals: list[Refusal]) -> dict[str
             class_of[path] = CLASSES[of_path[0]]
         else:
             refusals.append(Refusal(path, f"emotion {of_path[0]}"))
-    refuse_unnamed(root, audio, emotions, "no label", refusals)
+    refuse_unnamed(root, audio, emotions, "no label", options, refusals)
     return class_of
 
 

@@ -30,19 +30,13 @@ from pathlib import Path
 from ..system.errors import InputError
 from ..system.parallel import parallel_iter
 from .audio.scan import EXTENSIONS, find_audio, read_clips
-from .audio.segments import Interval, cut_files, segments_of
-from .audio.voice_activity import find_speech
+from .audio.segments import Interval, cut_files, find_speech, segments_of
 from .librispeech import held_out_speakers
 from .writing.corpus import TRAIN, Prepared
 from .writing.labels import Utterance
 from .writing.options import ManifestOptions, add_segment_arguments
 from .writing.rows import Clip, Refusal, format_manifest
 from .writing.splits import check_valid_fraction, split_clips
-
-DESCRIPTION = (
-    "Write fairseq manifests of Libri-Light, cut to segments of speech. "
-    "--min-seconds and --max-seconds are of whole files."
-)
 
 SUBSETS = ("small", "medium", "large")
 SIDECAR = ".json"
@@ -132,9 +126,7 @@ def _find(
         if cut_dir and os.path.commonpath([absolute, os.path.abspath(cut_dir)]) == absolute:
             raise InputError(f"--cut {cut_dir} lies in {root / folder}: give a folder beside it")
         refused: list[Refusal] = []
-        endings = (*EXTENSIONS, SIDECAR)
-        allow_outside_root = options.rules.allow_outside_root
-        found = find_audio(root / folder, refused, endings, top=root, allow_outside_root=allow_outside_root)
+        found = find_audio(root / folder, options, refused, (*EXTENSIONS, SIDECAR), top=root)
         refused = [one for one in refused if not _is_sidecar(one.path)]
         paths = {path for path in found if not _is_sidecar(path)}
         with_audio = {os.path.splitext(path)[0] for path in (*paths, *(one.path for one in refused))}
@@ -161,7 +153,7 @@ def _speaker(path: str) -> str:
 def _read_valid(folder: Path, options: ManifestOptions, refusals: list[Refusal]) -> list[Clip]:
     """All audio below `folder`, of any length; what cannot be used is refused by its absolute path."""
     refused: list[Refusal] = []
-    found = find_audio(folder, refused, allow_outside_root=options.rules.allow_outside_root)
+    found = find_audio(folder, options, refused)
     clips = read_clips(folder, found, options, refused, any_length=True)
     if not clips:
         raise InputError(f"--valid {folder}: no usable audio below it")

@@ -12,6 +12,7 @@ and 10 min are Libri-Light's choice of it (https://github.com/facebookresearch/l
 summarymixing manifest librispeech LIBRISPEECH_DIR --dest DIR --subset 100h
 
 It writes train, dev_clean, dev_other, test_clean, test_other, and valid, which is one of the dev parts once more.
+Allowed lengths are for train alone.
 """
 
 from __future__ import annotations
@@ -28,8 +29,6 @@ from .writing.corpus import TRAIN, Prepared
 from .writing.labels import Utterance
 from .writing.options import ManifestOptions
 from .writing.rows import Refusal
-
-DESCRIPTION = "Write fairseq manifests and letter labels of LibriSpeech. Allowed lengths are for train alone."
 
 EVALUATION = ("dev-clean", "dev-other", "test-clean", "test-other")
 _LIMITED = "librispeech_finetuning"
@@ -152,11 +151,9 @@ def _read_parts(
     """Transcript of each audio file that has one, by its path relative to `root`."""
     texts: dict[str, str] = {}
     first_paths: dict[str, str] = {}
-    allow_outside_root = options.rules.allow_outside_root
     for folder in folders:
         refused: list[Refusal] = []
-        endings = (*EXTENSIONS, _TRANSCRIPTS)
-        found = find_audio(folder, refused, endings, top=root, allow_outside_root=allow_outside_root)
+        found = find_audio(folder, options, refused, (*EXTENSIONS, _TRANSCRIPTS), top=root)
         transcripts = [path for path in found if path.lower().endswith(_TRANSCRIPTS)]
         audio: dict[str, str] = {}  # by the path without the ending
         for path in found:

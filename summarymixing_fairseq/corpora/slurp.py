@@ -39,8 +39,6 @@ from .writing.labels import Utterance
 from .writing.options import ManifestOptions
 from .writing.rows import Refusal, path_problem
 
-DESCRIPTION = "Write fairseq manifests and class labels for SLURP."
-
 # A recording that several splits name belongs to the first of them.
 SPLITS = {"test": "test.jsonl", "valid": "devel.jsonl", "train": "train.jsonl"}
 SYNTHETIC = "train_synthetic.jsonl"
@@ -83,7 +81,7 @@ def prepare(root: Path, options: ManifestOptions, *, synthetic: bool = False, te
     for files, name in parts:
         audio = _first_existing(root, (f"audio/{name}", name))
         here = list(_read_listings(root, {split: folder + file for split, file in files.items()}, audio, refusals))
-        refuse_unnamed(root, audio, {one.path for one in here}, "in no .jsonl", refusals)
+        refuse_unnamed(root, audio, {one.path for one in here}, "in no .jsonl", options, refusals)
         listings += here
     refusals += [Refusal(one.where, one.problem, one.path) for one in listings if one.problem]
     listings = [one for one in listings if not one.problem]

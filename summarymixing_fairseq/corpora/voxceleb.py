@@ -14,6 +14,7 @@ folders of their own (vox1_dev_wav/wav, vox1_test_wav/wav): only the last three 
 Train and valid are for classifying speakers. Valid holds other videos of the speakers of train, chosen by the hash of
 speaker and video, but never all of a speaker's. Test holds each clip that a trial names. test.trials (of veri_test.txt)
 and test_cleaned.trials (of veri_test2.txt) hold the trials as `<0 or 1><TAB>path<TAB>path`, with paths as in test.tsv.
+Allowed lengths are for train and valid alone.
 
 summarymixing manifest voxceleb VOXCELEB1_DIR --dest DIR
 """
@@ -32,10 +33,6 @@ from .writing.labels import Utterance
 from .writing.options import ManifestOptions
 from .writing.rows import Clip, Refusal
 from .writing.splits import check_valid_fraction, stable_fraction
-
-DESCRIPTION = (
-    "Write fairseq manifests, speaker labels and trials for VoxCeleb1. Allowed lengths are for train and valid alone."
-)
 
 # The lists of trials, and what they become.
 TRIALS = {"veri_test.txt": "test.trials", "veri_test2.txt": "test_cleaned.trials"}
@@ -134,7 +131,7 @@ def _read_trials(path: Path) -> list[Trial]:
 def _find_clips(root: Path, options: ManifestOptions, refusals: list[Refusal]) -> dict[str, str]:
     """Path of each clip below `root` by its key; audio files that are no clips or are there twice are refused."""
     path_of: dict[str, str] = {}
-    for path in find_audio(root, refusals, allow_outside_root=options.rules.allow_outside_root):
+    for path in find_audio(root, options, refusals):
         key = _key_of(path)
         if key is None:
             refusals.append(Refusal(path, "not in VoxCeleb1's folders (id1<4 digits>/<video>/<clip>)"))

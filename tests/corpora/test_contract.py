@@ -28,7 +28,7 @@ def test_help_describes_the_corpus_and_lists_its_options(name, capsys):
     text = capsys.readouterr().out
     assert ended.value.code == 0 and all(option in text for option in SHARED)
     assert corpus.__doc__ in text and f"summarymixing manifest {name} " in corpus.__doc__
-    assert corpus.DESCRIPTION.endswith(".") and "\n" not in corpus.DESCRIPTION
+    assert corpus.__doc__.partition("\n")[0].endswith(".")
 
 
 @pytest.mark.parametrize("name", all_corpora())

@@ -94,7 +94,7 @@ def test_linked_files_and_folders_are_found_once(tmp_path):
     for name in ("one", "two"):
         (root / name).symlink_to(tmp_path / "elsewhere")
     refusals: list[Refusal] = []
-    found = find_audio(root, refusals, allow_outside_root=True)
+    found = find_audio(root, ManifestOptions(tmp_path, AudioRules(allow_outside_root=True)), refusals)
     assert found == ["b.flac", "link.flac", "one/deep/a.flac"] and not refusals
 
 

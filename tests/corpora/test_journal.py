@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from manifest_command import corpus_writer, write_audio
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio import audio_file, journal
+from summarymixing_fairseq.corpora.audio import audio_file, scan
 from summarymixing_fairseq.corpora.audio.scan import JOURNAL_NAME, forget_journals, read_clips
 from summarymixing_fairseq.corpora.writing.options import AudioRules, ManifestOptions
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
@@ -49,7 +49,7 @@ class Tree:
         self.read: list[str] = []
         self.die_at: str | None = None
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr(journal, "read_clip", self._read)
+        monkeypatch.setattr(scan, "read_clip", self._read)
 
     def _read(self, path: str, root: str, rules: AudioRules) -> Clip | Refusal:
         if path == self.die_at:
@@ -126,7 +126,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(tree, speech, monkey
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "read_clip", read_and_change)
+        patch.setattr(scan, "read_clip", read_and_change)
         read(tree.root, tree.paths, tree.dest)
     assert tree.scan() == ["c.flac"]
 

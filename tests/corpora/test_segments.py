@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from manifest_command import corpus_command, corpus_writer, parse_manifest
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio import voice_activity
+from summarymixing_fairseq.corpora.audio import segments
 from summarymixing_fairseq.corpora.audio.segments import MAX_PAUSE_SECONDS, join, segments_of
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions, SegmentRules
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
@@ -114,7 +114,7 @@ def test_options_out_of_range(audio, tmp_path, capsys, options, message):
 
 
 def test_missing_model(audio, tmp_path, monkeypatch):
-    monkeypatch.setattr(voice_activity, "find_spec", lambda name: None)
+    monkeypatch.setattr(segments, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"silero-vad is missing: pip install"):
         prepare(audio, tmp_path, vad=True, segments=RULES)
 

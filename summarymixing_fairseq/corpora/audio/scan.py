@@ -1,36 +1,47 @@
-"""Finding the audio files of a folder and reading their headers, in parallel; a run that was killed is resumed."""
+"""Finding the audio files of a folder and reading their headers, in parallel; a run that was killed is resumed.
+
+What has been read so far is kept in a journal. It has one JSON list a line: path, size in bytes, time of change, and
+what was found. The first line says what is scanned; the journal of another scan is not used. A last line that was cut
+by the kill is dropped.
+"""
 
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections import deque
-from collections.abc import Container, Sequence
-from dataclasses import replace
+from collections.abc import Container, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from ...system.errors import InputError
 from ...system.parallel import parallel_iter
-from ..writing.options import ManifestOptions
+from ..writing.options import AudioRules, ManifestOptions
 from ..writing.rows import Clip, Refusal, link_problem, path_problem
-from .journal import read_entry, scan_with_journal
+from .audio_file import read_clip
 
 EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
 
 # The names are hidden, so that no search for audio finds them. A scan of clips of any length goes beside one of train.
 JOURNAL_NAME = ".headers.journal"
 _ANY_LENGTH_JOURNAL_NAME = ".any-length.journal"
+# Size in bytes and time of change of a file (two zeros where there is none). Then what makes up a Clip (samples and the
+# file's own rate) or a Refusal (reason and detail), without the path: a million of these cross between processes.
+Entry = tuple[Any, ...]
 # Many at a time: handing a chunk to another process takes as long as reading some headers.
 _FILES_PER_CHUNK = 256
 
 
 def find_audio(
     root: Path,
+    options: ManifestOptions,
     refusals: list[Refusal],
     extensions: Sequence[str] = EXTENSIONS,
     *,
     top: Path | None = None,
-    allow_outside_root: bool = False,
 ) -> list[str]:
     """Paths of the audio files below `root`, in posix form and sorted; what is refused is added to `refusals`.
 
@@ -39,7 +50,7 @@ def find_audio(
     Endings are compared without regard to case. Hidden files and folders (names that begin with a dot) are skipped.
     Links are followed, but each folder is entered once, under its real name where that lies below `root`: loops of
     links end, and no file is listed twice. Refused are dead links, folders that cannot be read, names that a manifest
-    cannot hold and, unless `allow_outside_root`, links that lead out of `top`.
+    cannot hold and, unless the options allow them, links that lead out of `top`.
 
     Raises:
         InputError: for a root that is not a folder, or whose name a manifest cannot hold.
@@ -84,7 +95,7 @@ def find_audio(
             if not is_folder and not entry.name.lower().endswith(endings):
                 continue
             problem = None if is_folder else path_problem(path, root_of_names)
-            if is_link and not allow_outside_root and not problem and os.path.exists(entry.path):
+            if is_link and not options.rules.allow_outside_root and not problem and os.path.exists(entry.path):
                 problem = link_problem(entry.path, absolute_top)
             if problem:
                 refuse(path, problem)
@@ -97,37 +108,112 @@ def find_audio(
     return sorted(found)
 
 
-def refuse_unnamed(root: Path, folder: str, named: Container[str], reason: str, refusals: list[Refusal]) -> None:
+def refuse_unnamed(
+    root: Path, folder: str, named: Container[str], reason: str, options: ManifestOptions, refusals: list[Refusal]
+) -> None:
     """Refuse the audio in a folder below `root` that is not in `named`."""
     refused: list[Refusal] = []
-    found = find_audio(root / folder, refused, top=root)
+    found = find_audio(root / folder, options, refused, top=root)
     refusals += [one for one in [*(Refusal(path, reason) for path in found), *refused] if one.path not in named]
 
 
 def read_clips(
-    root: Path,
-    paths: Sequence[str],
-    options: ManifestOptions,
-    refusals: list[Refusal],
-    *,
-    any_length: bool = False,
+    root: Path, paths: Sequence[str], options: ManifestOptions, refusals: list[Refusal], *, any_length: bool = False
 ) -> list[Clip]:
     """Usable clips among `paths`, in their order; the others are added to `refusals`.
 
-    What has been read is kept in `options.dest` until `forget_journals`, so that a run that was killed goes on where
-    it stopped. `any_length` lifts limits of length: an error rate is one of a whole test set.
+    What has been read is kept in `options.dest` until `forget_journals`: of a run that was killed, only files that
+    have changed since are read again. `any_length` lifts limits of length: an error rate is one of a whole test set.
+
+    Raises:
+        InputError: if the journal cannot be written.
     """
     absolute_root = os.path.abspath(root)
     rules = replace(options.rules, min_seconds=None, max_seconds=None) if any_length else options.rules
-    scan = functools.partial(
-        parallel_iter,
-        functools.partial(read_entry, root=absolute_root, rules=rules),
+    journal = options.dest / (_ANY_LENGTH_JOURNAL_NAME if any_length else JOURNAL_NAME)
+    header = f"{json.dumps([absolute_root, asdict(rules)])}\n".encode()
+    with _named(journal):
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        known, num_bytes = _load(journal, header, absolute_root)
+        # without a buffer: nothing is lost by a kill, and closing the file writes nothing that could fail once more
+        file = open(journal, "ab", buffering=0)  # noqa: SIM115 (closed below)
+    scan = parallel_iter(
+        functools.partial(_read_entry, root=absolute_root, rules=rules),
+        [path for path in paths if path not in known],
         workers=options.workers,
         description="decoding files" if rules.verify else "reading headers",
         most_per_chunk=_FILES_PER_CHUNK,
     )
-    journal = options.dest / (_ANY_LENGTH_JOURNAL_NAME if any_length else JOURNAL_NAME)
-    return clips_of(scan_with_journal(journal, absolute_root, rules, paths, scan), refusals)
+    results: list[Clip | Refusal] = []
+    # the scan is closed too: where the journal cannot be written, its processes end before the error is reported
+    with file, closing(scan):
+        with _named(journal):
+            file.truncate(num_bytes)
+            if not num_bytes:
+                file.write(header)
+        for path in paths:
+            entry = known.get(path)
+            if entry is None:
+                entry = next(scan)
+                with _named(journal):
+                    file.write(f"{json.dumps([path, *entry])}\n".encode())
+            _, _, first, second = entry
+            is_refusal = isinstance(first, str)
+            results.append(Refusal(path, first, second) if is_refusal else Clip(path, first, file_rate_hz=second))
+        next(scan, None)  # lets its progress bar come to its end
+    return clips_of(results, refusals)
+
+
+def _read_entry(path: str, root: str, rules: AudioRules) -> Entry:
+    """Read one file. Its size and time are taken first, so that a file changed meanwhile is read again next time."""
+    stamp = _stamp(os.path.join(root, path))
+    result = read_clip(path, root, rules)
+    if isinstance(result, Clip):
+        return (*stamp, result.num_samples, result.file_rate_hz)
+    return (*stamp, result.reason, result.detail)
+
+
+def _load(journal: Path, header: bytes, root: str) -> tuple[dict[str, Entry], int]:
+    """Entries of an earlier run by path, without files that have changed; bytes that hold whole lines of this scan."""
+    known: dict[str, Entry] = {}
+    if not journal.exists():
+        return known, 0
+    with open(journal, "rb") as file:
+        if file.readline() != header:
+            return known, 0
+        num_bytes = len(header)
+        for line in file:
+            try:
+                path, *entry = json.loads(line)
+                size, mtime_ns, _, _ = entry
+                unchanged = _stamp(os.path.join(root, path)) == (size, mtime_ns)
+            except (ValueError, TypeError):
+                break
+            if not line.endswith(b"\n"):
+                break
+            known.pop(path, None)
+            if unchanged:
+                known[path] = tuple(entry)
+            num_bytes += len(line)
+    return known, num_bytes
+
+
+@contextmanager
+def _named(journal: Path) -> Iterator[None]:
+    """Have an error of the disk name the journal."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{journal} cannot be written: {error.strerror or error}") from None
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """Size and time of change of a file; two zeros where there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def clips_of(results: Sequence[Clip | Refusal], refusals: list[Refusal]) -> list[Clip]:

@@ -1,6 +1,7 @@
 """Long recordings as segments of speech, which rows of a manifest name or which are cut to files.
 
-A segment is one piece of the recording: it includes the short pauses between the stretches of speech that it joins.
+Where speech is, the corpus says or silero-vad's model (https://github.com/snakers4/silero-vad, MIT) finds. A segment is
+one piece of the recording: it includes the short pauses between the stretches of speech that it joins.
 """
 
 from __future__ import annotations
@@ -8,21 +9,64 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...system.errors import InputError
-from ...system.parallel import parallel_map
+from ...system.parallel import parallel_iter, parallel_map
 from ..writing.options import ManifestOptions
 from ..writing.rows import Clip, Refusal
 from .audio_file import existing_num_samples, write_flac
 from .scan import clips_of
 
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+_MODEL_RATE_HZ = 16_000
 # Stretches of speech further apart than this are not joined.
 MAX_PAUSE_SECONDS = 2.0
 
 Interval = tuple[float, float]
+
+
+def find_speech(root: Path, clips: Sequence[Clip], options: ManifestOptions) -> Iterator[list[Interval] | Refusal]:
+    """Stretches of speech of each clip, [start, end] in seconds from its start; or why it cannot be decoded.
+
+    Raises:
+        InputError: where silero-vad is not installed.
+    """
+    if find_spec("silero_vad") is None:
+        raise InputError("silero-vad is missing: pip install 'summarymixing-fairseq[vad]'")
+    find = functools.partial(_find, root=os.path.abspath(root), sample_rate_hz=options.rules.sample_rate_hz)
+    return parallel_iter(find, clips, workers=options.workers, description="finding speech", items_per_worker=2)
+
+
+@functools.cache
+def _model() -> Module:
+    """The model of this process. Importing silero-vad sets torch to one thread, which suits one process a CPU."""
+    from silero_vad import load_silero_vad
+
+    return load_silero_vad()
+
+
+def _find(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] | Refusal:
+    import torch
+    from silero_vad import get_speech_timestamps
+
+    from ...data.audio import read_segment
+
+    try:
+        # the model's own rate, whatever the manifest's
+        num_samples = -(-clip.num_samples * _MODEL_RATE_HZ // sample_rate_hz)
+        samples = read_segment(Path(root, clip.path), 0, num_samples, sample_rate_hz=_MODEL_RATE_HZ)
+    except InputError as error:
+        return Refusal(clip.path, "cannot be decoded", str(error))
+    with torch.no_grad():
+        found = get_speech_timestamps(torch.from_numpy(samples), _model(), sampling_rate=_MODEL_RATE_HZ)
+    return [(one["start"] / _MODEL_RATE_HZ, one["end"] / _MODEL_RATE_HZ) for one in found]
 
 
 def join(speech: Iterable[Interval], target_seconds: float) -> list[Interval]:
