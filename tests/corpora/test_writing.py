@@ -220,6 +220,7 @@ def test_too_many_refused(tmp_path):
 def test_nothing_usable(tmp_path):
     with pytest.raises(InputError, match=r"none of 1 clips of /audio is usable; the first, b\.flac: broken"):
         write_corpus(tmp_path, {"train": []}, [Refusal("b.flac", "broken")])
+    assert contents(tmp_path) == {"refused.tsv": "b.flac\tbroken\n"}
 
 
 def test_resampled_clips_are_pointed_out(tmp_path):
