@@ -16,7 +16,7 @@ from .writing.corpus import Prepared
 from .writing.labels import Utterance
 from .writing.options import ManifestOptions, add_segment_arguments
 from .writing.rows import Clip, Refusal
-from .writing.splits import check_valid_fraction, path_of, split_clips
+from .writing.splits import check_valid_fraction, split_clips
 
 
 def prepare(
@@ -56,7 +56,7 @@ def prepare(
     def speaker_of(clip: Clip) -> str:
         return "/".join(clip.path.split("/")[:speaker_depth])
 
-    train, valid, notes = split_clips(clips, valid_fraction, speaker_of if speaker_depth else path_of)
+    train, valid, notes = split_clips(clips, valid_fraction, speaker_of if speaker_depth else None)
     splits = {"train": [Utterance(clip) for clip in train], "valid": [Utterance(clip) for clip in valid]}
     return Prepared(root, splits, refusals, num_found, notes)
 

@@ -23,14 +23,14 @@ import functools
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..system.errors import InputError
 from ..system.parallel import parallel_iter
 from .audio.scan import EXTENSIONS, find_audio, read_clips
-from .audio.segments import Interval, cut_files, find_speech, segments_of
+from .audio.segments import Interval, Speech, cut_files, find_speech, segments_of
 from .librispeech import held_out_speakers
 from .writing.corpus import TRAIN, Prepared
 from .writing.labels import Utterance
@@ -85,7 +85,7 @@ def prepare(
     paths = _without_speakers(paths, held_out, valid, refusals, notes)
     clips = _without_duplicates(read_clips(root, paths, options, refusals), refusals)
     if vad:
-        speech: Iterable[list[Interval] | Refusal] = find_speech(root, clips, options)
+        speech: Speech = find_speech(root, clips, options)
     else:
         read = functools.partial(_read_sidecar, root=os.path.abspath(root), sample_rate_hz=rate_hz)
         speech = parallel_iter(read, clips, workers=options.workers, description="reading sidecars")
@@ -126,7 +126,7 @@ def _find(
         if cut_dir and os.path.commonpath([absolute, os.path.abspath(cut_dir)]) == absolute:
             raise InputError(f"--cut {cut_dir} lies in {root / folder}: give a folder beside it")
         refused: list[Refusal] = []
-        found = find_audio(root / folder, options, refused, (*EXTENSIONS, SIDECAR), top=root)
+        found = find_audio(root, options, refused, (*EXTENSIONS, SIDECAR), folder=folder)
         refused = [one for one in refused if not _is_sidecar(one.path)]
         paths = {path for path in found if not _is_sidecar(path)}
         with_audio = {os.path.splitext(path)[0] for path in (*paths, *(one.path for one in refused))}
@@ -196,11 +196,7 @@ def _without_duplicates(clips: Sequence[Clip], refusals: list[Refusal]) -> list[
 
 
 def _segment(
-    clips: Sequence[Clip],
-    speech: Iterable[list[Interval] | Refusal],
-    options: ManifestOptions,
-    refusals: list[Refusal],
-    notes: list[str],
+    clips: Sequence[Clip], speech: Speech, options: ManifestOptions, refusals: list[Refusal], notes: list[str]
 ) -> list[Clip]:
     """Segments of all chapters in order. A chapter without one is refused; short segments of others are counted."""
     unusable: list[Refusal] = []

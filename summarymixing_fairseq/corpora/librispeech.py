@@ -153,7 +153,8 @@ def _read_parts(
     first_paths: dict[str, str] = {}
     for folder in folders:
         refused: list[Refusal] = []
-        found = find_audio(folder, options, refused, (*EXTENSIONS, _TRANSCRIPTS), top=root)
+        below_root = folder.relative_to(root).as_posix()
+        found = find_audio(root, options, refused, (*EXTENSIONS, _TRANSCRIPTS), folder=below_root)
         transcripts = [path for path in found if path.lower().endswith(_TRANSCRIPTS)]
         audio: dict[str, str] = {}  # by the path without the ending
         for path in found:
@@ -169,12 +170,18 @@ def _read_parts(
                 named.add(path)
                 if path in already_refused:
                     continue
-                problem = _problem(path, text, first_paths.get(utterance_id), transcript)
-                if problem is None:
-                    texts[path] = text
-                else:
-                    refusals.append(problem)
+                earlier = first_paths.get(utterance_id)
                 first_paths.setdefault(utterance_id, path)
+                if earlier == path:  # two lines for one file: the second line is refused
+                    refusals.append(Refusal(transcript, "duplicate utterance id", f"two lines for {path}"))
+                elif earlier is not None:
+                    refusals.append(Refusal(path, "duplicate utterance id", f"the first: {earlier}"))
+                elif not text:
+                    refusals.append(Refusal(path, "empty transcript"))
+                elif odd := _NOT_IN_TRANSCRIPTS.search(text):
+                    refusals.append(Refusal(path, "transcript with more than A to Z and apostrophes", odd.group()))
+                else:
+                    texts[path] = text
         refusals += [Refusal(path, "no transcript") for path in audio.values() if path not in named]
     return texts
 
@@ -195,19 +202,6 @@ def _lines(root: Path, transcript: str, refusals: list[Refusal]) -> list[tuple[s
         elif utterance_id:
             refusals.append(Refusal(transcript, "a line that does not begin with an utterance id", f"line {number}"))
     return texts
-
-
-def _problem(path: str, text: str, first_path: str | None, transcript: str) -> Refusal | None:
-    """Why an utterance is refused before its audio is read; `first_path`: audio of an earlier one with the same id."""
-    if first_path == path:  # two lines for one file: the second line is refused
-        return Refusal(transcript, "duplicate utterance id", f"two lines for {path}")
-    if first_path is not None:
-        return Refusal(path, "duplicate utterance id", f"the first: {first_path}")
-    if not text:
-        return Refusal(path, "empty transcript")
-    if odd := _NOT_IN_TRANSCRIPTS.search(text):
-        return Refusal(path, "transcript with more than A to Z and apostrophes", odd.group())
-    return None
 
 
 def _speaker(path: str) -> str:

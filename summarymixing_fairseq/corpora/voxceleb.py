@@ -63,10 +63,15 @@ def prepare(
     trials = _read_lists(trials_dir or root)
     named = {key for these in trials.values() for _, *keys in these for key in keys}
     refusals: list[Refusal] = []
-    path_of = _find_clips(root, options, refusals)
+    path_of: dict[str, str] = {}
     train_paths, test_paths = [], []
-    for key, path in path_of.items():
-        if key.split("/")[0] not in TEST_SPEAKERS:
+    for path in find_audio(root, options, refusals):
+        key = _key_of(path)
+        if key is None:
+            refusals.append(Refusal(path, "not in VoxCeleb1's folders (id1<4 digits>/<video>/<clip>)"))
+        elif path_of.setdefault(key, path) != path:
+            refusals.append(Refusal(path, "clip is there twice", path_of[key]))
+        elif key.split("/")[0] not in TEST_SPEAKERS:
             train_paths.append(path)
         elif key in named:
             test_paths.append(path)
@@ -126,20 +131,6 @@ def _read_trials(path: Path) -> list[Trial]:
     if not trials:
         raise InputError(f"{path} holds no trial: download it again")
     return trials
-
-
-def _find_clips(root: Path, options: ManifestOptions, refusals: list[Refusal]) -> dict[str, str]:
-    """Path of each clip below `root` by its key; audio files that are no clips or are there twice are refused."""
-    path_of: dict[str, str] = {}
-    for path in find_audio(root, options, refusals):
-        key = _key_of(path)
-        if key is None:
-            refusals.append(Refusal(path, "not in VoxCeleb1's folders (id1<4 digits>/<video>/<clip>)"))
-        elif key in path_of:
-            refusals.append(Refusal(path, "clip is there twice", path_of[key]))
-        else:
-            path_of[key] = path
-    return path_of
 
 
 def _key_of(path: str) -> str | None:

@@ -41,23 +41,23 @@ def find_audio(
     refusals: list[Refusal],
     extensions: Sequence[str] = EXTENSIONS,
     *,
-    top: Path | None = None,
+    folder: str = "",
 ) -> list[str]:
-    """Paths of the audio files below `root`, in posix form and sorted; what is refused is added to `refusals`.
+    """Paths of the audio files below `folder` of the manifest's `root`, relative to `root`, in posix form and sorted.
 
-    Paths are relative to `top`, the manifest's root, which contains `root` (None: it is `root`).
+    What is refused is added to `refusals`.
 
     Endings are compared without regard to case. Hidden files and folders (names that begin with a dot) are skipped.
-    Links are followed, but each folder is entered once, under its real name where that lies below `root`: loops of
+    Links are followed, but each folder is entered once, under its real name where that lies in `folder`: loops of
     links end, and no file is listed twice. Refused are dead links, folders that cannot be read, names that a manifest
-    cannot hold and, unless the options allow them, links that lead out of `top`.
+    cannot hold and, unless the options allow them, links that lead out of `root`.
 
     Raises:
-        InputError: for a root that is not a folder, or whose name a manifest cannot hold.
+        InputError: where there is no such folder, or no manifest can hold the root's name.
     """
-    if not root.is_dir():
-        what = "is no directory" if root.exists() else "does not exist"
-        raise InputError(f"{root} {what}: give the folder that holds the audio")
+    if not (root / folder).is_dir():
+        what = "is no directory" if (root / folder).exists() else "does not exist"
+        raise InputError(f"{root / folder} {what}: give the folder that holds the audio")
     # A colon in the root harms only endings that fairseq does not know: those are judged file by file.
     absolute_root = os.path.abspath(root)
     if problem := path_problem("x.wav", absolute_root):
@@ -65,14 +65,8 @@ def find_audio(
     endings = tuple("." + extension.lower().lstrip(".") for extension in extensions)
     found: list[str] = []
     root_of_names = absolute_root if ":" in absolute_root else ""
-    absolute_top = os.path.abspath(top or root)
-    prefix = "" if top is None or top == root else f"{root.relative_to(top).as_posix()}/"
-
-    def refuse(path: str, reason: str, detail: str = "") -> None:
-        refusals.append(Refusal(prefix + path, reason, detail))
-
     entered: set[tuple[int, int]] = set()
-    real_folders: deque[str] = deque([""])
+    real_folders: deque[str] = deque([folder])
     linked_folders: deque[str] = deque()
     while real_folders or linked_folders:
         folder = real_folders.popleft() if real_folders else linked_folders.popleft()
@@ -84,7 +78,7 @@ def find_audio(
             entered.add((identity.st_dev, identity.st_ino))
             entries = sorted(os.scandir(absolute), key=lambda entry: entry.name)
         except OSError as error:
-            refuse(folder, "folder cannot be read", error.strerror or "")
+            refusals.append(Refusal(folder, "folder cannot be read", error.strerror or ""))
             continue
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
@@ -96,15 +90,16 @@ def find_audio(
                 continue
             problem = None if is_folder else path_problem(path, root_of_names)
             if is_link and not options.rules.allow_outside_root and not problem and os.path.exists(entry.path):
-                problem = link_problem(entry.path, absolute_top)
+                problem = link_problem(entry.path, absolute_root)
             if problem:
-                refuse(path, problem)
+                refusals.append(Refusal(path, problem))
             elif is_folder:
                 (linked_folders if is_link else real_folders).append(path)
             elif os.path.isfile(entry.path) if is_link else entry.is_file():
-                found.append(prefix + path)
+                found.append(path)
             else:
-                refuse(path, "no regular file" if os.path.exists(entry.path) else "dead link")
+                reason = "no regular file" if os.path.exists(entry.path) else "dead link"
+                refusals.append(Refusal(path, reason))
     return sorted(found)
 
 
@@ -113,7 +108,7 @@ def refuse_unnamed(
 ) -> None:
     """Refuse the audio in a folder below `root` that is not in `named`."""
     refused: list[Refusal] = []
-    found = find_audio(root / folder, options, refused, top=root)
+    found = find_audio(root, options, refused, folder=folder)
     refusals += [one for one in [*(Refusal(path, reason) for path in found), *refused] if one.path not in named]
 
 

@@ -29,7 +29,10 @@ _MODEL_RATE_HZ = 16_000
 # Stretches of speech further apart than this are not joined.
 MAX_PAUSE_SECONDS = 2.0
 
+# Start and end, in seconds.
 Interval = tuple[float, float]
+# Of each file in turn, stretches of speech, or why they could not be told.
+Speech = Iterable[Sequence[Interval] | Refusal]
 
 
 def find_speech(root: Path, clips: Sequence[Clip], options: ManifestOptions) -> Iterator[list[Interval] | Refusal]:
@@ -93,13 +96,8 @@ def join(speech: Iterable[Interval], target_seconds: float) -> list[Interval]:
     return joined
 
 
-def segments_of(
-    clips: Sequence[Clip],
-    speech: Iterable[Sequence[Interval] | Refusal],
-    options: ManifestOptions,
-    refusals: list[Refusal],
-) -> list[Clip]:
-    """Segments of files, with offsets in samples, by the `speech` of each, [start, end] in seconds.
+def segments_of(clips: Sequence[Clip], speech: Speech, options: ManifestOptions, refusals: list[Refusal]) -> list[Clip]:
+    """Segments of files, with offsets in samples, by the speech of each.
 
     Added to `refusals` are files whose speech could not be told or that have none, and segments that are too short.
     """

@@ -84,7 +84,7 @@ def write_corpus(corpus: Prepared, options: ManifestOptions) -> str:
 
 def _folder(split: str) -> str:
     """`finetune/train` -> `finetune/`, `train` -> nothing."""
-    return split[: split.rfind("/") + 1]
+    return "".join(split.rpartition("/")[:2])
 
 
 def _problem(corpus: Prepared, max_refused: float | None) -> str | None:

@@ -21,27 +21,23 @@ def stable_fraction(key: str) -> float:
     return (int.from_bytes(hashlib.sha1(key.encode("utf-8")).digest()[:8], "big") >> 11) / 2**53
 
 
-def path_of(clip: Clip) -> str:
-    """The group of a clip where each file is its own group: only the parts of one file stay together."""
-    return clip.path
-
-
 def split_clips(
-    clips: Sequence[Clip], valid_fraction: float, group_of: Callable[[Clip], str] = path_of
+    clips: Sequence[Clip], valid_fraction: float, speaker_of: Callable[[Clip], str] | None = None
 ) -> tuple[list[Clip], list[Clip], list[str]]:
-    """Train and valid clips by the hash of each clip's group, and notes: where one group had to be moved.
+    """Train and valid clips by the hash of each clip's speaker or path, and notes: where one had to be moved.
 
-    Clips of one group, such as a speaker, stay together. With `valid_fraction` > 0 neither side is left empty: in a
-    small corpus the group nearest to the border changes sides.
+    Clips of one speaker (`speaker_of`; None: only the parts of one file) stay together. With `valid_fraction` > 0
+    neither side is left empty: in a small corpus the speaker or file nearest to the border changes sides.
 
     Raises:
-        InputError: where there is one group, which cannot be split.
+        InputError: where there is only one speaker or file.
     """
     if valid_fraction == 0 or not clips:
         return list(clips), [], []
+    group_of = speaker_of or (lambda clip: clip.path)
     groups = {group_of(clip) for clip in clips}
     if len(groups) < 2:
-        what = "clip" if group_of is path_of else "speaker"
+        what = "speaker" if speaker_of else "clip"
         raise InputError(
             f"1 usable {what} cannot be split into train and valid: add audio, or set the valid fraction to 0"
         )
