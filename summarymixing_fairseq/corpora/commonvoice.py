@@ -36,7 +36,7 @@ from .text.unicode_text import normalise
 from .writing.corpus import TRAIN, Prepared
 from .writing.labels import LETTERS, Units, Utterance
 from .writing.options import ManifestOptions, positive_int
-from .writing.rows import Refusal, path_problem
+from .writing.rows import Refusal
 
 _CLIPS = "clips"
 _ENDINGS = tuple(f".{extension}" for extension in EXTENSIONS)
@@ -79,7 +79,7 @@ def prepare(root: Path, options: ManifestOptions, *, train_table: str = "train",
             notes.append(f"{name}.tsv has no column client_id: speakers in several splits go unnoticed")
     notes += _unnamed(root, {row.path for rows in tables.values() for row in rows} | {one.path for one in refusals})
 
-    texts = _texts(root, tables, refusals)
+    texts = _texts(tables, refusals)
     tables = _keep_apart(tables, texts, refusals, everything=train_table == "validated")
     wanted = sorted(row.path for rows in tables.values() for row in rows)
     clips = read_clips(root, wanted, options, refusals)
@@ -152,15 +152,12 @@ def _unnamed(root: Path, named: set[str]) -> list[str]:
     return [f"{count:,} clips of {_CLIPS}/ are named by no table used: left alone"] if count else []
 
 
-def _texts(root: Path, tables: dict[str, list[Row]], refusals: list[Refusal]) -> dict[str, str]:
-    """Normalised text of each clip by its path, without clips whose texts or names are unusable."""
-    absolute_root = os.path.abspath(root)
+def _texts(tables: dict[str, list[Row]], refusals: list[Refusal]) -> dict[str, str]:
+    """Normalised text of each clip by its path, without clips whose texts are unusable."""
     texts: dict[str, str] = {}
     for row in {row.path: row for rows in tables.values() for row in rows}.values():
         if ".." in PurePosixPath(row.path).parts:
             refusals.append(Refusal(row.path, f"path leads out of {_CLIPS}/"))
-        elif problem := path_problem(row.path) or path_problem(row.path, absolute_root):
-            refusals.append(Refusal(row.path, problem))
         else:
             try:
                 texts[row.path] = normalise(row.sentence, row.language)

@@ -123,19 +123,14 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(tree, monkeypatch):
     assert tree.scan() == ["c.flac"]
 
 
-@pytest.mark.parametrize("rules", [AudioRules(verify=True), AudioRules(min_seconds=0.5), AudioRules(8000)])
-def test_the_journal_of_other_rules_is_not_used(tree, rules):
+@pytest.mark.parametrize("rules", [None, AudioRules(verify=True), AudioRules(min_seconds=0.5), AudioRules(8000)])
+def test_the_journal_of_another_folder_or_of_other_rules_is_not_used(tree, tmp_path, rules):
     tree.scan()
-    assert tree.scan(rules) == tree.paths
-    assert tree.scan(rules) == []
+    other = {"rules": rules} if rules else {"root": tmp_path / "copy"}
+    (tmp_path / "copy").symlink_to(tree.root)
+    assert tree.scan(**other) == tree.paths
+    assert tree.scan(**other) == []
     assert tree.scan() == tree.paths
-
-
-def test_the_journal_of_another_folder_is_not_used(tree, tmp_path):
-    tree.scan()
-    copy = tmp_path / "copy"
-    copy.symlink_to(tree.root)
-    assert tree.scan(root=copy) == tree.paths
 
 
 @given(cut=st.floats(0, 1))

@@ -255,22 +255,16 @@ def test_a_recording_named_twice_in_a_split(corpus, tmp_path):
     assert refused(tmp_path / "text") == [sentences, different, same[1]]
 
 
-def test_an_id_given_twice(corpus, tmp_path):
+def test_an_id_given_twice_or_not_at_all(corpus, tmp_path):
     again = entry(931, "something else", "qa_factoid", "audio-16.flac", "audio-17.flac")
-    annotations(corpus, "train").write_bytes(jsonl([ENTRIES["train"][0], again]))
+    without = [{key: value for key, value in one.items() if key != "slurp_id"} for one in ENTRIES["train"][:2]]
+    without[1]["recordings"] = [{"file": "audio-17.flac"}]
+    annotations(corpus, "train").write_bytes(jsonl([again, *without]))
     prepare(corpus, tmp_path / "out")
-    place = "dataset/slurp/train.jsonl:2"
     assert refused(tmp_path / "out") == [
-        (place, f"slurp_id given twice: {REAL}/audio-16.flac"),
-        (place, f"slurp_id given twice: {REAL}/audio-17.flac"),
+        ("dataset/slurp/train.jsonl:1", f"slurp_id given twice: {REAL}/audio-{number}.flac") for number in (16, 17)
     ]
-
-
-def test_entries_without_an_id(corpus, tmp_path):
-    entries = [{key: value for key, value in one.items() if key != "slurp_id"} for one in ENTRIES["train"]]
-    annotations(corpus, "train").write_bytes(jsonl(entries))
-    assert "refused" not in prepare(corpus, tmp_path)
-    assert len(rows(tmp_path, "train")) == 5
+    assert len(rows(tmp_path / "out", "train")) == 4
 
 
 def test_without_or_with_damaged_metadata(corpus, tmp_path):

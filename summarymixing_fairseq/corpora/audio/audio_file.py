@@ -30,8 +30,11 @@ def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
     """Length of one file at the rate of the rules, or why it is refused. Any number of channels: they are averaged."""
     from ...data.audio import DECODING_ERRORS, open_audio
 
-    # paths from a corpus's own lists have not been through find_audio
+    # Paths from a corpus's own lists have not been through find_audio. A colon in the root harms only endings that
+    # fairseq does not know.
     problem = path_problem(path, allow_outside_root=rules.allow_outside_root)
+    if problem is None and ":" in root:
+        problem = path_problem(path, root, allow_outside_root=rules.allow_outside_root)
     if problem is None and not rules.allow_outside_root:
         problem = link_problem(path, root)
     if problem:
@@ -45,10 +48,8 @@ def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
             num_frames, rate_hz = file.frames, file.samplerate
     except DECODING_ERRORS as error:
         reason, detail = _open_problem(absolute, error)
-    return Refusal(path, reason, detail) if reason else _within_rules(path, num_frames, rate_hz, rules)
-
-
-def _within_rules(path: str, num_frames: int, rate_hz: int, rules: AudioRules) -> Clip | Refusal:
+    if reason:
+        return Refusal(path, reason, detail)
     if rate_hz != rules.sample_rate_hz and rules.other_rates == "refuse":
         return Refusal(path, f"sample rate {rate_hz} Hz, not {rules.sample_rate_hz} Hz (resample it first)")
     num_samples = math.ceil(num_frames * rules.sample_rate_hz / rate_hz)

@@ -58,13 +58,11 @@ def find_audio(
     if not (root / folder).is_dir():
         what = "is no directory" if (root / folder).exists() else "does not exist"
         raise InputError(f"{root / folder} {what}: give the folder that holds the audio")
-    # A colon in the root harms only endings that fairseq does not know: those are judged file by file.
     absolute_root = os.path.abspath(root)
     if problem := path_problem("x.wav", absolute_root):
         raise InputError(f"{root}: {problem}")
     endings = tuple("." + extension.lower().lstrip(".") for extension in extensions)
     found: list[str] = []
-    root_of_names = absolute_root if ":" in absolute_root else ""
     entered: set[tuple[int, int]] = set()
     real_folders: deque[str] = deque([folder])
     linked_folders: deque[str] = deque()
@@ -88,7 +86,7 @@ def find_audio(
             is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()  # False for a link to itself
             if not is_folder and not entry.name.lower().endswith(endings):
                 continue
-            problem = None if is_folder else path_problem(path, root_of_names)
+            problem = None if is_folder else path_problem(path)
             if is_link and not options.rules.allow_outside_root and not problem and os.path.exists(entry.path):
                 problem = link_problem(entry.path, absolute_root)
             if problem:
