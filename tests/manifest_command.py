@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +28,11 @@ def corpus_writer(corpus: str) -> Callable[..., str]:
     """What prepares and writes a corpus and returns the summary; options of every corpus are keywords like its own."""
 
     def write(root: Path, dest: Path, **options: Any) -> str:
-        shared = {name: options.pop(name) for name in ("rules", "workers", "max_refused", "force") if name in options}
+        shared = {
+            name: options.pop(name)
+            for name in ("rules", "segments", "workers", "max_refused", "force")
+            if name in options
+        }
         manifest_options = ManifestOptions(dest, **shared)
         return write_corpus(all_corpora()[corpus].prepare(root, manifest_options, **options), manifest_options)
 
@@ -46,6 +51,13 @@ def lengths(path: Path) -> dict[str, int]:
     return {clip.path: clip.num_samples for clip in parse_manifest(path.read_text("utf-8"))[1]}
 
 
+def labels(dest: Path, split: str, kind: str) -> dict[str, str]:
+    """Label of each clip of a split, by its path."""
+    names, told = paths(dest / f"{split}.tsv"), lines(dest / f"{split}.{kind}")
+    assert len(names) == len(told)
+    return dict(zip(names, told))
+
+
 def paths(path: Path) -> list[str]:
     """Paths of a manifest, in order."""
     return list(lengths(path))
@@ -62,9 +74,18 @@ def refused(dest: Path) -> list[tuple[str, ...]]:
     return [tuple(line.split("\t")) for line in lines(path)] if path.exists() else []
 
 
-def write_audio(path: Path, samples: np.ndarray, rate_hz: int = 16000, subtype: str | None = None) -> bytes:
-    """Write a file and the folders above it; returns the file's bytes."""
+@functools.cache
+def spoken(num_samples: int) -> np.ndarray:
+    """Speech, (num_samples,); it must not be changed."""
+    return np.resize(speak("nothing is lost in silence"), num_samples)
+
+
+def write_audio(
+    path: Path, samples: np.ndarray | int = 16000, rate_hz: int = 16000, subtype: str | None = None
+) -> bytes:
+    """Write a file, of so many samples of speech or of these samples, and the folders above it; returns its bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    samples = spoken(samples) if isinstance(samples, int) else samples
     soundfile.write(path, samples, rate_hz, subtype=subtype)
     return path.read_bytes()
 

@@ -33,7 +33,7 @@ import numpy as np
 from summarymixing_fairseq.commands.main import main as summarymixing
 from summarymixing_fairseq.corpora import folder as folder_corpus
 from summarymixing_fairseq.corpora.audio import scan
-from summarymixing_fairseq.corpora.audio.flac import write_flac
+from summarymixing_fairseq.corpora.audio.audio_file import write_flac
 from summarymixing_fairseq.corpora.writing.corpus import write_corpus
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions, positive_int
 from summarymixing_fairseq.system import command, processes

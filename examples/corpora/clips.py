@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from summarymixing_fairseq.corpora.audio.flac import existing_num_samples, write_flac
+from summarymixing_fairseq.corpora.audio.audio_file import existing_num_samples, write_flac
 from summarymixing_fairseq.corpora.writing.rows import Clip
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 

@@ -116,7 +116,7 @@ def write_corpus(
             exist with other content and `force` is not given.
     """
     splits = split_recordings(recordings, num_test, num_valid, min_seconds)
-    pretrain_train, pretrain_valid, note = split_clips(splits.pretrain, PRETRAIN_VALID_FRACTION)
+    pretrain_train, pretrain_valid, moved = split_clips(splits.pretrain, PRETRAIN_VALID_FRACTION)
     finetune = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     letters = {name: {letter for one in part for letter in one.text or ""} for name, part in finetune.items()}
     for name in ("valid", "test"):
@@ -135,7 +135,7 @@ def write_corpus(
         },
         [*refusals, *splits.left_out],
         num_found,
-        notes=[*notes, *([note] if note else [])],
+        notes=[*notes, *moved],
         files={"LICENSES.txt": licences},
     )
     return corpus_files.write_corpus(corpus, ManifestOptions(dest, force=force))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 
 from ..corpora import all_corpora
 from ..corpora.writing.corpus import write_corpus
@@ -21,13 +22,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     for name, corpus in all_corpora().items():
         sub = corpora.add_parser(
             name,
-            help=corpus.DESCRIPTION,
+            help=str(corpus.__doc__).partition("\n")[0],
             description=corpus.__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            argument_default=argparse.SUPPRESS,  # defaults stand once: in the signature that an option is for
         )
         corpus.add_arguments(sub)
         add_arguments(sub)
-        sub.set_defaults(prepare_from=corpus.prepare_from)
+        sub.set_defaults(prepare=corpus.prepare)
     parser.set_defaults(run=run)
 
 
@@ -38,6 +40,8 @@ def run(args: argparse.Namespace) -> None:
         InputError: for audio, labels or options that cannot be used.
     """
     options = options_of(args)
+    known = inspect.signature(args.prepare).parameters
+    given = {name: value for name, value in vars(args).items() if name in known}
     with exclusive(options.dest):
-        summary = write_corpus(args.prepare_from(args), options)
+        summary = write_corpus(args.prepare(options=options, **given), options)
     print(summary)

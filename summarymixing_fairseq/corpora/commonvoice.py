@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -36,14 +35,9 @@ from .text.pieces import train_pieces
 from .text.unicode_text import normalise
 from .writing.corpus import TRAIN, Prepared
 from .writing.labels import LETTERS, Units, Utterance
-from .writing.options import ManifestOptions, options_of, positive_int
-from .writing.rows import Refusal, path_problem
+from .writing.options import ManifestOptions, positive_int
+from .writing.rows import Refusal
 
-DESCRIPTION = (
-    "Write fairseq manifests and labels for one language of Mozilla Common Voice: Welsh (cy), Basque (eu) or any other."
-)
-
-TRAIN_TABLES = ("train", "validated")
 _CLIPS = "clips"
 _ENDINGS = tuple(f".{extension}" for extension in EXTENSIONS)
 
@@ -80,19 +74,15 @@ def prepare(root: Path, options: ManifestOptions, *, train_table: str = "train",
         if not (root / f"{name}.tsv").exists():
             notes.append(f"{root} has no {name}.tsv: no split {split}")
             continue
-        tables[split], unusable, has_speakers = _read_table(root / f"{name}.tsv")
-        refusals += unusable
+        tables[split], has_speakers = _read_table(root / f"{name}.tsv", refusals)
         if not has_speakers:
             notes.append(f"{name}.tsv has no column client_id: speakers in several splits go unnoticed")
     notes += _unnamed(root, {row.path for rows in tables.values() for row in rows} | {one.path for one in refusals})
 
-    texts, unusable = _texts(root, tables)
-    refusals += unusable
-    tables, unusable = _keep_apart(tables, texts, everything=train_table == "validated")
-    refusals += unusable
+    texts = _texts(tables, refusals)
+    tables = _keep_apart(tables, texts, refusals, everything=train_table == "validated")
     wanted = sorted(row.path for rows in tables.values() for row in rows)
-    clips, unusable = read_clips(root, wanted, options.rules, workers=options.workers, dest=options.dest)
-    refusals += unusable
+    clips = read_clips(root, wanted, options, refusals)
     by_path = {clip.path: clip for clip in clips}
     splits = {
         split: [Utterance(by_path[path], texts[path]) for path in sorted(row.path for row in rows) if path in by_path]
@@ -107,8 +97,8 @@ def prepare(root: Path, options: ManifestOptions, *, train_table: str = "train",
     return Prepared(root, splits, refusals, len(clips) + len(refusals), notes, files, units)
 
 
-def _read_table(path: Path) -> tuple[list[Row], list[Refusal], bool]:
-    """Rows of a table in its order, refusals of bad lines, and whether the table names speakers.
+def _read_table(path: Path, refusals: list[Refusal]) -> tuple[list[Row], bool]:
+    """Rows of a table in its order, and whether the table names speakers.
 
     The format is not CSV: quotation marks are part of a sentence and need not come in pairs. A clip that is named
     several times counts once if its sentence is always the same, else not at all.
@@ -122,48 +112,37 @@ def _read_table(path: Path) -> tuple[list[Row], list[Refusal], bool]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}): unpack the release again") from None
     header, *table = (line.rstrip("\r").split("\t") for line in lines)
-    columns = {name.strip(): position for position, name in enumerate(header)}
-    if not {"path", "sentence"} <= columns.keys():
-        found = ", ".join(columns) if any(columns) else "none"
+    columns = [name.strip() for name in header]
+    if not {"path", "sentence"} <= {*columns}:
+        found = ", ".join(columns) or "none"
         raise InputError(f"{path}: columns path and sentence are needed in its first line, found: {found}")
 
     rows: dict[str, Row] = {}
-    refusals: list[Refusal] = []
     contradicted: set[str] = set()
     for number, fields in enumerate(table, start=2):
         if not any(field.strip() for field in fields):
             continue
-        row = _row(fields, columns, f"{path.name} line {number}", path.absolute().parent.name)
-        if isinstance(row, Refusal):
-            refusals.append(row)
-        elif row.path not in rows:
-            rows[row.path] = row
+        place = f"{path.name} line {number}"
+        value = dict(zip(columns, map(str.strip, fields)))
+        name = value.get("path")
+        if not name:
+            refusals.append(Refusal(place, "line without a path"))
+            continue
+        # early releases leave the ending out
+        clip = f"{_CLIPS}/{name}" if name.lower().endswith(_ENDINGS) else f"{_CLIPS}/{name}.mp3"
+        if "sentence" not in value:
+            refusals.append(Refusal(clip, "line ends before the sentence", place))
+        elif any(fields[len(columns) :]):
+            refusals.append(Refusal(clip, "line with more columns than the table", place))
+        elif clip in rows:
+            if value["sentence"] != rows[clip].sentence:
+                contradicted.add(clip)
+            refusals.append(Refusal(clip, "named several times", place))
         else:
-            if row.sentence != rows[row.path].sentence:
-                contradicted.add(row.path)
-            refusals.append(Refusal(row.path, "named several times", f"{path.name} line {number}"))
+            language = value.get("locale") or path.absolute().parent.name
+            rows[clip] = Row(clip, value["sentence"], value.get("client_id", ""), language)
     refusals += [Refusal(clip, "several transcripts for one clip", path.name) for clip in sorted(contradicted)]
-    return [row for row in rows.values() if row.path not in contradicted], refusals, "client_id" in columns
-
-
-def _row(fields: Sequence[str], columns: dict[str, int], place: str, folder: str) -> Row | Refusal:
-    """A row, or why it is none; `place` stands for the clip where the line names none."""
-
-    def value(column: str) -> str:
-        position = columns.get(column, len(fields))
-        return fields[position].strip() if position < len(fields) else ""
-
-    name = value("path")
-    if not name:
-        return Refusal(place, "line without a path")
-    if not name.lower().endswith(_ENDINGS):
-        name += ".mp3"  # early releases leave it out
-    clip = f"{_CLIPS}/{name}"
-    if len(fields) <= columns["sentence"]:
-        return Refusal(clip, "line ends before the sentence", place)
-    if any(fields[len(columns) :]):
-        return Refusal(clip, "line with more columns than the table", place)
-    return Row(clip, value("sentence"), value("client_id"), value("locale") or folder)
+    return [row for row in rows.values() if row.path not in contradicted], "client_id" in columns
 
 
 def _unnamed(root: Path, named: set[str]) -> list[str]:
@@ -173,60 +152,49 @@ def _unnamed(root: Path, named: set[str]) -> list[str]:
     return [f"{count:,} clips of {_CLIPS}/ are named by no table used: left alone"] if count else []
 
 
-def _texts(root: Path, tables: dict[str, list[Row]]) -> tuple[dict[str, str], list[Refusal]]:
-    """Normalised text of each clip by its path, and refusals of clips with unusable texts or names."""
-    absolute_root = os.path.abspath(root)
+def _texts(tables: dict[str, list[Row]], refusals: list[Refusal]) -> dict[str, str]:
+    """Normalised text of each clip by its path, without clips whose texts are unusable."""
     texts: dict[str, str] = {}
-    refusals: list[Refusal] = []
     for row in {row.path: row for rows in tables.values() for row in rows}.values():
         if ".." in PurePosixPath(row.path).parts:
             refusals.append(Refusal(row.path, f"path leads out of {_CLIPS}/"))
-        elif problem := path_problem(row.path) or path_problem(row.path, absolute_root):
-            refusals.append(Refusal(row.path, problem))
         else:
             try:
                 texts[row.path] = normalise(row.sentence, row.language)
             except TextRefused as error:
                 refusals.append(Refusal(row.path, str(error), row.sentence))
-    return texts, refusals
+    return texts
 
 
 def _keep_apart(
-    tables: dict[str, list[Row]], texts: dict[str, str], *, everything: bool
-) -> tuple[dict[str, list[Row]], list[Refusal]]:
+    tables: dict[str, list[Row]], texts: dict[str, str], refusals: list[Refusal], *, everything: bool
+) -> dict[str, list[Row]]:
     """Tables with each clip in one split; train has no speaker of dev and test and, with `everything`, no sentence.
 
     In a release no speaker is in two splits, but users may make tables of their own. Clips without a text are left out:
     they have been refused before.
     """
+    in_test = {row.path for row in tables.get("test", [])}
     held_out = [*tables.get("valid", []), *tables.get("test", [])]
-    speakers = {row.speaker for row in held_out} - {""}
     held_out_paths = {row.path for row in held_out}
-    train, valid, test = (
-        [row for row in tables.get(split, []) if row.path in texts] for split in (TRAIN, "valid", "test")
-    )
-    valid, refusals = _without(valid, {row.path for row in test}, "clip is in test too")
-    sentences: set[str] = set()
-    if everything:
-        train = [row for row in train if row.path not in held_out_paths]  # validated.tsv names them by design
-        sentences = {texts[row.path] for row in held_out if row.path in texts}
-    else:
-        train, unusable = _without(train, held_out_paths, "clip is in dev or test too")
-        refusals += unusable
-    kept = []
-    for row in train:
-        if row.speaker in speakers:
+    speakers = {row.speaker for row in held_out} - {""}
+    sentences = {texts[row.path] for row in held_out if row.path in texts} if everything else set()
+    kept: dict[str, list[Row]] = {split: [] for split in tables}
+    for split, row in ((split, row) for split, rows in tables.items() for row in rows if row.path in texts):
+        if split == "valid" and row.path in in_test:
+            refusals.append(Refusal(row.path, "clip is in test too"))
+        elif split != TRAIN:
+            kept[split].append(row)
+        elif row.path in held_out_paths:
+            if not everything:  # validated.tsv names them by design
+                refusals.append(Refusal(row.path, "clip is in dev or test too"))
+        elif row.speaker in speakers:
             refusals.append(Refusal(row.path, "speaker is in dev or test"))
         elif texts[row.path] in sentences:
             refusals.append(Refusal(row.path, "sentence is in dev or test", row.sentence))
         else:
-            kept.append(row)
-    kept_apart = {TRAIN: kept, "valid": valid, "test": test}
-    return {split: kept_apart[split] for split in tables}, refusals
-
-
-def _without(rows: Sequence[Row], paths: set[str], reason: str) -> tuple[list[Row], list[Refusal]]:
-    return [row for row in rows if row.path not in paths], [Refusal(r.path, reason) for r in rows if r.path in paths]
+            kept[split].append(row)
+    return kept
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -234,8 +202,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", metavar="CV_DIR/LANG", type=Path, help="folder with train.tsv and clips/")
     parser.add_argument(
         "--train",
-        choices=TRAIN_TABLES,
-        default="train",
+        dest="train_table",
+        choices=("train", "validated"),
         help="table to train on; validated: all of it but the speakers and sentences of dev and test (train)",
     )
     parser.add_argument(
@@ -244,8 +212,3 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="label by N pieces, as 100, that sentencepiece learns from train",
     )
-
-
-def prepare_from(args: argparse.Namespace) -> Prepared:
-    """``prepare`` by the command line's options."""
-    return prepare(args.root, options_of(args), train_table=args.train, bpe=args.bpe)

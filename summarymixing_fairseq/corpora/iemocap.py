@@ -33,20 +33,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..system.errors import InputError
-from .audio.scan import read_clips, unnamed_audio
+from .audio.scan import read_clips, refuse_unnamed
 from .writing.corpus import Prepared
 from .writing.labels import Utterance
-from .writing.options import ManifestOptions, options_of, positive_int
+from .writing.options import ManifestOptions, positive_int
 from .writing.rows import Refusal
-
-DESCRIPTION = "Write fairseq manifests and emotion labels for IEMOCAP, by fold."
 
 CLASSES = {"ang": "ang", "exc": "hap", "hap": "hap", "neu": "neu", "sad": "sad"}
 # Utterances of these classes in the full release, a number that papers report.
 NUM_UTTERANCES = 5531
 SESSIONS = range(1, 6)
 SPEAKERS = [f"Ses{session:02}{gender}" for session in SESSIONS for gender in "FM"]
-HELD_OUT = ("session", "speaker")
 
 _LABEL = re.compile(r"\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(\S+)\s+([A-Za-z]+)\s+\[[^\]]*\]\s*")
 # A line that should hold a label, even where it is damaged.
@@ -58,7 +55,7 @@ def prepare(root: Path, options: ManifestOptions, *, held_out: str = "session", 
     """All folds, or one, with a label `emotion` for each utterance.
 
     Args:
-        root: folder of the sessions. held_out: what a fold tests on, of ``HELD_OUT``. fold: its number (None: all).
+        root: folder of the sessions. held_out: what a fold tests on, session or speaker. fold: its number (None: all).
 
     Raises:
         InputError: where sessions or labels are not found, or a split has no usable clip.
@@ -73,23 +70,20 @@ def prepare(root: Path, options: ManifestOptions, *, held_out: str = "session", 
     class_of: dict[str, str] = {}
     refusals: list[Refusal] = []
     for session in SESSIONS:
-        classes, refused = _read_session(root, session)
-        class_of.update(classes)
-        refusals += refused
+        class_of.update(_read_session(root, session, options, refusals))
     notes = []
     if len(class_of) != NUM_UTTERANCES:
         notes.append(f"{len(class_of):,} utterances of the four classes; the full release has {NUM_UTTERANCES:,}")
-    clips, unusable = read_clips(root, sorted(class_of), options.rules, workers=options.workers, dest=options.dest)
+    unusable: list[Refusal] = []
+    clips = read_clips(root, sorted(class_of), options, unusable)
     refusals += unusable
     splits: dict[str, list[Utterance]] = {}
     for number in folds if fold is None else [fold]:
         for split, speakers in folds[number].items():
             here = [clip for clip in clips if _speaker(clip.path) in speakers]
             if clips and not here:  # a fold cannot do without any of its three splits
-                example = next((one for one in unusable if _speaker(one.path) in speakers), None)
-                why = "no utterance has a label of the four classes"
-                if example:
-                    why = f"e.g. {example.path}: {example.reason}"
+                examples = (f"e.g. {one.path}: {one.reason}" for one in unusable if _speaker(one.path) in speakers)
+                why = next(examples, "no utterance has a label of the four classes")
                 who = ", ".join(sorted(speakers))
                 raise InputError(f"fold{number}/{split} ({who}) has no usable clip, {why}: complete the corpus")
             splits[f"fold{number}/{split}"] = [
@@ -100,11 +94,11 @@ def prepare(root: Path, options: ManifestOptions, *, held_out: str = "session", 
 
 def _folds(held_out: str) -> dict[int, dict[str, set[str]]]:
     """Speakers of each split, by the number of the fold."""
-    speakers = [{speaker} for speaker in SPEAKERS]
-    partners = [{SPEAKERS[index ^ 1]} for index in range(len(SPEAKERS))]
-    sessions = [woman | man for woman, man in zip(speakers[::2], speakers[1::2])]
-    next_sessions = sessions[1:] + sessions[:1]
-    tests, valids = {"speaker": (speakers, partners), "session": (sessions, next_sessions)}[held_out]
+    sessions = [{f"Ses{session:02}F", f"Ses{session:02}M"} for session in SESSIONS]
+    tests, valids = sessions, sessions[1:] + sessions[:1]
+    if held_out == "speaker":
+        tests = [{speaker} for speaker in SPEAKERS]
+        valids = [{SPEAKERS[index ^ 1]} for index in range(len(SPEAKERS))]
     return {
         number: {"train": set(SPEAKERS) - test - valid, "valid": valid, "test": test}
         for number, (test, valid) in enumerate(zip(tests, valids), 1)
@@ -116,13 +110,12 @@ def _speaker(path: str) -> str:
     return "".join(_UTTERANCE.findall(Path(path).stem)[0])
 
 
-def _read_session(root: Path, session: int) -> tuple[dict[str, str], list[Refusal]]:
-    """Class of each utterance of a session by its path, and refusals of other utterances, lines and audio files."""
+def _read_session(root: Path, session: int, options: ManifestOptions, refusals: list[Refusal]) -> dict[str, str]:
+    """Class of each utterance of a session by its path; other utterances, lines and audio files are refused."""
     evaluation, audio = f"Session{session}/dialog/EmoEvaluation", f"Session{session}/sentences/wav"
     if not (root / evaluation).is_dir():
         raise InputError(f"{root / evaluation} does not exist: give the full release, with its labels")
     emotions: dict[str, list[str]] = {}
-    refusals: list[Refusal] = []
     for name in sorted(os.listdir(root / evaluation)):
         # Copies made on a Mac have a ._<name> beside each file.
         if name.endswith(".txt") and not name.startswith("."):
@@ -140,8 +133,8 @@ def _read_session(root: Path, session: int) -> tuple[dict[str, str], list[Refusa
             class_of[path] = CLASSES[of_path[0]]
         else:
             refusals.append(Refusal(path, f"emotion {of_path[0]}"))
-    refusals += unnamed_audio(root, audio, emotions, "no label")
-    return class_of, refusals
+    refuse_unnamed(root, audio, emotions, "no label", options, refusals)
+    return class_of
 
 
 def _read_dialog(root: Path, label_file: str, session: int, refusals: list[Refusal]) -> Iterator[tuple[str, str, str]]:
@@ -171,14 +164,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", metavar="IEMOCAP_DIR", type=Path, help="folder with Session1 to Session5")
     parser.add_argument(
         "--held-out",
-        choices=HELD_OUT,
-        default="session",
+        choices=("session", "speaker"),
         help="5 folds: test on a session, validate on the next (default); or 10 folds: test on a speaker, validate on "
         "the other of that session",
     )
     parser.add_argument("--fold", type=positive_int, metavar="K", help="write fold K only (default: all)")
-
-
-def prepare_from(args: argparse.Namespace) -> Prepared:
-    """``prepare`` by the command line's options."""
-    return prepare(args.root, options_of(args), held_out=args.held_out, fold=args.fold)

@@ -23,34 +23,26 @@ import functools
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..system.errors import InputError
 from ..system.parallel import parallel_iter
-from .audio.rules import AudioRules, SegmentRules, add_segment_arguments, segment_rules_of
 from .audio.scan import EXTENSIONS, find_audio, read_clips
-from .audio.segments import Interval, cut_files, segments_of
-from .audio.voice_activity import find_speech
+from .audio.segments import Interval, Speech, cut_files, find_speech, segments_of
 from .librispeech import held_out_speakers
 from .writing.corpus import TRAIN, Prepared
 from .writing.labels import Utterance
-from .writing.options import ManifestOptions, options_of
+from .writing.options import ManifestOptions, add_segment_arguments
 from .writing.rows import Clip, Refusal, format_manifest
 from .writing.splits import check_valid_fraction, split_clips
-
-DESCRIPTION = (
-    "Write fairseq manifests of Libri-Light, cut to segments of speech. "
-    "--min-seconds and --max-seconds are of whole files."
-)
 
 SUBSETS = ("small", "medium", "large")
 SIDECAR = ".json"
 # Sidecars count speech in frames of 80 ms, so that the last stretch may end after the file does. One that is off by
 # more than this belongs to another file.
 _TOLERANCE_SECONDS = 1.0
-_HELD_OUT = "speaker of LibriSpeech dev or test"
 
 
 def prepare(
@@ -58,7 +50,6 @@ def prepare(
     options: ManifestOptions,
     *,
     subsets: Sequence[str] = (),
-    segments: SegmentRules = SegmentRules(),  # noqa: B008 (frozen)
     vad: bool = False,
     valid_fraction: float = 0.0,
     valid_dir: Path | None = None,
@@ -68,7 +59,6 @@ def prepare(
 
     Args:
         subsets: folders of `root` (none: small, medium and large where they are there, else the whole folder).
-        segments: what a segment must be.
         vad: find speech by a model, and do not read sidecars.
         valid_fraction: share of the speakers in valid.tsv. valid_dir: or all audio of this folder.
         exclude_speakers: LibriSpeech's SPEAKERS.TXT, or the folder it is in: leave out the speakers of dev and test.
@@ -77,39 +67,36 @@ def prepare(
         InputError: where there is no audio, a folder or SPEAKERS.TXT is not what it should be, or a split cannot be
             made.
     """
-    rules, workers, rate_hz = options.rules, options.workers, options.rules.sample_rate_hz
+    rate_hz, cut_dir = options.rules.sample_rate_hz, options.segments.cut_dir
     check_valid_fraction(valid_fraction)
     if valid_dir and valid_fraction:
         raise InputError("--valid and --valid-fraction both say what valid.tsv holds: give one of them")
     held_out = held_out_speakers(exclude_speakers) if exclude_speakers else None
-    paths, refusals, notes = _find(root, subsets, segments.cut_dir, rules.allow_outside_root)
-    valid, unusable = _read_valid(valid_dir, rules, workers) if valid_dir else ([], [])
-    num_found = len(paths) + len(refusals) + len(valid) + len(unusable)
-    refusals += unusable
-    paths, unusable, note = _without_speakers(paths, held_out, valid)
-    refusals += unusable
-    notes.append(note)
-    clips, unusable = read_clips(root, paths, rules, workers=workers, dest=options.dest)
-    refusals += unusable
-    clips, unusable = _without_duplicates(clips)
-    refusals += unusable
+    refusals: list[Refusal] = []
+    notes: list[str] = []
+    paths = _find(root, subsets, options, refusals, notes)
+    num_found = len(paths) + len(refusals)
+    valid: list[Clip] = []
+    if valid_dir:
+        unusable: list[Refusal] = []
+        valid = _read_valid(valid_dir, options, unusable)
+        num_found += len(valid) + len(unusable)
+        refusals += unusable
+    paths = _without_speakers(paths, held_out, valid, refusals, notes)
+    clips = _without_duplicates(read_clips(root, paths, options, refusals), refusals)
     if vad:
-        speech: Iterable[list[Interval] | Refusal] = find_speech(root, clips, sample_rate_hz=rate_hz, workers=workers)
+        speech: Speech = find_speech(root, clips, options)
     else:
         read = functools.partial(_read_sidecar, root=os.path.abspath(root), sample_rate_hz=rate_hz)
-        speech = parallel_iter(read, clips, workers=workers, description="reading sidecars")
-    rows, unusable, note = _segment(clips, speech, segments, rate_hz)
-    refusals += unusable
-    notes.append(note)
+        speech = parallel_iter(read, clips, workers=options.workers, description="reading sidecars")
+    rows = _segment(clips, speech, options, refusals, notes)
     splits = {TRAIN: rows, "valid": []}
-    if rows and valid_fraction:
+    if valid_fraction:
         splits[TRAIN], splits["valid"], moved = split_clips(rows, valid_fraction, lambda clip: _speaker(clip.path))
-        notes += [moved] if moved else []
-    if segments.cut_dir is not None:
-        for name, these in ((name, these) for name, these in splits.items() if these):
-            splits[name], unusable = cut_files(root, these, segments.cut_dir, sample_rate_hz=rate_hz, workers=workers)
-            refusals += unusable
-        root = segments.cut_dir
+        notes += moved
+    if cut_dir is not None:
+        splits = {name: cut_files(root, these, cut_dir, options, refusals) for name, these in splits.items()}
+        root = cut_dir
     files = {}
     if valid_dir:
         files["valid.tsv"] = format_manifest(valid_dir, valid)
@@ -122,23 +109,24 @@ def prepare(
 
 
 def _find(
-    root: Path, subsets: Sequence[str], cut_dir: Path | None, allow_outside_root: bool
-) -> tuple[list[str], list[Refusal], list[str]]:
-    """Paths of chapters, subset by subset; refusals of other audio; notes. A sidecar alone names a chapter too."""
+    root: Path, subsets: Sequence[str], options: ManifestOptions, refusals: list[Refusal], notes: list[str]
+) -> list[str]:
+    """Paths of chapters, subset by subset; other audio is refused. A sidecar alone names a chapter too."""
     folders = list(dict.fromkeys(subsets)) or [name for name in SUBSETS if (root / name).is_dir()]
     others = [entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")]
     others = sorted(set(others) - set(folders)) if folders else []
-    notes = [f"not looked at in {root}: {', '.join(others)} (see --subset)"] if others else []
+    if others:
+        notes.append(f"not looked at in {root}: {', '.join(others)} (see --subset)")
+    cut_dir = options.segments.cut_dir
     chapters: list[str] = []
-    refusals: list[Refusal] = []
     for folder in folders or [""]:
         if folder and (Path(folder).name != folder or not (root / folder).is_dir()):
             raise InputError(f"--subset {folder}: no such folder in {root}: give the names of folders there")
         absolute = os.path.abspath(root / folder)
         if cut_dir and os.path.commonpath([absolute, os.path.abspath(cut_dir)]) == absolute:
             raise InputError(f"--cut {cut_dir} lies in {root / folder}: give a folder beside it")
-        endings = (*EXTENSIONS, SIDECAR)
-        found, refused = find_audio(root / folder, endings, top=root, allow_outside_root=allow_outside_root)
+        refused: list[Refusal] = []
+        found = find_audio(root, options, refused, (*EXTENSIONS, SIDECAR), folder=folder)
         refused = [one for one in refused if not _is_sidecar(one.path)]
         paths = {path for path in found if not _is_sidecar(path)}
         with_audio = {os.path.splitext(path)[0] for path in (*paths, *(one.path for one in refused))}
@@ -149,7 +137,7 @@ def _find(
         refusals += [Refusal(path, "not in SPEAKER/BOOK/") for path in sorted(paths) if not _speaker(path)]
     if not chapters and not refusals:
         raise InputError(f"no audio below {root}: give the folder that holds small, medium or large")
-    return chapters, refusals, notes
+    return chapters
 
 
 def _is_sidecar(path: str) -> bool:
@@ -162,74 +150,67 @@ def _speaker(path: str) -> str:
     return parts[0] if len(parts) == 3 and parts[0].isdecimal() else ""
 
 
-def _read_valid(folder: Path, rules: AudioRules, workers: int | None) -> tuple[list[Clip], list[Refusal]]:
-    """All audio below `folder`, of any length, and what cannot be used, by its absolute path."""
-    found, refusals = find_audio(folder, allow_outside_root=rules.allow_outside_root)
-    clips, unusable = read_clips(folder, found, rules.of_any_length(), workers=workers)
-    refusals += unusable
+def _read_valid(folder: Path, options: ManifestOptions, refusals: list[Refusal]) -> list[Clip]:
+    """All audio below `folder`, of any length; what cannot be used is refused by its absolute path."""
+    refused: list[Refusal] = []
+    found = find_audio(folder, options, refused)
+    clips = read_clips(folder, found, options, refused, any_length=True)
     if not clips:
         raise InputError(f"--valid {folder}: no usable audio below it")
-    return clips, [replace(refusal, path=(folder / refusal.path).as_posix()) for refusal in refusals]
+    refusals += [replace(one, path=(folder / one.path).as_posix()) for one in refused]
+    return clips
 
 
 def _without_speakers(
-    paths: Sequence[str], held_out: set[str] | None, valid: Sequence[Clip]
-) -> tuple[list[str], list[Refusal], str]:
-    """Paths without those of held-out speakers and of those in valid.tsv, refusals, and a note for the summary."""
+    paths: Sequence[str], held_out: set[str] | None, valid: Sequence[Clip], refusals: list[Refusal], notes: list[str]
+) -> list[str]:
+    """Paths without those of held-out speakers and of those in valid.tsv."""
     in_valid = {_speaker(clip.path) for clip in valid}
     kept: list[str] = []
-    refusals: list[Refusal] = []
+    num_held_out = 0
     for path in paths:
         speaker = _speaker(path)
         if held_out and speaker in held_out:
-            refusals.append(Refusal(path, _HELD_OUT, speaker))
+            refusals.append(Refusal(path, "speaker of LibriSpeech dev or test", speaker))
+            num_held_out += 1
         elif speaker in in_valid:
             refusals.append(Refusal(path, "speaker of --valid", speaker))
         else:
             kept.append(path)
     if held_out is None:
-        return kept, refusals, "speakers of LibriSpeech dev and test were not looked for: see --exclude-speakers"
-    num_left_out = sum(refusal.reason == _HELD_OUT for refusal in refusals)
-    return kept, refusals, f"--exclude-speakers left out {num_left_out:,} files"
+        notes.append("speakers of LibriSpeech dev and test were not looked for: see --exclude-speakers")
+    else:
+        notes.append(f"--exclude-speakers left out {num_held_out:,} files")
+    return kept
 
 
-def _without_duplicates(clips: Sequence[Clip]) -> tuple[list[Clip], list[Refusal]]:
+def _without_duplicates(clips: Sequence[Clip], refusals: list[Refusal]) -> list[Clip]:
     """Clips in the order of their paths, without chapters that an earlier subset has too."""
-    first_paths: dict[str, str] = {}
-    kept, refusals = [], []
+    first_of: dict[str, Clip] = {}
     for clip in clips:
         chapter = "/".join(os.path.splitext(clip.path)[0].rsplit("/", 3)[-3:])
-        first = first_paths.setdefault(chapter, clip.path)
-        if first == clip.path:
-            kept.append(clip)
-        else:
-            refusals.append(Refusal(clip.path, "the same chapter twice", f"the first: {first}"))
-    return sorted(kept, key=lambda clip: clip.path), refusals
+        first = first_of.setdefault(chapter, clip)
+        if first is not clip:
+            refusals.append(Refusal(clip.path, "the same chapter twice", f"the first: {first.path}"))
+    return sorted(first_of.values(), key=lambda clip: clip.path)
 
 
 def _segment(
-    clips: Sequence[Clip], speech: Iterable[list[Interval] | Refusal], rules: SegmentRules, sample_rate_hz: int
-) -> tuple[list[Clip], list[Refusal], str]:
-    """Segments of all chapters in order, chapters without one, and a note on what was left out of the others."""
-    segments: list[Clip] = []
-    refusals: list[Refusal] = []
-    num_short = 0
-    for clip, intervals in zip(clips, speech):
-        if isinstance(intervals, Refusal):
-            refusals.append(intervals)
-            continue
-        kept, short = segments_of(clip, intervals, rules, sample_rate_hz)
-        segments += kept
-        if kept:
-            num_short += len(short)
-        else:
-            refusals.append(short[0])
-    hours = sum(clip.num_samples for clip in clips) / sample_rate_hz / 3600
-    note = (
-        f"segments are of {len(clips) - len(refusals):,} files, those looked at have {hours:.2f} h; "
-        f"{num_short:,} more segments are shorter than {rules.min_seconds:g} s"
+    clips: Sequence[Clip], speech: Speech, options: ManifestOptions, refusals: list[Refusal], notes: list[str]
+) -> list[Clip]:
+    """Segments of all chapters in order. A chapter without one is refused; short segments of others are counted."""
+    unusable: list[Refusal] = []
+    segments = segments_of(clips, speech, options, unusable)
+    with_segments = {segment.path for segment in segments}
+    first_of = {one.path: one for one in reversed(unusable) if one.path not in with_segments}
+    refusals += reversed(first_of.values())
+    num_short = sum(one.path in with_segments for one in unusable)
+    hours = sum(clip.num_samples for clip in clips) / options.rules.sample_rate_hz / 3600
+    notes.append(
+        f"segments are of {len(with_segments):,} files, those looked at have {hours:.2f} h; "
+        f"{num_short:,} more segments are shorter than {options.segments.min_segment_seconds:g} s"
     )
-    return segments, refusals, note
+    return segments
 
 
 def _read_sidecar(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] | Refusal:
@@ -266,16 +247,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this corpus alone."""
     parser.add_argument("root", metavar="LIBRILIGHT_DIR", type=Path, help="folder with small, medium, large")
     parser.add_argument(
-        "--subset", nargs="+", default=[], metavar="NAME", help="folders to take (small, medium and large if there)"
+        "--subset",
+        dest="subsets",
+        nargs="+",
+        metavar="NAME",
+        help="folders to take (small, medium and large if there)",
     )
     parser.add_argument("--vad", action="store_true", help="find speech by silero-vad; sidecars are not read")
     parser.add_argument(
         "--valid",
+        dest="valid_dir",
         type=Path,
         metavar="DIR",
         help="valid.tsv: all audio of this folder, LIBRISPEECH_DIR/dev-clean for one",
     )
-    parser.add_argument("--valid-fraction", type=float, default=0.0, help="valid.tsv: share of the speakers (0)")
+    parser.add_argument("--valid-fraction", type=float, help="valid.tsv: share of the speakers (0)")
     parser.add_argument(
         "--exclude-speakers",
         type=Path,
@@ -283,17 +269,3 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out speakers of LibriSpeech dev and test: its SPEAKERS.TXT, or the folder it is in",
     )
     add_segment_arguments(parser)
-
-
-def prepare_from(args: argparse.Namespace) -> Prepared:
-    """``prepare`` by the command line's options."""
-    return prepare(
-        args.root,
-        options_of(args),
-        subsets=args.subset,
-        segments=segment_rules_of(args),
-        vad=args.vad,
-        valid_fraction=args.valid_fraction,
-        valid_dir=args.valid,
-        exclude_speakers=args.exclude_speakers,
-    )

@@ -12,6 +12,7 @@ and 10 min are Libri-Light's choice of it (https://github.com/facebookresearch/l
 summarymixing manifest librispeech LIBRISPEECH_DIR --dest DIR --subset 100h
 
 It writes train, dev_clean, dev_other, test_clean, test_other, and valid, which is one of the dev parts once more.
+Allowed lengths are for train alone.
 """
 
 from __future__ import annotations
@@ -19,17 +20,15 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..system.errors import InputError
 from .audio.scan import EXTENSIONS, find_audio, read_clips
 from .writing.corpus import TRAIN, Prepared
 from .writing.labels import Utterance
-from .writing.options import ManifestOptions, options_of
+from .writing.options import ManifestOptions
 from .writing.rows import Refusal
-
-DESCRIPTION = "Write fairseq manifests and letter labels of LibriSpeech. Allowed lengths are for train alone."
 
 EVALUATION = ("dev-clean", "dev-other", "test-clean", "test-other")
 _LIMITED = "librispeech_finetuning"
@@ -67,7 +66,6 @@ def prepare(
     Raises:
         InputError: where a part that is needed is not there.
     """
-    rules, workers = options.rules, options.workers
     corpus_dir = _corpus_dir(root)
     parts = _train_folders(corpus_dir, subset, limited_dir)
     root = Path(os.path.commonpath([corpus_dir, *parts]))
@@ -80,9 +78,9 @@ def prepare(
         for part in EVALUATION
         if part not in evaluation
     ]
-    texts, refusals = _read_parts(root, [corpus_dir / part for part in evaluation], rules.allow_outside_root)
-    clips, unusable = read_clips(root, sorted(texts), rules.of_any_length(), workers=workers)
-    refusals += unusable
+    refusals: list[Refusal] = []
+    texts = _read_parts(root, [corpus_dir / part for part in evaluation], options, refusals)
+    clips = read_clips(root, sorted(texts), options, refusals, any_length=True)
     splits: dict[str, list[Utterance]] = {TRAIN: [], "valid": []}
     for part in evaluation:
         prefix = f"{(corpus_dir / part).relative_to(root).as_posix()}/"
@@ -91,11 +89,9 @@ def prepare(
         ]
     splits["valid"] = splits[_split_name(valid)]
     held_out = {_speaker(clip.path) for clip in clips}
-    texts, unusable = _read_parts(root, parts, rules.allow_outside_root)
-    overlap = [path for path in texts if _speaker(path) in held_out]
-    refusals += [*unusable, *(Refusal(path, "speaker of dev or test") for path in overlap)]
-    train, unusable = read_clips(root, sorted(texts.keys() - set(overlap)), rules, workers=workers, dest=options.dest)
-    refusals += unusable
+    texts = _read_parts(root, parts, options, refusals)
+    refusals += [Refusal(path, "speaker of dev or test") for path in texts if _speaker(path) in held_out]
+    train = read_clips(root, sorted(path for path in texts if _speaker(path) not in held_out), options, refusals)
     splits[TRAIN] = [Utterance(clip, texts[clip.path]) for clip in train]
     num_found = len(train) + len(clips) + len(refusals)
     notes += [f"{name} is not written: it has no usable clip" for name, these in splits.items() if not these]
@@ -129,9 +125,6 @@ def held_out_speakers(source: Path) -> set[str]:
 
 def _corpus_dir(folder: Path) -> Path:
     """The absolute folder of the parts: `folder`, or the LibriSpeech folder in it that the archives unpack to."""
-    if not folder.is_dir():
-        what = "is no directory" if folder.exists() else "does not exist"
-        raise InputError(f"{folder} {what}: give the folder that holds dev-clean and the other parts")
     folder = Path(os.path.abspath(folder))
     known = [*EVALUATION, *_TRAIN_PARTS["960h"]]
     inner = folder / "LibriSpeech"
@@ -152,80 +145,63 @@ def _train_folders(corpus_dir: Path, subset: str, limited_dir: Path | None) -> l
     return folders
 
 
-def _read_parts(root: Path, folders: Iterable[Path], allow_outside_root: bool) -> tuple[dict[str, str], list[Refusal]]:
-    """Transcript of each audio file that has one, by its path relative to `root`; and refusals."""
+def _read_parts(
+    root: Path, folders: Iterable[Path], options: ManifestOptions, refusals: list[Refusal]
+) -> dict[str, str]:
+    """Transcript of each audio file that has one, by its path relative to `root`."""
     texts: dict[str, str] = {}
-    refusals: list[Refusal] = []
     first_paths: dict[str, str] = {}
     for folder in folders:
-        audio, transcripts, refused = _list_part(root, folder, allow_outside_root)
+        refused: list[Refusal] = []
+        below_root = folder.relative_to(root).as_posix()
+        found = find_audio(root, options, refused, (*EXTENSIONS, _TRANSCRIPTS), folder=below_root)
+        transcripts = [path for path in found if path.lower().endswith(_TRANSCRIPTS)]
+        audio: dict[str, str] = {}  # by the path without the ending
+        for path in found:
+            if path not in transcripts and (first := audio.setdefault(os.path.splitext(path)[0], path)) != path:
+                refused.append(Refusal(path, "duplicate utterance id", f"the first: {first}"))
         refusals += refused
         already_refused = {refusal.path for refusal in refused}
         named = set()
         for transcript in transcripts:
-            for line in _lines(root, transcript):
-                if isinstance(line, Refusal):
-                    refusals.append(line)
-                    continue
-                utterance_id, text = line
+            for utterance_id, text in _lines(root, transcript, refusals):
                 stem = f"{os.path.dirname(transcript)}/{utterance_id}"
                 path = audio.get(stem, f"{stem}.flac")
                 named.add(path)
                 if path in already_refused:
                     continue
-                problem = _problem(path, text, first_paths.get(utterance_id), transcript)
-                if problem is None:
-                    texts[path] = text
-                else:
-                    refusals.append(problem)
+                earlier = first_paths.get(utterance_id)
                 first_paths.setdefault(utterance_id, path)
+                if earlier == path:  # two lines for one file: the second line is refused
+                    refusals.append(Refusal(transcript, "duplicate utterance id", f"two lines for {path}"))
+                elif earlier is not None:
+                    refusals.append(Refusal(path, "duplicate utterance id", f"the first: {earlier}"))
+                elif not text:
+                    refusals.append(Refusal(path, "empty transcript"))
+                elif odd := _NOT_IN_TRANSCRIPTS.search(text):
+                    refusals.append(Refusal(path, "transcript with more than A to Z and apostrophes", odd.group()))
+                else:
+                    texts[path] = text
         refusals += [Refusal(path, "no transcript") for path in audio.values() if path not in named]
-    return texts, refusals
+    return texts
 
 
-def _list_part(root: Path, folder: Path, allow_outside_root: bool) -> tuple[dict[str, str], list[str], list[Refusal]]:
-    """Audio of a part by its path without the ending, files of transcripts, and refusals."""
-    endings = (*EXTENSIONS, _TRANSCRIPTS)
-    found, refusals = find_audio(folder, endings, top=root, allow_outside_root=allow_outside_root)
-    audio: dict[str, str] = {}
-    transcripts = []
-    for path in found:
-        if path.lower().endswith(_TRANSCRIPTS):
-            transcripts.append(path)
-        elif (first := audio.setdefault(os.path.splitext(path)[0], path)) != path:
-            refusals.append(Refusal(path, "duplicate utterance id", f"the first: {first}"))
-    return audio, transcripts, refusals
-
-
-def _lines(root: Path, transcript: str) -> Iterator[tuple[str, str] | Refusal]:
-    """Utterance id and text of each line of a file of transcripts, or why it cannot be read."""
+def _lines(root: Path, transcript: str, refusals: list[Refusal]) -> list[tuple[str, str]]:
+    """Utterance id and text of each line of a file of transcripts."""
     try:
         lines = (root / transcript).read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        yield Refusal(transcript, "transcripts that are not UTF-8", str(error))
-        return
-    except OSError as error:
-        yield Refusal(transcript, "transcripts that cannot be read", error.strerror or "")
-        return
+    except (UnicodeDecodeError, OSError) as error:
+        kind = "are not UTF-8" if isinstance(error, UnicodeDecodeError) else "cannot be read"
+        refusals.append(Refusal(transcript, f"transcripts that {kind}", getattr(error, "strerror", None) or str(error)))
+        return []
+    texts = []
     for number, line in enumerate(lines, 1):
         utterance_id, *text = line.split() or [""]
         if _UTTERANCE_ID.fullmatch(utterance_id):
-            yield utterance_id, " ".join(text)
+            texts.append((utterance_id, " ".join(text)))
         elif utterance_id:
-            yield Refusal(transcript, "a line that does not begin with an utterance id", f"line {number}")
-
-
-def _problem(path: str, text: str, first_path: str | None, transcript: str) -> Refusal | None:
-    """Why an utterance is refused before its audio is read; `first_path`: audio of an earlier one with the same id."""
-    if first_path == path:  # two lines for one file: the second line is refused
-        return Refusal(transcript, "duplicate utterance id", f"two lines for {path}")
-    if first_path is not None:
-        return Refusal(path, "duplicate utterance id", f"the first: {first_path}")
-    if not text:
-        return Refusal(path, "empty transcript")
-    if odd := _NOT_IN_TRANSCRIPTS.search(text):
-        return Refusal(path, "transcript with more than A to Z and apostrophes", odd.group())
-    return None
+            refusals.append(Refusal(transcript, "a line that does not begin with an utterance id", f"line {number}"))
+    return texts
 
 
 def _speaker(path: str) -> str:
@@ -241,16 +217,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this corpus alone."""
     parser.add_argument("root", metavar="LIBRISPEECH_DIR", type=Path, help="folder of dev-clean etc.")
     parser.add_argument(
-        "--subset", choices=SUBSETS, default="960h", help="what train holds; 10h, 1h and 10min are Libri-Light's (960h)"
+        "--subset", choices=SUBSETS, help="what train holds; 10h, 1h and 10min are Libri-Light's (960h)"
     )
     parser.add_argument(
-        "--limited", type=Path, metavar="DIR", help=f"{_LIMITED} (default: in or beside LIBRISPEECH_DIR)"
+        "--limited",
+        dest="limited_dir",
+        type=Path,
+        metavar="DIR",
+        help=f"{_LIMITED} (default: in or beside LIBRISPEECH_DIR)",
     )
-    parser.add_argument(
-        "--valid", choices=EVALUATION[:2], default="dev-clean", help="part in valid.tsv as well (dev-clean)"
-    )
-
-
-def prepare_from(args: argparse.Namespace) -> Prepared:
-    """``prepare`` by the command line's options."""
-    return prepare(args.root, options_of(args), subset=args.subset, limited_dir=args.limited, valid=args.valid)
+    parser.add_argument("--valid", choices=EVALUATION[:2], help="part in valid.tsv as well (dev-clean)")

@@ -32,14 +32,12 @@ from pathlib import Path
 from typing import Any
 
 from ..system.errors import InputError
-from .audio.scan import read_clips, unnamed_audio
+from .audio.scan import read_clips, refuse_unnamed
 from .text.english_text import TextRefused, normalise
 from .writing.corpus import Prepared
 from .writing.labels import Utterance
-from .writing.options import ManifestOptions, options_of
+from .writing.options import ManifestOptions
 from .writing.rows import Refusal, path_problem
-
-DESCRIPTION = "Write fairseq manifests and class labels for SLURP."
 
 # A recording that several splits name belongs to the first of them.
 SPLITS = {"test": "test.jsonl", "valid": "devel.jsonl", "train": "train.jsonl"}
@@ -83,19 +81,17 @@ def prepare(root: Path, options: ManifestOptions, *, synthetic: bool = False, te
     for files, name in parts:
         audio = _first_existing(root, (f"audio/{name}", name))
         here = list(_read_listings(root, {split: folder + file for split, file in files.items()}, audio, refusals))
-        refusals += unnamed_audio(root, audio, {one.path for one in here}, "in no .jsonl")
+        refuse_unnamed(root, audio, {one.path for one in here}, "in no .jsonl", options, refusals)
         listings += here
     refusals += [Refusal(one.where, one.problem, one.path) for one in listings if one.problem]
     listings = [one for one in listings if not one.problem]
     by_path = _without_repetition(listings, text, refusals)
     texts = _normalised(by_path.values(), refusals) if text else {}
-    paths = sorted(texts if text else by_path)
-    clips, unusable = read_clips(root, paths, options.rules, workers=options.workers, dest=options.dest)
+    clips = read_clips(root, sorted(texts if text else by_path), options, refusals)
     splits: dict[str, list[Utterance]] = {name: [] for name in ("train", "valid", "test")}
     for clip in clips:
         listing = by_path[clip.path]
         splits[listing.split].append(Utterance(clip, texts.get(clip.path), listing.labels))
-    refusals += unusable
     others = {one.where for one in listings if one.entry.get("intent", one.labels["intent"]) != one.labels["intent"]}
     notes = [f"{len(others):,} entries have another intent than the scenario_action written"] if others else []
     notes += _class_notes(splits["train"]) + _speaker_notes(user_of, splits)
@@ -254,8 +250,3 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", metavar="SLURP_DIR", type=Path, help="folder with dataset/slurp and audio")
     parser.add_argument("--synthetic", action="store_true", help=f"add {SYNTHETIC} to train")
     parser.add_argument("--text", action="store_true", help="write transcripts too; refuse those of uncertain spelling")
-
-
-def prepare_from(args: argparse.Namespace) -> Prepared:
-    """``prepare`` by the command line's options."""
-    return prepare(args.root, options_of(args), synthetic=args.synthetic, text=args.text)

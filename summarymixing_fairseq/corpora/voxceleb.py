@@ -14,6 +14,7 @@ folders of their own (vox1_dev_wav/wav, vox1_test_wav/wav): only the last three 
 Train and valid are for classifying speakers. Valid holds other videos of the speakers of train, chosen by the hash of
 speaker and video, but never all of a speaker's. Test holds each clip that a trial names. test.trials (of veri_test.txt)
 and test_cleaned.trials (of veri_test2.txt) hold the trials as `<0 or 1><TAB>path<TAB>path`, with paths as in test.tsv.
+Allowed lengths are for train and valid alone.
 
 summarymixing manifest voxceleb VOXCELEB1_DIR --dest DIR
 """
@@ -29,13 +30,9 @@ from ..system.errors import InputError, printable
 from .audio.scan import find_audio, read_clips
 from .writing.corpus import Prepared
 from .writing.labels import Utterance
-from .writing.options import ManifestOptions, options_of
+from .writing.options import ManifestOptions
 from .writing.rows import Clip, Refusal
 from .writing.splits import check_valid_fraction, stable_fraction
-
-DESCRIPTION = (
-    "Write fairseq manifests, speaker labels and trials for VoxCeleb1. Allowed lengths are for train and valid alone."
-)
 
 # The lists of trials, and what they become.
 TRIALS = {"veri_test.txt": "test.trials", "veri_test2.txt": "test_cleaned.trials"}
@@ -62,14 +59,19 @@ def prepare(
     Raises:
         InputError: where no list is found, one is damaged, or one has no usable trial.
     """
-    rules, workers = options.rules, options.workers
     check_valid_fraction(valid_fraction)
     trials = _read_lists(trials_dir or root)
     named = {key for these in trials.values() for _, *keys in these for key in keys}
-    path_of, refusals = _find_clips(root, rules.allow_outside_root)
+    refusals: list[Refusal] = []
+    path_of: dict[str, str] = {}
     train_paths, test_paths = [], []
-    for key, path in path_of.items():
-        if key.split("/")[0] not in TEST_SPEAKERS:
+    for path in find_audio(root, options, refusals):
+        key = _key_of(path)
+        if key is None:
+            refusals.append(Refusal(path, "not in VoxCeleb1's folders (id1<4 digits>/<video>/<clip>)"))
+        elif path_of.setdefault(key, path) != path:
+            refusals.append(Refusal(path, "clip is there twice", path_of[key]))
+        elif key.split("/")[0] not in TEST_SPEAKERS:
             train_paths.append(path)
         elif key in named:
             test_paths.append(path)
@@ -77,12 +79,10 @@ def prepare(
             refusals.append(Refusal(path, "test speaker's clip in no trial"))
     refusals += [Refusal(f"{key}.wav", "no such file (a trial names it)") for key in sorted(named - path_of.keys())]
 
-    test, unusable = read_clips(root, test_paths, rules.of_any_length(), workers=workers)
-    refusals += unusable
+    test = read_clips(root, test_paths, options, refusals, any_length=True)
     usable = {key: path_of[key] for key in map(_key_of, (clip.path for clip in test)) if key}
     files, notes = _written_trials(trials, usable, root)
-    clips, unusable = read_clips(root, train_paths, rules, workers=workers, dest=options.dest)
-    refusals += unusable
+    clips = read_clips(root, train_paths, options, refusals)
     train, valid = _split(clips, valid_fraction)
     splits = {
         name: [Utterance(clip, labels={"speaker": _speaker(clip)}) for clip in these]
@@ -131,21 +131,6 @@ def _read_trials(path: Path) -> list[Trial]:
     if not trials:
         raise InputError(f"{path} holds no trial: download it again")
     return trials
-
-
-def _find_clips(root: Path, allow_outside_root: bool) -> tuple[dict[str, str], list[Refusal]]:
-    """Path of each clip below `root` by its key, and audio files that are no clips or are there twice."""
-    found, refusals = find_audio(root, allow_outside_root=allow_outside_root)
-    path_of: dict[str, str] = {}
-    for path in found:
-        key = _key_of(path)
-        if key is None:
-            refusals.append(Refusal(path, "not in VoxCeleb1's folders (id1<4 digits>/<video>/<clip>)"))
-        elif key in path_of:
-            refusals.append(Refusal(path, "clip is there twice", path_of[key]))
-        else:
-            path_of[key] = path
-    return path_of, refusals
 
 
 def _key_of(path: str) -> str | None:
@@ -211,13 +196,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this corpus alone."""
     parser.add_argument("root", metavar="VOXCELEB1_DIR", type=Path, help="folder that holds wav, of any depth")
     parser.add_argument(
-        "--trials", type=Path, metavar="DIR", help=f"folder of {', '.join(TRIALS)} (default: VOXCELEB1_DIR)"
+        "--trials",
+        dest="trials_dir",
+        type=Path,
+        metavar="DIR",
+        help=f"folder of {', '.join(TRIALS)} (default: VOXCELEB1_DIR)",
     )
-    parser.add_argument(
-        "--valid-fraction", type=float, default=0.02, help="share of videos in valid.tsv, by hash (0.02)"
-    )
-
-
-def prepare_from(args: argparse.Namespace) -> Prepared:
-    """``prepare`` by the command line's options."""
-    return prepare(args.root, options_of(args), trials_dir=args.trials, valid_fraction=args.valid_fraction)
+    parser.add_argument("--valid-fraction", type=float, help="share of videos in valid.tsv, by hash (0.02)")

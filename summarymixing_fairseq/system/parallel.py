@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
@@ -45,7 +45,7 @@ def parallel_iter(
     description: str,
     items_per_worker: int = _ITEMS_PER_WORKER,
     most_per_chunk: int = _MOST_PER_CHUNK,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """``map(function, items)`` in several processes, with a progress bar on stderr.
 
     Args:

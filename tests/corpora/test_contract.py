@@ -28,7 +28,7 @@ def test_help_describes_the_corpus_and_lists_its_options(name, capsys):
     text = capsys.readouterr().out
     assert ended.value.code == 0 and all(option in text for option in SHARED)
     assert corpus.__doc__ in text and f"summarymixing manifest {name} " in corpus.__doc__
-    assert corpus.DESCRIPTION.endswith(".") and "\n" not in corpus.DESCRIPTION
+    assert corpus.__doc__.partition("\n")[0].endswith(".")
 
 
 @pytest.mark.parametrize("name", all_corpora())
@@ -39,6 +39,29 @@ def test_a_folder_that_is_not_there_or_an_option_out_of_range_is_one_line(name, 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("summarymixing manifest: ") and (options[0] if options else str(missing)) in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("corpus_and_options", "message"),
+    [
+        ("folder --valid-fraction 1", "--valid-fraction 1 must be at least 0 and below 1"),
+        ("librilight --valid-fraction nan", "--valid-fraction nan must be"),
+        ("voxceleb --valid-fraction -1", "--valid-fraction -1 must be"),
+        ("folder --min-seconds -1", "--min-seconds -1 must be 0 or more"),
+        ("folder --min-seconds 3 --max-seconds 2", "--min-seconds 3 must not exceed --max-seconds 2"),
+        ("folder --sample-rate 0", "--sample-rate 0 must be positive"),
+        ("folder --max-clipped -1", "--max-clipped -1 must be between 0 and 1"),
+        ("folder --target-seconds 0", "--target-seconds 0 must be positive"),
+        ("librilight --target-seconds 5", "--min-segment-seconds 10 must be between 0 and --target-seconds 5"),
+        ("librilight --valid dev --valid-fraction 0.1", "--valid and --valid-fraction both"),
+        ("iemocap --fold 6", "--fold 6 must be from 1 to 5 with --held-out session"),
+        ("iemocap --fold 11 --held-out speaker", "--fold 11 must be from 1 to 10 with --held-out speaker"),
+    ],
+)
+def test_options_out_of_range(corpus_and_options, message, tmp_path, capsys):
+    name, *options = corpus_and_options.split()
+    assert corpus_command(name)([str(tmp_path), "--dest", str(tmp_path / "out"), *options]) == 1
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", all_corpora())

@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from manifest_command import corpus_writer, write_audio
-from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio import audio_file, journal
-from summarymixing_fairseq.corpora.audio.rules import AudioRules
-from summarymixing_fairseq.corpora.audio.scan import JOURNAL_NAME, forget_journal, read_clips
+from summarymixing_fairseq.corpora.audio import audio_file, scan
+from summarymixing_fairseq.corpora.audio.scan import JOURNAL_NAME, forget_journals, read_clips
+from summarymixing_fairseq.corpora.writing.options import AudioRules, ManifestOptions
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
 
 prepare = corpus_writer("folder")
 
 
-@pytest.fixture(scope="module")
-def speech() -> np.ndarray:
-    return np.resize(speak("nothing is lost in silence"), 40000)
+def read(root: Path, paths: list[str], dest: Path, rules: AudioRules | None = None) -> tuple[list[Clip], list[Refusal]]:
+    refusals: list[Refusal] = []
+    options = ManifestOptions(dest, rules or AudioRules(), workers=1)
+    return read_clips(root, paths, options, refusals), refusals
 
 
 class Killed(BaseException):
@@ -33,16 +33,15 @@ class Killed(BaseException):
 class Tree:
     """Six files, of which one is broken, scanned in this process; counts what is read."""
 
-    def __init__(self, folder: Path, speech: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
         self.root, self.dest = folder / "audio", folder / "out"
         self.paths = [f"{name}.flac" for name in "abcdef"]
         for number, path in enumerate(self.paths):
-            write_audio(self.root / path, speech[: 16000 + number])
+            write_audio(self.root / path, 16000 + number)
         (self.root / "b.flac").write_bytes(b"")
         self.read: list[str] = []
         self.die_at: str | None = None
-        self._monkeypatch = monkeypatch
-        monkeypatch.setattr(journal, "read_clip", self._read)
+        monkeypatch.setattr(scan, "read_clip", self._read)
 
     def _read(self, path: str, root: str, rules: AudioRules) -> Clip | Refusal:
         if path == self.die_at:
@@ -53,10 +52,11 @@ class Tree:
     def scan(self, rules: AudioRules | None = None, root: Path | None = None) -> list[str]:
         """Scan, and return what was read for it; results must be those of a scan without a journal."""
         self.read = []
-        results = read_clips(root or self.root, self.paths, rules or AudioRules(), workers=1, dest=self.dest)
-        read = [*self.read]
-        assert results == read_clips(root or self.root, self.paths, rules or AudioRules(), workers=1)
-        return read
+        results = read(root or self.root, self.paths, self.dest, rules)
+        read_now = [*self.read]
+        with TemporaryDirectory() as other_dest:
+            assert results == read(root or self.root, self.paths, Path(other_dest), rules)
+        return read_now
 
     def scan_until(self, path: str) -> None:
         self.die_at = path
@@ -70,8 +70,8 @@ class Tree:
 
 
 @pytest.fixture
-def tree(tmp_path, speech, monkeypatch) -> Tree:
-    return Tree(tmp_path, speech, monkeypatch)
+def tree(tmp_path, monkeypatch) -> Tree:
+    return Tree(tmp_path, monkeypatch)
 
 
 def test_a_killed_scan_goes_on_where_it_stopped(tree):
@@ -79,7 +79,7 @@ def test_a_killed_scan_goes_on_where_it_stopped(tree):
     assert tree.read == ["a.flac", "b.flac", "c.flac"]
     assert tree.scan() == ["d.flac", "e.flac", "f.flac"]
     assert tree.scan() == []
-    forget_journal(tree.dest)
+    forget_journals(tree.dest)
     assert tree.scan() == tree.paths
 
 
@@ -97,45 +97,40 @@ def test_a_resumed_run_writes_the_same_bytes_and_removes_the_journal(tree, tmp_p
     assert JOURNAL_NAME not in files and "refused.tsv" in files
 
 
-def test_a_changed_file_is_read_again(tree, speech):
+def test_a_changed_file_is_read_again(tree):
     tree.scan()
-    write_audio(tree.root / "c.flac", speech[:20000])  # another size
+    write_audio(tree.root / "c.flac", 20000)  # another size
     status = (tree.root / "d.flac").stat()
     os.utime(tree.root / "d.flac", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    write_audio(tree.root / "b.flac", speech)  # was refused
+    write_audio(tree.root / "b.flac", 40000)  # was refused
     (tree.root / "e.flac").unlink()
     assert tree.scan() == ["b.flac", "c.flac", "d.flac", "e.flac"]
-    write_audio(tree.root / "e.flac", speech)
+    write_audio(tree.root / "e.flac", 40000)
     assert tree.scan() == ["e.flac"]
     assert tree.scan() == []
 
 
-def test_a_file_that_changes_while_it_is_read_is_read_again(tree, speech, monkeypatch):
+def test_a_file_that_changes_while_it_is_read_is_read_again(tree, monkeypatch):
     def read_and_change(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
         result = audio_file.read_clip(path, root, rules)
         if path == "c.flac":
-            write_audio(tree.root / "c.flac", speech[:20000])
+            write_audio(tree.root / "c.flac", 20000)
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "read_clip", read_and_change)
-        read_clips(tree.root, tree.paths, AudioRules(), workers=1, dest=tree.dest)
+        patch.setattr(scan, "read_clip", read_and_change)
+        read(tree.root, tree.paths, tree.dest)
     assert tree.scan() == ["c.flac"]
 
 
-@pytest.mark.parametrize("rules", [AudioRules(verify=True), AudioRules(min_seconds=0.5), AudioRules(8000)])
-def test_the_journal_of_other_rules_is_not_used(tree, rules):
+@pytest.mark.parametrize("rules", [None, AudioRules(verify=True), AudioRules(min_seconds=0.5), AudioRules(8000)])
+def test_the_journal_of_another_folder_or_of_other_rules_is_not_used(tree, tmp_path, rules):
     tree.scan()
-    assert tree.scan(rules) == tree.paths
-    assert tree.scan(rules) == []
+    other = {"rules": rules} if rules else {"root": tmp_path / "copy"}
+    (tmp_path / "copy").symlink_to(tree.root)
+    assert tree.scan(**other) == tree.paths
+    assert tree.scan(**other) == []
     assert tree.scan() == tree.paths
-
-
-def test_the_journal_of_another_folder_is_not_used(tree, tmp_path):
-    tree.scan()
-    copy = tmp_path / "copy"
-    copy.symlink_to(tree.root)
-    assert tree.scan(root=copy) == tree.paths
 
 
 @given(cut=st.floats(0, 1))
@@ -145,10 +140,10 @@ def test_a_journal_cut_anywhere_is_used_as_far_as_it_goes(tmp_path_factory, cut)
     for name in "abc":
         (folder / f"{name}.flac").touch()  # refused, which is as good here
     paths = ["a.flac", "b.flac", "c.flac"]
-    expected = read_clips(folder, paths, AudioRules(), workers=1, dest=folder)
+    expected = read(folder, paths, folder)
     whole = (folder / JOURNAL_NAME).read_bytes()
     (folder / JOURNAL_NAME).write_bytes(whole[: int(cut * len(whole))])
-    assert read_clips(folder, paths, AudioRules(), workers=1, dest=folder) == expected
+    assert read(folder, paths, folder) == expected
     assert (folder / JOURNAL_NAME).read_bytes() == whole
 
 

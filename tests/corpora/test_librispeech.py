@@ -5,15 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from manifest_command import corpus_writer, parse_manifest, paths, refused
-from synthesiser import speak
+from manifest_command import corpus_writer, parse_manifest, paths, refused, write_audio
 
 from summarymixing_fairseq.corpora import librispeech
-from summarymixing_fairseq.corpora.audio.rules import AudioRules
 from summarymixing_fairseq.corpora.librispeech import held_out_speakers
+from summarymixing_fairseq.corpora.writing.options import AudioRules
 from summarymixing_fairseq.system.errors import InputError
 
 prepare = corpus_writer("librispeech")
@@ -32,26 +29,18 @@ SPEAKERS = """\
 """
 
 
-@pytest.fixture(scope="module")
-def flac(tmp_path_factory) -> Path:
-    """One second of speech, for every utterance."""
-    path = tmp_path_factory.mktemp("audio") / "a.flac"
-    soundfile.write(path, np.resize(speak("This is a book."), 16000), 16000)
-    return path
-
-
-def add_chapter(part: Path, chapter: str, lines: dict[str, str], flac: Path | None) -> None:
+def add_chapter(part: Path, chapter: str, lines: dict[str, str]) -> None:
     """A chapter's folder; `chapter`: SPEAKER-CHAPTER, `lines`: text by number of the utterance."""
     folder = part / chapter.replace("-", "/")
     folder.mkdir(parents=True)
-    for number in lines if flac else ():
-        shutil.copy(flac, folder / f"{chapter}-{number}.flac")
+    for number in lines:
+        write_audio(folder / f"{chapter}-{number}.flac")
     told = "".join(f"{chapter}-{number} {text}\n" for number, text in lines.items())
     (folder / f"{chapter}.trans.txt").write_text(told, "utf-8")
 
 
 @pytest.fixture
-def corpus(tmp_path, flac) -> Path:
+def corpus(tmp_path) -> Path:
     """Every part, with two utterances each, and the limited sets beside it."""
     root = tmp_path / "LibriSpeech"
     for part, chapter in {
@@ -63,14 +52,14 @@ def corpus(tmp_path, flac) -> Path:
         "test-clean": "1089-134686",
         "test-other": "367-130732",
     }.items():
-        add_chapter(root / part, chapter, {"0000": "IT'S A BOOK", "0001": part.replace("-", " ").upper()[:9]}, flac)
+        add_chapter(root / part, chapter, {"0000": "IT'S A BOOK", "0001": part.replace("-", " ").upper()[:9]})
     (root / "SPEAKERS.TXT").write_text(SPEAKERS, "utf-8")
     limited = tmp_path / "librispeech_finetuning"
     for index in range(6):
         for kind, speaker in (("clean", 1000 + index), ("other", 2000 + index)):
-            add_chapter(limited / "1h" / str(index) / kind, f"{speaker}-1", {"0003": "ONE HOUR"}, flac)
+            add_chapter(limited / "1h" / str(index) / kind, f"{speaker}-1", {"0003": "ONE HOUR"})
     for kind, speaker in (("clean", 3000), ("other", 3001)):
-        add_chapter(limited / "9h" / kind, f"{speaker}-1", {"0003": "NINE HOURS"}, flac)
+        add_chapter(limited / "9h" / kind, f"{speaker}-1", {"0003": "NINE HOURS"})
     (limited / "phones").mkdir()
     (limited / "phones" / "10h_phones.txt").write_text("1000-1-0003 1 2 3\n")
     return root
@@ -133,28 +122,27 @@ def test_other_valid_part_and_folder_above(corpus, tmp_path):
     assert parse_manifest((tmp_path / "out" / "valid.tsv").read_text("utf-8"))[0] == str(corpus)
 
 
-def test_lengths_are_for_train_alone(corpus, tmp_path, flac):
-    long = corpus / "train-clean-100/19/198/19-198-0000.flac"
-    soundfile.write(long, soundfile.read(flac)[0].repeat(2), 16000)
+def test_lengths_are_for_train_alone(corpus, tmp_path):
+    write_audio(corpus / "train-clean-100/19/198/19-198-0000.flac", 32000)
     prepare(corpus, tmp_path / "out", subset="100h", rules=AudioRules(min_seconds=1.5))
     assert paths(tmp_path / "out" / "train.tsv") == ["train-clean-100/19/198/19-198-0000.flac"]
     assert len(paths(tmp_path / "out" / "test_clean.tsv")) == 2
 
 
-def test_what_cannot_be_used_is_refused_by_name(corpus, tmp_path, flac):
+def test_what_cannot_be_used_is_refused_by_name(corpus, tmp_path):
     part = corpus / "train-clean-100"
-    add_chapter(part, "30-1", {"0000": "", "0001": "FINE", "0002": "ROOM 101", "0003": "lower case"}, flac)
+    add_chapter(part, "30-1", {"0000": "", "0001": "FINE", "0002": "ROOM 101", "0003": "lower case"})
     folder = part / "30" / "1"
     with open(folder / "30-1.trans.txt", "a", encoding="utf-8", newline="") as file:
         file.write("\n  \nno id here\n30-1-0001 SAID TWICE\n30-1-0006 NO AUDIO\r\n")
         file.write("30-1-0007 DEAD LINK\n30-1-0008\tTABBED   TEXT \r\n")
     for name in ("30-1-0008.flac", "30-1-0009.flac"):
-        shutil.copy(flac, folder / name)
+        write_audio(folder / name)
     (folder / "30-1-0001.wav").touch()
     (folder / "30-1-0007.flac").symlink_to("nowhere.flac")
-    add_chapter(part, "31-1", {"0000": "A\nTEXT WITH NO ID"}, flac)
+    add_chapter(part, "31-1", {"0000": "A\nTEXT WITH NO ID"})
     (part / "31" / "1" / "31-1.trans.txt").write_bytes("31-1-0000 CAFÉ\n".encode("latin-1"))
-    add_chapter(part, "32-1", {"0000": "BYTE ORDER MARK"}, flac)
+    add_chapter(part, "32-1", {"0000": "BYTE ORDER MARK"})
     told = part / "32" / "1" / "32-1.trans.txt"
     told.write_bytes(b"\xef\xbb\xbf" + told.read_bytes().replace(b"\n", b"\r\n"))
     summary = prepare(corpus, tmp_path / "out", subset="100h")
@@ -185,16 +173,16 @@ def test_what_cannot_be_used_is_refused_by_name(corpus, tmp_path, flac):
     assert "found 24 audio files" in summary and "refused 2: no transcript" in summary
 
 
-def test_the_same_utterance_in_two_parts(corpus, tmp_path, flac):
-    add_chapter(tmp_path / "librispeech_finetuning" / "9h" / "clean", "1000-1", {"0003": "ONCE MORE"}, flac)
+def test_the_same_utterance_in_two_parts(corpus, tmp_path):
+    add_chapter(tmp_path / "librispeech_finetuning" / "9h" / "clean", "1000-1", {"0003": "ONCE MORE"})
     prepare(corpus, tmp_path / "out", subset="10h")
     first = "librispeech_finetuning/1h/0/clean/1000/1/1000-1-0003.flac"
     assert refused(tmp_path / "out") == [(first.replace("1h/0", "9h"), f"duplicate utterance id: the first: {first}")]
     assert paths(tmp_path / "out" / "train.tsv").count(first) == 1
 
 
-def test_no_speaker_of_dev_or_test_is_trained_on(corpus, tmp_path, flac):
-    add_chapter(corpus / "train-clean-100", "1089-7", {"0000": "HEARD BEFORE"}, flac)
+def test_no_speaker_of_dev_or_test_is_trained_on(corpus, tmp_path):
+    add_chapter(corpus / "train-clean-100", "1089-7", {"0000": "HEARD BEFORE"})
     prepare(corpus, tmp_path / "out", subset="100h")
     assert refused(tmp_path / "out") == [("train-clean-100/1089/7/1089-7-0000.flac", "speaker of dev or test")]
     assert "HEARD BEFORE" not in (tmp_path / "out" / "train.wrd").read_text("utf-8")

@@ -9,25 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from manifest_command import corpus_writer, lengths, lines, refused, write_audio
-from synthesiser import speak
+from manifest_command import corpus_command, corpus_writer, lengths, lines, refused, spoken, write_audio
 
 from summarymixing_fairseq.corpora import folder as make_manifest
 from summarymixing_fairseq.corpora.audio.audio_file import read_clip
-from summarymixing_fairseq.corpora.audio.rules import AudioRules
-from summarymixing_fairseq.corpora.audio.scan import read_clips
+from summarymixing_fairseq.corpora.audio.scan import find_audio, read_clips
+from summarymixing_fairseq.corpora.writing.options import AudioRules, ManifestOptions
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
+from summarymixing_fairseq.system.errors import InputError
 
+main = corpus_command("folder")
 prepare = corpus_writer("folder")
 
 SPOKEN = 40000
+SPEECH = spoken(SPOKEN)
 GARBAGE = bytes(np.random.RandomState(7).randint(0, 256, 2**17, dtype=np.uint8))
 ID3 = b"ID3\x03\x00\x00\x00\x00\x01\x00" + bytes(128)
-
-
-@pytest.fixture(scope="module")
-def speech() -> np.ndarray:
-    return np.resize(speak("nothing is lost in silence"), SPOKEN)
 
 
 def kept_and_refused(root: Path, dest: Path, **options) -> tuple[dict[str, int], dict[str, str], str]:
@@ -44,10 +41,17 @@ def kept_and_refused(root: Path, dest: Path, **options) -> tuple[dict[str, int],
 
 
 @pytest.fixture
-def broken(tmp_path, speech) -> Path:
-    """One good file and one of each kind that is broken."""
+def broken(tmp_path) -> Path:
+    """Good files, what is no audio, and one of each kind that is broken."""
     root = tmp_path / "audio"
-    whole = write_audio(root / "good.flac", speech)
+    whole = write_audio(root / "good.flac", SPEECH)
+    write_audio(root / "deep" / "кто" / "ein Füßchen.FLAC", SPEECH)
+    write_audio(root / ".hidden" / "a.flac", SPEECH)
+    (root / "notes.txt").write_text("not audio")
+    (root / "text.wav").write_text("this is no audio")
+    write_audio(root / "nothing.wav", 0)
+    mp3 = write_audio(root / "cut.mp3", 64000)
+    (root / "cut.mp3").write_bytes(mp3[: len(mp3) // 2])
     (root / "zero.flac").touch()
     (root / "zero.wav").touch()
     (root / "cut in the middle.flac").write_bytes(whole[: len(whole) // 2])
@@ -57,14 +61,14 @@ def broken(tmp_path, speech) -> Path:
     (root / "garbage in the middle.flac").write_bytes(whole[:middle] + GARBAGE[:500] + whole[middle + 500 :])
     (root / "garbage.flac").write_bytes(GARBAGE)
     (root / "folder.flac").mkdir()
-    write_audio(root / "folder.flac" / "inside.flac", speech)
-    not_finite = speech.copy()
+    write_audio(root / "folder.flac" / "inside.flac", SPEECH)
+    not_finite = SPEECH.copy()
     not_finite[5] = np.nan
     write_audio(root / "nan.wav", not_finite, subtype="FLOAT")
     not_finite[5] = np.inf
     write_audio(root / "inf.wav", not_finite, subtype="FLOAT")
     write_audio(root / "silence.flac", np.zeros(SPOKEN))
-    write_audio(root / "clipped.flac", np.clip(speech * 50, -1, 1))
+    write_audio(root / "clipped.flac", np.clip(SPEECH * 50, -1, 1))
     return root
 
 
@@ -75,6 +79,9 @@ BY_HEADER = {
     "cut in the middle.flac": "unreadable or truncated",
     "cut in the header.flac": "unreadable or truncated",
     "garbage.flac": "unreadable or truncated",
+    "text.wav": "unreadable or truncated",
+    "nothing.wav": "no samples",
+    "cut.mp3": "truncated",
 }
 BY_DECODING = {
     "garbage in the middle.flac": "broken (found by decoding after 0.00 s)",
@@ -89,24 +96,21 @@ def reasons_match(refused: dict[str, str], expected: dict[str, str]) -> bool:
     return refused.keys() == expected.keys() and all(refused[path].startswith(expected[path]) for path in expected)
 
 
-def test_broken_files_by_their_headers(broken, tmp_path):
-    kept, refused, summary = kept_and_refused(broken, tmp_path / "out")
-    assert reasons_match(refused, BY_HEADER), refused
-    assert kept == dict.fromkeys([*BY_DECODING, "good.flac", "folder.flac/inside.flac"], SPOKEN)
-    assert "refused 4: unreadable or truncated, e.g. cut in " in summary
-    assert "refused 2: empty file, e.g. zero.flac" in summary
+@pytest.mark.parametrize("verify", [False, True])
+def test_broken_files(broken, tmp_path, verify):
+    kept, refused, summary = kept_and_refused(broken, tmp_path / "out", rules=AudioRules(verify=verify))
+    assert reasons_match(refused, {**BY_HEADER, **(BY_DECODING if verify else {})}), refused
+    usable = ["good.flac", "folder.flac/inside.flac", "deep/кто/ein Füßchen.FLAC", *(() if verify else BY_DECODING)]
+    assert kept == dict.fromkeys(usable, SPOKEN)
+    assert (tmp_path / "out" / "train.tsv").read_text("utf-8").startswith(f"{broken}\n")
+    told = ["refused 5: unreadable or truncated, e.g. cut in ", "refused 2: empty file, e.g. zero.flac"]
+    if verify:
+        told += ["refused 2: samples that are not finite numbers, e.g. inf.wav", "refused 1: silence (nothing above "]
+    assert all(line in summary for line in told)
 
 
-def test_broken_files_by_decoding(broken, tmp_path):
-    kept, refused, summary = kept_and_refused(broken, tmp_path / "out", rules=AudioRules(verify=True))
-    assert reasons_match(refused, {**BY_HEADER, **BY_DECODING}), refused
-    assert kept == {"good.flac": SPOKEN, "folder.flac/inside.flac": SPOKEN}
-    assert "refused 2: samples that are not finite numbers, e.g. inf.wav" in summary
-    assert "refused 1: silence (nothing above -60 dB), e.g. silence.flac" in summary
-
-
-def test_sound_just_above_silence_and_just_below_clipping_is_kept(tmp_path, speech):
-    quiet = speech / np.abs(speech).max()
+def test_sound_just_above_silence_and_just_below_clipping_is_kept(tmp_path):
+    quiet = SPEECH / np.abs(SPEECH).max()
     write_audio(tmp_path / "audio" / "quiet.flac", quiet * 0.0012)
     write_audio(tmp_path / "audio" / "too quiet.flac", quiet * 0.0008)
     loud = quiet * 0.5
@@ -120,7 +124,7 @@ def test_sound_just_above_silence_and_just_below_clipping_is_kept(tmp_path, spee
     assert "too loud.flac" in kept_and_refused(tmp_path / "audio", tmp_path / "all", rules=rules)[0]
 
 
-def test_names(tmp_path, speech):
+def test_names(tmp_path):
     root = tmp_path / "audio"
     usable = [
         *("two words.flac", "it's.flac", 'a "quoted" one.flac', "back\\slash.flac", "%s{0}$HOME`ls`.flac", "-n.flac"),
@@ -140,7 +144,7 @@ def test_names(tmp_path, speech):
         ),
         os.fsdecode(b"latin-1 \xe9.flac"): ("latin-1 \\udce9.flac", "name is not valid UTF-8 (rename it)"),
     }
-    whole = write_audio(tmp_path / "any.flac", speech)
+    whole = write_audio(tmp_path / "any.flac", SPEECH)
     for name in [*usable, *unusable]:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(whole)
@@ -152,9 +156,16 @@ def test_names(tmp_path, speech):
         assert soundfile.info(os.path.join(root, path)).frames == SPOKEN
 
 
-def test_loops_of_links_and_things_that_are_no_files(tmp_path, speech):
+def test_a_root_with_a_colon_takes_the_endings_that_fairseq_knows(tmp_path):
+    for name in ("a.wav", "b.flac", "c.mp3"):
+        write_audio(tmp_path / "12:30" / name)
+    kept, refused, _ = kept_and_refused(tmp_path / "12:30", tmp_path / "out")
+    assert kept.keys() == {"a.wav", "b.flac"} and refused["c.mp3"].startswith("name with a colon")
+
+
+def test_loops_of_links_and_things_that_are_no_files(tmp_path):
     root = tmp_path / "audio"
-    write_audio(root / "one" / "a.flac", speech)
+    write_audio(root / "one" / "a.flac", SPEECH)
     (root / "one" / "up").symlink_to(root)
     (root / "one" / "self").symlink_to("self")
     (root / "self.flac").symlink_to("self.flac")
@@ -172,11 +183,11 @@ def test_loops_of_links_and_things_that_are_no_files(tmp_path, speech):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_no_permission(tmp_path, speech):
+def test_no_permission(tmp_path):
     root = tmp_path / "audio"
-    write_audio(root / "good.flac", speech)
-    write_audio(root / "closed.flac", speech)
-    write_audio(root / "closed" / "inside.flac", speech)
+    write_audio(root / "good.flac", SPEECH)
+    write_audio(root / "closed.flac", SPEECH)
+    write_audio(root / "closed" / "inside.flac", SPEECH)
     (root / "closed.flac").chmod(0)
     (root / "closed").chmod(0)
     try:
@@ -187,10 +198,10 @@ def test_no_permission(tmp_path, speech):
     assert refused == {"closed.flac": "permission denied", "closed": "folder cannot be read: Permission denied"}
 
 
-def test_files_that_vanish_or_change_their_kind_between_listing_and_reading(tmp_path, speech, monkeypatch):
+def test_files_that_vanish_or_change_their_kind_between_listing_and_reading(tmp_path, monkeypatch):
     root = tmp_path / "audio"
     for name in ("a", "b", "c", "d"):
-        write_audio(root / f"{name}.flac", speech)
+        write_audio(root / f"{name}.flac", SPEECH)
     listed = make_manifest.find_audio
 
     def find_and_lose(*args, **options):
@@ -223,9 +234,9 @@ ODD_FORMATS = {
 }
 
 
-def test_sample_formats_and_channels(tmp_path, speech):
+def test_sample_formats_and_channels(tmp_path):
     for name, (channels, subtype) in ODD_FORMATS.items():
-        write_audio(tmp_path / "audio" / name, np.stack([speech] * channels, 1), subtype=subtype)
+        write_audio(tmp_path / "audio" / name, np.stack([SPEECH] * channels, 1), subtype=subtype)
     another = "flac by another name.wav"
     (tmp_path / "audio" / another).write_bytes((tmp_path / "audio" / "stereo.flac").read_bytes())
     for verify in (False, True):
@@ -235,24 +246,28 @@ def test_sample_formats_and_channels(tmp_path, speech):
         assert kept == dict.fromkeys([*ODD_FORMATS, another], SPOKEN)
 
 
-def test_mixed_sample_rates(tmp_path, speech):
-    lengths = {8000: 80000, 11025: 58050, 16000: 40000, 22050: 29025, 44100: 14513, 48000: 13334}
-    for rate_hz in lengths:
-        write_audio(tmp_path / "audio" / f"{rate_hz}.flac", speech, rate_hz)
+def test_mixed_sample_rates(tmp_path):
+    expected = {8000: 80000, 11025: 58050, 16000: 40000, 22050: 29025, 44100: 14513, 48000: 13334}
+    for rate_hz in expected:
+        write_audio(tmp_path / "audio" / f"{rate_hz}.flac", SPEECH, rate_hz)
     kept, refused, summary = kept_and_refused(tmp_path / "audio", tmp_path / "out")
     assert not refused
-    assert kept == {f"{rate_hz}.flac": num_samples for rate_hz, num_samples in lengths.items()}
+    assert kept == {f"{rate_hz}.flac": num_samples for rate_hz, num_samples in expected.items()}
     assert "1 files at 44100 Hz: " in summary
+    prepare(tmp_path / "audio", tmp_path / "low", valid_fraction=0, rules=AudioRules(8000, other_rates="refuse"))
+    assert lengths(tmp_path / "low" / "train.tsv") == {"8000.flac": 40000}
     rules = AudioRules(other_rates="refuse")
-    kept, refused, summary = kept_and_refused(tmp_path / "audio", tmp_path / "strict", rules=rules)
+    write_audio(tmp_path / "audio" / "other ending.wav", SPEECH)
+    kept, refused, summary = kept_and_refused(tmp_path / "audio", tmp_path / "strict", rules=rules, extensions=["FLAC"])
     assert kept == {"16000.flac": 40000}
     assert refused["8000.flac"] == "sample rate 8000 Hz, not 16000 Hz (resample it first)"
     assert "refused 1: sample rate 48000 Hz, not 16000 Hz (resample it first), e.g. 48000.flac" in summary
 
 
-def test_mp3_with_garbage_and_tags_before_its_first_frame(tmp_path, speech):
+def test_tags_and_garbage_before_the_first_frame_or_after_the_last(tmp_path):
     root = tmp_path / "audio"
-    whole = write_audio(root / "plain.mp3", speech)
+    (root / "tag at the end.flac").write_bytes(write_audio(root / "tag at the end.flac", SPEECH) + b"TAG" + bytes(125))
+    whole = write_audio(root / "plain.mp3", SPEECH)
     (root / "tag.mp3").write_bytes(ID3 + whole)
     (root / "tag at the end.mp3").write_bytes(whole + b"TAG" + bytes(125))
     (root / "garbage.mp3").write_bytes(GARBAGE[:1000] + whole)
@@ -261,7 +276,8 @@ def test_mp3_with_garbage_and_tags_before_its_first_frame(tmp_path, speech):
     (root / "only a tag.mp3").write_bytes(ID3)
     kept, refused, _ = kept_and_refused(root, tmp_path / "out")
     assert kept == dict.fromkeys(
-        ("plain.mp3", "tag.mp3", "tag at the end.mp3", "garbage.mp3", "tag and zeros.mp3"), SPOKEN
+        ("plain.mp3", "tag.mp3", "tag at the end.mp3", "tag at the end.flac", "garbage.mp3", "tag and zeros.mp3"),
+        SPOKEN,
     )
     assert reasons_match(refused, dict.fromkeys(("too much.mp3", "only a tag.mp3"), "unreadable or truncated")), refused
     for path in kept:
@@ -284,13 +300,14 @@ def test_mp3_with_garbage_and_tags_before_its_first_frame(tmp_path, speech):
 )
 def test_paths_that_a_corpus_names_but_no_walk_would_find(tmp_path, path, reason):
     for _ in range(2):  # the second time from the journal
-        clips, (refusal,) = read_clips(tmp_path, [path], AudioRules(), workers=1, dest=tmp_path)
-        assert not clips and refusal.path == path and refusal.reason.startswith(reason)
+        refusals: list[Refusal] = []
+        assert not read_clips(tmp_path, [path], ManifestOptions(tmp_path), refusals)
+        assert [one.path for one in refusals] == [path] and refusals[0].reason.startswith(reason)
 
 
 @pytest.mark.parametrize("kind", ["speech", "silence", "stereo"])
-def test_a_flac_file_cut_anywhere_is_refused(tmp_path, speech, kind):
-    samples = {"speech": speech, "silence": np.zeros(SPOKEN), "stereo": np.stack([speech, -speech], 1)}[kind]
+def test_a_flac_file_cut_anywhere_is_refused(tmp_path, kind):
+    samples = {"speech": SPEECH, "silence": np.zeros(SPOKEN), "stereo": np.stack([SPEECH, -SPEECH], 1)}[kind]
     whole = write_audio(tmp_path / "a.flac", samples)
     assert read_clip("a.flac", str(tmp_path), AudioRules()) == Clip("a.flac", SPOKEN)
     for cut in {*np.linspace(0, len(whole) - 1, 60).astype(int), len(whole) - 2, len(whole) - 20}:
@@ -298,7 +315,79 @@ def test_a_flac_file_cut_anywhere_is_refused(tmp_path, speech, kind):
         assert isinstance(read_clip("a.flac", str(tmp_path), AudioRules()), Refusal), cut
 
 
-def test_a_flac_file_with_a_tag_after_its_end_is_kept(tmp_path, speech):
-    whole = write_audio(tmp_path / "audio" / "a.flac", speech)
-    (tmp_path / "audio" / "a.flac").write_bytes(whole + b"TAG" + bytes(125))
-    assert kept_and_refused(tmp_path / "audio", tmp_path / "out")[0] == {"a.flac": SPOKEN}
+def test_lengths_allowed(tmp_path):
+    for seconds in (1, 2, 3):
+        write_audio(tmp_path / "audio" / f"{seconds}.wav", 48000 * seconds, 48000)
+    summary = prepare(tmp_path / "audio", tmp_path, valid_fraction=0, rules=AudioRules(min_seconds=1.5, max_seconds=2))
+    assert lengths(tmp_path / "train.tsv") == {"2.wav": 32000}
+    assert "refused 1: shorter than 1.5 s, e.g. 1.wav" in summary
+    assert "refused 1: longer than 2 s, e.g. 3.wav" in summary
+
+
+def test_linked_files_and_folders_are_found_once(tmp_path):
+    write_audio(tmp_path / "elsewhere" / "deep" / "a.flac")
+    root = tmp_path / "audio"
+    write_audio(root / "b.flac")
+    (root / "link.flac").symlink_to(tmp_path / "elsewhere" / "deep" / "a.flac")
+    for name in ("one", "two"):
+        (root / name).symlink_to(tmp_path / "elsewhere")
+    refusals: list[Refusal] = []
+    found = find_audio(root, ManifestOptions(tmp_path, AudioRules(allow_outside_root=True)), refusals)
+    assert found == ["b.flac", "link.flac", "one/deep/a.flac"] and not refusals
+
+
+def test_links_out_of_the_folder_are_refused(tmp_path, capsys):
+    write_audio(tmp_path / "elsewhere" / "a.flac")
+    root = tmp_path / "audio"
+    write_audio(root / "deep" / "b.flac")
+    (root / "inside.flac").symlink_to("deep/b.flac")
+    (root / "file.flac").symlink_to(tmp_path / "elsewhere" / "a.flac")
+    (root / "folder").symlink_to(tmp_path / "elsewhere")
+    write_audio(tmp_path / "audio2" / "c.flac")  # its path begins as the root's does
+    (root / "sibling.flac").symlink_to(tmp_path / "audio2" / "c.flac")
+    (root / "notes.txt").symlink_to("/etc/passwd")
+    (tmp_path / "linked").symlink_to(root)  # the folder itself may be a link
+    options = ["--valid-fraction", "0", "--workers", "1"]
+    for folder in (root, tmp_path / "linked"):
+        dest = tmp_path / f"out {folder.name}"
+        assert main([str(folder), "--dest", str(dest), *options]) == 0
+        assert lengths(dest / "train.tsv").keys() == {"deep/b.flac", "inside.flac"}
+        assert (dest / "refused.tsv").read_text() == (
+            "file.flac\tlink out of the root (--allow-outside-root keeps it)\n"
+            "folder\tlink out of the root (--allow-outside-root keeps it)\n"
+            "sibling.flac\tlink out of the root (--allow-outside-root keeps it)\n"
+        )
+    assert main([str(root), "--dest", str(tmp_path / "all"), *options, "--allow-outside-root"]) == 0
+    assert lengths(tmp_path / "all" / "train.tsv").keys() == {
+        "deep/b.flac",
+        "inside.flac",
+        "file.flac",
+        "folder/a.flac",
+        "sibling.flac",
+    }
+    assert not (tmp_path / "all" / "refused.tsv").exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["../elsewhere/a.flac", "deep/../../elsewhere/a.flac", "file.flac", "folder/a.flac", "ABSOLUTE"]
+)
+def test_paths_of_a_corpus_that_lead_out_are_refused_unless_allowed(tmp_path, path):
+    write_audio(tmp_path / "elsewhere" / "a.flac")
+    root = tmp_path / "audio"
+    (root / "deep").mkdir(parents=True)
+    (root / "file.flac").symlink_to(tmp_path / "elsewhere" / "a.flac")
+    (root / "folder").symlink_to(tmp_path / "elsewhere")
+    path = str(tmp_path / "elsewhere" / "a.flac") if path == "ABSOLUTE" else path
+    refusals: list[Refusal] = []
+    assert not read_clips(root, [path], ManifestOptions(tmp_path / "out"), refusals)
+    assert "out of the root (--allow-outside-root keeps it)" in refusals.pop().reason
+    allowed = ManifestOptions(tmp_path / "out", AudioRules(allow_outside_root=True))
+    (clip,) = read_clips(root, [path], allowed, refusals)
+    assert clip.path == path and not refusals
+
+
+@pytest.mark.parametrize(("name", "message"), [("file", "is no directory"), ("", "no audio below .* flac, wav, ogg")])
+def test_a_root_without_audio(tmp_path, name, message):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=message):
+        prepare(tmp_path / name, tmp_path / "out")

@@ -10,17 +10,16 @@ import soundfile
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from manifest_command import corpus_command, corpus_writer, parse_manifest
+from manifest_command import corpus_writer, parse_manifest, write_audio
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.audio import voice_activity
-from summarymixing_fairseq.corpora.audio.rules import SegmentRules
+from summarymixing_fairseq.corpora.audio import segments
 from summarymixing_fairseq.corpora.audio.segments import MAX_PAUSE_SECONDS, join, segments_of
-from summarymixing_fairseq.corpora.writing.rows import Clip
+from summarymixing_fairseq.corpora.writing.options import ManifestOptions, SegmentRules
+from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
 from summarymixing_fairseq.data.audio import read_segment
 from summarymixing_fairseq.system.errors import InputError
 
-main = corpus_command("folder")
 prepare = corpus_writer("folder")
 
 RATE_HZ = 16000
@@ -55,7 +54,7 @@ def audio(recording, tmp_path) -> Path:
     return folder
 
 
-RULES = SegmentRules(target_seconds=8.0, min_seconds=1.0)
+RULES = SegmentRules(target_seconds=8.0, min_segment_seconds=1.0)
 
 
 def rows(path: Path) -> list[Clip]:
@@ -64,7 +63,7 @@ def rows(path: Path) -> list[Clip]:
 
 def test_voice_activity_finds_what_was_spoken(audio, recording, tmp_path):
     threads = torch.get_num_threads()
-    summary = prepare(audio, tmp_path, valid_fraction=0, segments=RULES, workers=1)
+    summary = prepare(audio, tmp_path, valid_fraction=0, vad=True, segments=RULES, workers=1)
     assert torch.get_num_threads() == threads
     _, ((first, _), (_, pause), (later, end)) = recording
     for name in ("reader/long.flac", "fast.wav"):
@@ -77,9 +76,9 @@ def test_voice_activity_finds_what_was_spoken(audio, recording, tmp_path):
 
 
 def test_cut_files_hold_the_samples_of_the_rows(audio, tmp_path):
-    prepare(audio, tmp_path / "rows", valid_fraction=0, segments=RULES, workers=1)
+    prepare(audio, tmp_path / "rows", valid_fraction=0, vad=True, segments=RULES, workers=1)
     cut = SegmentRules(8.0, 1.0, tmp_path / "cut")
-    prepare(audio, tmp_path / "files", valid_fraction=0, segments=cut, workers=1)
+    prepare(audio, tmp_path / "files", valid_fraction=0, vad=True, segments=cut, workers=1)
     parts, files = rows(tmp_path / "rows" / "train.tsv"), rows(tmp_path / "files" / "train.tsv")
     assert len(parts) == len(files) == 4 and all(clip.offset is None for clip in files)
     for part, file in zip(parts, files):
@@ -89,42 +88,28 @@ def test_cut_files_hold_the_samples_of_the_rows(audio, tmp_path):
         expected = read_segment(audio / part.path, part.offset, part.num_samples)
         np.testing.assert_allclose(samples, expected, atol=2**-15)
     written = (tmp_path / "cut" / files[0].path).stat().st_mtime_ns
-    prepare(audio, tmp_path / "files", valid_fraction=0, segments=cut, workers=1)
+    prepare(audio, tmp_path / "files", valid_fraction=0, vad=True, segments=cut, workers=1)
     assert (tmp_path / "cut" / files[0].path).stat().st_mtime_ns == written
 
 
-def test_short_segments_are_named(recording):
-    kept, refused = segments_of(
-        Clip("a.flac", 20 * RATE_HZ), [(1, 2), (10, 19.5), (19.6, 30)], SegmentRules(10, 5), RATE_HZ
-    )
+def test_short_segments_are_named():
+    refused: list[Refusal] = []
+    options = ManifestOptions(Path(), segments=SegmentRules(10, 5))
+    kept = segments_of([Clip("a.flac", 20 * RATE_HZ)], [[(1, 2), (10, 19.5), (19.6, 30)]], options, refused)
     assert kept == [Clip("a.flac", 10 * RATE_HZ, 10 * RATE_HZ)]  # its end is that of the file
     assert [(one.reason, one.detail) for one in refused] == [("segment shorter than 5 s", "1.00 to 2.00 s")]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--target-seconds", "0"], "--target-seconds 0 must be positive"),
-        (["--target-seconds", "5"], "--min-segment-seconds 10 must be between 0 and --target-seconds 5"),
-    ],
-)
-def test_options_out_of_range(audio, tmp_path, capsys, options, message):
-    assert main([str(audio), "--dest", str(tmp_path / "out"), "--vad", *options]) == 1
-    assert message in capsys.readouterr().err
-
-
 def test_missing_model(audio, tmp_path, monkeypatch):
-    monkeypatch.setattr(voice_activity, "find_spec", lambda name: None)
+    monkeypatch.setattr(segments, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"silero-vad is missing: pip install"):
-        prepare(audio, tmp_path, segments=RULES)
+        prepare(audio, tmp_path, vad=True, segments=RULES)
 
 
 def test_speakers_by_their_folder(tmp_path):
     for speaker in range(12):
         for number in range(2):
-            path = tmp_path / "audio" / f"s{speaker}" / "book" / f"{number}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, np.full(1600, 0.1), RATE_HZ)
+            write_audio(tmp_path / "audio" / f"s{speaker}" / "book" / f"{number}.wav", 1600)
     prepare(tmp_path / "audio", tmp_path, valid_fraction=0.4, speaker_depth=1)
     sides = [{clip.path.split("/")[0] for clip in rows(tmp_path / f"{split}.tsv")} for split in ("train", "valid")]
     assert sides[0] and sides[1] and not sides[0] & sides[1] and len(sides[0] | sides[1]) == 12

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
-from manifest_command import corpus_command, corpus_writer, lengths, lines, refused, write_audio
-from synthesiser import speak
+from manifest_command import corpus_command, corpus_writer, labels, lengths, lines, refused, write_audio
 
 from summarymixing_fairseq.corpora import voxceleb
-from summarymixing_fairseq.corpora.audio.rules import AudioRules
+from summarymixing_fairseq.corpora.writing.labels import format_dictionary
+from summarymixing_fairseq.corpora.writing.options import AudioRules
 from summarymixing_fairseq.corpora.writing.splits import stable_fraction
 from summarymixing_fairseq.system.errors import InputError
 
@@ -38,23 +37,17 @@ TRIALS = [
 HALF = 0.5
 
 
-@pytest.fixture(scope="module")
-def speech() -> np.ndarray:
-    return np.resize(speak("hello"), 20000)
-
-
 @pytest.fixture
-def corpus(tmp_path, speech) -> Path:
+def corpus(tmp_path) -> Path:
     """Both archives as they unpack, each to a folder of its own, and both lists."""
     root = tmp_path / "VoxCeleb1"
     for speaker, videos in TRAIN_VIDEOS.items():
         for number, video in enumerate(videos):
             for clip in (1, 2):
-                write_audio(
-                    root / f"vox1_dev_wav/wav/{speaker}/{video}/{clip:05}.wav", speech[: 16000 + 10 * number + clip]
-                )
+                path = root / f"vox1_dev_wav/wav/{speaker}/{video}/{clip:05}.wav"
+                write_audio(path, 16000 + 10 * number + clip)
     for key in TEST_CLIPS:
-        write_audio(root / f"vox1_test_wav/wav/{key}.wav", speech)
+        write_audio(root / f"vox1_test_wav/wav/{key}.wav", 20000)
     (root / "veri_test.txt").write_text("".join(f"{line}\n" for line in TRIALS))
     (root / "veri_test2.txt").write_text("".join(f"{line}\n" for line in TRIALS[:2]))
     return root
@@ -77,16 +70,12 @@ def test_every_file(corpus, tmp_path):
     everything = {f"{speaker}/{video}" for speaker, names in TRAIN_VIDEOS.items() for video in names}
     assert expected and videos(dest / "valid.tsv") == expected
     assert videos(dest / "train.tsv") == everything - expected
-    counts: dict[str, int] = {}
     for name in ("train", "valid"):
-        clips = lengths(dest / f"{name}.tsv")
-        assert list(clips) == sorted(clips)
-        assert lines(dest / f"{name}.speaker") == [path.split("/")[-3] for path in clips]
-        for speaker in lines(dest / f"{name}.speaker") if name == "train" else ():
-            counts[speaker] = counts.get(speaker, 0) + 1
-    assert set(lines(dest / "valid.speaker")) <= counts.keys() == TRAIN_VIDEOS.keys()
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    assert lines(dest / "dict.speaker.txt") == [f"{speaker} {count}" for speaker, count in ordered]
+        told = labels(dest, name, "speaker")
+        assert list(told) == sorted(told) and all(path.split("/")[-3] == speaker for path, speaker in told.items())
+    train_speakers = lines(dest / "train.speaker")
+    assert set(lines(dest / "valid.speaker")) <= set(train_speakers) == TRAIN_VIDEOS.keys()
+    assert (dest / "dict.speaker.txt").read_text() == format_dictionary(train_speakers)
     test = [f"vox1_test_wav/wav/{key}.wav" for key in sorted(TEST_CLIPS[:4])]
     assert lengths(dest / "test.tsv") == dict.fromkeys(test, 20000)
     trials = [line.replace(" id", "\tvox1_test_wav/wav/id") for line in TRIALS]
@@ -103,7 +92,7 @@ def test_every_file(corpus, tmp_path):
     assert "VoxCeleb1 has 1,211 train and 40 test speakers" in summary
 
 
-def test_one_folder_for_both_archives_and_another_ending(corpus, tmp_path, speech):
+def test_one_folder_for_both_archives_and_another_ending(corpus, tmp_path):
     merged = tmp_path / "merged"
     for archive in ("vox1_dev_wav", "vox1_test_wav"):
         for path in (corpus / archive).rglob("*.wav"):
@@ -127,10 +116,10 @@ def test_no_speaker_is_in_valid_alone_and_no_video_in_both(corpus, tmp_path, fra
         assert len(train) == len(TRAIN_VIDEOS)  # all but one video of each
 
 
-def test_a_new_speaker_moves_no_other(corpus, tmp_path, speech):
+def test_a_new_speaker_moves_no_other(corpus, tmp_path):
     prepare(corpus, tmp_path / "before", valid_fraction=HALF)
     for video in "abcdef":
-        write_audio(corpus / f"vox1_dev_wav/wav/id10500/{video}/00001.wav", speech)
+        write_audio(corpus / f"vox1_dev_wav/wav/id10500/{video}/00001.wav")
     prepare(corpus, tmp_path / "after", valid_fraction=HALF)
     for name in ("train.tsv", "valid.tsv"):
         assert lengths(tmp_path / "before" / name).items() <= lengths(tmp_path / "after" / name).items()
@@ -154,10 +143,10 @@ def test_trials_of_clips_that_are_missing_or_refused_are_left_out_and_counted(co
     assert "found 19 audio files" in summary  # 18 there, one only named
 
 
-def test_files_that_are_no_clips_of_voxceleb1_are_refused(corpus, tmp_path, speech):
-    write_audio(corpus / "wav/id10001/1zcIwhmdeo4/00001.wav", speech)
-    write_audio(corpus / "vox2/id00012/video/00001.wav", speech)
-    write_audio(corpus / "noise.wav", speech)
+def test_files_that_are_no_clips_of_voxceleb1_are_refused(corpus, tmp_path):
+    write_audio(corpus / "wav/id10001/1zcIwhmdeo4/00001.wav")
+    write_audio(corpus / "vox2/id00012/video/00001.wav")
+    write_audio(corpus / "noise.wav")
     prepare(corpus, tmp_path, valid_fraction=HALF)
     reasons = dict(refused(tmp_path))
     assert reasons["wav/id10001/1zcIwhmdeo4/00001.wav"] == (
@@ -198,30 +187,24 @@ def test_lists_with_byte_order_mark_crlf_and_blank_lines(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("2 id10270/a/1.wav id10270/b/1.wav", r"veri_test\.txt, line 4: .*is needed: download it again"),
+        ("2 id10270/a/1.wav id10270/b/1.wav", r"veri_test2\.txt, line 4: .*is needed: download it again"),
         ("1 id10270/a/1.wav", "line 4: .*is needed"),
         ("1 id10270/a/1.wav id10270/b/1.wav id10270/c/1.wav", "line 4: .*is needed"),
         ("id10270/a/1.wav id10270/b/1.wav 1", "line 4: .*is needed"),
         ("1 id10270/1.wav id10270/b/1.wav", "line 4: .*is needed"),
         ("1 Eartha_Kitt/x6uYqmx31kE_0000001.wav Eartha_Kitt/8jEAjG6SegY_0000008.wav", "line 4: .*is needed"),
         ("0 id10001/a/1.wav id10270/b/1.wav", "line 4: id10001 is trained on: give VoxCeleb1's own list"),
+        (b"\n\n", "holds no trial: download it again"),
+        (b"1 \xff\xfe", "is no UTF-8 text: download it again"),
     ],
 )
-def test_a_malformed_trial_is_named_by_its_line(corpus, tmp_path, line, message):
-    (corpus / "veri_test.txt").write_text("\n".join([*TRIALS, line]))
-    with pytest.raises(InputError, match=message):
-        prepare(corpus, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"\n\n", "holds no trial: download it again"), (b"1 \xff\xfe", "is no UTF-8 text: download it again")],
-)
-def test_a_list_that_is_none(corpus, tmp_path, content, message):
+def test_a_list_that_is_damaged(corpus, tmp_path, line, message):
+    """`line`: added to a list or, as bytes, the whole list."""
+    content = line if isinstance(line, bytes) else "\n".join([*TRIALS, line]).encode()
     (corpus / "veri_test2.txt").write_bytes(content)
     with pytest.raises(InputError, match=message):
         prepare(corpus, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_list_at_all(corpus, tmp_path, capsys):

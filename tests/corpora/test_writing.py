@@ -63,8 +63,8 @@ def test_adding_clips_moves_none():
 
 def test_parts_of_a_file_and_clips_of_a_speaker_stay_together():
     clips = [Clip(f"{speaker}/{book}.flac", 10, part) for speaker in range(30) for book in range(3) for part in (0, 10)]
-    train, valid, note = split_clips(clips, 0.3)
-    assert note is None and not {clip.path for clip in train} & {clip.path for clip in valid}
+    train, valid, notes = split_clips(clips, 0.3)
+    assert not notes and not {clip.path for clip in train} & {clip.path for clip in valid}
     train, valid, _ = split_clips(clips, 0.3, lambda clip: clip.path.split("/")[0])
     speakers = [{clip.path.split("/")[0] for clip in part} for part in (train, valid)]
     assert not speakers[0] & speakers[1] and len(speakers[0] | speakers[1]) == 30 and len(train) + len(valid) == 180
@@ -72,7 +72,7 @@ def test_parts_of_a_file_and_clips_of_a_speaker_stay_together():
 
 @pytest.mark.parametrize(("fraction", "side"), [(1e-9, "valid"), (1 - 1e-9, "train")])
 def test_neither_side_of_a_small_tree_is_left_empty(fraction, side):
-    train, valid, note = split_clips(some_clips(3), fraction)
+    train, valid, (note,) = split_clips(some_clips(3), fraction)
     moved = {"train": train, "valid": valid}[side]
     assert len(moved) == 1 and len(train) + len(valid) == 3
     assert f"{moved[0].path} was moved to {side}" in note
@@ -220,6 +220,7 @@ def test_too_many_refused(tmp_path):
 def test_nothing_usable(tmp_path):
     with pytest.raises(InputError, match=r"none of 1 clips of /audio is usable; the first, b\.flac: broken"):
         write_corpus(tmp_path, {"train": []}, [Refusal("b.flac", "broken")])
+    assert contents(tmp_path) == {"refused.tsv": "b.flac\tbroken\n"}
 
 
 def test_resampled_clips_are_pointed_out(tmp_path):

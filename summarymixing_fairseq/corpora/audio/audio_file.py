@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...system.files import atomic_write
+from ..writing.options import AudioRules
 from ..writing.rows import Clip, Refusal, link_problem, path_problem
-from .rules import AudioRules
 
 if TYPE_CHECKING:
+    import numpy as np
     from soundfile import SoundFile
 
 # libsndfile reports a stream whose header leaves the length open as 2^63 - 1 samples.
@@ -26,8 +30,11 @@ def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
     """Length of one file at the rate of the rules, or why it is refused. Any number of channels: they are averaged."""
     from ...data.audio import DECODING_ERRORS, open_audio
 
-    # paths from a corpus's own lists have not been through find_audio
+    # Paths from a corpus's own lists have not been through find_audio. A colon in the root harms only endings that
+    # fairseq does not know.
     problem = path_problem(path, allow_outside_root=rules.allow_outside_root)
+    if problem is None and ":" in root:
+        problem = path_problem(path, root, allow_outside_root=rules.allow_outside_root)
     if problem is None and not rules.allow_outside_root:
         problem = link_problem(path, root)
     if problem:
@@ -41,10 +48,8 @@ def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
             num_frames, rate_hz = file.frames, file.samplerate
     except DECODING_ERRORS as error:
         reason, detail = _open_problem(absolute, error)
-    return Refusal(path, reason, detail) if reason else _within_rules(path, num_frames, rate_hz, rules)
-
-
-def _within_rules(path: str, num_frames: int, rate_hz: int, rules: AudioRules) -> Clip | Refusal:
+    if reason:
+        return Refusal(path, reason, detail)
     if rate_hz != rules.sample_rate_hz and rules.other_rates == "refuse":
         return Refusal(path, f"sample rate {rate_hz} Hz, not {rules.sample_rate_hz} Hz (resample it first)")
     num_samples = math.ceil(num_frames * rules.sample_rate_hz / rate_hz)
@@ -112,3 +117,29 @@ def _content_problem(file: SoundFile, rules: AudioRules) -> tuple[str, str]:
     if num_clipped > rules.max_clipped * num_read:
         return f"clipped (over {rules.max_clipped:.1%} of samples at full scale)", f"{num_clipped / num_read:.1%}"
     return "", ""
+
+
+def existing_num_samples(path: Path, sample_rate_hz: int) -> int:
+    """Length in samples of a clip that an earlier run has written; 0 where there is none at this rate."""
+    from ...data.audio import DECODING_ERRORS, read_header
+
+    try:
+        header = read_header(path)
+    except DECODING_ERRORS:
+        return 0
+    return header.num_frames if header.sample_rate_hz == sample_rate_hz else 0
+
+
+def write_flac(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
+    """Write (num_samples,) as 16-bit FLAC. The file has its final name only once it is complete.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    import soundfile
+
+    # encoded in memory: libsndfile's callbacks would lose or print an error of the disk
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, sample_rate_hz, format="FLAC", subtype="PCM_16")
+    with atomic_write(path, "wb") as file:
+        file.write(encoded.getvalue())

@@ -1,62 +1,70 @@
-"""Finding the audio files of a folder and reading their headers, in parallel; a run that was killed is resumed."""
+"""Finding the audio files of a folder and reading their headers, in parallel; a run that was killed is resumed.
+
+What has been read so far is kept in a journal. It has one JSON list a line: path, size in bytes, time of change, and
+what was found. The first line says what is scanned; the journal of another scan is not used. A last line that was cut
+by the kill is dropped.
+"""
 
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections import deque
-from collections.abc import Container, Generator, Sequence
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Container, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from ...system.errors import InputError
 from ...system.parallel import parallel_iter
+from ..writing.options import AudioRules, ManifestOptions
 from ..writing.rows import Clip, Refusal, link_problem, path_problem
-from .journal import Entry, Journal, read_entry, result_of
-from .rules import AudioRules
+from .audio_file import read_clip
 
 EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
 
-# The name is hidden, so that no search for audio finds it.
+# The names are hidden, so that no search for audio finds them. A scan of clips of any length goes beside one of train.
 JOURNAL_NAME = ".headers.journal"
+_ANY_LENGTH_JOURNAL_NAME = ".any-length.journal"
+# Size in bytes and time of change of a file (two zeros where there is none). Then what makes up a Clip (samples and the
+# file's own rate) or a Refusal (reason and detail), without the path: a million of these cross between processes.
+Entry = tuple[Any, ...]
 # Many at a time: handing a chunk to another process takes as long as reading some headers.
 _FILES_PER_CHUNK = 256
 
 
 def find_audio(
     root: Path,
+    options: ManifestOptions,
+    refusals: list[Refusal],
     extensions: Sequence[str] = EXTENSIONS,
     *,
-    top: Path | None = None,
-    allow_outside_root: bool = False,
-) -> tuple[list[str], list[Refusal]]:
-    """Paths of the audio files below `root`, in posix form and sorted; and what is refused.
+    folder: str = "",
+) -> list[str]:
+    """Paths of the audio files below `folder` of the manifest's `root`, relative to `root`, in posix form and sorted.
 
-    Paths are relative to `top`, the manifest's root, which contains `root` (None: it is `root`).
+    What is refused is added to `refusals`.
 
     Endings are compared without regard to case. Hidden files and folders (names that begin with a dot) are skipped.
-    Links are followed, but each folder is entered once, under its real name where that lies below `root`: loops of
+    Links are followed, but each folder is entered once, under its real name where that lies in `folder`: loops of
     links end, and no file is listed twice. Refused are dead links, folders that cannot be read, names that a manifest
-    cannot hold and, unless `allow_outside_root`, links that lead out of `top`.
+    cannot hold and, unless the options allow them, links that lead out of `root`.
 
     Raises:
-        InputError: for a root that is not a folder, or whose name a manifest cannot hold.
+        InputError: where there is no such folder, or no manifest can hold the root's name.
     """
-    if not root.is_dir():
-        what = "is no directory" if root.exists() else "does not exist"
-        raise InputError(f"{root} {what}: give the folder that holds the audio")
-    # A colon in the root harms only endings that fairseq does not know: those are judged file by file.
+    if not (root / folder).is_dir():
+        what = "is no directory" if (root / folder).exists() else "does not exist"
+        raise InputError(f"{root / folder} {what}: give the folder that holds the audio")
     absolute_root = os.path.abspath(root)
     if problem := path_problem("x.wav", absolute_root):
         raise InputError(f"{root}: {problem}")
     endings = tuple("." + extension.lower().lstrip(".") for extension in extensions)
     found: list[str] = []
-    refused: list[Refusal] = []
-    root_of_names = absolute_root if ":" in absolute_root else ""
-    absolute_top = os.path.abspath(top or root)
     entered: set[tuple[int, int]] = set()
-    real_folders: deque[str] = deque([""])
+    real_folders: deque[str] = deque([folder])
     linked_folders: deque[str] = deque()
     while real_folders or linked_folders:
         folder = real_folders.popleft() if real_folders else linked_folders.popleft()
@@ -68,7 +76,7 @@ def find_audio(
             entered.add((identity.st_dev, identity.st_ino))
             entries = sorted(os.scandir(absolute), key=lambda entry: entry.name)
         except OSError as error:
-            refused.append(Refusal(folder, "folder cannot be read", error.strerror or ""))
+            refusals.append(Refusal(folder, "folder cannot be read", error.strerror or ""))
             continue
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
@@ -78,73 +86,136 @@ def find_audio(
             is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()  # False for a link to itself
             if not is_folder and not entry.name.lower().endswith(endings):
                 continue
-            problem = None if is_folder else path_problem(path, root_of_names)
-            if is_link and not allow_outside_root and not problem and os.path.exists(entry.path):
-                problem = link_problem(entry.path, absolute_top)
+            problem = None if is_folder else path_problem(path)
+            if is_link and not options.rules.allow_outside_root and not problem and os.path.exists(entry.path):
+                problem = link_problem(entry.path, absolute_root)
             if problem:
-                refused.append(Refusal(path, problem))
+                refusals.append(Refusal(path, problem))
             elif is_folder:
                 (linked_folders if is_link else real_folders).append(path)
             elif os.path.isfile(entry.path) if is_link else entry.is_file():
                 found.append(path)
-            elif os.path.exists(entry.path):
-                refused.append(Refusal(path, "no regular file"))
             else:
-                refused.append(Refusal(path, "dead link"))
-    if top is None or top == root:
-        return sorted(found), refused
-    prefix = f"{root.relative_to(top).as_posix()}/"
-    return [prefix + path for path in sorted(found)], [replace(one, path=prefix + one.path) for one in refused]
+                reason = "no regular file" if os.path.exists(entry.path) else "dead link"
+                refusals.append(Refusal(path, reason))
+    return sorted(found)
 
 
-def unnamed_audio(root: Path, folder: str, named: Container[str], reason: str) -> list[Refusal]:
-    """Refusals of the audio in a folder below `root` that is not in `named`."""
-    found, refused = find_audio(root / folder, top=root)
-    return [one for one in [*(Refusal(path, reason) for path in found), *refused] if one.path not in named]
+def refuse_unnamed(
+    root: Path, folder: str, named: Container[str], reason: str, options: ManifestOptions, refusals: list[Refusal]
+) -> None:
+    """Refuse the audio in a folder below `root` that is not in `named`."""
+    refused: list[Refusal] = []
+    found = find_audio(root, options, refused, folder=folder)
+    refusals += [one for one in [*(Refusal(path, reason) for path in found), *refused] if one.path not in named]
 
 
 def read_clips(
-    root: Path,
-    paths: Sequence[str],
-    rules: AudioRules,
-    *,
-    workers: int | None = None,
-    dest: Path | None = None,
-) -> tuple[list[Clip], list[Refusal]]:
-    """Usable clips among `paths` and refusals, both in the order of `paths`.
+    root: Path, paths: Sequence[str], options: ManifestOptions, refusals: list[Refusal], *, any_length: bool = False
+) -> list[Clip]:
+    """Usable clips among `paths`, in their order; the others are added to `refusals`.
 
-    With `dest`, what has been read is kept there until `forget_journal`, so that a run that was killed goes on where
-    it stopped.
+    What has been read is kept in `options.dest` until `forget_journals`: of a run that was killed, only files that
+    have changed since are read again. `any_length` lifts limits of length: an error rate is one of a whole test set.
+
+    Raises:
+        InputError: if the journal cannot be written.
     """
     absolute_root = os.path.abspath(root)
-    read = functools.partial(read_entry, root=absolute_root, rules=rules)
+    rules = replace(options.rules, min_seconds=None, max_seconds=None) if any_length else options.rules
+    journal = options.dest / (_ANY_LENGTH_JOURNAL_NAME if any_length else JOURNAL_NAME)
+    header = f"{json.dumps([absolute_root, asdict(rules)])}\n".encode()
+    with _named(journal):
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        known, num_bytes = _load(journal, header, absolute_root)
+        # without a buffer: nothing is lost by a kill, and closing the file writes nothing that could fail once more
+        file = open(journal, "ab", buffering=0)  # noqa: SIM115 (closed below)
+    scan = parallel_iter(
+        functools.partial(_read_entry, root=absolute_root, rules=rules),
+        [path for path in paths if path not in known],
+        workers=options.workers,
+        description="decoding files" if rules.verify else "reading headers",
+        most_per_chunk=_FILES_PER_CHUNK,
+    )
+    results: list[Clip | Refusal] = []
+    # the scan is closed too: where the journal cannot be written, its processes end before the error is reported
+    with file, closing(scan):
+        with _named(journal):
+            file.truncate(num_bytes)
+            if not num_bytes:
+                file.write(header)
+        for path in paths:
+            entry = known.get(path)
+            if entry is None:
+                entry = next(scan)
+                with _named(journal):
+                    file.write(f"{json.dumps([path, *entry])}\n".encode())
+            _, _, first, second = entry
+            is_refusal = isinstance(first, str)
+            results.append(Refusal(path, first, second) if is_refusal else Clip(path, first, file_rate_hz=second))
+        next(scan, None)  # lets its progress bar come to its end
+    return clips_of(results, refusals)
 
-    def scan(unread: Sequence[str]) -> Generator[Entry, None, None]:
-        yield from parallel_iter(
-            read,
-            unread,
-            workers=workers,
-            description="decoding files" if rules.verify else "reading headers",
-            most_per_chunk=_FILES_PER_CHUNK,
-        )
 
-    if dest is None:
-        # the scan comes first in zip: it is run to its end, and so is its progress bar
-        results = [result_of(path, entry) for entry, path in zip(scan(paths), paths)]
-    else:
-        journal = Journal(dest / JOURNAL_NAME, absolute_root, rules)
-        # closing: where the journal cannot be written, processes and progress bar end before the error is reported
-        with journal.open(), closing(scan(journal.unread(paths))) as entries:
-            results = list(journal.merge(paths, entries))
-    return parted(results)
+def _read_entry(path: str, root: str, rules: AudioRules) -> Entry:
+    """Read one file. Its size and time are taken first, so that a file changed meanwhile is read again next time."""
+    stamp = _stamp(os.path.join(root, path))
+    result = read_clip(path, root, rules)
+    if isinstance(result, Clip):
+        return (*stamp, result.num_samples, result.file_rate_hz)
+    return (*stamp, result.reason, result.detail)
 
 
-def parted(results: Sequence[Clip | Refusal]) -> tuple[list[Clip], list[Refusal]]:
-    """Clips and refusals apart, each in order."""
-    clips = [result for result in results if isinstance(result, Clip)]
-    return clips, [result for result in results if isinstance(result, Refusal)]
+def _load(journal: Path, header: bytes, root: str) -> tuple[dict[str, Entry], int]:
+    """Entries of an earlier run by path, without files that have changed; bytes that hold whole lines of this scan."""
+    known: dict[str, Entry] = {}
+    if not journal.exists():
+        return known, 0
+    with open(journal, "rb") as file:
+        if file.readline() != header:
+            return known, 0
+        num_bytes = len(header)
+        for line in file:
+            try:
+                path, *entry = json.loads(line)
+                size, mtime_ns, _, _ = entry
+                unchanged = _stamp(os.path.join(root, path)) == (size, mtime_ns)
+            except (ValueError, TypeError):
+                break
+            if not line.endswith(b"\n"):
+                break
+            known.pop(path, None)
+            if unchanged:
+                known[path] = tuple(entry)
+            num_bytes += len(line)
+    return known, num_bytes
 
 
-def forget_journal(dest: Path) -> None:
+@contextmanager
+def _named(journal: Path) -> Iterator[None]:
+    """Have an error of the disk name the journal."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{journal} cannot be written: {error.strerror or error}") from None
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """Size and time of change of a file; two zeros where there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def clips_of(results: Sequence[Clip | Refusal], refusals: list[Refusal]) -> list[Clip]:
+    """The clips among `results`; the others are added to `refusals`."""
+    refusals += [result for result in results if isinstance(result, Refusal)]
+    return [result for result in results if isinstance(result, Clip)]
+
+
+def forget_journals(dest: Path) -> None:
     """Remove what `read_clips` kept in `dest`: the manifests are written."""
-    (dest / JOURNAL_NAME).unlink(missing_ok=True)
+    for name in (JOURNAL_NAME, _ANY_LENGTH_JOURNAL_NAME):
+        (dest / name).unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Long recordings as segments of speech, which rows of a manifest name or which are cut to files.
 
-A segment is one piece of the recording: it includes the short pauses between the stretches of speech that it joins.
+Where speech is, the corpus says or silero-vad's model (https://github.com/snakers4/silero-vad, MIT) finds. A segment is
+one piece of the recording: it includes the short pauses between the stretches of speech that it joins.
 """
 
 from __future__ import annotations
@@ -8,21 +9,67 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...system.errors import InputError
-from ...system.parallel import parallel_iter
+from ...system.parallel import parallel_iter, parallel_map
+from ..writing.options import ManifestOptions
 from ..writing.rows import Clip, Refusal
-from .flac import existing_num_samples, write_flac
-from .rules import SegmentRules
-from .scan import parted
+from .audio_file import existing_num_samples, write_flac
+from .scan import clips_of
 
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+_MODEL_RATE_HZ = 16_000
 # Stretches of speech further apart than this are not joined.
 MAX_PAUSE_SECONDS = 2.0
 
+# Start and end, in seconds.
 Interval = tuple[float, float]
+# Of each file in turn, stretches of speech, or why they could not be told.
+Speech = Iterable[Sequence[Interval] | Refusal]
+
+
+def find_speech(root: Path, clips: Sequence[Clip], options: ManifestOptions) -> Iterator[list[Interval] | Refusal]:
+    """Stretches of speech of each clip, [start, end] in seconds from its start; or why it cannot be decoded.
+
+    Raises:
+        InputError: where silero-vad is not installed.
+    """
+    if find_spec("silero_vad") is None:
+        raise InputError("silero-vad is missing: pip install 'summarymixing-fairseq[vad]'")
+    find = functools.partial(_find, root=os.path.abspath(root), sample_rate_hz=options.rules.sample_rate_hz)
+    return parallel_iter(find, clips, workers=options.workers, description="finding speech", items_per_worker=2)
+
+
+@functools.cache
+def _model() -> Module:
+    """The model of this process. Importing silero-vad sets torch to one thread, which suits one process a CPU."""
+    from silero_vad import load_silero_vad
+
+    return load_silero_vad()
+
+
+def _find(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] | Refusal:
+    import torch
+    from silero_vad import get_speech_timestamps
+
+    from ...data.audio import read_segment
+
+    try:
+        # the model's own rate, whatever the manifest's
+        num_samples = -(-clip.num_samples * _MODEL_RATE_HZ // sample_rate_hz)
+        samples = read_segment(Path(root, clip.path), 0, num_samples, sample_rate_hz=_MODEL_RATE_HZ)
+    except InputError as error:
+        return Refusal(clip.path, "cannot be decoded", str(error))
+    with torch.no_grad():
+        found = get_speech_timestamps(torch.from_numpy(samples), _model(), sampling_rate=_MODEL_RATE_HZ)
+    return [(one["start"] / _MODEL_RATE_HZ, one["end"] / _MODEL_RATE_HZ) for one in found]
 
 
 def join(speech: Iterable[Interval], target_seconds: float) -> list[Interval]:
@@ -49,36 +96,43 @@ def join(speech: Iterable[Interval], target_seconds: float) -> list[Interval]:
     return joined
 
 
-def segments_of(
-    clip: Clip, speech: Sequence[Interval], rules: SegmentRules, sample_rate_hz: int
-) -> tuple[list[Clip], list[Refusal]]:
-    """Segments of one file, with offsets in samples, and refusals: of a file without speech, of short segments."""
-    num_seconds = clip.num_samples / sample_rate_hz
-    inside = [(max(0.0, start), min(end, num_seconds)) for start, end in speech]
-    joined = join(inside, rules.target_seconds)
-    if not joined:
-        return [], [Refusal(clip.path, "no speech found")]
-    segments, refusals = [], []
-    for start, end in joined:
-        offset = round(start * sample_rate_hz)
-        num_samples = min(round(end * sample_rate_hz), clip.num_samples) - offset
-        if num_samples < rules.min_seconds * sample_rate_hz:
-            reason = f"segment shorter than {rules.min_seconds:g} s"
-            refusals.append(Refusal(clip.path, reason, f"{start:.2f} to {end:.2f} s"))
-        else:
-            segments.append(replace(clip, num_samples=num_samples, offset=offset))
-    return segments, refusals
+def segments_of(clips: Sequence[Clip], speech: Speech, options: ManifestOptions, refusals: list[Refusal]) -> list[Clip]:
+    """Segments of files, with offsets in samples, by the speech of each.
+
+    Added to `refusals` are files whose speech could not be told or that have none, and segments that are too short.
+    """
+    rate_hz, shortest = options.rules.sample_rate_hz, options.segments.min_segment_seconds
+    segments: list[Clip] = []
+    for intervals, clip in zip(speech, clips):
+        if isinstance(intervals, Refusal):
+            refusals.append(intervals)
+            continue
+        num_seconds = clip.num_samples / rate_hz
+        inside = [(max(0.0, start), min(end, num_seconds)) for start, end in intervals]
+        joined = join(inside, options.segments.target_seconds)
+        if not joined:
+            refusals.append(Refusal(clip.path, "no speech found"))
+        for start, end in joined:
+            offset = round(start * rate_hz)
+            num_samples = min(round(end * rate_hz), clip.num_samples) - offset
+            if num_samples < shortest * rate_hz:
+                detail = f"{start:.2f} to {end:.2f} s"
+                refusals.append(Refusal(clip.path, f"segment shorter than {shortest:g} s", detail))
+            else:
+                segments.append(replace(clip, num_samples=num_samples, offset=offset))
+    return segments
 
 
 def cut_files(
-    root: Path, segments: Sequence[Clip], cut_dir: Path, *, sample_rate_hz: int, workers: int | None
-) -> tuple[list[Clip], list[Refusal]]:
+    root: Path, segments: Sequence[Clip], cut_dir: Path, options: ManifestOptions, refusals: list[Refusal]
+) -> list[Clip]:
     """Write segments to `cut_dir`/<path without its ending>/<first sample>.flac; clips relative to `cut_dir`.
 
     A file that an earlier run has written is kept.
     """
-    cut = functools.partial(_cut, root=os.path.abspath(root), cut_dir=cut_dir, sample_rate_hz=sample_rate_hz)
-    return parted(list(parallel_iter(cut, segments, workers=workers, description="cutting segments")))
+    rate_hz = options.rules.sample_rate_hz
+    cut = functools.partial(_cut, root=os.path.abspath(root), cut_dir=cut_dir, sample_rate_hz=rate_hz)
+    return clips_of(parallel_map(cut, segments, workers=options.workers, description="cutting segments"), refusals)
 
 
 def _cut(segment: Clip, root: str, cut_dir: Path, sample_rate_hz: int) -> Clip | Refusal:

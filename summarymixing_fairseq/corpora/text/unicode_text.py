@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 
@@ -29,14 +30,7 @@ _INVISIBLE_MARKS = re.compile("[\u034f\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100
 _LANGUAGES_WITH_DOTLESS_I = {"tr", "az"}
 
 
-class _Replacements(dict[int, str]):
-    """A table for str.translate: what each code point becomes, filled in as code points are met."""
-
-    def __missing__(self, code: int) -> str:
-        self[code] = replacement = _replacement(chr(code))
-        return replacement
-
-
+@functools.cache
 def _replacement(character: str) -> str:
     if character in _APOSTROPHES:  # first: by its category U+02BC is a letter
         return "'"
@@ -46,9 +40,6 @@ def _replacement(character: str) -> str:
     if category[0] in "LM" or character in _INNER:
         return character
     return "0" if category[0] == "N" else " "
-
-
-_REPLACEMENTS = _Replacements()
 
 
 def normalise(text: str, language: str = "") -> str:
@@ -61,7 +52,7 @@ def normalise(text: str, language: str = "") -> str:
     if re.split("[-_]", language.lower())[0] in _LANGUAGES_WITH_DOTLESS_I:
         text = text.replace("\u0130", "i").replace("I", "\u0131")
     # again: lower case may have decomposed a letter, and an invisible character may have stood within one
-    text = unicodedata.normalize("NFC", text.lower().translate(_REPLACEMENTS))
+    text = unicodedata.normalize("NFC", "".join(map(_replacement, text.lower())))
     if "0" in text:
         raise TextRefused("number in text")
     words = " ".join(filter(None, map(_from_first_letter, _INNER_AT_AN_EDGE.sub(" ", text).split())))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...system.errors import InputError, printable
 from ...system.files import write_together
-from ..audio.scan import forget_journal
+from ..audio.scan import forget_journals
 from .labels import LETTERS, Units, Utterance, format_dictionary, label_lines, unseen_notes
 from .options import ManifestOptions
 from .rows import Refusal, format_manifest, format_refusals
@@ -78,13 +78,13 @@ def write_corpus(corpus: Prepared, options: ManifestOptions) -> str:
     stale = {path for pattern in patterns for path in dest.glob(pattern)} - files.keys()
     notes += [f"{path} is from an earlier run: delete it if it is not wanted" for path in sorted(stale)]
     write_files(files, force=options.force, reports=reports)
-    forget_journal(dest)
+    forget_journals(dest)
     return "\n".join([*_summary(corpus, splits, options.rules.sample_rate_hz), *notes])
 
 
 def _folder(split: str) -> str:
     """`finetune/train` -> `finetune/`, `train` -> nothing."""
-    return split[: split.rfind("/") + 1]
+    return "".join(split.rpartition("/")[:2])
 
 
 def _problem(corpus: Prepared, max_refused: float | None) -> str | None:

@@ -46,28 +46,28 @@ def label_lines(splits: Mapping[str, Sequence[Utterance]], units: Units) -> dict
     Raises:
         InputError: where only some utterances of a split have a label, or one cannot be written as a line.
     """
-    texts = _lines(splits, lambda one: one.text, "text", "words and single spaces are needed")
+    texts = _lines(splits, "text")
     lines = {"wrd": texts} if texts else {}
     for extension, write in units.items() if texts else ():
         lines[extension] = {split: [write(text) for text in these] for split, these in texts.items()}
     for kind in sorted({kind for utterances in splits.values() for one in utterances for kind in one.labels}):
-        lines[kind] = _lines(splits, lambda one: one.labels.get(kind), kind, "one word is needed")  # noqa: B023 (at once)
+        lines[kind] = _lines(splits, kind)
     return lines
 
 
-def _lines(
-    splits: Mapping[str, Sequence[Utterance]], label_of: Callable[[Utterance], str | None], what: str, rule: str
-) -> dict[str, list[str]]:
+def _lines(splits: Mapping[str, Sequence[Utterance]], kind: str) -> dict[str, list[str]]:
+    """Texts or, with another `kind` than text, labels of each split that has any."""
     lines: dict[str, list[str]] = {}
     for split, utterances in splits.items():
-        if all(label_of(one) is None for one in utterances):
+        labels = [one.text if kind == "text" else one.labels.get(kind) for one in utterances]
+        if all(label is None for label in labels):
             continue
         lines[split] = []
-        for one in utterances:
-            label = label_of(one)
+        for one, label in zip(utterances, labels):
             words = label.split() if label else []
-            if not label or label != " ".join(words) or (what != "text" and len(words) > 1):
-                raise InputError(f"{split}: {one.clip.path} has the {what} {label!r}: {rule}")
+            if not label or label != " ".join(words) or (kind != "text" and len(words) > 1):
+                rule = "words and single spaces are needed" if kind == "text" else "one word is needed"
+                raise InputError(f"{split}: {one.clip.path} has the {kind} {label!r}: {rule}")
             lines[split].append(label)
     return lines
 

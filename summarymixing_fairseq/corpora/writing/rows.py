@@ -46,8 +46,10 @@ class Refusal:
 
 def path_problem(path: str, root: str = "", *, allow_outside_root: bool = False) -> str | None:
     """Why no manifest with this `root` can hold `path`, or None. Links are not followed: see `link_problem`."""
-    if not allow_outside_root and (path.startswith("/") or ".." in path) and _climbs_out(path):
-        return f"path that leads out of the root ({ALLOW_OUTSIDE_ROOT} keeps it)"
+    if not allow_outside_root and (path.startswith("/") or ".." in path):
+        normal = os.path.normpath(path)
+        if path.startswith("/") or normal == ".." or normal.startswith("../"):
+            return f"path that leads out of the root ({ALLOW_OUTSIDE_ROOT} keeps it)"
     if "\0" in path:
         return "name with a NUL byte (no file can have it)"
     path = os.path.join(root, path)
@@ -62,11 +64,6 @@ def path_problem(path: str, root: str = "", *, allow_outside_root: bool = False)
     except UnicodeEncodeError:
         return "name is not valid UTF-8 (rename it)"
     return None
-
-
-def _climbs_out(path: str) -> bool:
-    normal = os.path.normpath(path)
-    return path.startswith("/") or normal == ".." or normal.startswith("../")
 
 
 def link_problem(path: str, root: str) -> str | None:
@@ -88,12 +85,11 @@ def _real(folder: str) -> str:
 
 def format_manifest(root: Path, clips: Iterable[Clip]) -> str:
     """The text of a manifest: the absolute root, then one row for each clip."""
-    return f"{os.path.abspath(root)}\n" + "".join(map(_format_row, clips))
-
-
-def _format_row(clip: Clip) -> str:
-    offset = "" if clip.offset is None else f"\t{clip.offset}"
-    return f"{clip.path}\t{clip.num_samples}{offset}\n"
+    rows = [f"{os.path.abspath(root)}\n"]
+    for clip in clips:
+        offset = "" if clip.offset is None else f"\t{clip.offset}"
+        rows.append(f"{clip.path}\t{clip.num_samples}{offset}\n")
+    return "".join(rows)
 
 
 def format_refusals(refusals: Iterable[Refusal]) -> str:

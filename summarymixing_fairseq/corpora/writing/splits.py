@@ -21,37 +21,32 @@ def stable_fraction(key: str) -> float:
     return (int.from_bytes(hashlib.sha1(key.encode("utf-8")).digest()[:8], "big") >> 11) / 2**53
 
 
-def path_of(clip: Clip) -> str:
-    """The group of a clip where each file is its own group: only the parts of one file stay together."""
-    return clip.path
-
-
 def split_clips(
-    clips: Sequence[Clip], valid_fraction: float, group_of: Callable[[Clip], str] = path_of
-) -> tuple[list[Clip], list[Clip], str | None]:
-    """Train and valid clips by the hash of each clip's group, and a note where one group had to be moved.
+    clips: Sequence[Clip], valid_fraction: float, speaker_of: Callable[[Clip], str] | None = None
+) -> tuple[list[Clip], list[Clip], list[str]]:
+    """Train and valid clips by the hash of each clip's speaker or path, and notes: where one had to be moved.
 
-    Clips of one group, such as a speaker, stay together. With `valid_fraction` > 0 neither side is left empty: in a
-    small corpus the group nearest to the border changes sides.
+    Clips of one speaker (`speaker_of`; None: only the parts of one file) stay together. With `valid_fraction` > 0
+    neither side is left empty: in a small corpus the speaker or file nearest to the border changes sides.
 
     Raises:
-        InputError: where there are fewer than two groups to split.
+        InputError: where there is only one speaker or file.
     """
-    if valid_fraction == 0:
-        return list(clips), [], None
+    if valid_fraction == 0 or not clips:
+        return list(clips), [], []
+    group_of = speaker_of or (lambda clip: clip.path)
     groups = {group_of(clip) for clip in clips}
     if len(groups) < 2:
-        what = "clip" if group_of is path_of else "speaker"
+        what = "speaker" if speaker_of else "clip"
         raise InputError(
-            f"{len(groups)} usable {what} cannot be split into train and valid: add audio, or set the valid fraction "
-            "to 0"
+            f"1 usable {what} cannot be split into train and valid: add audio, or set the valid fraction to 0"
         )
     valid_groups = {group for group in groups if stable_fraction(group) < valid_fraction}
-    note = None
+    notes = []
     if not valid_groups or valid_groups == groups:
         nearest = sorted(groups, key=lambda group: (stable_fraction(group), group))
         moved, side = (nearest[-1], "train") if valid_groups else (nearest[0], "valid")
         valid_groups ^= {moved}
-        note = f"{moved} was moved to {side}, which was empty at fraction {valid_fraction:g}"
+        notes.append(f"{moved} was moved to {side}, which was empty at fraction {valid_fraction:g}")
     train = [clip for clip in clips if group_of(clip) not in valid_groups]
-    return train, [clip for clip in clips if group_of(clip) in valid_groups], note
+    return train, [clip for clip in clips if group_of(clip) in valid_groups], notes
