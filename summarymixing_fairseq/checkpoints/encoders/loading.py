@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -16,7 +16,8 @@ from ..untrusted_file import load_safely
 from . import ours, stock
 from .interface import Encoder, EncoderSpec
 
-KINDS = (ours.KIND, *stock.KINDS)
+MODULES: dict[str, Any] = {ours.KIND: ours, **dict.fromkeys(stock.KINDS, stock)}
+KINDS = tuple(MODULES)
 # where fairseq's fine-tuned models keep the encoder
 FINE_TUNED_PREFIXES = {
     "wav2vec_ctc": "w2v_encoder.w2v_model.",
@@ -80,7 +81,7 @@ def _read_spec(state: Any, path: Path) -> tuple[EncoderSpec, str]:
             "Hz of all others: choose an encoder trained at that rate"
         )
     try:
-        config = (ours if kind == ours.KIND else stock).read_config(model)
+        config = MODULES[kind].read_config(model)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     normalize = _first("normalize", bool, False, *sections)
@@ -100,7 +101,7 @@ def num_parameters(spec: EncoderSpec) -> int:
     Raises:
         ValueError: for a configuration of ours that is not valid.
     """
-    return (ours if spec.kind == ours.KIND else stock).num_parameters(spec.config)
+    return cast("int", MODULES[spec.kind].num_parameters(spec.config))
 
 
 def random_encoder(spec: EncoderSpec, dropout: float = 0.0) -> Encoder:

@@ -10,7 +10,7 @@ from fairseq.file_io import PathManager
 from fairseq.models import distributed_fairseq_model
 from fairseq.trainer import Trainer
 
-from ...checkpoints.allowed_classes import allow_fairseq_dictionary
+from ...checkpoints.untrusted_file import allow_fairseq_dictionary
 from . import checkpoints, processes, trainer
 
 # (object, name, replacement, reason)
