@@ -31,10 +31,11 @@ SMALL = {
     "activation_dropout": 0.1,
     "feature_grad_mult": 0.1,
 }
+OURS = "wav2vec2_summarymixing"
 TASKS = {
     "wav2vec2": "audio_pretraining",
     "hubert": "hubert_pretraining",
-    "wav2vec2_summarymixing": "speech_pretraining",
+    OURS: "speech_pretraining",
 }
 
 
@@ -78,36 +79,41 @@ def flat(config: dict[str, Any]) -> Namespace:
     return Namespace(**values)
 
 
-def save(path: Path, config: dict[str, Any], weights: dict[str, Tensor], form: str = "cfg") -> Path:
-    """Save as fairseq does: ``form`` cfg (today), args (until 2020) or omegaconf (between)."""
+def save(path: Path, config: dict[str, Any], weights: dict[str, Tensor], form: str = "cfg", **changes: Any) -> Path:
+    """Save as fairseq does: ``form`` cfg (today), args (until 2020) or omegaconf (between); entries may be changed."""
     if form == "args":
         entries = {"args": flat(config), "cfg": None}
     else:
         entries = {"args": None, "cfg": OmegaConf.create(config) if form == "omegaconf" else config}
-    extra = {"extra_state": {"epoch": 1}, "optimizer_history": [{"num_updates": 3}], "task_state": {}}
-    torch.save({**entries, "model": weights, **extra}, path)
+    extra = {"extra_state": {"train_iterator": {"epoch": 1}}, "optimizer_history": [{"num_updates": 3}]}
+    torch.save({**entries, "model": weights, **extra, "task_state": {}, **changes}, path)
     return path
 
 
-def fine_tune(model: nn.Module, kind: str, folder: Path) -> tuple[dict[str, Any], nn.Module]:
+def letters(symbols: str = "A") -> Dictionary:
+    """fairseq's dictionary of these symbols and its own four."""
+    dictionary = Dictionary()
+    for symbol in symbols:
+        dictionary.add_symbol(symbol, 7)
+    return dictionary
+
+
+def fine_tune(
+    model: nn.Module, kind: str, folder: Path, dictionary: Dictionary | None = None
+) -> tuple[dict[str, Any], nn.Module]:
     """fairseq's CTC model around an encoder like ``model``: its configuration as saved, and itself in eval mode."""
-    letters = Dictionary()
-    letters.add_symbol("A")
+    dictionary = dictionary or letters()
     w2v_args = configuration(model, kind, data=str(folder))
-    hubert = kind == "hubert"
-    if hubert:
+    defaults: Any = Wav2Vec2CtcConfig()
+    build, name, extra = Wav2VecCtc.build_model, "wav2vec_ctc", {"ddp_backend": "legacy_ddp"}
+    if kind == "hubert":
         w2v_args["task"]["label_rate"] = 50.0
-    defaults, build, name = (
-        (HubertCtcConfig(), HubertCtc.build_model, "hubert_ctc")
-        if hubert
-        else (Wav2Vec2CtcConfig(), Wav2VecCtc.build_model, "wav2vec_ctc")
-    )
+        defaults = HubertCtcConfig()
+        build, name, extra = HubertCtc.build_model, "hubert_ctc", {"autoregressive": False}
     config = {**asdict(defaults), "w2v_path": "gone.pt", "w2v_args": w2v_args, "data": str(folder), "normalize": False}
-    config.update({"autoregressive": False} if hubert else {"ddp_backend": "legacy_ddp"})
-    extra = {"autoregressive": False} if hubert else {}
-    merged = OmegaConf.create({**asdict(defaults), **config, **extra})
-    task = SimpleNamespace(target_dictionary=letters, state_dict=lambda: {"dictionaries": [letters]})
-    ctc = build(merged, task)
+    config.update(extra)
+    task = SimpleNamespace(target_dictionary=dictionary, state_dict=lambda: {"dictionaries": [dictionary]})
+    ctc = build(OmegaConf.create(config), task)
     whole = {"model": {**config, "_name": name}, "task": {"_name": "audio_finetuning", "normalize": False}}
     return whole, randomise(ctc)
 

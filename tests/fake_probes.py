@@ -79,6 +79,22 @@ def fake_tools(folder: Path) -> Tools:
     return Tools((*python, str(folder / "train.py")), (*python, str(folder / "evaluate.py")))
 
 
+def mp3s_command(tools: Tools, *arguments: object) -> list[str]:
+    """`summarymixing mp3s` as the console script runs it, with these tools."""
+    # the machine's description is left out: it takes seconds to import torch
+    code = f"""if True:
+        import sys
+        sys.argv = ["summarymixing", "mp3s", "--device", "cpu", *{list(map(str, arguments))!r}]
+        from summarymixing_fairseq.commands.main import console_main
+        from summarymixing_fairseq.probing.mp3s import benchmark
+        from summarymixing_fairseq.probing.mp3s.runs import Tools
+        benchmark.find_tools = lambda: {tools!r}
+        benchmark._machine = lambda device: {{"num_threads": 1}}
+        console_main()
+    """
+    return [sys.executable, "-c", code]
+
+
 def write_configs(folder: Path) -> None:
     """A configuration for every probe."""
     folder.mkdir(exist_ok=True)

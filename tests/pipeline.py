@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -67,6 +68,16 @@ def train(config_dir: str, data: Path, save_dir: Path, max_update: int, *overrid
         check=check,
     )
     return done.stdout if check else done.stdout + done.stderr
+
+
+def spelled(text: str) -> str:
+    """A text as letters and word boundaries: the line of a label file."""
+    return " ".join(text.replace(" ", "|")) + " |"
+
+
+def records(log: str, kind: str) -> list[dict]:
+    """What a training has logged of a kind: train_inner, valid."""
+    return [json.loads(line[line.index("{") :]) for line in log.splitlines() if f"[{kind}]" in line]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -137,7 +138,15 @@ def randomise(module: nn.Module) -> nn.Module:
 
 def padding_of(lengths: list[int]) -> Tensor:
     """(B, longest) bool, True = padding."""
-    return torch.tensor([[t >= length for t in range(max(lengths))] for length in lengths])
+    return torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
+
+
+def batch_of(waves: list[np.ndarray], garbage: float = 0.0) -> dict[str, Tensor]:
+    """Clips as fairseq's padded ``net_input``, with ``garbage`` in the padding."""
+    padding_mask = padding_of([len(wave) for wave in waves])
+    source = torch.full(padding_mask.shape, garbage)
+    source[~padding_mask] = torch.from_numpy(np.concatenate(waves))
+    return {"source": source, "padding_mask": padding_mask}
 
 
 def assert_near(actual: Tensor, expected: Tensor, tolerance: float, what: str = "") -> None:

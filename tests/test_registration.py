@@ -15,7 +15,7 @@ from fairseq.tasks import TASK_REGISTRY
 from fairseq.utils import import_user_module
 
 import summarymixing_fairseq
-from summarymixing_fairseq.checkpoints.allowed_classes import allow_fairseq_dictionary
+from summarymixing_fairseq.checkpoints.untrusted_file import allow_fairseq_dictionary
 
 PACKAGE = Path(summarymixing_fairseq.__file__).parent
 

@@ -37,8 +37,8 @@ from summarymixing_fairseq.corpora.audio.audio_file import write_flac
 from summarymixing_fairseq.corpora.writing.corpus import write_corpus
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions, positive_int
 from summarymixing_fairseq.system import command, processes
+from summarymixing_fairseq.system.files import temporary_folder
 from summarymixing_fairseq.system.machine import available_threads
-from summarymixing_fairseq.system.temporary import temporary_folder
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 # Targets, printed beside the medians.

@@ -162,7 +162,7 @@ def measure(recipes: Sequence[str | Path], clips: int, seconds: float, repeats: 
 
     on_gpu = torch.cuda.is_available()
     cpu_memory.keep_freed_memory()  # as training does
-    device, precision = torch.device("cuda" if on_gpu else "cpu"), "amp" if on_gpu else "fp32"
+    device, precision = ("cuda", "amp") if on_gpu else ("cpu", "fp32")
     overrides = [*recipe.precision_overrides(precision, device), "model.encoder_layerdrop=0", "task.data=."]
     batch = recipe.noise_batch(clips, round(seconds * SAMPLE_RATE_HZ))
     steps: dict[str, Callable[[], Any]] = {}
@@ -185,7 +185,7 @@ def measure(recipes: Sequence[str | Path], clips: int, seconds: float, repeats: 
                 torch.cuda.synchronize()
             taken[name].append(time.perf_counter() - start)
             print(f"round {repeat}/{repeats}: {name} {taken[name][-1]:.3f} s", file=sys.stderr, flush=True)
-    described = machine.describe(device.type, torch.get_num_threads())
+    described = machine.describe(device, torch.get_num_threads())
     return {
         "date": datetime.date.today().isoformat(),
         "machine": f"{described['hardware']}, torch {described['torch']}",

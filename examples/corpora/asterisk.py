@@ -37,7 +37,7 @@ from summarymixing_fairseq.corpora.writing.options import positive_int
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
 from summarymixing_fairseq.system import command
 from summarymixing_fairseq.system.errors import InputError
-from summarymixing_fairseq.system.parallel import parallel_map
+from summarymixing_fairseq.system.parallel import parallel_iter
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 # Tones and noises, by their English names: not every language has transcripts that tell them from speech.
@@ -188,7 +188,7 @@ def _decode_packages(
             )
     recordings = []
     decode = functools.partial(_decode, audio_dir=audio_dir)
-    for result in parallel_map(decode, work, workers=workers, description="decoding G.722"):
+    for result in parallel_iter(decode, work, workers=workers, description="decoding G.722"):
         if isinstance(result, Refusal):
             refusals.append(result)
             continue
@@ -235,7 +235,7 @@ def _speak_prompts(audio_dir: Path, languages: Sequence[str], workers: int | Non
     counts = {language: NUM_ENGLISH_PROMPTS if language == "en" else NUM_OTHER_PROMPTS for language in languages}
     work = [(language, text) for language in languages for text in compose_prompts(language, counts[language])]
     speak_prompt = functools.partial(_speak_prompt, audio_dir=audio_dir)
-    clips = parallel_map(speak_prompt, work, workers=workers, description="speaking prompts")
+    clips = list(parallel_iter(speak_prompt, work, workers=workers, description="speaking prompts"))
     return [
         Recording(clip, language, normalise(text) if language == "en" else None)
         for (language, text), clip in zip(work, clips)

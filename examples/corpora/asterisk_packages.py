@@ -17,7 +17,7 @@ from pathlib import Path
 
 from summarymixing_fairseq.system import processes
 from summarymixing_fairseq.system.errors import InputError
-from summarymixing_fairseq.system.temporary import temporary_folder
+from summarymixing_fairseq.system.files import temporary_folder
 
 _SOUNDS = Path("usr/share/asterisk/sounds")
 _DOCUMENTS = Path("usr/share/doc")

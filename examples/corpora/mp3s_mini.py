@@ -44,7 +44,7 @@ from summarymixing_fairseq.corpora.writing.rows import Clip
 from summarymixing_fairseq.corpora.writing.splits import stable_fraction
 from summarymixing_fairseq.system import command
 from summarymixing_fairseq.system.errors import InputError
-from summarymixing_fairseq.system.parallel import parallel_map
+from summarymixing_fairseq.system.parallel import parallel_iter
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 NOTE = "synthetic speech: figures compare encoders and show that the parts work; they are not the benchmark's"
@@ -108,7 +108,7 @@ def prepare(
         raise InputError(f"--scale {scale:g} must be above 0")
     lines = compose_lines(scale)
     speak = functools.partial(_speak, audio_dir=dest / "audio")
-    clips = parallel_map(speak, lines, workers=workers, description="speaking")
+    clips = list(parallel_iter(speak, lines, workers=workers, description="speaking"))
     tasks: dict[str, dict[str, list[Utterance]]] = {}
     for line, clip in zip(lines, clips):
         tasks.setdefault(line.task, {}).setdefault(line.split, []).append(Utterance(clip, line.text, line.labels))

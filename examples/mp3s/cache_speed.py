@@ -19,7 +19,7 @@ from mini import OVERRIDES, ROOT
 
 from summarymixing_fairseq.system import command, processes
 from summarymixing_fairseq.system.errors import InputError
-from summarymixing_fairseq.system.temporary import temporary_folder
+from summarymixing_fairseq.system.files import temporary_folder
 
 LABELS = {"slurp": "scenario", "iemocap": "emotion"}
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import torch
+from typing import Any
 
 PRECISIONS = ("fp32", "amp", "fp16", "bf16")
 
@@ -39,7 +36,8 @@ class Benchmark:
         add_arguments: adds the benchmark's options to a parser, the sizes by ``add_sizes``. All others are settings:
             they are recorded with the results and passed to ``build``. JSON must be able to hold them.
         contenders: their names; raises InputError if a rival is not installed.
-        build: from contender, size, settings and device to what is timed. Runs in the contender's own process.
+        build: from contender, size, settings and device ("cpu" or "cuda") to what is timed, in the contender's own
+            process.
         hold: whether a contender stays in memory from round to round. If not, each repetition starts a new process,
             which has its own peak memory.
         keep_freed_memory: whether freed memory is kept for reuse, as in training (see ``system.cpu_memory``).
@@ -51,7 +49,7 @@ class Benchmark:
     size_unit: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     contenders: Callable[[], list[str]]
-    build: Callable[[str, float, dict[str, Any], torch.device], Step]
+    build: Callable[[str, float, dict[str, Any], str], Step]
     hold: bool = True
     keep_freed_memory: bool = True
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -38,10 +38,10 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> DictConfig:
     return cfg
 
 
-def precision_overrides(precision: str, device: torch.device) -> list[str]:
-    """Overrides for training in one of ``benchmark.PRECISIONS`` on one device."""
+def precision_overrides(precision: str, device: str) -> list[str]:
+    """Overrides for training in one of ``benchmark.PRECISIONS`` on one device, "cpu" or "cuda"."""
     return [f"common.{name}={str(name == precision).lower()}" for name in ("amp", "fp16", "bf16")] + [
-        f"common.cpu={str(device.type == 'cpu').lower()}",
+        f"common.cpu={str(device == 'cpu').lower()}",
         "distributed_training.distributed_world_size=1",
     ]
 

@@ -7,10 +7,11 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from typing import Any
 
 from ..system import interrupts
-from ..system.temporary import temporary_folder
+from ..system.files import temporary_folder
 
 # Repetitions before the first that counts: they fill caches, set up what is lazy, and let the heap find its size.
 WARM_UPS = 3
@@ -20,20 +21,9 @@ LONG_SECONDS = 1.0
 
 def resident_bytes(field: str = "VmRSS") -> int:
     """Resident memory of this process: ``VmRSS`` now, ``VmHWM`` at its peak; 0 without /proc."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as file:
-            return next((int(line.split()[1]) * 1024 for line in file if line.startswith(field + ":")), 0)
-    except OSError:
-        return 0
-
-
-def reset_peak() -> None:
-    """Let ``VmHWM`` start again from what is resident now, where the kernel can."""
-    try:
-        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-            file.write("5")
-    except OSError:
-        pass
+    with suppress(OSError), open("/proc/self/status", encoding="ascii") as file:
+        return next((int(line.split()[1]) * 1024 for line in file if line.startswith(field + ":")), 0)
+    return 0
 
 
 def serve(job: dict[str, Any], replies: Any) -> None:
@@ -53,18 +43,19 @@ def serve(job: dict[str, Any], replies: Any) -> None:
 
     summarymixing_fairseq.register()
     torch.set_num_threads(job["num_threads"])
-    device = torch.device(job["device"])
     benchmark = BENCHMARKS[job["benchmark"]]
-    on_gpu = device.type == "cuda"
+    on_gpu = job["device"] == "cuda"
     if benchmark.keep_freed_memory and not on_gpu:
         keep_freed_memory()
     if on_gpu:
         torch.cuda.init()
         torch.cuda.reset_peak_memory_stats()
     torch.manual_seed(0)
-    reset_peak()
+    # VmHWM starts again from what is resident now, where the kernel can
+    with suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
     before = resident_bytes()
-    step = benchmark.build(job["contender"], job["size"], job["settings"], device)
+    step = benchmark.build(job["contender"], job["size"], job["settings"], job["device"])
     for _ in range(WARM_UPS if benchmark.hold else 1):
         start = time.perf_counter()
         (step.warm_up or step.run)()

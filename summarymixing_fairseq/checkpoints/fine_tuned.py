@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import torch
 from fairseq.data import Dictionary
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 
 from ..data.dictionary import load_dictionary
 from ..system.errors import InputError
-from .contents import load_weights, no_fairseq_checkpoint, over_defaults, refusals_named, section, weights_of
+from .contents import (
+    check_proportion,
+    load_weights,
+    no_fairseq_checkpoint,
+    over_defaults,
+    refusals_named,
+    section,
+    weights_of,
+)
 from .encoders import ours
 from .untrusted_file import load_safely
 
@@ -65,26 +71,15 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
         dictionary = section(state, "task_state").get("target_dictionary")
     if not isinstance(dictionary, Dictionary):
         raise InputError(f"{path} carries no dictionary: give the one it was trained with by --dictionary")
-    model = _build(model_config, encoder_config, weights, dictionary, path)
-    return FineTuned(model, dictionary, section(config, "criterion").get("post_process", "letter"))
-
-
-def _build(
-    config: dict[str, Any],
-    encoder_config: dict[str, Any],
-    weights: dict[str, torch.Tensor],
-    dictionary: Dictionary,
-    path: Path,
-) -> Wav2VecCtc:
     with refusals_named(path):
         num_outputs = weights["w2v_encoder.proj.weight"].size(0)
-    if num_outputs != len(dictionary):
-        raise InputError(
-            f"the dictionary has {len(dictionary)} symbols, {path} {num_outputs} outputs: not of this model"
-        )
-    with refusals_named(path):
-        ours.check_size(encoder_config, weights, path)
-        merged = over_defaults(Wav2Vec2CtcConfig(), config)
+        if num_outputs != len(dictionary):
+            raise InputError(
+                f"the dictionary has {len(dictionary)} symbols, {path} {num_outputs} outputs: not of this model"
+            )
+        check_proportion(ours.num_parameters(encoder_config), weights, path)
+        merged = over_defaults(Wav2Vec2CtcConfig(), model_config)
         model = Wav2VecCtc.build_model(merged, SimpleNamespace(target_dictionary=dictionary))
     load_weights(model, weights, path)
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    return FineTuned(model, dictionary, section(config, "criterion").get("post_process", "letter"))

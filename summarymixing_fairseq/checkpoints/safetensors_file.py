@@ -27,7 +27,7 @@ def write_safetensors(state: dict[str, Any], path: Path) -> None:
     """Write the model of a checkpoint.
 
     Args:
-        state: as ``checkpoint_file.load_safely`` gives it, of fairseq's form.
+        state: as ``untrusted_file.load_safely`` gives it, of fairseq's form.
 
     Raises:
         InputError: if it cannot be written, or its configuration is none of plain values.
@@ -80,12 +80,7 @@ def read_safetensors(path: Path) -> dict[str, Any]:
             f"{path} holds weights without the configuration that `summarymixing export` writes beside them: name the "
             "checkpoint it was made of"
         ) from None
-    history = {
-        "criterion_name": "",
-        "optimizer_name": "",
-        "lr_scheduler_state": {},
-        "num_updates": num_updates,
-    }
+    history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": num_updates}
     return {
         "args": None,
         "cfg": config,

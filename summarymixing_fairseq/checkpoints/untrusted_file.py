@@ -6,47 +6,59 @@ writes it, with the configuration beside the weights.
 
 from __future__ import annotations
 
+import collections
 import re
+import typing
 import zipfile
 from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from fairseq.data import Dictionary
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.base import ContainerMetadata, Metadata
+from omegaconf.nodes import AnyNode
 
 from ..system.errors import InputError
 from ..system.finite import tensors_in
-from .allowed_classes import allow_fairseq_dictionary, old_configurations_allowed
 from .literals import is_literal
 from .safetensors_file import read_safetensors
 
 # Strings of configurations that fairseq hands to Python's eval somewhere: model, optimizer, criterion and dataset.
-EVALUATED_FIELDS = frozenset(
-    [
-        "conv_feature_layers",
-        "conv_aggregator_layers",
-        "feature_encoder_spec",
-        "override_encoder_layers",
-        "character_filters",
-        "adam_betas",
-        "adamax_betas",
-        "adafactor_eps",
-        "lamb_betas",
-        "wer_args",
-        "encoder_layers",
-        "decoder_layers",
-        "encoder_attention",
-        "decoder_attention",
-        "self_attention",
-        "project_input",
-        "gated_attention",
-        "downsample",
-        "pretrained",
-    ]
-)
+EVALUATED_FIELDS = {
+    *("conv_feature_layers", "conv_aggregator_layers", "feature_encoder_spec", "override_encoder_layers"),
+    *("character_filters", "adam_betas", "adamax_betas", "adafactor_eps", "lamb_betas", "wer_args"),
+    *("encoder_layers", "decoder_layers", "encoder_attention", "decoder_attention", "self_attention"),
+    *("project_input", "gated_attention", "downsample", "pretrained"),
+}
 # ${name:argument}, which omegaconf hands to a function; ${name} only stands for another field
 _RESOLVER = re.compile(r"\$\{[^{}]*:")
+
+# What configurations consist of besides strings and numbers: until the end of 2020 an argparse.Namespace, then for a
+# while an untyped OmegaConf tree, which names the types of its nodes. (Typed trees hold enums that cannot be pickled.)
+CONFIGURATION_CLASSES = [
+    Namespace,
+    DictConfig,
+    ListConfig,
+    AnyNode,
+    ContainerMetadata,
+    Metadata,
+    typing.Any,
+    collections.defaultdict,
+    *(dict, list, tuple, str, int, float, bool),
+]
+
+
+def allow_fairseq_dictionary() -> None:
+    """Let ``torch.load(weights_only=True)`` read the letter dictionary that ``audio_finetuning`` saves.
+
+    Without this no fine-tuning run of fairseq's could resume on torch 2.6 or later. Safe: building a ``Dictionary``
+    from a checkpoint sets attributes of plain types and runs no code of the file's.
+    """
+    if hasattr(torch.serialization, "add_safe_globals"):  # torch >= 2.5
+        torch.serialization.add_safe_globals([Dictionary])
 
 
 def load_safely(path: Path) -> Any:
@@ -77,8 +89,14 @@ def load_safely(path: Path) -> Any:
 
 
 def _load(path: Path) -> Any:
+    """``torch.load`` that also reads the configurations of old public checkpoints.
+
+    wav2vec 2.0's of 2020 (``wav2vec_small.pt``, ``libri960_big.pt``) hold ``args``, an ``argparse.Namespace``; later
+    ones and HuBERT's ``cfg`` of plain containers. Safe: such objects only take attributes of allowed types.
+    """
     allow_fairseq_dictionary()
-    with old_configurations_allowed():
+    # torch >= 2.5 has safe_globals
+    with getattr(torch.serialization, "safe_globals", nullcontext)(CONFIGURATION_CLASSES):
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -14,6 +14,7 @@ from ..benchmarks.suite import BENCHMARKS
 from ..system.errors import InputError
 from ..system.files import atomic_write, check_writable, refuse_existing
 from ..system.progress import OverwrittenLine
+from .inputs import prepare
 
 # Between two lines of progress in a log.
 LOG_SECONDS = 30
@@ -87,16 +88,10 @@ def run(args: argparse.Namespace) -> None:
     for path in outputs:
         check_writable(path.parent)
 
-    import torch
-
     from ..benchmarks import report, runner
     from ..system import machine
 
-    device = args.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch sees no GPU here")
+    device = prepare(args).type
     settings = {name: value for name, value in vars(args).items() if name in args.settings}
     if "config" in settings and not Path(settings["config"]).is_file():
         raise InputError(f"{args.config}: no such recipe; run this in a checkout of the project, or give --config")

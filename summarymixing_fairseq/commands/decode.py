@@ -16,7 +16,7 @@ from ..system.files import exclusive, refuse_existing, write_together
 from .inputs import add_input_arguments, clips_to_read, prepare
 
 if TYPE_CHECKING:
-    from ..data.ctc_decoding import CtcDecoder
+    from ..data.ctc_decoding import BeamDecoder, GreedyDecoder
     from ..data.manifest import Clip
     from ..data.transcribing import Transcripts
 
@@ -84,7 +84,7 @@ def _decode(args: argparse.Namespace, clips: Sequence[Clip]) -> None:
     _report(args, clips, transcripts, references)
 
 
-def _decoder(args: argparse.Namespace, dictionary: Any, symbols: str) -> CtcDecoder:
+def _decoder(args: argparse.Namespace, dictionary: Any, symbols: str) -> GreedyDecoder | BeamDecoder:
     from ..data.ctc_decoding import BeamDecoder, GreedyDecoder
 
     if not args.lm:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from fairseq.data import Dictionary
@@ -14,13 +13,6 @@ from ..system.errors import InputError
 # fairseq's CTC criterion uses the dictionary's first symbol, <s>, as blank.
 BLANK = 0
 WORD_BOUNDARY = "|"
-
-
-class CtcDecoder(Protocol):
-    """A decoder of CTC emissions."""
-
-    def decode(self, log_probs: np.ndarray) -> str:
-        """(T, symbols) float32 natural-log probabilities -> words between spaces."""
 
 
 class GreedyDecoder:
@@ -37,7 +29,7 @@ class GreedyDecoder:
         self.silent = {BLANK, dictionary.pad(), dictionary.eos()}
 
     def decode(self, log_probs: np.ndarray) -> str:
-        """See ``CtcDecoder``."""
+        """(T, symbols) float32 natural-log probabilities -> words between spaces."""
         best = log_probs.argmax(1)
         if not len(best):
             return ""
@@ -157,7 +149,7 @@ class BeamDecoder:
         self._decoder = flashlight.LexiconDecoder(options, self._trie, self._lm, boundary, BLANK, unknown, [], False)
 
     def decode(self, log_probs: np.ndarray) -> str:
-        """See ``CtcDecoder``."""
+        """(T, symbols) float32 natural-log probabilities -> words between spaces."""
         if not len(log_probs):
             return ""
         emissions = np.ascontiguousarray(log_probs, dtype=np.float32)

@@ -13,7 +13,6 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
@@ -51,6 +50,11 @@ class Clip:
         """``name``, with the first sample before its extension where the clip is a part of a file."""
         stem, extension = os.path.splitext(self.name)
         return self.name if self.offset is None else f"{stem}_{self.offset:010}{extension}"
+
+    @property
+    def part(self) -> tuple[int, int | None]:
+        """First sample and number of samples, as ``read_segment`` takes them."""
+        return (0, None) if self.offset is None else (self.offset, self.num_samples)
 
     def check_inside(self) -> None:
         """Check that links do not lead out of the manifest's root; call it before opening the file.
@@ -96,7 +100,11 @@ class Manifest:
                 for number, line in enumerate(file):
                     row = _ROW.fullmatch(line)
                     if row is None:
-                        self._refuse(number + 2, line)
+                        shown = line.decode("utf-8", "replace").strip()[:80]
+                        raise InputError(
+                            f"{path}, line {number + 2}: {shown!r} is not path, tab, number of samples (tab, first "
+                            "sample); make the manifest again (summarymixing manifest folder)"
+                        )
                     name, size, offset = row.groups()
                     if int(size) < min_samples:
                         self.skipped.add(number)
@@ -131,17 +139,11 @@ class Manifest:
         if "\0" in self.root:
             raise InputError(f"manifest {self.path} names a root with a NUL byte in it: is it a manifest at all?")
 
-    def _refuse(self, number: int, line: bytes) -> NoReturn:
-        shown = line.decode("utf-8", "replace").strip()[:80]
-        raise InputError(
-            f"{self.path}, line {number}: {shown!r} is not path, tab, number of samples (tab, first sample); "
-            "make the manifest again (summarymixing manifest folder)"
-        )
-
     def _check_paths(self) -> None:
         numbers = (number for number in itertools.count() if number not in self.skipped)
         for number, name in zip(numbers, map(self.name, range(len(self)))):
-            if name.startswith("/") or (".." in name and _climbs_out(name)):
+            # links are not followed here
+            if name.startswith("/") or (".." in name and posixpath.normpath(name).split("/")[0] == ".."):
                 raise OutsideRootError(
                     f"{self.path}, line {number + 2}: {name[:80]!r} leads out of the manifest's root; "
                     f"if that is meant, {_HOW_TO_ALLOW}"
@@ -165,12 +167,6 @@ class Manifest:
 
     def __iter__(self) -> Iterator[Clip]:
         return (self[index] for index in range(len(self)))
-
-
-def _climbs_out(name: str) -> bool:
-    """Whether a relative path climbs out of its folder by `..`. Links are not followed."""
-    normal = posixpath.normpath(name)
-    return normal == ".." or normal.startswith("../")
 
 
 def zip_and_position(path: Path) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,32 +41,25 @@ class Findings:
         self.problems[kind].append((where, what))
 
 
-@dataclass(frozen=True)
-class FileHeader:
-    """What a file says of itself; ``problem`` instead where it cannot be read."""
-
-    audio: AudioHeader = AudioHeader(0, SAMPLE_RATE_HZ)
-    num_bytes: int = 0
-    problem: str | None = None
-
-
 @dataclass
 class _File:
-    """An audio file, and its parts in each split: the split, the first sample, the one after the last."""
+    """An audio file: its header and size, or why it cannot be read, and its parts: split, first sample, last plus 1."""
 
     path: Path
-    header: FileHeader = FileHeader()
+    header: AudioHeader = AudioHeader(0, SAMPLE_RATE_HZ)
+    num_bytes: int = 0
+    problem: str | None = None
     parts: list[tuple[str, int, float]] = field(default_factory=list)
 
 
-def read_file_header(path: Path) -> FileHeader:
-    """Length, rate and size of a file, or why it cannot be read."""
+def read_file(path: Path) -> tuple[AudioHeader, int] | str:
+    """Header of a file and its size in bytes, or why it cannot be read."""
     try:
-        return FileHeader(read_header(path), os.stat(path).st_size)
+        return read_header(path), os.stat(path).st_size
     except FileNotFoundError:
-        return FileHeader(problem=MISSING)
+        return MISSING
     except DECODING_ERRORS as error:
-        return FileHeader(problem=getattr(error, "strerror", None) or str(error).split(": ")[-1])
+        return getattr(error, "strerror", None) or str(error).split(": ")[-1]
 
 
 def check_folder(
@@ -101,33 +94,40 @@ def check_folder(
             try:
                 clip.check_inside()
             except OutsideRootError as error:
-                file.header = FileHeader(problem=OUTSIDE)
+                file.problem = OUTSIDE
                 findings.add(OUTSIDE, f"{split}.tsv, line {number}", str(error))
             end = math.inf if clip.offset is None else clip.offset + clip.num_samples
             file.parts.append((split, clip.offset or 0, end))
             file_of_row[split].append(file)
         _check_labels(data_dir, split, len(manifest), findings)
-    inside = [file for file in files.values() if file.header.problem != OUTSIDE]
+    inside = [file for file in files.values() if file.problem != OUTSIDE]
     paths = [file.path for file in inside]
-    headers = parallel_iter(read_file_header, paths, workers=workers, description="reading headers")
-    for header, file in zip(headers, inside):
-        file.header = header
+    headers = parallel_iter(read_file, paths, workers=workers, description="reading headers")
+    for found, file in zip(headers, inside):
+        if isinstance(found, str):
+            file.problem = found
+        else:
+            file.header, file.num_bytes = found
     for split, manifest in manifests.items():
         for number, (clip, file) in enumerate(zip(manifest, file_of_row[split]), start=2):
-            _check_row(f"{split}.tsv, line {number}", clip, file.header, sample_rate_hz, findings)
-    _note_rates(files.values(), sample_rate_hz, findings)
+            _check_row(f"{split}.tsv, line {number}", clip, file, sample_rate_hz, findings)
+    counts = Counter(file.header.sample_rate_hz for file in files.values() if not file.problem)
+    for rate_hz, count in sorted(counts.items()):
+        if rate_hz != sample_rate_hz:
+            note = "speech_pretraining and speech_finetuning resample them, fairseq's own tasks fail"
+            findings.notes.append(f"{count:,} files at {rate_hz} Hz: {note}")
     _check_overlaps(list(files.values()), findings)
     return findings
 
 
-def _check_row(where: str, clip: Clip, header: FileHeader, sample_rate_hz: int, findings: Findings) -> None:
-    num_frames, file_rate_hz = header.audio.num_frames, header.audio.sample_rate_hz
+def _check_row(where: str, clip: Clip, file: _File, sample_rate_hz: int, findings: Findings) -> None:
+    num_frames, file_rate_hz = file.header
     num_samples = math.ceil(num_frames * sample_rate_hz / file_rate_hz)
-    if header.problem == MISSING:
+    if file.problem == MISSING:
         findings.add(MISSING, where, clip.name)
-    elif header.problem:
-        if header.problem != OUTSIDE:  # has been told
-            findings.add("unreadable file", where, f"{clip.name}: {header.problem}")
+    elif file.problem:
+        if file.problem != OUTSIDE:  # has been told
+            findings.add("unreadable file", where, f"{clip.name}: {file.problem}")
     elif clip.offset is not None:
         if clip.offset + clip.num_samples > num_samples:
             what = f"{clip.name}: ends at {clip.offset + clip.num_samples}, the file at {num_samples}"
@@ -137,14 +137,6 @@ def _check_row(where: str, clip: Clip, header: FileHeader, sample_rate_hz: int, 
         if clip.num_samples == num_frames:
             what += f", counted at its own {file_rate_hz} Hz"
         findings.add("other length", where, what)
-
-
-def _note_rates(files: Iterable[_File], sample_rate_hz: int, findings: Findings) -> None:
-    counts = Counter(file.header.audio.sample_rate_hz for file in files if not file.header.problem)
-    for rate_hz, count in sorted(counts.items()):
-        if rate_hz != sample_rate_hz:
-            note = "speech_pretraining and speech_finetuning resample them, fairseq's own tasks fail"
-            findings.notes.append(f"{count:,} files at {rate_hz} Hz: {note}")
 
 
 def _check_labels(data_dir: Path, split: str, num_rows: int, findings: Findings) -> None:
@@ -184,8 +176,8 @@ def _check_overlaps(files: list[_File], findings: Findings) -> None:
     # Only files of one length can have the same content, and only those of two splits matter: few have to be read.
     by_length: dict[tuple[int, int], list[_File]] = defaultdict(list)
     for file in files:
-        if not file.header.problem:
-            by_length[file.header.num_bytes, file.header.audio.num_frames].append(file)
+        if not file.problem:
+            by_length[file.num_bytes, file.header.num_frames].append(file)
     for alike in by_length.values():
         if len({part[0] for file in alike for part in file.parts}) < 2:
             continue

@@ -1,4 +1,4 @@
-"""Reading clips in batches, for commands that run a model over them."""
+"""Batches of clips of similar length: read, and padded."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 from collections.abc import Generator, Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
 from . import audio
-from .batching import batches_by_length
 from .manifest import Clip
 
 # Positions of clips, and their waveforms.
@@ -35,14 +36,8 @@ def read_in_batches(clips: Sequence[Clip], batch_seconds: float) -> Batches:
     bar = tqdm(total=round(sum(num_samples) / SAMPLE_RATE_HZ), unit="s", desc="audio", mininterval=0.5)
     with bar:
         for batch in batches_by_length(num_samples, int(batch_seconds * SAMPLE_RATE_HZ)):
-            yield batch, [_read(clips[i]) for i in batch]
+            yield batch, [audio.read_segment(clips[i].path, *clips[i].part) for i in batch]
             bar.update(round(sum(num_samples[i] for i in batch) / SAMPLE_RATE_HZ))
-
-
-def _read(clip: Clip) -> np.ndarray:
-    if clip.offset is None:
-        return audio.read_segment(clip.path)
-    return audio.read_segment(clip.path, clip.offset, clip.num_samples)
 
 
 def _num_samples(clip: Clip) -> int:
@@ -57,3 +52,35 @@ def _num_samples(clip: Clip) -> int:
         audio.read_segment(clip.path)  # its error says what is wrong
         raise InputError(f"{clip.path} cannot be read: no audio header")
     return math.ceil(header.num_frames * SAMPLE_RATE_HZ / header.sample_rate_hz)
+
+
+def batches_by_length(num_samples: Sequence[int], max_samples: int) -> list[list[int]]:
+    """Group clips of similar length so that a padded batch has at most ``max_samples`` samples, or a single clip.
+
+    Returns:
+        Positions of the clips of each batch, longest first: if memory runs out, it does so at once.
+    """
+    order = sorted(range(len(num_samples)), key=lambda i: (-num_samples[i], i))
+    batches: list[list[int]] = []
+    for i in order:
+        # the first clip of a batch is its longest: with i, the batch would have (len + 1) rows of that length
+        if batches and (len(batches[-1]) + 1) * num_samples[batches[-1][0]] <= max_samples:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def pad_batch(waveforms: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Waveforms of any lengths -> source (B, num_samples) float32 and padding mask (B, num_samples), True = padding."""
+    lengths = torch.tensor([len(w) for w in waveforms])
+    source = torch.zeros(len(waveforms), int(lengths.max()))
+    for row, waveform in zip(source, waveforms):
+        row[: len(waveform)] = torch.from_numpy(np.ascontiguousarray(waveform))
+    padding_mask = torch.arange(source.size(1)) >= lengths[:, None]
+    return source.to(device), padding_mask.to(device)
+
+
+def seconds_up(num_samples: int) -> float:
+    """Samples at 16 kHz as seconds, rounded up to hundredths: clips of that length are long enough."""
+    return math.ceil(num_samples * 100 / SAMPLE_RATE_HZ) / 100

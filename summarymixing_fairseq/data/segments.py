@@ -76,9 +76,7 @@ class SegmentDataset(FileAudioDataset):
                 manifest's root.
         """
         clip = self.manifest[index]
-        file = open_clip(clip)
-        part = () if clip.offset is None else (clip.offset, clip.num_samples)
-        samples = read_segment(file, *part, sample_rate_hz=self.sample_rate)
+        samples = read_segment(open_clip(clip), *clip.part, sample_rate_hz=self.sample_rate)
         return {"id": index, "source": self.postprocess(torch.from_numpy(samples), self.sample_rate)}
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:

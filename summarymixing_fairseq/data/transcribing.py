@@ -13,10 +13,9 @@ import torch
 from fairseq.data.data_utils import post_process
 
 from ..system.units import SAMPLE_RATE_HZ
-from .batching import pad_batch
-from .ctc_decoding import CtcDecoder
+from .ctc_decoding import BeamDecoder, GreedyDecoder
 from .manifest import Clip, read_labels
-from .reading import read_in_batches
+from .reading import pad_batch, read_in_batches
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,9 @@ def read_references(data: Path, split: str, num_clips: int) -> list[str] | None:
 
 
 @torch.inference_mode()
-def transcribe(model: Any, decoder: CtcDecoder, clips: Sequence[Clip], batch_seconds: float) -> Transcripts:
+def transcribe(
+    model: Any, decoder: GreedyDecoder | BeamDecoder, clips: Sequence[Clip], batch_seconds: float
+) -> Transcripts:
     """Transcribe clips in batches.
 
     Args:

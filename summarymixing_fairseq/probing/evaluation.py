@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from fairseq.data.data_utils import post_process
 
-from ..data.batching import pad_batch, seconds_up
 from ..data.ctc_decoding import GreedyDecoder
 from ..data.manifest import read_labels
+from ..data.reading import pad_batch, seconds_up
 from ..system.errors import InputError
 from ..system.machine import installed_versions
 from .checkpoint import CLASSIFICATION, RECOGNITION, Probe

@@ -1,4 +1,4 @@
-"""Output files that are whole or not there, and locks that keep a second run out of a folder."""
+"""Output files that are whole or not there, temporary folders, and locks that keep a second run out of a folder."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,8 +25,13 @@ _NAME_CHARACTERS = 50
 _held: dict[str, int | None] = {}
 
 
-def _not_written(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path} cannot be written: {error.strerror or error}")
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Name what cannot be written. numpy's error has no strerror, but says "10208 written" where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 @contextmanager
@@ -51,8 +58,23 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
         except OSError as error:
             if error.filename is not None and Path(error.filename) not in (temporary, *temporary.parents):
                 raise  # the block has failed to read another file
-            # numpy's error has no strerror, but says "10208 written" where the disk is full
-            raise _not_written(path, error) from None
+            with _writing(path):
+                raise
+
+
+@contextmanager
+def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """A new folder, removed with all that it holds at the end of the block, also if an error or a signal ends it.
+
+    Args:
+        prefix: its name begins with this.
+        parent: folder that it is made in, which is made too. None: the system's folder for temporary files.
+    """
+    # the name is known before the folder is there, so that a signal at any moment finds it
+    folder = Path(parent or tempfile.gettempdir(), f"{prefix}{secrets.token_hex(8)}")
+    with cleanup(partial(shutil.rmtree, folder, ignore_errors=True)):
+        folder.mkdir(mode=0o700, parents=True)
+        yield folder
 
 
 def write_together(files: Mapping[Path, str | bytes], absent: Iterable[Path] = ()) -> None:
@@ -75,10 +97,8 @@ def write_together(files: Mapping[Path, str | bytes], absent: Iterable[Path] = (
             file.write(files[path])
             file.flush()
         for path in (*(paths[-1:] if len(paths) > 1 else ()), *absent):
-            try:
+            with _writing(path):
                 path.unlink(missing_ok=True)
-            except OSError as error:
-                raise _not_written(path, error) from None
 
 
 def sha256_of(path: Path) -> str:
@@ -103,12 +123,9 @@ def check_writable(folder: Path) -> None:
     Raises:
         InputError: if it cannot be made or written to.
     """
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise _not_written(folder, error) from None
+        tempfile.TemporaryFile(dir=folder).close()
 
 
 def refuse_existing(paths: list[Path], force: bool) -> None:
@@ -182,11 +199,9 @@ os.register_at_fork(after_in_child=_close_held_locks)
 def _lock(folder: Path, what: str) -> int | None:
     path = folder / LOCK_NAME
     while True:
-        try:
+        with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise _not_written(folder, error) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_nlink:

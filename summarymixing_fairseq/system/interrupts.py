@@ -13,11 +13,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# Set for a command that another command has started: that one prints the line.
-SILENT = "SUMMARYMIXING_ENDS_SILENTLY"
+SILENT = "SUMMARYMIXING_ENDS_SILENTLY"  # set for a command that another one has started, which prints the line
 
 _cleanups: dict[object, Callable[[], object]] = {}
 _owner, _line = 0, ""  # the process that prints, and what
@@ -73,28 +71,25 @@ def end(number: int, _frame: object = None) -> None:
     if _held_back:
         _pending = number
         return
-    with suppress(BaseException):  # a closed stderr, a module that is being imported just now: it ends all the same
-        _clean_up(number)
-    os._exit(128 + number)
-
-
-def _clean_up(number: int) -> None:
-    _ignore_signals()
-    for callback in reversed(list(_cleanups.values())):
-        with suppress(Exception):
-            callback()
-    children: list[Any] = getattr(sys.modules.get("multiprocessing"), "active_children", list)()  # pools, data workers
-    for child in children:
-        child.terminate()
-    for child in children:
-        child.join(3)  # seconds, to remove its temporary files
-        child.kill()
-    if os.getpid() == _owner:
-        # a new line after a progress bar or the terminal's ^C
-        bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
-        start = "\n" if len(bars) or os.isatty(2) else ""
-        name = "" if number == signal.SIGINT else f" ({signal.Signals(number).name})"
-        os.write(2, (start + (f"{_line}{name}\n" if _line else "")).encode())
+    try:
+        _ignore_signals()
+        for callback in reversed(list(_cleanups.values())):
+            with suppress(Exception):
+                callback()
+        children: list = getattr(sys.modules.get("multiprocessing"), "active_children", list)()  # pools, data workers
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.join(3)  # seconds, to remove its temporary files
+            child.kill()
+        if os.getpid() == _owner:
+            # a new line after a progress bar or the terminal's ^C
+            bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
+            start = "\n" if len(bars) or os.isatty(2) else ""
+            name = "" if number == signal.SIGINT else f" ({signal.Signals(number).name})"
+            os.write(2, (start + (f"{_line}{name}\n" if _line else "")).encode())
+    finally:
+        os._exit(128 + number)  # whatever went wrong: a closed stderr, a module that is being imported just now
 
 
 def _ignore_signals() -> None:
@@ -102,5 +97,4 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-# what is registered belongs to the parent of a forked process
-os.register_at_fork(after_in_child=_cleanups.clear)
+os.register_at_fork(after_in_child=_cleanups.clear)  # what is registered belongs to the parent

@@ -63,28 +63,22 @@ def read_options(options_class: type, given: Mapping[str, Any], owner: str) -> A
         Refused: for a value that an option does not allow; ValueError: for an option that there is not.
     """
     known = {field.name: field for field in dataclasses.fields(options_class)}
-    for name in given:
+    for name, value in given.items():
         if name not in known:
             raise ValueError(f"{owner} has no option {str(name)[:80]!r}: it has {', '.join(known) or 'none'}")
-    for name, value in given.items():
-        check_value(name, value, known[name])
+        default, metadata = known[name].default, known[name].metadata
+        low, high, choices, allowed = (metadata[key] for key in ("low", "high", "choices", "allowed"))
+        if isinstance(default, bool):
+            check_flag(name, value)
+        elif isinstance(default, (int, float)):
+            check_number(name, value, isinstance(default, int), low, high, allowed)
+        elif isinstance(default, tuple):
+            check_list(name, value, len(default), False, low, high, allowed or f"must be {len(default)} numbers")
+        elif choices is not None:
+            check_choice(name, value, choices)
+        elif not isinstance(value, str):
+            raise Refused(name, value, "must be a string")
     return options_class(**given)
-
-
-def check_value(name: str, value: object, field: dataclasses.Field) -> None:
-    """Raises Refused for a value that a field made by ``option`` does not allow."""
-    low, high, choices, allowed = (field.metadata[key] for key in ("low", "high", "choices", "allowed"))
-    default = field.default
-    if isinstance(default, bool):
-        check_flag(name, value)
-    elif isinstance(default, (int, float)):
-        check_number(name, value, isinstance(default, int), low, high, allowed)
-    elif isinstance(default, tuple):
-        check_list(name, value, len(default), False, low, high, allowed or f"must be {len(default)} numbers")
-    elif choices is not None:
-        check_choice(name, value, choices)
-    elif not isinstance(value, str):
-        raise Refused(name, value, "must be a string")
 
 
 def check_flag(name: str, value: object) -> None:

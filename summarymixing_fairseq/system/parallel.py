@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from . import interrupts
 from .errors import InputError
@@ -30,11 +30,6 @@ _CHUNKS_AHEAD = 8
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def parallel_map(function: Callable[[Item], Result], items: Sequence[Item], **options: Any) -> list[Result]:
-    """``parallel_iter`` as a list."""
-    return list(parallel_iter(function, items, **options))
 
 
 def parallel_iter(

@@ -30,7 +30,7 @@ def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
     options["env"] = {**(options.get("env") or os.environ), interrupts.SILENT: "1"}
     with interrupts.uninterrupted():
         process = subprocess.Popen(command, start_new_session=True, **options)
-        end = partial(end_group, process, _SECONDS_TO_END)
+        end = partial(end_group, process)
         forget = interrupts.register(end)
     try:
         yield process
@@ -49,9 +49,9 @@ def run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
-def end_group(process: subprocess.Popen, seconds: float) -> None:
-    """End a process that leads a group, and all in the group: by SIGTERM, and after ``seconds`` by SIGKILL."""
-    for number, wait in ((signal.SIGTERM, seconds), (signal.SIGKILL, math.inf)):
+def end_group(process: subprocess.Popen) -> None:
+    """End a process that leads a group, and all in the group: by SIGTERM, and after a while by SIGKILL."""
+    for number, wait in ((signal.SIGTERM, _SECONDS_TO_END), (signal.SIGKILL, math.inf)):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
         until = time.monotonic() + wait

@@ -6,8 +6,7 @@ import pytest
 import torch
 from reference import assert_near, padding_of
 
-from summarymixing_fairseq.benchmarks.rivals import fairseq_objective
-from summarymixing_fairseq.benchmarks.rivals.mixers import LiteralCell, SoftmaxAttention
+from summarymixing_fairseq.benchmarks import rivals
 from summarymixing_fairseq.modules.contrastive import info_nce_logits
 from summarymixing_fairseq.modules.mixing import build_mixer
 
@@ -16,7 +15,7 @@ SIZES = {"embed_dim": 16, "num_heads": 4, "dropout": 0.0}
 
 @pytest.mark.parametrize("padding", [None, padding_of([7, 4])], ids=["full", "padded"])
 def test_softmax_attention_is_the_registered_attention(padding):
-    ours, rival = build_mixer("mhsa", **SIZES), SoftmaxAttention(**SIZES)
+    ours, rival = build_mixer("mhsa", **SIZES), rivals.SoftmaxAttention(**SIZES)
     rival.load_state_dict(ours.state_dict())
     x = torch.randn(2, 7, 16)
     valid = slice(None) if padding is None else ~padding
@@ -25,7 +24,7 @@ def test_softmax_attention_is_the_registered_attention(padding):
 
 @pytest.mark.parametrize("padding", [None, padding_of([7, 4])], ids=["full", "padded"])
 def test_literal_cell_is_the_registered_cell(padding):
-    ours, rival = build_mixer("summarymixing", **SIZES), LiteralCell(**SIZES)
+    ours, rival = build_mixer("summarymixing", **SIZES), rivals.LiteralCell(**SIZES)
     layers = (ours.local.inner, ours.local.outer, ours.summary.inner, ours.summary.outer)
     with torch.no_grad():
         for layer, weight, bias in zip(layers, rival.weights, rival.biases):
@@ -42,8 +41,8 @@ def test_fairseqs_objective_stands_behind_the_same_signatures():
     """With all other frames as negatives, in whatever order, both have the same similarities."""
     B, M, N = 2, 5, 400
     context, targets = torch.randn(B, M, 8), torch.randn(B, M, 8)
-    negatives = fairseq_objective.sample_negatives(B, M, N)
-    logits = fairseq_objective.info_nce_logits(context, targets, torch.arange(M).expand(B, M), negatives, 0.1)
+    negatives = rivals.sample_negatives(B, M, N)
+    logits = rivals.info_nce_logits(context, targets, torch.arange(M).expand(B, M), negatives, 0.1)
     assert logits.shape == (B, M, 1 + N)
     others = torch.tensor([[u for u in range(M) if u != t] for t in range(M)]).expand(B, M, M - 1)
     expected = info_nce_logits(context, targets, torch.arange(M).expand(B, M), others, 0.1)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-
 import pytest
 import torch
 import torch.nn.functional as F
-from encoder_checkpoints import configuration, fine_tune, flat, own_states, save, stock_model
+from encoder_checkpoints import OURS, configuration, fine_tune, flat, own_states, save, stock_model
 from omegaconf import OmegaConf
 from reference import assert_near, padding_of
 
@@ -15,7 +13,6 @@ from summarymixing_fairseq.checkpoints.encoders import EncoderSpec, load_encoder
 from summarymixing_fairseq.checkpoints.encoders.interface import normalise_waveform
 from summarymixing_fairseq.system.errors import InputError
 
-OURS = "wav2vec2_summarymixing"
 LAYER_NORM = {"extractor_mode": "layer_norm", "layer_norm_first": True, "conv_bias": True}
 STOCK = [
     ("wav2vec2", {}),
@@ -284,18 +281,6 @@ def test_descriptions(any_encoder):
     assert any_encoder("hubert")[0].describe() == "hubert, 2 layers of 16, pre-trained"
 
 
-def test_files_that_hold_no_encoder(tmp_path):
-    with pytest.raises(InputError, match=r"^checkpoint .*none\.pt cannot be read: No such file or directory$"):
-        load_encoder(tmp_path / "none.pt")
-    (tmp_path / "text.pt").write_text("some text")
-    with pytest.raises(InputError, match=r"text\.pt is not a checkpoint that can be loaded safely"):
-        read_encoder(str(tmp_path / "text.pt"))
-    for state in ([1], {}, {"model": {}}, {"model": {"a": 1}}, {"model": {"a": torch.zeros(1)}, "cfg": {"model": {}}}):
-        torch.save(state, tmp_path / "other.pt")
-        with pytest.raises(InputError, match=r"other\.pt is not a checkpoint of fairseq's"):
-            load_encoder(tmp_path / "other.pt")
-
-
 @pytest.mark.parametrize(
     "model_changes, task_changes, message",
     [
@@ -339,25 +324,13 @@ def test_ours_refused(any_encoder, tmp_path):
     for changes, message in [
         ({"mixer": "mamba"}, r"mixer='mamba': choose"),
         ({"encoder_layers": "many"}, r"encoder_layers"),
-        ({"encoder_layers": 3}, r"weights do not fit its configuration: Missing key"),
+        ({"encoder_layers": 3}, r'weights do not fit its configuration: Missing key.*"model.encoder.layers.2'),
+        ({"encoder_layers": 1}, r'weights do not fit its configuration: Unexpected key.*"model.encoder.layers.1'),
+        ({"encoder_ffn_embed_dim": 32}, r"weights do not fit its configuration: size mismatch for model.encoder"),
     ]:
         path = save(tmp_path / "ours.pt", {**config, "model": {**config["model"], **changes}}, model.state_dict())
         with pytest.raises(InputError, match=rf"^{path}: .*{message}"):
             load_encoder(path)
-
-
-def test_code_in_a_checkpoint_does_not_run(tmp_path, capsys):
-    class RunsCode:
-        def __reduce__(self):
-            return (print, ("code of the checkpoint ran",))
-
-    torch.save({"args": Namespace(arch=RunsCode()), "model": {"a": torch.zeros(1)}}, tmp_path / "hostile.pt")
-    with pytest.raises(InputError, match="loaded safely"):
-        load_encoder(tmp_path / "hostile.pt")
-    assert "ran" not in capsys.readouterr().out
-    with pytest.raises(Exception, match="Namespace"):  # elsewhere only what torch itself allows
-        torch.save(Namespace(a=1), tmp_path / "namespace.pt")
-        torch.load(tmp_path / "namespace.pt", weights_only=True)
 
 
 def test_specifications_refused(any_encoder):

@@ -8,7 +8,6 @@ import resource
 import struct
 import zipfile
 from argparse import Namespace
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,8 @@ from fairseq import checkpoint_utils
 from omegaconf import OmegaConf
 from pipeline import run
 
-from summarymixing_fairseq.checkpoints.encoders import load_model
+from summarymixing_fairseq.checkpoints.encoders import load_encoder, load_model
+from summarymixing_fairseq.checkpoints.fine_tuned import load_fine_tuned
 from summarymixing_fairseq.checkpoints.literals import is_literal
 from summarymixing_fairseq.checkpoints.untrusted_file import load_safely
 from summarymixing_fairseq.system.errors import InputError
@@ -36,19 +36,9 @@ class TouchesFile:
 
 
 @pytest.fixture
-def save(tmp_path, tiny_model):
+def save(pretrained):
     """``save(model=..., config=...)``: path of a checkpoint with entries changed."""
-    model = tiny_model()
-
-    def write(config=None, name="checkpoint.pt", **changes) -> Path:
-        model_config = {**asdict(model.cfg), "_name": "wav2vec2_summarymixing", **(config or {})}
-        model_config = {name: value for name, value in model_config.items() if value is not None}
-        state = {"cfg": {"model": model_config, "task": {"normalize": False}}, "model": model.state_dict(), **changes}
-        torch.save(state, tmp_path / name)
-        return tmp_path / name
-
-    write.weights = model.state_dict()
-    return write
+    return pretrained[1]
 
 
 def one_line(error: pytest.ExceptionInfo) -> str:
@@ -111,6 +101,53 @@ def test_a_file_that_promises_more_than_it_has(content, message, tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB
 
 
+each_reader = pytest.mark.parametrize("load", [load_encoder, load_model, load_fine_tuned])
+
+
+@each_reader
+def test_files_that_are_no_checkpoints(load, save, tmp_path):
+    for name, message in (("none.pt", "No such file or directory"), ("", "Is a directory")):
+        with pytest.raises(InputError, match=rf"^checkpoint {tmp_path / name} cannot be read: {message}$"):
+            load(tmp_path / name)
+    path, ran = tmp_path / "file.pt", tmp_path / "ran"
+    truncated = save().read_bytes()[:-1_000]
+    runs_code = save(extra_state=TouchesFile(ran)).read_bytes()
+    in_arguments = save(args=Namespace(arch=TouchesFile(ran)), cfg=None).read_bytes()
+    plain_pickle = pickle.dumps({"cfg": TouchesFile(ran)})
+    broken = (b"", b"some text\n", b"PK\x03\x04 broken zip", b"\x80\x04\x95")
+    for content in (*broken, truncated, runs_code, in_arguments, plain_pickle):
+        path.write_bytes(content)
+        with pytest.raises(
+            InputError, match=r"file\.pt is not a checkpoint that can be loaded safely \(tensors"
+        ) as error:
+            load(str(path))
+        one_line(error)
+    assert not ran.exists()
+
+
+@each_reader
+def test_files_that_fairseq_did_not_write(load, tmp_path):
+    tensors = {"a": torch.zeros(1)}
+    for state in (
+        [1],
+        {},
+        {"model": {}},
+        {"model": [1]},
+        {"model": {"a": 1}},
+        {"model": tensors, "cfg": {"model": {}}},
+    ):
+        torch.save(state, tmp_path / "other.pt")
+        with pytest.raises(InputError, match=r"other\.pt is not a checkpoint of fairseq's"):
+            load(tmp_path / "other.pt")
+
+
+def test_elsewhere_only_what_torch_allows_is_read(tmp_path):
+    torch.save({"args": Namespace(a=1)}, tmp_path / "namespace.pt")
+    load_safely(tmp_path / "namespace.pt")
+    with pytest.raises(Exception, match="Namespace"):
+        torch.load(tmp_path / "namespace.pt", weights_only=True)
+
+
 def test_an_honest_file_of_the_old_format_is_read(tmp_path):
     state = {"args": Namespace(arch="wav2vec2"), "model": {"w": torch.arange(16.0)}}
     torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
@@ -170,9 +207,10 @@ def test_literals(expression, allowed):
     assert is_literal(expression) is allowed
 
 
-def test_weights_that_are_not_finite(save):
+def test_weights_that_are_not_finite(pretrained):
+    model, save = pretrained
     for value in (float("nan"), float("inf")):
-        weights = {name: weight.clone() for name, weight in save.weights.items()}
+        weights = {name: weight.clone() for name, weight in model.state_dict().items()}
         weights["objective.final_proj.weight"][1, 2] = value
         path = save(model=weights)
         for load in (load_model, lambda path: checkpoint_utils.load_checkpoint_to_cpu(str(path))):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from pipeline import TEXTS, TINY_MODEL, VOICES, Trained, run, train
+from pipeline import TEXTS, TINY_MODEL, VOICES, Trained, run, spelled, train
 
 from summarymixing_fairseq.commands.main import main
 
@@ -49,12 +49,17 @@ def labelled_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in ("train", "valid"):
         names = [line.split("\t")[0] for line in (data / f"{split}.tsv").read_text().splitlines()[1:]]
         words = [texts[name] for name in names]
-        spelled = [" ".join(text.replace(" ", "|")) + " |" for text in words]
-        letters.update(" ".join(spelled).split())
+        letters.update(" ".join(map(spelled, words)).split())
         (data / f"{split}.wrd").write_text("".join(f"{line}\n" for line in words))
-        (data / f"{split}.ltr").write_text("".join(f"{line}\n" for line in spelled))
+        (data / f"{split}.ltr").write_text("".join(f"{spelled(line)}\n" for line in words))
     (data / "dict.ltr.txt").write_text("".join(f"{letter} 1\n" for letter in sorted(letters)))
     return data
+
+
+@pytest.fixture
+def clip(trained: Trained) -> Path:
+    """One audio file of the corpus."""
+    return next(trained.audio.glob("*.flac"))
 
 
 @pytest.fixture(scope="session")

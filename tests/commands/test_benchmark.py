@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from summarymixing_fairseq.benchmarks.suite import BENCHMARKS
@@ -50,7 +49,7 @@ def test_every_contender_runs(name, tiny_recipe, tmp_path, monkeypatch):
     settings = {setting: getattr(args, setting) for setting in args.settings}
     for contender in BENCHMARKS[name].contenders():
         if contender != PAPER_SETTING:
-            step = BENCHMARKS[name].build(contender, args.sizes[0], settings, torch.device("cpu"))
+            step = BENCHMARKS[name].build(contender, args.sizes[0], settings, "cpu")
             (step.warm_up or step.run)()
             step.run()
             assert step.other_bytes is None or (step.other_bytes() > 0) == contender.endswith("workers")

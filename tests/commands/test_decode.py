@@ -69,25 +69,23 @@ def test_audio_files_without_training_data(decode, trained: Trained, tmp_path: P
     assert [line.split("\t")[0] for line in lines] == [str(clip) for clip in clips]
 
 
-def test_beam_search_with_arpa(decode, trained: Trained, tmp_path: Path) -> None:
+def test_beam_search_with_arpa(decode, trained: Trained, clip: Path, tmp_path: Path) -> None:
     model = tmp_path / "words.arpa"
     model.write_text(ARPA)
-    clip = next(trained.audio.glob("*.flac"))
     done = decode(trained.fine_tuned, clip, "--lm", model, "--beam", 10)
     assert set(done.stdout.rstrip("\n").split("\t")[1].split()) <= {"THE", "LINE"}
     assert "1 words of the lexicon have letters the model lacks" in done.stderr
 
 
-def test_clip_too_short_for_a_frame_decodes_to_nothing(decode, trained: Trained, tmp_path: Path) -> None:
+def test_clip_too_short_for_a_frame_decodes_to_nothing(decode, trained: Trained, clip: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "tiny.wav", np.zeros(500, dtype="float32"), 16_000)
-    clip = next(trained.audio.glob("*.flac"))
     done = decode(trained.fine_tuned, clip, tmp_path / "tiny.wav")
     assert len(done.stdout.splitlines()) == 2 and done.stdout.splitlines()[1].endswith("tiny.wav\t")
     assert "1 clips are too short" in done.stderr
 
 
 @pytest.fixture
-def bad(trained: Trained, tmp_path: Path) -> dict[str, Path]:
+def bad(trained: Trained, clip: Path, tmp_path: Path) -> dict[str, Path]:
     """Files that are not what they should be."""
     (tmp_path / "text.pt").write_text("no checkpoint")
     (tmp_path / "empty.wav").write_bytes(b"")
@@ -98,7 +96,6 @@ def bad(trained: Trained, tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "short.wrd").write_text("ONE\n")
     torch.save({"cfg": {"model": {"_name": "wav2vec2"}}, "model": {"a": torch.ones(1)}}, tmp_path / "other.pt")
     (tmp_path / "dict.ltr.txt").write_text("A 1\n")
-    clip = next(trained.audio.glob("*.flac"))
     return {"folder": tmp_path, "checkpoint": trained.fine_tuned, "pretrained": trained.pretrained, "clip": clip}
 
 
@@ -136,15 +133,17 @@ def test_bad_input_is_one_line(decode, arguments: str, message: str, bad: dict[s
     assert len(lines) == 1 and re.search(message, lines[0])
 
 
-def test_forced_results_leave_no_reference_of_an_earlier_run(decode, trained: Trained, tmp_path: Path) -> None:
+def test_forced_results_leave_no_reference_of_an_earlier_run(
+    decode, trained: Trained, clip: Path, tmp_path: Path
+) -> None:
     decode(trained.fine_tuned, "--data", trained.data, "--split", "valid", "--results", tmp_path)
-    decode(trained.fine_tuned, next(trained.audio.glob("*.flac")), "--results", tmp_path, "--force")
+    decode(trained.fine_tuned, clip, "--results", tmp_path, "--force")
     assert not (tmp_path / "ref.wrd").exists()
     assert len((tmp_path / "hypo.wrd").read_text().splitlines()) == 1
 
 
-def test_output_that_cannot_be_written_is_one_line(decode, trained: Trained, monkeypatch) -> None:
+def test_output_that_cannot_be_written_is_one_line(decode, trained: Trained, clip: Path, monkeypatch) -> None:
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
-        done = decode(trained.fine_tuned, next(trained.audio.glob("*.flac")), check=False)
+        done = decode(trained.fine_tuned, clip, check=False)
     assert done.returncode == 1 and done.stderr.endswith("summarymixing decode: output: No space left on device\n")

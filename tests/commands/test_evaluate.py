@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from pipeline import Trained, run
+from pipeline import Trained, records, run
 
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.probing.results import read_results
@@ -52,10 +51,6 @@ def train(name: str, encoder: Path, data: Path, save_dir: Path, *overrides: str,
         check=check,
     )
     return done.stdout + done.stderr
-
-
-def records(log: str, kind: str) -> list[dict]:
-    return [json.loads(line[line.index("{") :]) for line in log.splitlines() if f"[{kind}]" in line]
 
 
 @pytest.fixture(scope="session")

@@ -46,8 +46,7 @@ def test_safetensors_of_one_layer_of_a_fine_tuned_checkpoint(features, trained: 
         np.testing.assert_allclose(archive[clip.stem], model.extract(wave, layer=1), atol=1e-5)
 
 
-def test_precision_is_that_of_the_products(features, trained: Trained, tmp_path: Path) -> None:
-    clip = next(trained.audio.glob("*.flac"))
+def test_precision_is_that_of_the_products(features, trained: Trained, clip: Path, tmp_path: Path) -> None:
     for precision in ("float32", "auto", "bfloat16"):
         features(trained.pretrained, clip, "--dest", tmp_path / precision, "--precision", precision)
     exact, on_a_cpu, rounded = (
@@ -59,9 +58,9 @@ def test_precision_is_that_of_the_products(features, trained: Trained, tmp_path:
     assert 1e-4 < error < 0.2  # states have a standard deviation of 1
 
 
-def test_output_is_the_encoders_own(trained: Trained) -> None:
+def test_output_is_the_encoders_own(trained: Trained, clip: Path) -> None:
     model = load_model(trained.pretrained)
-    wave, _ = soundfile.read(next(trained.audio.glob("*.flac")), dtype="float32")
+    wave, _ = soundfile.read(clip, dtype="float32")
     source = torch.from_numpy(wave)[None]
     (own,), _ = checkpoint_utils.load_model_ensemble([str(trained.pretrained)])  # fairseq's reader
     expected = own.eval().extract_features(source, None)["x"][0].detach()
@@ -71,31 +70,27 @@ def test_output_is_the_encoders_own(trained: Trained) -> None:
 @pytest.mark.parametrize(
     ("layer", "message"), [("3", "layer 3: choose 0 .* to 2"), ("top", "a number, all, or output")]
 )
-def test_no_such_layer(features, layer: str, message: str, trained: Trained, tmp_path: Path) -> None:
-    clip = next(trained.audio.glob("*.flac"))
+def test_no_such_layer(features, layer: str, message: str, trained: Trained, clip: Path, tmp_path: Path) -> None:
     done = features(trained.pretrained, clip, "--dest", tmp_path, "--layer", layer, check=False)
     assert done.returncode and re.search(message, done.stderr) and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_two_clips_of_one_name_are_refused(features, trained: Trained, tmp_path: Path) -> None:
-    clip = next(trained.audio.glob("*.flac"))
+def test_two_clips_of_one_name_are_refused(features, trained: Trained, clip: Path, tmp_path: Path) -> None:
     done = features(trained.pretrained, clip, clip, "--dest", tmp_path, check=False)
     assert done.returncode == 1 and "rename one" in done.stderr
 
 
-def test_a_bad_file_is_found_before_anything_is_written(features, trained: Trained, tmp_path: Path) -> None:
+def test_a_bad_file_is_found_before_anything_is_written(features, trained: Trained, clip: Path, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no audio")
-    clip = next(trained.audio.glob("*.flac"))
     arguments = ["--dest", tmp_path / "out", "--batch-seconds", 1]
     done = features(trained.pretrained, clip, tmp_path / "text.wav", *arguments, check=False)
     assert done.returncode == 1 and "text.wav cannot be read" in done.stderr
     assert not (tmp_path / "out").exists()  # the folder was made for this run, and is removed
 
 
-def test_parts_of_a_file_and_another_rate(features, trained: Trained, tmp_path: Path) -> None:
+def test_parts_of_a_file_and_another_rate(features, trained: Trained, clip: Path, tmp_path: Path) -> None:
     """Each part gets a file of its own, with the same states as a file that was cut there."""
-    clip = next(trained.audio.glob("*.flac"))
     samples, _ = soundfile.read(clip, dtype="int16")
     soundfile.write(tmp_path / "long.flac", samples, 16_000)
     soundfile.write(tmp_path / "cut.flac", samples[3200:11_200], 16_000)

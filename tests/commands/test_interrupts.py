@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_probes import fake_tools, write_configs, write_data
+import soundfile
+from fake_probes import fake_tools, mp3s_command, write_configs, write_data
+from manifest_command import linked_clips
 from pipeline import Trained
 from processes import Started, assert_interrupted, hidden_files, script, summarymixing
 
@@ -25,40 +27,23 @@ NUM_RANDOM = 8
 
 
 @pytest.fixture(scope="module")
-def many_files(labelled_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def many_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of manifests over so many files that a pool of processes works for a while."""
-    folder = tmp_path_factory.mktemp("many")
-    source = next(iter(sorted((labelled_speech.parent / "audio").glob("*.flac"))))
-    rows = [f"{folder / 'audio'}\n"]
-    (folder / "audio").mkdir()
-    num_samples = int((labelled_speech / "train.tsv").read_text().splitlines()[1].split("\t")[1])
-    for number in range(3000):
-        os.link(source, folder / "audio" / f"{number}.flac")
-        rows.append(f"{number}.flac\t{num_samples}\n")
-    (folder / "train.tsv").write_text("".join(rows))
+    folder = linked_clips(tmp_path_factory.mktemp("many"), 3000)
+    num_samples = soundfile.info(folder / "0.flac").frames
+    rows = "".join(f"{number}.flac\t{num_samples}\n" for number in range(3000))
+    (folder / "train.tsv").write_text(f"{folder}\n{rows}")
     return folder
 
 
-def mp3s_command(folder: Path) -> list[str]:
-    """`summarymixing mp3s` as the console script runs it, on tools that only wait."""
+def mp3s_that_waits(folder: Path) -> list[str]:
+    """`summarymixing mp3s` on tools that only wait."""
     write_configs(folder / "configs")
     write_data(folder / "root", "slurp")
     (folder / "a.pt").write_text("an encoder")
-    tools = fake_tools(folder / "tools")
-    arguments = ["mp3s", "--data", folder / "root", "--results", folder / "out", "--config-dir", folder / "configs"]
-    arguments += ["--encoder", folder / "a.pt", "--device", "cpu", "--jobs", "2", "--override", "fake.sleep=60"]
-    # the machine's description is left out: it takes seconds to import torch
-    code = f"""if True:
-        import sys
-        sys.argv = ["summarymixing", *{list(map(str, arguments))!r}]
-        from summarymixing_fairseq.commands.main import console_main
-        from summarymixing_fairseq.probing.mp3s import benchmark
-        from summarymixing_fairseq.probing.mp3s.runs import Tools
-        benchmark.find_tools = lambda: {tools!r}
-        benchmark._machine = lambda device: {{"num_threads": 1}}
-        console_main()
-    """
-    return [sys.executable, "-c", code]
+    arguments = ["--data", folder / "root", "--results", folder / "out", "--config-dir", folder / "configs"]
+    arguments += ["--encoder", folder / "a.pt", "--jobs", "2", "--override", "fake.sleep=60"]
+    return mp3s_command(fake_tools(folder / "tools"), *arguments)
 
 
 COMMANDS: dict[str, Callable[[Trained, Path, Path], list[str]]] = {
@@ -76,7 +61,7 @@ COMMANDS: dict[str, Callable[[Trained, Path, Path], list[str]]] = {
         *("benchmark", "data", "--clips", "6", "--repeats", "3", "--threads", "1", "--workers", "1"),
         *("--json", out / "data.json"),
     ),
-    "mp3s": lambda trained, many, out: mp3s_command(out.parent),
+    "mp3s": lambda trained, many, out: mp3s_that_waits(out.parent),
 }
 
 

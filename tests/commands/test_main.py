@@ -1,12 +1,16 @@
-"""The console script itself, and what a plain import does not do."""
+"""The console script itself, `summarymixing configs`, and what a plain import does not do."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 from pipeline import ROOT, run
 
+from summarymixing_fairseq.commands.configs import GROUPS, config_names
+from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.version import __version__
 
 
@@ -33,3 +37,19 @@ def test_a_plain_import_registers_nothing_and_changes_nothing() -> None:
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_is_a_folder_of_configurations(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["configs", group]) == 0
+    folder = Path(capsys.readouterr().out.strip())
+    assert folder == ROOT / "examples" / group
+    assert config_names(group) == sorted(path.stem for path in folder.glob("[!_]*.yaml"))
+
+
+def test_all_groups_and_names_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["configs"]) == 0
+    listed = capsys.readouterr().out.split()
+    for group in GROUPS:
+        assert {group, str(ROOT / "examples" / group), *config_names(group)} <= set(listed)
+    assert "_self_" not in listed

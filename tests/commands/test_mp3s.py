@@ -14,12 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_probes import fake_tools, write_configs, write_data
+from fake_probes import fake_tools, mp3s_command, write_configs, write_data
+from pipeline import ROOT
 
 from summarymixing_fairseq.commands.configs import config_dir
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.probing.metrics.bootstrap import interval_of_ratio
 from summarymixing_fairseq.probing.mp3s import benchmark, runner
+from summarymixing_fairseq.probing.mp3s.runs import Tools
 
 
 class Bench:
@@ -65,6 +67,12 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def wake(tools: Tools) -> None:
+    """Let the fake training sleep no more, whatever its options say."""
+    fake = Path(tools.train[-1])
+    fake.write_text(fake.read_text().replace('float(options.get("fake.sleep", 0))', "0"))
 
 
 def cells(row: dict) -> list[float | None]:
@@ -314,8 +322,7 @@ def test_interrupt_ends_the_processes_and_the_next_command_resumes(bench):
     with pytest.raises(ProcessLookupError):
         os.kill(trace["pid"], 0)
     # the same command: its options are those of the run, which ends at once now
-    fake = Path(benchmark.find_tools().train[-1])
-    fake.write_text(fake.read_text().replace('float(options.get("fake.sleep", 0))', "0"))
+    wake(benchmark.find_tools())
     assert bench(*slow) == 0
     assert [trace["resumed"] for trace in bench.traces("a/slurp_probe1")] == [False, True]
 
@@ -366,18 +373,9 @@ def test_a_second_command_in_the_same_folder_waits_outside(bench):
 def test_a_training_that_outlives_its_command_keeps_the_folder(bench):
     write_data(bench.root, "slurp")
     folder = bench.results / "a" / "slurp_probe1"
-    # the machine's description is left out: it takes seconds to import torch
-    code = f"""if True:
-        from summarymixing_fairseq.commands import main
-        from summarymixing_fairseq.probing.mp3s import benchmark
-        from summarymixing_fairseq.probing.mp3s.runs import Tools
-        benchmark.find_tools = lambda: {benchmark.find_tools()!r}
-        benchmark._machine = lambda device: {{"num_threads": 1}}
-        main.main(["mp3s", "--data", {str(bench.root)!r}, "--results", {str(bench.results)!r}, "--device", "cpu",
-                   "--config-dir", {str(bench.folder / "configs")!r}, "--encoder", {str(bench.folder / "a.pt")!r},
-                   "--probes", "1", "--override", "fake.sleep=60"])
-    """
-    command = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2])
+    arguments = ["--data", bench.root, "--results", bench.results, "--config-dir", bench.folder / "configs"]
+    arguments += ["--encoder", bench.folder / "a.pt", "--probes", "1", "--override", "fake.sleep=60"]
+    command = subprocess.Popen(mp3s_command(benchmark.find_tools(), *arguments), cwd=ROOT)
     try:
         wait_until((folder / "checkpoint_last.pt").exists)
     finally:
@@ -390,8 +388,7 @@ def test_a_training_that_outlives_its_command_keeps_the_folder(bench):
         assert len(bench.err.strip().splitlines()) == 1 and len(bench.traces("a/slurp_probe1")) == 1
     finally:
         os.kill(trace["pid"], signal.SIGKILL)
-    fake = Path(benchmark.find_tools().train[-1])
-    fake.write_text(fake.read_text().replace('float(options.get("fake.sleep", 0))', "0"))
+    wake(benchmark.find_tools())
     wait_until(lambda: bench("--probes", "1", "--override", "fake.sleep=60") == 0)
     assert [trace["resumed"] for trace in bench.traces("a/slurp_probe1")] == [False, True]
 
@@ -402,9 +399,7 @@ def test_list_shows_what_is_found_without_torch(bench):
     (bench.root / "slurp" / "test.tsv").unlink()
     code = "import sys; sys.argv[0] = 'summarymixing'; from summarymixing_fairseq.commands.main import main\n"
     code += f"main(['mp3s', '--list', '--data', {str(bench.root)!r}]); print({{'torch', 'fairseq'}} & set(sys.modules))"
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2]
-    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert result.stdout.strip().endswith("set()"), result.stderr
     listed = result.stdout
     assert "librispeech: English recognition (LibriSpeech); WER ↓ on test_clean, test_other" in listed

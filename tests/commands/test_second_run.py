@@ -10,6 +10,7 @@ from pipeline import Trained
 from processes import Started, script, summarymixing
 
 from summarymixing_fairseq.commands.main import main
+from summarymixing_fairseq.probing.results import EncoderSource, EvaluationData, Results, as_json
 from summarymixing_fairseq.system.files import exclusive
 
 
@@ -47,6 +48,22 @@ def test_two_at_a_time_do_not_mix_their_files(trained: Trained, tmp_path: Path):
     assert len(files["hypo.wrd"]) == len(files["ref.wrd"]) == num_utterances
 
 
+REPORT = ("check-manifest", "{folder}", "--report", "{folder}/out")
+PLOT = ("layers", "{folder}", "--plot", "{folder}/out")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What commands read, and the files that they would overwrite."""
+    (tmp_path / "train.tsv").write_text(f"{tmp_path}\ngone.flac\t5\n")
+    source = EncoderSource("a", "2 layers of 16", "", "sha")
+    results = Results("task", "head", source, "runs/c.pt", {}, EvaluationData("", "test", {}), 1, {}, [0.5, 0.5], {})
+    (tmp_path / "results.json").write_text(as_json(results))
+    for name in ("out", "hypo.wrd", "hypo.npy"):
+        (tmp_path / name).write_text("precious")
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -54,42 +71,20 @@ def test_two_at_a_time_do_not_mix_their_files(trained: Trained, tmp_path: Path):
         ("benchmark", "cell", "--plot", "{folder}/out"),
         ("decode", "no.pt", "a.wav", "--results", "{folder}"),
         ("features", "no.pt", "hypo.wav", "--dest", "{folder}"),
+        REPORT,
+        PLOT,
     ],
 )
-def test_what_is_there_is_not_overwritten(tmp_path: Path, capsys, arguments: tuple[str, ...]):
-    files = [tmp_path / name for name in ("out", "hypo.wrd", "hypo.npy")]
-    for file in files:
-        file.write_text("precious")
-    assert main([argument.format(folder=tmp_path) for argument in arguments]) == 1
+def test_what_is_there_is_not_overwritten(folder: Path, capsys, arguments: tuple[str, ...]):
+    assert main([argument.format(folder=folder) for argument in arguments]) == 1
     assert " is there already: choose another place, or overwrite it by --force" in capsys.readouterr().err
-    assert [file.read_text() for file in files] == ["precious"] * 3
+    assert [(folder / name).read_text() for name in ("out", "hypo.wrd", "hypo.npy")] == ["precious"] * 3
 
 
-def test_a_report_is_not_overwritten(tmp_path: Path, capsys):
-    (tmp_path / "train.tsv").write_text(f"{tmp_path}\ngone.flac\t5\n")
-    report = tmp_path / "report"
-    report.write_text("precious")
-    arguments = ["check-manifest", str(tmp_path), "--report", str(report)]
-    assert main(arguments) == 1
-    assert "report is there already: choose another place, or overwrite it by --force" in capsys.readouterr().err
-    assert report.read_text() == "precious"
-    assert main([*arguments, "--force"]) == 1
-    assert "gone.flac" in report.read_text()
-
-
-def test_a_plot_is_not_overwritten(tmp_path: Path, capsys):
-    pytest.importorskip("matplotlib")
-    from summarymixing_fairseq.probing.results import EncoderSource, EvaluationData, Results, as_json
-
-    source = EncoderSource("a", "2 layers of 16", "", "sha")
-    results = Results("task", "head", source, "runs/c.pt", {}, EvaluationData("", "test", {}), 1, {}, [0.5, 0.5], {})
-    (tmp_path / "results.json").write_text(as_json(results))
-    plot = tmp_path / "layers.png"
-    arguments = ["layers", str(tmp_path), "--plot", str(plot)]
-    plot.write_text("precious")
-    assert main(arguments) == 1 and "layers.png is there already: " in capsys.readouterr().err
-    assert plot.read_text() == "precious"
-    assert main([*arguments, "--force"]) == 0 and plot.read_bytes().startswith(b"\x89PNG")
+@pytest.mark.parametrize("arguments, status, content", [(REPORT, 1, b"gone.flac"), (PLOT, 0, b"\x89PNG")])
+def test_it_is_where_that_is_forced(folder: Path, arguments: tuple[str, ...], status: int, content: bytes):
+    assert main([*(argument.format(folder=folder) for argument in arguments), "--force"]) == status
+    assert content in (folder / "out").read_bytes()
 
 
 @pytest.mark.parametrize(

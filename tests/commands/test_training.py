@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from pipeline import ROOT, TEXTS, TINY_MODEL, VOICES, Trained, run, train
+from pipeline import ROOT, TEXTS, TINY_MODEL, VOICES, Trained, records, run, train
 from synthesiser import speak
-
-
-def records(log: str, kind: str) -> list[dict]:
-    return [json.loads(line[line.index("{") :]) for line in log.splitlines() if f"[{kind}]" in line]
 
 
 def test_pretraining_logs_loss_accuracy_and_perplexity(trained: Trained) -> None:

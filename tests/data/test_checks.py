@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fairseq.data import Dictionary
+from encoder_checkpoints import letters
 
 from summarymixing_fairseq.data.checks import check_batch_limit, check_first_clip, check_labels
 from summarymixing_fairseq.data.manifest import Manifest
@@ -24,10 +24,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def dictionary():
-    letters = Dictionary()
-    for symbol in "AB|":
-        letters.add_symbol(symbol)
-    return letters
+    return letters("AB|")
 
 
 @pytest.mark.parametrize("first", ["clips.zip:17:400", "a:b.wav"])

@@ -111,18 +111,6 @@ def test_what_the_scripts_write_is_read_back(tmp_path_factory, clips):
     assert [Written(clip.name, clip.num_samples, clip.offset) for clip in manifest] == clips
 
 
-@given(st.binary(max_size=60))
-def test_no_bytes_but_a_manifest_are_taken_for_one(tmp_path_factory, content):
-    path = tmp_path_factory.getbasetemp() / "garbage.tsv"
-    path.write_bytes(b"/data\n" + content)
-    try:
-        manifest = Manifest(path)
-    except InputError as error:
-        assert "\n" not in str(error)
-    else:
-        assert (manifest.sizes >= 0).all() and all(clip.name for clip in manifest)
-
-
 def test_labels(tmp_path):
     path = write(tmp_path / "train.ltr", "A B |\n\nÜ |\n")
     assert read_labels(path, 3) == ["A B |", "", "Ü |"]

@@ -244,8 +244,8 @@ def test_check_manifest_tells_of_links_and_opens_none(places, capsys, monkeypatc
 
     write(places, "file.flac")
     data = str(places / "data")
-    headers, read_header = [], manifest_check.read_file_header
-    monkeypatch.setattr(manifest_check, "read_file_header", lambda path: headers.append(path.name) or read_header(path))
+    headers, read_file = [], manifest_check.read_file
+    monkeypatch.setattr(manifest_check, "read_file", lambda path: headers.append(path.name) or read_file(path))
     assert main(["check-manifest", data]) == 1
     out = capsys.readouterr().out
     assert "WRONG link out of the root: 1, e.g. train.tsv, line 3: " in out and out.count("WRONG") == 1

@@ -17,28 +17,15 @@ from summarymixing_fairseq.data.segments import SegmentDataset
 from summarymixing_fairseq.system.errors import InputError
 
 
-def write_manifest(folder, rows, split="train"):
+def write_manifest(folder, rows):
     lines = "".join("\t".join(map(str, row)) + "\n" for row in rows)
-    (folder / f"{split}.tsv").write_text(f"{folder}\n{lines}")
-    return folder / f"{split}.tsv"
-
-
-@pytest.fixture
-def clips(tmp_path, speech):
-    """Four flac files; returns their folder."""
-    for number, wave in enumerate(speech):
-        soundfile.write(tmp_path / f"{number}.flac", wave, 16_000)
-    return tmp_path
-
-
-@pytest.fixture
-def rows(speech):
-    return [(f"{number}.flac", len(wave)) for number, wave in enumerate(speech)]
+    (folder / "train.tsv").write_text(f"{folder}\n{lines}")
+    return folder / "train.tsv"
 
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_a_stock_manifest_gives_what_fairseq_gives(clips, rows, normalize):
-    path = write_manifest(clips, rows)
+    path = clips / "train.tsv"
     options = {"pad": True, "normalize": normalize, "min_sample_size": min(size for _, size in rows) + 1}
     stock = FileAudioDataset(path, 16_000, **options)
     ours = SegmentDataset(Manifest(path, options["min_sample_size"]), 16_000, **options)
@@ -85,7 +72,7 @@ def test_other_rates_and_channels(clips, speech):
 
 def test_crops_depend_on_seed_epoch_and_batch_alone(clips, rows, recwarn):
     """Also if numpy's generator was used meanwhile, and in data workers of an earlier epoch."""
-    manifest = Manifest(write_manifest(clips, rows))
+    manifest = Manifest(clips / "train.tsv")
 
     def cropped(seed: int, epoch: int, order: tuple[int, ...] = (0, 1, 2, 3)) -> torch.Tensor:
         dataset = SegmentDataset(manifest, 16_000, pad=True, max_sample_size=10_000, seed=seed)
@@ -105,7 +92,7 @@ def test_crops_depend_on_seed_epoch_and_batch_alone(clips, rows, recwarn):
 
 
 def test_data_workers_know_the_epoch(clips, rows):
-    dataset = SegmentDataset(Manifest(write_manifest(clips, rows)), 16_000, pad=True, max_sample_size=10_000)
+    dataset = SegmentDataset(Manifest(clips / "train.tsv"), 16_000, pad=True, max_sample_size=10_000)
     loader = DataLoader(
         dataset, batch_sampler=[[0, 1]], collate_fn=dataset.collater, num_workers=1, persistent_workers=True
     )
@@ -131,7 +118,6 @@ def test_a_clip_in_a_stored_zip(clips, rows):
 
 
 def test_a_bad_clip_is_replaced_with_the_labels_of_the_other(clips, rows, caplog, load):
-    write_manifest(clips, rows)
     (clips / "train.ltr").write_text("A |\nB |\nC |\nD |\n")
     (clips / "dict.ltr.txt").write_text("".join(f"{letter} 1\n" for letter in "ABCD|"))
     dataset = load(clips, "speech_finetuning", labels="ltr", max_bad_fraction=0.5)
@@ -151,7 +137,6 @@ def test_a_bad_clip_is_replaced_with_the_labels_of_the_other(clips, rows, caplog
 
 
 def test_a_limit_stops_the_run_with_a_list(clips, rows, load):
-    write_manifest(clips, rows)
     dataset = load(clips, max_bad_fraction=0.25)
     (clips / "0.flac").unlink()
     dataset[0]
@@ -164,7 +149,6 @@ def test_a_limit_stops_the_run_with_a_list(clips, rows, load):
 
 
 def test_no_clip_at_all_ends_rather_than_searches_for_ever(clips, rows, load):
-    write_manifest(clips, rows)
     dataset = load(clips, max_bad_fraction=1.0)
     for name, _ in rows:
         (clips / name).write_bytes(b"")
@@ -173,7 +157,6 @@ def test_no_clip_at_all_ends_rather_than_searches_for_ever(clips, rows, load):
 
 
 def test_the_shortest_clip_is_replaced_too(clips, rows, load):
-    write_manifest(clips, rows)
     dataset = load(clips, max_bad_fraction=0.5)
     shortest = min(range(4), key=lambda index: rows[index][1])
     (clips / rows[shortest][0]).write_bytes(b"")

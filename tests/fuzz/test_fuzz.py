@@ -1,15 +1,32 @@
-"""Hypothesis over every target: a few seconds in the default run, minutes with `pytest -m long`."""
+"""Every target on inputs that once broke something, and by hypothesis: seconds, or minutes with `pytest -m long`."""
 
 from __future__ import annotations
 
 import functools
 import os
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
-from fuzz.targets import AUDIO_HEAD, EXTENSIONS, SEEDS, TARGETS, audio_seeds, warm_up
+from fuzz.targets import (
+    AUDIO_HEAD,
+    BASE_BYTES,
+    EXTENSIONS,
+    SEEDS,
+    TARGETS,
+    Violation,
+    audio_seeds,
+    bounded,
+    refusable,
+    warm_up,
+)
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+
+from summarymixing_fairseq.system.errors import InputError
+
+CASES = sorted(path for path in (Path(__file__).parent / "cases").glob("*/*") if path.is_file())
 
 # Minutes of each target in the long run.
 MINUTES = float(os.environ.get("FUZZ_MINUTES", "3"))
@@ -78,6 +95,25 @@ def run(name: str, num_examples: int, number: int) -> None:
         TARGETS[name](data)
 
     fuzz()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_case(case):
+    TARGETS[case.parent.name](case.read_bytes())
+
+
+def test_the_corpus_is_small_and_of_known_targets():
+    assert sum(case.stat().st_size for case in CASES) < 300_000
+    assert {case.parent.name for case in CASES} <= TARGETS.keys()
+
+
+def test_the_bounds_catch_what_they_should():
+    with pytest.raises(Violation, match="of Python's memory"), bounded(10):
+        np.empty(BASE_BYTES + 10**6, np.uint8)
+    with pytest.raises(Violation, match="not a line to read"), refusable():
+        raise InputError("two\nlines")
+    with pytest.raises(ZeroDivisionError), refusable():
+        raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("name", TARGETS)

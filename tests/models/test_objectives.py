@@ -9,6 +9,7 @@ import pytest
 import torch
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
+from reference import batch_of
 
 from summarymixing_fairseq.models.config import num_parameters
 from summarymixing_fairseq.models.objectives import OBJECTIVES, OPTIONS, MaskedBatch
@@ -18,13 +19,8 @@ every_objective = pytest.mark.parametrize("name", sorted(OBJECTIVES))
 
 
 def sample_of(speech: list) -> dict:
-    """Two clips of unequal length, the padding full of noise."""
-    lengths = [len(speech[0]), len(speech[1])]
-    source = torch.randn(2, max(lengths))
-    for row, wave in enumerate(speech[:2]):
-        source[row, : len(wave)] = torch.from_numpy(wave)
-    padding_mask = torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
-    return {"net_input": {"source": source, "padding_mask": padding_mask}, "id": torch.arange(2)}
+    """Two clips of unequal length."""
+    return {"net_input": batch_of(speech[:2], garbage=7.0), "id": torch.arange(2)}
 
 
 def criterion_of(name: str):
@@ -81,8 +77,10 @@ def test_fine_tuning_drops_it_whole(tiny_model, speech, name):
     model.remove_pretraining_modules()
     assert not [key for key in model.state_dict() if key.startswith("objective.")]
     model.load_state_dict(pretrained.state_dict(), strict=True)
+    batch = sample_of(speech)["net_input"]
+    assert torch.equal(model.extract_features(**batch)["x"], pretrained.extract_features(**batch)["x"])
     with pytest.raises(ValueError, match="has no objective to train by"):
-        model(**sample_of(speech)["net_input"])
+        model(**batch)
 
 
 @every_objective

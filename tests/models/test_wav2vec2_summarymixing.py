@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
-from reference import assert_near
+from reference import assert_near, batch_of
 
 import summarymixing_fairseq
 from summarymixing_fairseq.benchmarks.recipe import read_recipe
@@ -24,17 +24,6 @@ RECIPES = Path(summarymixing_fairseq.__file__).parents[1] / "examples" / "pretra
 MODES = [{"mixer": "mhsa"}, *({"summary_mode": mode} for mode in ("full", "lite", "expdecay"))]
 in_all_modes = pytest.mark.parametrize("mode", MODES, ids=lambda mode: next(iter(mode.values())))
 with_both_mixers = pytest.mark.parametrize("mixer", ["summarymixing", "mhsa"])
-
-
-def batch_of(waves: list[np.ndarray], garbage: float = 0.0) -> dict[str, torch.Tensor]:
-    """Padded batch as fairseq's, with ``garbage`` in the padding."""
-    longest = max(len(wave) for wave in waves)
-    source = torch.full((len(waves), longest), garbage)
-    padding_mask = torch.ones(len(waves), longest, dtype=torch.bool)
-    for b, wave in enumerate(waves):
-        source[b, : len(wave)] = torch.from_numpy(wave)
-        padding_mask[b, : len(wave)] = False
-    return {"source": source, "padding_mask": padding_mask}
 
 
 def loss_of(model, batch, seed: int = 1) -> torch.Tensor:
@@ -129,15 +118,6 @@ def test_fairseqs_criterion(tiny_model, speech, mixer):
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_extra_losses_and_targets(tiny_model, speech):
-    model = tiny_model()
-    net_output = model(**batch_of(speech[:2]))
-    (diversity,) = model.get_extra_losses(net_output)
-    assert diversity.item() == pytest.approx(1 - net_output["prob_perplexity"].item() / 40)
-    assert model.get_targets(None, net_output).eq(0).all()
-    assert model.get_logits(net_output).size(0) == len(model.get_targets(None, net_output))
-
-
 def test_temperature_decays_with_updates(tiny_model):
     model = tiny_model(latent_temp=(2.0, 0.25, 0.9))
     model.set_num_updates(3)
@@ -147,7 +127,7 @@ def test_temperature_decays_with_updates(tiny_model):
 
 
 @in_all_modes
-@pytest.mark.parametrize("garbage", [float("nan"), 1e30])
+@pytest.mark.parametrize("garbage", [float("nan"), float("inf"), 1e30])
 def test_padding_never_reaches_a_valid_frame(tiny_model, speech, mode, garbage):
     model = tiny_model(**mode)
     together = model.extract_features(**batch_of(speech, garbage))
@@ -312,15 +292,6 @@ def test_a_layer_that_is_not_there(tiny_model, speech, layer):
         tiny_model().extract_features(**batch_of(speech[:1]), layer=layer)
 
 
-def test_layer_drop_in_training_only(tiny_model, speech):
-    model = tiny_model(encoder_layerdrop=1.0)
-    batch = batch_of(speech[:2])
-    first, *_, last = model.train().extract_features(**batch)["hidden_states"]
-    assert torch.equal(first, last)
-    first, *_, last = model.eval().extract_features(**batch)["hidden_states"]
-    assert not torch.equal(first, last)
-
-
 @with_both_mixers
 @pytest.mark.parametrize("field", [{"checkpoint_activations": True}, {"recompute": "cheap"}])
 def test_recomputed_activations(tiny_model, speech, mixer, field):
@@ -354,17 +325,6 @@ def test_feature_grad_mult(tiny_model, speech):
             assert gradients[0.0][name] is None, name
         elif full is not None:
             assert_near(gradients[0.0][name], full, 1e-6, name)
-
-
-def test_remove_pretraining_modules(tiny_model, speech):
-    """Fine-tuning removes the heads first and then loads the whole pre-trained state strictly."""
-    pretrained = tiny_model()
-    model = tiny_model()
-    model.remove_pretraining_modules()
-    assert not [name for name, _ in model.named_parameters() if name.startswith("objective.")]
-    model.load_state_dict(pretrained.state_dict(), strict=True)
-    batch = batch_of(speech[:2])
-    assert torch.equal(model.extract_features(**batch)["x"], pretrained.extract_features(**batch)["x"])
 
 
 def test_remove_last_layers(tiny_model, speech):

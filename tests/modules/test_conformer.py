@@ -89,22 +89,6 @@ def test_refuses_even_kernels(kernel_size):
         ConvolutionModule(6, kernel_size, 0.0)
 
 
-@pytest.mark.parametrize("part", [build_layer, lambda: ConvolutionModule(8, 5, 0.0), lambda: build_encoder(2)])
-def test_padding_never_reaches_a_valid_frame(part):
-    module = randomise(part()).eval()
-    lengths = [30, 11, 1]
-    x, padding = torch.randn(3, 30, 8), padding_of(lengths)
-
-    def run(*arguments):
-        y = module(*arguments)
-        return y[0] if isinstance(y, tuple) else y
-
-    y = run(x.masked_fill(padding[..., None], 1e4), padding)
-    assert torch.isfinite(y).all()
-    for b, length in enumerate(lengths):
-        assert_near(y[b, :length], run(x[b : b + 1, :length])[0], 1e-5)
-
-
 @pytest.mark.parametrize("dim", [2, 7, 8])
 def test_positions(dim):
     positions = sinusoidal_positions(50, dim, torch.device("cpu"))
@@ -131,15 +115,6 @@ def test_encoder_is_positions_layers_and_a_norm():
     for actual, state in zip(hidden_states, expected):
         assert torch.equal(actual, state)
     assert torch.equal(y, encoder.layer_norm(expected[-1]))
-
-
-@pytest.mark.parametrize("last_layer", [0, 1, 2])
-def test_stops_after_a_layer(last_layer):
-    encoder = build_encoder().eval()
-    x = torch.randn(1, 5, 8)
-    y, hidden_states = encoder(x, last_layer=last_layer)
-    assert len(hidden_states) == last_layer + 2
-    assert torch.equal(y, encoder(x)[1][last_layer + 1])
 
 
 def test_layer_drop():

@@ -86,13 +86,7 @@ def test_channel_spans_longer_than_a_narrow_model():
         draw_channel_mask(1, 64, 0.1, 64)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"mask_type": "normal", "mask_other": 2},
-        {"mask_type": "poisson"},
-    ],
-)
+@pytest.mark.parametrize("options", [{"mask_type": "normal", "mask_other": 2}, {"mask_type": "poisson"}])
 def test_options_of_fairseq(options):
     mask = draw_mask([200, 90], 200, 0.5, 10, True, **options)
     assert mask[0].sum() == mask[1].sum() > 0

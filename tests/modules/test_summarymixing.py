@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import io
 import itertools
 from functools import partial
 
@@ -14,7 +12,6 @@ from reference import (
     assert_near,
     float32,
     float64_of_a_mean,
-    padding_of,
     randomise,
     summary_mixing,
 )
@@ -26,96 +23,25 @@ in_float32_and_64 = pytest.mark.parametrize("dtype, tolerance", [float32, float6
 in_all_modes = pytest.mark.parametrize("mode", MODES)
 
 
-@in_float32_and_64
-@in_all_modes
-@pytest.mark.parametrize("layer_norm", [True, False], ids=["norm", "no_norm"])
-@pytest.mark.parametrize("lengths", [[6, 6], [7, 3, 1]], ids=["full_batch", "padded"])
-def test_outputs_and_gradients_equal_the_loops(mode, layer_norm, lengths, dtype, tolerance):
-    cell = randomise(SummaryMixing(16, num_heads=4, mode=mode, layer_norm=layer_norm))
-    assert_equals_reference(cell, partial(summary_mixing, mode=mode), lengths, 16, dtype, tolerance)
+NORMS, LENGTHS = (True, False), ([6, 6], [7, 3, 1])
+WIDTHS = {"local_hidden_dim": 8, "local_out_dim": 6, "summary_hidden_dim": 10, "summary_out_dim": 4}
+ODD_SIZES = [(7, 1, [3, 2]), (7, 7, [4]), (8, 2, [1]), (8, 1, [1, 1])]
+# Options of a cell, its width and the lengths of the clips.
+CELLS = [
+    *(({"num_heads": 4, "mode": m, "layer_norm": n}, 16, t) for m, n, t in itertools.product(MODES, NORMS, LENGTHS)),
+    *(({"num_heads": h, "mode": mode}, dim, t) for mode in MODES for dim, h, t in ODD_SIZES),
+    *(({"num_heads": 2, "mode": mode, **WIDTHS}, 12, [5, 2]) for mode in ("full", "expdecay")),
+    *(({"num_heads": 2, "activation": name}, 8, [5, 2]) for name in ("relu", "swish")),
+    ({"num_heads": 2, "mode": "expdecay"}, 4, [130, 64]),  # several blocks of the scan
+]
 
 
 @in_float32_and_64
-@pytest.mark.parametrize("mode", ["full", "expdecay"])
-def test_unequal_widths(mode, dtype, tolerance):
-    cell = SummaryMixing(
-        12, 2, mode=mode, local_hidden_dim=8, local_out_dim=6, summary_hidden_dim=10, summary_out_dim=4
-    )
-    assert cell.combiner.weight.shape == (12, 6 + 4)
-    assert_equals_reference(randomise(cell), partial(summary_mixing, mode=mode), [5, 2], 12, dtype, tolerance)
-
-
-@in_float32_and_64
-@pytest.mark.parametrize("activation", ["relu", "swish"])
-def test_other_activations(activation, dtype, tolerance):
-    cell = randomise(SummaryMixing(8, 2, activation=activation))
-    assert_equals_reference(cell, partial(summary_mixing, activation=activation), [5, 2], 8, dtype, tolerance)
-
-
-@in_all_modes
-@pytest.mark.parametrize("dim, num_heads, lengths", [(7, 1, [3, 2]), (7, 7, [4]), (8, 2, [1]), (8, 1, [1, 1])])
-def test_odd_widths_one_head_one_frame(mode, dim, num_heads, lengths):
-    cell = randomise(SummaryMixing(dim, num_heads, mode=mode))
-    assert_equals_reference(cell, partial(summary_mixing, mode=mode), lengths, dim, torch.float32, 1e-5)
-
-
-def test_expdecay_over_several_blocks_of_the_scan():
-    cell = randomise(SummaryMixing(4, 2, mode="expdecay"))
-    assert_equals_reference(cell, partial(summary_mixing, mode="expdecay"), [130, 64], 4, torch.float32, 1e-5)
-
-
-@in_all_modes
-def test_non_contiguous_input(mode):
-    cell = randomise(SummaryMixing(8, 2, mode=mode))
-    x = torch.randn(8, 5, 2).permute(2, 1, 0)  # (D, T, B) -> (B, T, D)
-    assert not x.is_contiguous()
-    assert_near(cell(x), cell(x.contiguous()), 1e-7)
-
-
-@in_all_modes
-def test_padding_never_reaches_a_valid_frame(mode):
-    cell = randomise(SummaryMixing(16, 4, mode=mode)).eval()
-    x = torch.randn(3, 90, 16)
-    padding = padding_of([90, 41, 1])
-    y = cell(x.masked_fill(padding[..., None], 3e4), padding)
-    assert torch.isfinite(y).all()
-    for b, length in enumerate([90, 41, 1]):
-        assert_near(y[b, :length], cell(x[b : b + 1, :length])[0], 1e-5)
-
-
-@in_all_modes
-def test_utterance_without_a_valid_frame(mode):
-    cell = randomise(SummaryMixing(8, 2, mode=mode))
-    x = torch.randn(2, 70, 8, requires_grad=True)
-    y = cell(x, padding_of([70, 0]))
-    assert torch.isfinite(y).all()
-    y[0].sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in [x, *cell.parameters()])
-    assert_near(y[0], cell(x[:1])[0], 1e-5)
-
-
-@in_all_modes
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_follows_float32(mode, dtype):
-    cell = randomise(SummaryMixing(16, 4, mode=mode))
-    x = torch.randn(2, 300, 16)
-    padding = padding_of([300, 7])
-    expected = cell(x, padding)
-    actual = copy.deepcopy(cell).to(dtype)(x.to(dtype), padding)
-    assert actual.dtype == dtype
-    valid = ~padding
-    assert (actual[valid].float() - expected[valid]).abs().mean() < 2e-2
-
-
-@in_all_modes
-def test_autocast(mode):
-    cell = randomise(SummaryMixing(16, 4, mode=mode))
-    x = torch.randn(2, 20, 16, requires_grad=True)
-    with torch.autocast("cpu", torch.bfloat16):
-        y = cell(x, padding_of([20, 9]))
-    y.float().square().sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in [x, *cell.parameters()])
-    assert (y.float() - cell(x, padding_of([20, 9]))).abs().mean() < 3e-2
+@pytest.mark.parametrize("options, dim, lengths", CELLS, ids=str)
+def test_outputs_and_gradients_equal_the_loops(options, dim, lengths, dtype, tolerance):
+    cell = randomise(SummaryMixing(dim, **options))
+    formula = {name: options[name] for name in ("mode", "activation") if name in options}
+    assert_equals_reference(cell, partial(summary_mixing, **formula), lengths, dim, dtype, tolerance)
 
 
 def test_autocast_keeps_the_branches_in_low_precision():
@@ -160,17 +86,6 @@ def test_initialisation():
     bound = (6 / (8 + 8)) ** 0.5
     for block in cell.local.inner.weight:
         assert 0.8 * bound < block.abs().max() <= bound
-
-
-@in_all_modes
-def test_deepcopy_and_saving(mode):
-    cell = randomise(SummaryMixing(8, 2, mode=mode)).eval()
-    file = io.BytesIO()
-    torch.save(cell, file)
-    file.seek(0)
-    x = torch.randn(1, 5, 8)
-    for twin in (copy.deepcopy(cell), torch.load(file, weights_only=False)):
-        assert torch.equal(twin(x), cell(x))
 
 
 @in_all_modes

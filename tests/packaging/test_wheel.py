@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from pipeline import BIN, ROOT, TEXTS, TINY_MODEL
+from pipeline import BIN, ROOT, TEXTS, TINY_MODEL, spelled
 
 GROUPS = ("pretraining", "finetuning", "mp3s")
 ONE_RUN = (
@@ -103,8 +103,7 @@ def test_a_wheel_is_enough(machine: Machine) -> None:
     machine.run("-m", "summarymixing_fairseq", *manifest)
     for split in ("train", "valid"):
         clips = [int(line.split(".")[0]) for line in (data / f"{split}.tsv").read_text().splitlines()[1:]]
-        spelled = [" ".join(TEXTS[clip].replace(" ", "|")) + " |" for clip in clips]
-        (data / f"{split}.ltr").write_text("".join(f"{line}\n" for line in spelled))
+        (data / f"{split}.ltr").write_text("".join(f"{spelled(TEXTS[clip])}\n" for clip in clips))
         (data / f"{split}.wrd").write_text("".join(f"{TEXTS[clip]}\n" for clip in clips))
         (data / f"{split}.emotion").write_text("".join(f"{'ab'[clip % 2]}\n" for clip in clips))
     letters = sorted({letter for text in TEXTS for letter in text.replace(" ", "|")})

@@ -95,15 +95,6 @@ def test_files_that_belong_together(tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "one\n", "b": "two", "done": "three"}
 
 
-def test_none_of_several_files_changes_if_one_cannot_be_written(tmp_path):
-    for name in ("a", "done"):
-        (tmp_path / name).write_text("old")
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file/b cannot be written"):
-        write_together({tmp_path / "a": "new", tmp_path / "file" / "b": "new", tmp_path / "done": "new"})
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old", "done": "old", "file": ""}
-
-
 def test_a_folder_is_locked_against_others_and_left_as_it_was(tmp_path):
     folder = tmp_path / "results"
     with exclusive(folder, "another training"):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..benchmark import Benchmark, Step, add_sizes, mixer_names
-
-if TYPE_CHECKING:
-    import torch
 
 REFERENCE = "summarymixing"
 MASKED = ", padding mask"
@@ -40,12 +37,12 @@ def contenders() -> list[str]:
     return [*mixers, *VARIANTS, SOFTMAX_ATTENTION, LITERAL_CELL]
 
 
-def build(contender: str, size: float, settings: dict[str, Any], device: torch.device) -> Step:
+def build(contender: str, size: float, settings: dict[str, Any], device: str) -> Step:
     """Forward and backward pass of one mixer on (batch, size, dim)."""
     import torch
 
     from ...modules.mixing import MIXERS
-    from ..rivals.mixers import LiteralCell, SoftmaxAttention
+    from ..rivals import LiteralCell, SoftmaxAttention
 
     name, options = VARIANTS.get(contender, (contender.removesuffix(MASKED), {}))
     mixer_class = {**MIXERS, SOFTMAX_ATTENTION: SoftmaxAttention, LITERAL_CELL: LiteralCell}[name]

@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...system.units import SAMPLE_RATE_HZ
 from ..benchmark import Benchmark, Step, add_config, add_sizes, mixer_names
-
-if TYPE_CHECKING:
-    import torch
 
 REFERENCE = "summarymixing"
 WARM_UP_SECONDS = 10
@@ -24,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of weights and encoder")
 
 
-def build(contender: str, size: float, settings: dict[str, Any], device: torch.device) -> Step:
+def build(contender: str, size: float, settings: dict[str, Any], device: str) -> Step:
     """From the waveform to the encoder's output, without gradients, for a batch of one clip."""
     import torch
 
@@ -45,13 +42,9 @@ def build(contender: str, size: float, settings: dict[str, Any], device: torch.d
     return Step(partial(encode, size), partial(encode, WARM_UP_SECONDS))
 
 
+contenders = partial(mixer_names, REFERENCE)
+HELP = "encoder inference in one pass, from 10 s to 1 h"
+# freed memory is not kept, as everywhere but in training
 BENCHMARK = Benchmark(
-    help="encoder inference in one pass, from 10 s to 1 h",
-    reference=REFERENCE,
-    size_unit="s of audio",
-    add_arguments=add_arguments,
-    contenders=partial(mixer_names, REFERENCE),
-    build=build,
-    hold=False,
-    keep_freed_memory=False,  # as everywhere but in training
+    HELP, REFERENCE, "s of audio", add_arguments, contenders, build, hold=False, keep_freed_memory=False
 )

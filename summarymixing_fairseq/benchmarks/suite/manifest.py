@@ -6,13 +6,10 @@ import argparse
 import multiprocessing
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...system.units import SAMPLE_RATE_HZ
 from ..benchmark import Benchmark, Step, add_sizes
-
-if TYPE_CHECKING:
-    import torch
 
 REFERENCE = "speech_pretraining"
 WITH_WORKERS = ", workers"
@@ -84,7 +81,7 @@ def _workers_bytes(dataset: Any, num_workers: int) -> int:
     return total
 
 
-def build(contender: str, size: float, settings: dict[str, Any], device: torch.device) -> Step:
+def build(contender: str, size: float, settings: dict[str, Any], device: str) -> Step:
     """Load the dataset and order an epoch; with workers, also read every row's path in them."""
     path, small = write_manifest(int(size)), write_manifest(1000)
     workers_bytes = 0
@@ -98,13 +95,5 @@ def build(contender: str, size: float, settings: dict[str, Any], device: torch.d
     return Step(run, warm_up=lambda: load(contender, small), other_bytes=lambda: workers_bytes)
 
 
-BENCHMARK = Benchmark(
-    help="loading a manifest of millions of rows",
-    reference=REFERENCE,
-    size_unit="rows",
-    add_arguments=add_arguments,
-    contenders=contenders,
-    build=build,
-    hold=False,
-    keep_freed_memory=False,
-)
+HELP = "loading a manifest of millions of rows"
+BENCHMARK = Benchmark(HELP, REFERENCE, "rows", add_arguments, contenders, build, hold=False, keep_freed_memory=False)

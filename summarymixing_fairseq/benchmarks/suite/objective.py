@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..benchmark import Benchmark, Step, add_sizes
-
-if TYPE_CHECKING:
-    import torch
 
 REFERENCE = "ours"
 AS_SHIPPED = "fairseq"
@@ -28,15 +25,15 @@ def contenders() -> list[str]:
     return [REFERENCE, AS_SHIPPED, WITH_FREED_MEMORY_KEPT]
 
 
-def build(contender: str, size: float, settings: dict[str, Any], device: torch.device) -> Step:
+def build(contender: str, size: float, settings: dict[str, Any], device: str) -> Step:
     """Draw negatives, compute logits and the summed cross entropy, backward."""
     import torch
     import torch.nn.functional as F
 
     from ...modules import contrastive
-    from ..rivals import fairseq_objective
+    from .. import rivals
 
-    functions: Any = contrastive if contender == REFERENCE else fairseq_objective
+    functions: Any = contrastive if contender == REFERENCE else rivals
     B, M, num_negatives = settings["batch"], int(size), settings["negatives"]
     context = torch.randn(B, M, settings["dim"], device=device, requires_grad=True)
     targets = torch.randn(B, M, settings["dim"], device=device, requires_grad=True)
@@ -53,13 +50,9 @@ def build(contender: str, size: float, settings: dict[str, Any], device: torch.d
     return Step(run)
 
 
+HELP = "the contrastive objective, forward and backward"
+# without this plugin freed blocks go back to the system (see system.cpu_memory)
+ENVIRONMENT = {AS_SHIPPED: {"SUMMARYMIXING_KEEP_FREED_MEMORY": "0"}}
 BENCHMARK = Benchmark(
-    help="the contrastive objective, forward and backward",
-    reference=REFERENCE,
-    size_unit="masked frames a clip",
-    add_arguments=add_arguments,
-    contenders=contenders,
-    build=build,
-    # without this plugin freed blocks go back to the system (see system.cpu_memory)
-    environment={AS_SHIPPED: {"SUMMARYMIXING_KEEP_FREED_MEMORY": "0"}},
+    HELP, REFERENCE, "masked frames a clip", add_arguments, contenders, build, environment=ENVIRONMENT
 )

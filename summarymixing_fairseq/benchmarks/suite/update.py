@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...system.units import SAMPLE_RATE_HZ
 from ..benchmark import PRECISIONS, Benchmark, Step, add_config, add_sizes, mixer_names
-
-if TYPE_CHECKING:
-    import torch
 
 REFERENCE = "summarymixing"
 NO_DROPOUT = "mhsa, no attention dropout"
@@ -66,19 +63,15 @@ def _use_rivals() -> None:
 
     from ...models.objectives import contrastive
     from ...modules.mixing import MIXERS
-    from ..rivals import fairseq_objective
-    from ..rivals.mixers import SoftmaxAttention
+    from .. import rivals
 
-    MIXERS["mhsa"] = SoftmaxAttention
-    for name, rival in (
-        ("ProductQuantizer", GumbelVectorQuantizer),
-        ("sample_negatives", fairseq_objective.sample_negatives),
-        ("info_nce_logits", fairseq_objective.info_nce_logits),
-    ):
-        setattr(contrastive, name, rival)
+    MIXERS["mhsa"] = rivals.SoftmaxAttention
+    objective: Any = contrastive
+    objective.ProductQuantizer = GumbelVectorQuantizer
+    objective.sample_negatives, objective.info_nce_logits = rivals.sample_negatives, rivals.info_nce_logits
 
 
-def build(contender: str, size: float, settings: dict[str, Any], device: torch.device) -> Step:
+def build(contender: str, size: float, settings: dict[str, Any], device: str) -> Step:
     """Trainer of the contender and a batch of noise. LayerDrop is off: every contender computes every layer."""
     import torch
 
@@ -100,19 +93,12 @@ def build(contender: str, size: float, settings: dict[str, Any], device: torch.d
     dtype = torch.float64 if in_float64 else torch.float32
     batch = noise_batch(settings["clips"], round(size * SAMPLE_RATE_HZ), dtype)
     # a second of audio sets up everything but the heap, which matters only if freed memory is kept
-    second = noise_batch(1, SAMPLE_RATE_HZ, dtype) if contender in AS_SHIPPED and device.type == "cpu" else batch
+    second = noise_batch(1, SAMPLE_RATE_HZ, dtype) if contender in AS_SHIPPED and device == "cpu" else batch
     return Step(lambda: train_step(trainer, batch), lambda: train_step(trainer, second))
 
 
 # The two whole systems run as they would without this plugin: freed memory goes back (see system.cpu_memory).
 AS_SHIPPED = {name: {"SUMMARYMIXING_KEEP_FREED_MEMORY": "0"} for name in (PAPER_SETTING, STOCK)}
-BENCHMARK = Benchmark(
-    help="one whole pre-training update, optimizer included",
-    reference=REFERENCE,
-    size_unit="s a clip",
-    add_arguments=add_arguments,
-    contenders=contenders,
-    build=build,
-    hold=False,  # four models of 155 M parameters with their optimizers do not fit into memory together
-    environment=AS_SHIPPED,
-)
+HELP = "one whole pre-training update, optimizer included"
+# not held: four models of 155 M parameters with their optimizers do not fit into memory together
+BENCHMARK = Benchmark(HELP, REFERENCE, "s a clip", add_arguments, contenders, build, hold=False, environment=AS_SHIPPED)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...system.errors import InputError
+from ...system.options import is_number
 from ..literals import evaluate
 
 ConvLayer = tuple[int, int, int]
@@ -29,10 +30,10 @@ def parse_conv_layers(expression: str) -> list[ConvLayer]:
         InputError: for anything else, and for more or larger than a feature extractor can have.
     """
     try:
-        value = evaluate(expression, MAX_SIZE)
+        layers = evaluate(expression, MAX_SIZE)
     except (ValueError, AttributeError, RecursionError):  # AttributeError: not a string
-        raise _refusal(expression) from None
-    return check_conv_layers(value, expression)
+        layers = None
+    return check_conv_layers(layers, expression)
 
 
 def check_conv_layers(layers: Any, shown: Any = None) -> list[ConvLayer]:
@@ -42,23 +43,19 @@ def check_conv_layers(layers: Any, shown: Any = None) -> list[ConvLayer]:
         InputError: naming ``shown`` (by default ``layers``).
     """
     shown = layers if shown is None else shown
-    if not isinstance(layers, (list, tuple)) or not 1 <= len(layers) <= MAX_LAYERS:
-        raise _refusal(shown)
-    for layer in layers:
-        if not isinstance(layer, (list, tuple)) or len(layer) != 3 or not all(_is_size(number) for number in layer):
-            raise _refusal(shown)
+    if not isinstance(layers, (list, tuple)) or not 1 <= len(layers) <= MAX_LAYERS or not all(map(_is_layer, layers)):
+        raise InputError(
+            f"conv_feature_layers={str(shown)[:80]!r}: a list of (channels, kernel size, stride), at most "
+            f"{MAX_LAYERS} of them, each number 1 to {MAX_NUMBER}, is needed; nothing else in a checkpoint's "
+            "expression is run"
+        )
     return [(channels, kernel_size, stride) for channels, kernel_size, stride in layers]
 
 
-def _is_size(number: Any) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= MAX_NUMBER
-
-
-def _refusal(shown: Any) -> InputError:
-    return InputError(
-        f"conv_feature_layers={str(shown)[:80]!r}: a list of (channels, kernel size, stride), at most {MAX_LAYERS} of "
-        f"them, each number 1 to {MAX_NUMBER}, is needed; nothing else in a checkpoint's expression is run"
-    )
+def _is_layer(layer: Any) -> bool:
+    if not isinstance(layer, (list, tuple)) or len(layer) != 3:
+        return False
+    return all(is_number(number, whole=True, low=1, high=MAX_NUMBER) for number in layer)
 
 
 def conv_output_lengths(num_samples: Any, layers: Sequence[ConvLayer]) -> Any:

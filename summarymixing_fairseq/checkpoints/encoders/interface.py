@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from ...data.batching import pad_batch
+from ...data.reading import pad_batch
 from ...modules.filterbank import padding_mask_from_lengths
 from ...system.errors import InputError
 
@@ -86,6 +86,12 @@ def normalise_waveform(source: Tensor, padding_mask: Tensor | None) -> Tensor:
     return centred * torch.rsqrt(variance + NORM_EPS)
 
 
+def noise_settings(dropout: float) -> dict[str, Any]:
+    """What fairseq's configurations and ours say of noise: one dropout everywhere, and no LayerDrop."""
+    everywhere = dict.fromkeys(("dropout", "attention_dropout", "activation_dropout", "dropout_input"), dropout)
+    return {**everywhere, "encoder_layerdrop": 0.0, "checkpoint_activations": False}
+
+
 class Encoder(nn.Module):
     """Speech encoder that gives the hidden states of all its layers, and never masks.
 
@@ -140,27 +146,35 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def _states(
-        self,
-        source: Tensor,
-        num_samples: list[int],
-        padding_mask: Tensor | None,
-        frame_padding: Tensor | None,
-        only: int | None,
+        self, source: Tensor, padding_mask: Tensor | None, frame_padding: Tensor | None, only: int | None
     ) -> list[Tensor]:
-        """Hidden states of a batch that ``_encode`` has made ready.
+        """Hidden states of a batch that ``forward`` has made ready.
 
         Args:
-            source: (B, longest) waveform, zero at padding; num_samples: valid samples of each clip.
+            source: (B, longest) waveform, zero at padding.
             padding_mask: (B, longest) bool, True = padding, or None if all are of one length.
             frame_padding: (B, T) bool, True = padding, or None if all have T frames.
-            only: this state alone is wanted: later layers need not be computed, nor other states kept; None: all.
+            only: see ``forward``: later layers need not be computed, nor other states kept.
         """
         raise NotImplementedError
 
-    def _encode(
-        self, source: Tensor, padding_mask: Tensor | None, only: int | None
-    ) -> tuple[list[Tensor], Tensor | None, list[int]]:
-        """As ``forward``, of one state or all; and the frames of each clip."""
+    def forward(
+        self, source: Tensor, padding_mask: Tensor | None = None, only: int | None = None
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Hidden states of a batch.
+
+        Args:
+            source: (B, num_samples) waveform, full scale = 1; padding may hold anything.
+            padding_mask: (B, num_samples) bool, True = padding, at the end of a clip; or None.
+            only: the one state that is wanted; None: all.
+
+        Returns:
+            ``num_states`` tensors (B, T, state_dim), or one, finite at padded frames too, T the frames of the longest
+            clip; and (B, T) bool, True = padding, or None if no frame is padding.
+
+        Raises:
+            InputError: for a clip too short for one frame.
+        """
         num_samples = [source.size(1)] * source.size(0)
         if padding_mask is not None:
             num_samples = (~padding_mask).sum(1).tolist()
@@ -182,25 +196,7 @@ class Encoder(nn.Module):
         frame_padding = None
         if num_frames.min() < num_frames.max():
             frame_padding = padding_mask_from_lengths(num_frames.to(source.device), int(num_frames.max()))
-        states = self._states(source, num_samples, padding_mask, frame_padding, only)
-        return states, frame_padding, num_frames.tolist()
-
-    def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
-        """Hidden states of a batch.
-
-        Args:
-            source: (B, num_samples) waveform, full scale = 1; padding may hold anything.
-            padding_mask: (B, num_samples) bool, True = padding, at the end of a clip; or None.
-
-        Returns:
-            ``num_states`` tensors (B, T, state_dim), finite at padded frames too, T the frames of the longest clip;
-            and (B, T) bool, True = padding, or None if no frame is padding.
-
-        Raises:
-            InputError: for a clip too short for one frame.
-        """
-        states, frame_padding, _ = self._encode(source, padding_mask, None)
-        return states, frame_padding
+        return self._states(source, padding_mask, frame_padding, only), frame_padding
 
     def check_layer(self, layer: Layer) -> None:
         """Raises InputError unless ``layer`` is 0 to ``num_layers``, "all" or "output"."""
@@ -228,13 +224,10 @@ class Encoder(nn.Module):
         for waveform in waveforms:
             if waveform.ndim != 1:
                 raise InputError(f"a waveform of shape {tuple(waveform.shape)}: one dimension (mono) is needed")
-            if len(waveform) < self.min_samples():
-                raise InputError(
-                    f"a clip of {len(waveform)} samples gives no frame: at least {self.min_samples()} are needed"
-                )
         source, padding_mask = pad_batch(waveforms, next(self.parameters()).device)
         only = layer if isinstance(layer, int) else None if layer == "all" else self.num_layers
-        hidden_states, _, num_frames = self._encode(source, padding_mask, only)
+        hidden_states, frame_padding = self(source, padding_mask, only)
+        num_frames = [None] * len(waveforms) if frame_padding is None else (~frame_padding).sum(1).tolist()
         states = torch.stack(hidden_states, 1) if layer == "all" else hidden_states[0]
         if layer == "output" and self.final_norm is not None:
             states = self.final_norm(states)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import OmegaConf
@@ -11,8 +10,8 @@ from torch import Tensor
 from ...models.config import Wav2Vec2SummaryMixingConfig, validate
 from ...models.config import num_parameters as num_parameters_of
 from ...models.wav2vec2_summarymixing import OBJECTIVE_OF_OLD, Wav2Vec2SummaryMixingModel
-from ..contents import check_proportion, over_defaults
-from .interface import Encoder, EncoderSpec
+from ..contents import over_defaults
+from .interface import Encoder, EncoderSpec, noise_settings
 
 KIND = "wav2vec2_summarymixing"
 # what no hidden state depends on: the objective, and the mask
@@ -33,15 +32,6 @@ def num_parameters(config: dict[str, Any]) -> int:
     return num_parameters_of(cfg)
 
 
-def check_size(config: dict[str, Any], weights: dict[str, Tensor], path: Path) -> None:
-    """Check a configuration of ours, and that it is of the size of the weights beside it.
-
-    Raises:
-        InputError: for one that is too large; ValueError, or what omegaconf raises, for one that is not valid.
-    """
-    check_proportion(num_parameters(config), weights, path)
-
-
 class OurEncoder(Encoder):
     """Our model without what hidden states do not depend on.
 
@@ -52,15 +42,10 @@ class OurEncoder(Encoder):
     def __init__(self, spec: EncoderSpec, dropout: float = 0.0, with_output: bool = False):
         super().__init__(spec)
         overrides = {
-            "dropout": dropout,
-            "attention_dropout": dropout,
-            "activation_dropout": dropout,
-            "dropout_input": dropout,
-            "encoder_layerdrop": 0.0,
+            **noise_settings(dropout),
             "mask_prob": 0.0,
             "mask_channel_prob": 0.0,
             "feature_grad_mult": 1.0,
-            "checkpoint_activations": False,
             "recompute": "none",
             "compile_layers": False,
         }
@@ -91,12 +76,7 @@ class OurEncoder(Encoder):
         return self.model.feature_extractor.min_samples(num_frames)
 
     def _states(
-        self,
-        source: Tensor,
-        num_samples: list[int],
-        padding_mask: Tensor | None,
-        frame_padding: Tensor | None,
-        only: int | None,
+        self, source: Tensor, padding_mask: Tensor | None, frame_padding: Tensor | None, only: int | None
     ) -> list[Tensor]:
         # with a layer named, the model leaves its final LayerNorm out and stops there
         if only:

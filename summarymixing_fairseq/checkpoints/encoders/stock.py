@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ...system.errors import InputError
 from .conv_layers import check_conv_layers, conv_min_samples, conv_output_lengths, parse_conv_layers
-from .interface import Encoder, EncoderSpec
+from .interface import Encoder, EncoderSpec, noise_settings
 
 KINDS = ("wav2vec2", "hubert")
 
@@ -45,14 +45,8 @@ EXTRACTOR_MODES = ("default", "layer_norm")
 FINAL_NORM = "encoder.layer_norm."
 # pre-training's heads and the mask, which no hidden state depends on
 UNUSED_PREFIXES = (
-    "mask_emb",
-    "quantizer.",
-    "project_q.",
-    "input_quantizer.",
-    "project_inp.",
-    "final_proj.",
-    "target_glu.",
-    "label_embs_concat",
+    *("mask_emb", "quantizer.", "project_q.", "input_quantizer.", "project_inp."),
+    *("final_proj.", "target_glu.", "label_embs_concat"),
 )
 
 
@@ -119,11 +113,7 @@ class StockEncoder(Encoder):
         self.layer_norm = nn.LayerNorm(channels)
         self.post_extract_proj = nn.Linear(channels, dim) if channels != dim else None
         overrides = {
-            "dropout": dropout,
-            "attention_dropout": dropout,
-            "activation_dropout": dropout,
-            "encoder_layerdrop": 0.0,
-            "checkpoint_activations": False,
+            **noise_settings(dropout),
             "conv_feature_layers": "",  # TransformerEncoder has no use for it: nothing is left to evaluate
         }
         self.encoder = TransformerEncoder(SimpleNamespace(**{**asdict(Wav2Vec2Config()), **config, **overrides}))
@@ -148,11 +138,11 @@ class StockEncoder(Encoder):
     def min_samples(self, num_frames: int = 1) -> int:
         return conv_min_samples(num_frames, self.conv_layers)
 
-    def _features(self, source: Tensor, num_samples: list[int], padding_mask: Tensor | None) -> Tensor:
+    def _features(self, source: Tensor, padding_mask: Tensor | None) -> Tensor:
         """Waveform (B, longest) -> features of the convolutions (B, T, channels)."""
         if padding_mask is None or self.spec.config["extractor_mode"] != "default":
             return self.feature_extractor(source).transpose(1, 2)  # (B, C, T) -> (B, T, C)
-        clips = [self.feature_extractor(clip[None, :length])[0] for clip, length in zip(source, num_samples)]
+        clips = [self.feature_extractor(clip[None, ~padding])[0] for clip, padding in zip(source, padding_mask)]
         return pad_sequence([clip.transpose(0, 1) for clip in clips], batch_first=True)  # (C, T_b) each -> (B, T, C)
 
     def _positions(self, x: Tensor, frame_padding: Tensor | None) -> Tensor:
@@ -173,14 +163,9 @@ class StockEncoder(Encoder):
         return x.transpose(1, 2)  # (B, D, T) -> (B, T, D)
 
     def _states(
-        self,
-        source: Tensor,
-        num_samples: list[int],
-        padding_mask: Tensor | None,
-        frame_padding: Tensor | None,
-        only: int | None,
+        self, source: Tensor, padding_mask: Tensor | None, frame_padding: Tensor | None, only: int | None
     ) -> list[Tensor]:
-        x = self.layer_norm(self._features(source.to(self.layer_norm.weight.dtype), num_samples, padding_mask))
+        x = self.layer_norm(self._features(source.to(self.layer_norm.weight.dtype), padding_mask))
         if self.post_extract_proj is not None:
             x = self.post_extract_proj(x)
         x = F.dropout(x, self.dropout, self.training)

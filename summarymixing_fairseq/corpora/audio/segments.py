@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...system.errors import InputError
-from ...system.parallel import parallel_iter, parallel_map
+from ...system.parallel import parallel_iter
 from ..writing.options import ManifestOptions
 from ..writing.rows import Clip, Refusal
 from .audio_file import existing_num_samples, write_flac
@@ -132,7 +132,7 @@ def cut_files(
     """
     rate_hz = options.rules.sample_rate_hz
     cut = functools.partial(_cut, root=os.path.abspath(root), cut_dir=cut_dir, sample_rate_hz=rate_hz)
-    return clips_of(parallel_map(cut, segments, workers=options.workers, description="cutting segments"), refusals)
+    return clips_of(parallel_iter(cut, segments, workers=options.workers, description="cutting segments"), refusals)
 
 
 def _cut(segment: Clip, root: str, cut_dir: Path, sample_rate_hz: int) -> Clip | Refusal:

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...data.batching import batches_by_length, pad_batch
 from ...data.manifest import OutsideRootError
+from ...data.reading import batches_by_length, pad_batch
 from ...system.errors import InputError
 from ...system.files import atomic_write
 

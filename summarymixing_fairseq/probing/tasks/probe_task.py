@@ -12,8 +12,8 @@ from fairseq.data import FairseqDataset
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
-from ...data.batching import seconds_up
 from ...data.manifest import Manifest
+from ...data.reading import seconds_up
 from ...data.segments import SegmentDataset
 from ...system.errors import InputError
 from ...tasks.speech_task import SegmentedAudioTask, SpeechTask, trains_in_half

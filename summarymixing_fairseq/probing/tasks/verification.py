@@ -9,8 +9,8 @@ import numpy as np
 from fairseq.data import FairseqDataset
 from fairseq.tasks import register_task
 
-from ...data.batching import seconds_up
 from ...data.manifest import Manifest
+from ...data.reading import seconds_up
 from ...system.errors import InputError
 from ..chunks import ChunkDataset
 from ..criterion import UNKNOWN_CLASS

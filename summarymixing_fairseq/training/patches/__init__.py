@@ -12,7 +12,7 @@ from fairseq.models import distributed_fairseq_model
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.trainer import Trainer
 
-from ...checkpoints.allowed_classes import allow_fairseq_dictionary
+from ...checkpoints.untrusted_file import allow_fairseq_dictionary
 from . import amp, checkpoints, processes, trainer
 
 # (object, name, replacement, reason)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from summarymixing_fairseq.data.batching import batches_by_length, pad_batch
+from summarymixing_fairseq.data.reading import batches_by_length, pad_batch
 
 
 @given(st.lists(st.integers(1, 500), max_size=40), st.integers(1, 1_500))
