@@ -13,7 +13,7 @@ import mp3s_mini
 import numpy as np
 import pytest
 import soundfile
-from manifest_command import parse_manifest
+from manifest_command import all_files, lines, parse_manifest
 from mp3s_mini import compose_lines, main, prepare
 from sentences import GRAMMARS, SCENARIOS, Grammar, compose, rich_first, split_of
 from synthesiser import variants
@@ -46,18 +46,10 @@ def corpus(tmp_path_factory) -> Path:
     return dest
 
 
-def lines_of(path: Path) -> list[str]:
-    return path.read_text("utf-8").splitlines()
-
-
 def rows(corpus: Path, task: str, split: str) -> dict[str, int]:
     root, clips = parse_manifest((corpus / task / f"{split}.tsv").read_text("utf-8"))
     assert root == str(corpus / "audio")
     return {clip.path: clip.num_samples for clip in clips}
-
-
-def all_files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def words(text: str) -> str:
@@ -197,7 +189,7 @@ def test_layout(corpus):
         for split in splits:
             for ending in labels[task]:
                 if f"{split}.{ending}" in expected:
-                    assert len(lines_of(corpus / task / f"{split}.{ending}")) == len(rows(corpus, task, split)) > 0
+                    assert len(lines(corpus / task / f"{split}.{ending}")) == len(rows(corpus, task, split)) > 0
 
 
 def test_check_manifest_finds_nothing(corpus):
@@ -208,9 +200,9 @@ def test_check_manifest_finds_nothing(corpus):
 
 def test_classes_are_whole_in_each_split(corpus):
     for task, kind, number in (("slurp", "scenario", 18), ("iemocap", "emotion", 4), ("voxceleb1", "speaker", 24)):
-        train = Counter(lines_of(corpus / task / f"train.{kind}"))
+        train = Counter(lines(corpus / task / f"train.{kind}"))
         assert len(train) == number and min(train.values()) >= 2
-        assert set(lines_of(corpus / task / f"valid.{kind}")) == set(train)
+        assert set(lines(corpus / task / f"valid.{kind}")) == set(train)
 
 
 def test_clips_can_be_heard(corpus):
@@ -225,7 +217,7 @@ def test_clips_can_be_heard(corpus):
 
 
 def test_trials(corpus):
-    trials = [line.split("\t") for line in lines_of(corpus / "voxceleb1/test.trials")]
+    trials = [line.split("\t") for line in lines(corpus / "voxceleb1/test.trials")]
     speaker_of = {name: name.split("/")[1] for name in rows(corpus, "voxceleb1", "test")}
     same = 0
     for answer, one, other in trials:
@@ -252,9 +244,7 @@ def test_trials_of_the_full_corpus(full):
 def test_pieces_spell_the_texts(corpus):
     for task in ("commonvoice_cy", "commonvoice_eu"):
         for split in TASKS[task]:
-            for text, pieces in zip(
-                lines_of(corpus / task / f"{split}.wrd"), lines_of(corpus / task / f"{split}.bpe100")
-            ):
+            for text, pieces in zip(lines(corpus / task / f"{split}.wrd"), lines(corpus / task / f"{split}.bpe100")):
                 assert pieces.replace(" ", "").replace("\u2581", " ").strip() == text
 
 
