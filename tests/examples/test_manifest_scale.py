@@ -11,7 +11,7 @@ import manifest_scale
 import pytest
 import soundfile
 from manifest_command import parse_manifest
-from manifest_scale import fairseq_loop, make_tree
+from manifest_scale import fairseq_manifest, make_tree
 
 from summarymixing_fairseq.corpora.folder import prepare
 from summarymixing_fairseq.corpora.writing.corpus import write_corpus
@@ -61,7 +61,7 @@ def test_a_file_of_the_tree_has_no_more_names_than_a_disk_allows(tmp_path, monke
 
 
 def test_the_loop_it_is_compared_with_finds_the_same_files(tree, tmp_path):
-    fairseq_loop(tree, tmp_path / "loop", valid_fraction=0.1)
+    fairseq_manifest(tree, tmp_path / "loop", valid_fraction=0.1)
     options = ManifestOptions(tmp_path / "ours")
     write_corpus(prepare(tree, options, valid_fraction=0.1), options)
     assert rows(tmp_path / "loop") == rows(tmp_path / "ours")
