@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from summarymixing_fairseq.benchmarks.report import markdown_table
 from summarymixing_fairseq.system import command, files
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
@@ -204,9 +205,8 @@ def measure(recipes: Sequence[str | Path], clips: int, seconds: float, repeats: 
 
 def table(head: str, rows: Iterable[Sequence[Any]]) -> str:
     """Markdown table, numbers to three digits."""
-    cells = [head.split("; "), ["---"] * len(head.split("; "))]
-    cells += [[v if isinstance(v, str) else f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in row] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    cells = ([v if isinstance(v, str) else f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in row] for row in rows)
+    return markdown_table(head.split("; "), cells)
 
 
 def counted(costs: dict[str, Cost]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import editdistance
 import numpy as np
 import yaml
 
+from summarymixing_fairseq.benchmarks.report import markdown_table
 from summarymixing_fairseq.data.manifest import Manifest
 from summarymixing_fairseq.probing.metrics.bootstrap import interval_of_ratio
 from summarymixing_fairseq.system import files
@@ -43,10 +44,10 @@ def series(records: list[dict[str, Any]], name: str) -> tuple[list[float], list[
     return [record["num_updates"] for record in logged], [float(record[name]) for record in logged]
 
 
-def manifest_row(path: Path) -> tuple[int, float]:
+def manifest_row(path: Path) -> tuple[str, str]:
     """Clips and hours of a manifest."""
     sizes = Manifest(path).sizes
-    return len(sizes), sizes.sum() / SAMPLE_RATE_HZ / 3600
+    return str(len(sizes)), f"{sizes.sum() / SAMPLE_RATE_HZ / 3600:.3f}"
 
 
 def decoded(dest: Path) -> list[tuple[str, ...]]:
@@ -64,17 +65,18 @@ def results_table(dest: Path) -> str:
     ]
     first, second, length = np.array(counts).T  # (prompts,) each
     intervals = [interval_of_ratio(errors, length) for errors in (first, second, second - first)]
-    rows = ["| model | CER | 95 % interval | WER |", "|---|---|---|---|"]
-    for label, score, (low, high) in zip([*(label for _, label in RUNS), "difference"], scores, intervals):
-        rows.append(f"| {label} | {score['cer']:.3f} | {low:.3f} to {high:.3f} | {score['wer']:.3f} |")
-    return "\n".join(rows)
+    rows = [
+        (label, f"{score['cer']:.3f}", f"{low:.3f} to {high:.3f}", f"{score['wer']:.3f}")
+        for label, score, (low, high) in zip([*(label for _, label in RUNS), "difference"], scores, intervals)
+    ]
+    return markdown_table(("model", "CER", "95 % interval", "WER"), rows)
 
 
 def examples_table(dest: Path) -> str:
     """Markdown table of the first eight hypotheses beside their references."""
     shown = [row for row in decoded(dest) if len(row[0]) < 60][:8]
-    header = ["| said | pre-trained | from random weights |", "|---|---|---|"]
-    return "\n".join(header + ["| " + " | ".join(text.lower() or "(nothing)" for text in row) + " |" for row in shown])
+    rows = [[text.lower() or "(nothing)" for text in row] for row in shown]
+    return markdown_table(("said", "pre-trained", "from random weights"), rows)
 
 
 def plot_curves(dest: Path, chance: float, num_codes: int) -> None:
@@ -131,12 +133,9 @@ def write_report(dest: Path, records: dict[str, dict[str, Any]]) -> str:
     accuracy = series(pretrain, "valid_accuracy")[1]
     perplexity = series(pretrain, "valid_code_perplexity")[1]
     corpus = dest / "corpus"
-    data = ["| manifest | clips | hours |", "|---|---|---|"]
-    for name in ("pretrain/train", "pretrain/valid", "finetune/train", "finetune/valid", "finetune/test"):
-        clips, hours = manifest_row(corpus / f"{name}.tsv")
-        data.append(f"| {name} | {clips} | {hours:.3f} |")
-    time_table = ["| stage | seconds | peak resident MiB so far |", "|---|---|---|"]
-    time_table += [f"| {name} | {r['seconds']:.0f} | {r['peak_mib']:.0f} |" for name, r in records.items()]
+    names = ("pretrain/train", "pretrain/valid", "finetune/train", "finetune/valid", "finetune/test")
+    data = [(name, *manifest_row(corpus / f"{name}.tsv")) for name in names]
+    times = [(name, f"{one['seconds']:.0f}", f"{one['peak_mib']:.0f}") for name, one in records.items()]
     commands = "\n".join(" ".join(record["command"]) for record in records.values())
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "numpy"))
     text = f"""# Quickstart report
@@ -160,13 +159,13 @@ Pre-training ended at a contrastive accuracy of {accuracy[-1]:.3f} on its valida
 
 ## Data
 
-{chr(10).join(data)}
+{markdown_table(("manifest", "clips", "hours"), data)}
 
 Licences and voices: corpus/LICENSES.txt.
 
 ## Time and memory
 
-{chr(10).join(time_table)}
+{markdown_table(("stage", "seconds", "peak resident MiB so far"), times)}
 
 ## Commands
 
