@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import manifest_scale
 import pytest
 import soundfile
-from manifest_command import parse_manifest
+from manifest_command import lengths
 from manifest_scale import fairseq_manifest, make_tree
+from processes import Started
 
 from summarymixing_fairseq.corpora.folder import prepare
 from summarymixing_fairseq.corpora.writing.corpus import write_corpus
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions
 
-# Two processes that do not finish their work; each prints its number.
+# Two processes that do not finish their work.
 ENDLESS_PARENT = """
-import os
 import time
 from summarymixing_fairseq.system.parallel import parallel_iter
 
 def work(item):
-    os.write(1, b"%d\\n" % os.getpid())  # in one piece, unlike print
     time.sleep(600)
 
 if __name__ == "__main__":
@@ -40,8 +39,7 @@ def tree(tmp_path_factory) -> Path:
 
 
 def rows(folder: Path) -> dict[str, int]:
-    clips = [clip for name in ("train", "valid") for clip in parse_manifest((folder / f"{name}.tsv").read_text())[1]]
-    return {clip.path: clip.num_samples for clip in clips}
+    return lengths(folder / "train.tsv") | lengths(folder / "valid.tsv")
 
 
 def test_the_tree_is_nested_and_of_several_lengths(tree):
@@ -86,27 +84,10 @@ def test_the_command_prints_its_tables_and_leaves_nothing(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_processes_end_when_their_parent_is_killed():
-    with subprocess.Popen(
-        [sys.executable, "-c", ENDLESS_PARENT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as parent:
-        try:
-            children = [int(parent.stdout.readline()) for _ in range(2)]
-            assert all(is_running(child) for child in children)
-        finally:
-            parent.kill()  # or leaving this block would wait for it for ever
-        parent.wait()
-        until = time.monotonic() + 10
-        while any(is_running(child) for child in children) and time.monotonic() < until:
-            time.sleep(0.02)
-        assert not any(is_running(child) for child in children)
-
-
-def is_running(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"  # dead, but not yet waited for
+    parent = Started([sys.executable, "-c", ENDLESS_PARENT])
+    parent.wait_for(lambda: len(parent.children()) == 2)
+    assert len(parent.children()) == 2
+    assert parent.interrupt(signal.SIGKILL, group=False).num_left == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others spawn")
