@@ -1,8 +1,7 @@
-"""Tests of examples/benchmarks/manifest_scale.py on small trees, and of processes whose parent is killed."""
+"""Tests of examples/benchmarks/manifest_scale.py on small trees."""
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,23 +11,10 @@ import pytest
 import soundfile
 from manifest_command import lengths
 from manifest_scale import fairseq_manifest, make_tree
-from processes import Started
 
 from summarymixing_fairseq.corpora.folder import prepare
 from summarymixing_fairseq.corpora.writing.corpus import write_corpus
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions
-
-# Two processes that do not finish their work.
-ENDLESS_PARENT = """
-import time
-from summarymixing_fairseq.system.parallel import parallel_iter
-
-def work(item):
-    time.sleep(600)
-
-if __name__ == "__main__":
-    list(parallel_iter(work, range(4), workers=2, description="waiting", items_per_worker=1))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -80,27 +66,3 @@ def test_the_command_prints_its_tables_and_leaves_nothing(tmp_path):
     # half was read; what was not flushed yet, or waited in the processes, is lost
     assert 350 <= int(resumed[0]) < 700
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_processes_end_when_their_parent_is_killed():
-    parent = Started([sys.executable, "-c", ENDLESS_PARENT])
-    parent.wait_for(lambda: len(parent.children()) == 2)
-    assert len(parent.children()) == 2
-    assert parent.interrupt(signal.SIGKILL, group=False).num_left == 0
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="others spawn")
-def test_processes_are_forked_where_this_one_has_a_single_thread(tmp_path):
-    """Spawned ones import everything again, which takes longer than the scan of most corpora."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        "from summarymixing_fairseq.system.parallel import parallel_iter\n"
-        "STARTED_BY = __name__\n"
-        "def name(item):\n    return STARTED_BY\n"
-        "if __name__ == '__main__':\n"
-        "    for _ in range(2):\n"
-        "        print(*set(parallel_iter(name, range(4), workers=2, description='', items_per_worker=1)))\n"
-    )
-    result = subprocess.run([sys.executable, script], capture_output=True, text=True)
-    assert result.stdout == "__main__\n__main__\n", result.stderr
