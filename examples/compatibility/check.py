@@ -50,20 +50,12 @@ class Failure(Exception):
         self.stage, self.log = stage, log
 
 
-def _version(*names: str) -> tuple[str, str]:
-    """Name and version of the first distribution that is installed; empty and "none" without any."""
-    for name in names:
-        try:
-            return name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return "", "none"
-
-
 def versions() -> dict[str, str]:
     """Versions of the interpreter and of the libraries that it would import; nothing is imported."""
-    found = {"python": platform.python_version(), "fairseq": " ".join(_version(*FAIRSEQS)).strip()}
-    return {**found, **{name: _version(name)[1] for name in LIBRARIES}}
+    installed = {str(one.metadata["Name"]).replace("_", "-"): one.version for one in metadata.distributions()}
+    fairseq = next((f"{name} {installed[name]}" for name in FAIRSEQS if name in installed), "none")
+    libraries = {name: installed.get(name, "none") for name in LIBRARIES}
+    return {"python": platform.python_version(), "fairseq": fairseq, **libraries}
 
 
 def write_clips(folder: Path) -> None:
