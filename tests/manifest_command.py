@@ -68,6 +68,11 @@ def lines(path: Path) -> list[str]:
     return path.read_text("utf-8").splitlines()
 
 
+def all_files(folder: Path) -> dict[str, bytes]:
+    """Content of every file below a folder, by its path there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def refused(dest: Path) -> list[tuple[str, ...]]:
     """Path and reason of each row of refused.tsv; none where there is no such file."""
     path = dest / "refused.tsv"

@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import glob
+import importlib.util
 import io
 import os
 import platform
-import random
 import resource
+import runpy
 import shutil
 import signal
 import statistics
@@ -24,12 +24,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from summarymixing_fairseq.benchmarks.report import markdown_table
 from summarymixing_fairseq.commands.main import main as summarymixing
 from summarymixing_fairseq.corpora import folder as folder_corpus
 from summarymixing_fairseq.corpora.audio import scan
@@ -38,7 +38,7 @@ from summarymixing_fairseq.corpora.writing.corpus import write_corpus
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions, positive_int
 from summarymixing_fairseq.system import command, processes
 from summarymixing_fairseq.system.files import temporary_folder
-from summarymixing_fairseq.system.machine import available_threads
+from summarymixing_fairseq.system.machine import available_threads, cpu_name
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 # Targets, printed beside the medians.
@@ -73,21 +73,12 @@ def make_tree(root: Path, num_files: int) -> int:
     return num_sources
 
 
-def fairseq_loop(root: Path, dest: Path, valid_fraction: float = 0.01) -> None:
-    """Do for each file what fairseq's wav2vec_manifest.py does: glob, real path, header, random split, one row."""
-    import soundfile
-
-    draw = random.Random(42)
-    absolute = os.path.realpath(root)
-    dest.mkdir(parents=True, exist_ok=True)
-    with open(dest / "train.tsv", "w") as train, open(dest / "valid.tsv", "w") as valid:
-        for manifest in (train, valid):
-            print(absolute, file=manifest)
-        for path in glob.iglob(os.path.join(absolute, "**", "*.flac"), recursive=True):
-            real = os.path.realpath(path)
-            num_samples = soundfile.info(path).frames
-            manifest = train if draw.random() > valid_fraction else valid
-            print(f"{os.path.relpath(real, absolute)}\t{num_samples}", file=manifest)
+def fairseq_manifest(root: Path, dest: Path, valid_fraction: float = 0.01) -> None:
+    """Manifests of a folder by fairseq's own script, which is loaded without the rest of fairseq."""
+    package = importlib.util.find_spec("fairseq").submodule_search_locations[0]
+    main = runpy.run_path(f"{package}/examples/wav2vec/wav2vec_manifest.py")["main"]
+    options = {"ext": "flac", "seed": 42, "path_must_contain": None}
+    main(argparse.Namespace(root=root, dest=dest, valid_percent=valid_fraction, **options))
 
 
 def _manifest(root: Path, workers: int, dest: Path) -> None:
@@ -98,45 +89,38 @@ def _manifest(root: Path, workers: int, dest: Path) -> None:
 
 def measure_speed(folder: Path, num_files: int, num_rounds: int) -> str:
     """The table of times: fairseq's loop, and `prepare` with 1 and with 2 workers, in turn."""
-    root = folder / "speed"
+    root, dest = folder / "speed", folder / "out"
     num_sources = make_tree(root, num_files)
-
-    runs: dict[str, Callable[[Path], object]] = {
-        "fairseq's loop": functools.partial(fairseq_loop, root),
-        "summarymixing manifest, 1 worker": functools.partial(_manifest, root, 1),
-        "summarymixing manifest, 2 workers": functools.partial(_manifest, root, 2),
+    runs: dict[str, Callable[[], object]] = {
+        "fairseq's loop": functools.partial(fairseq_manifest, root, dest),
+        "summarymixing manifest, 1 worker": functools.partial(_manifest, root, 1, dest),
+        "summarymixing manifest, 2 workers": functools.partial(_manifest, root, 2, dest),
     }
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for round_number in range(-1, num_rounds):  # the first one warms up imports and the disk's cache
+    for _ in range(1 + num_rounds):  # the first one warms up imports and the disk's cache
         for name, run in runs.items():
-            dest = folder / "out"
             with contextlib.redirect_stderr(io.StringIO()):
                 started = time.perf_counter()
-                run(dest)
-                taken = time.perf_counter() - started
+                run()
+                seconds[name].append(time.perf_counter() - started)
             shutil.rmtree(dest)
-            if round_number >= 0:
-                seconds[name].append(taken)
     shutil.rmtree(root)
-    loop, one, two = (statistics.median(seconds[name]) for name in runs)
-    rows = [
-        f"| {name} | {statistics.median(these):.2f} | {min(these):.2f} to {max(these):.2f} "
-        f"| {num_files / statistics.median(these):,.0f} |"
-        for name, these in seconds.items()
+    medians, rows = [], []
+    for name, (_, *these) in seconds.items():
+        median = statistics.median(these)
+        medians.append(median)
+        rows.append((name, f"{median:.2f}", f"{min(these):.2f} to {max(these):.2f}", f"{num_files / median:,.0f}"))
+    loop, one, two = medians
+    ratios = [
+        ("1 worker : 2 workers", f"{one / two:.2f}", f"{_LEAST_SPEEDUP_BY_WORKERS:g} or more"),
+        ("fairseq's loop : 2 workers", f"{loop / two:.2f}", f"{_LEAST_SPEEDUP_OVER_LOOP:g} or more"),
+        ("fairseq's loop : 1 worker", f"{loop / one:.2f}", ""),
     ]
-    return "\n".join(
+    return "\n\n".join(
         [
             f"{num_files:,} flac files (hard links to {num_sources}), {num_rounds} rounds:",
-            "",
-            "| run | seconds (median) | range | files a second |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            "| ratio | measured | target |",
-            "|---|---|---|",
-            f"| 1 worker : 2 workers | {one / two:.2f} | {_LEAST_SPEEDUP_BY_WORKERS:g} or more |",
-            f"| fairseq's loop : 2 workers | {loop / two:.2f} | {_LEAST_SPEEDUP_OVER_LOOP:g} or more |",
-            f"| fairseq's loop : 1 worker | {loop / one:.2f} | |",
+            markdown_table(("run", "seconds (median)", "range", "files a second"), rows),
+            markdown_table(("ratio", "measured", "target"), ratios),
         ]
     )
 
@@ -145,12 +129,8 @@ def machine() -> str:
     """Processor, its load, and versions, for the heading of the tables."""
     import soundfile
 
-    processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):  # Linux alone has this file
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next((line.split(": ")[1] for line in lines if line.startswith("model name")), processor)
     return (
-        f"{processor}, {available_threads()} CPUs, load average {os.getloadavg()[0]:.2f}; "
+        f"{cpu_name()}, {available_threads()} CPUs, load average {os.getloadavg()[0]:.2f}; "
         f"Python {platform.python_version()}, soundfile {soundfile.__version__}, "
         f"libsndfile {soundfile.__libsndfile_version__}"
     )
@@ -162,51 +142,39 @@ def measure_tree(folder: Path, num_files: int) -> str:
     Raises:
         RuntimeError: if the resumed run writes other files than the undisturbed one, or reads a known file again.
     """
-    root = folder / "tree"
+    root, whole, killed = folder / "tree", folder / "whole", folder / "killed"
     num_sources = make_tree(root, num_files)
-    undisturbed = _run(root, folder / "whole")
-    if _start(root, folder / "killed", die_after=num_files // 2).returncode != -signal.SIGKILL:
+    _, undisturbed = _run(root, whole)
+    if _start(root, killed, die_after=num_files // 2).returncode != -signal.SIGKILL:
         raise RuntimeError("the run was over before it could be killed")
-    num_kept = _lines(folder / "killed" / scan.JOURNAL_NAME) - 1  # the first line says what is scanned
-    resumed = _run(root, folder / "killed")
-    if _contents(folder / "whole") != _contents(folder / "killed"):
+    # the first line says what is scanned; the last one may be cut
+    num_kept = (killed / scan.JOURNAL_NAME).read_bytes().count(b"\n") - 1
+    num_read, resumed = _run(root, killed)
+    contents = [{path.name: path.read_bytes() for path in dest.iterdir()} for dest in (whole, killed)]
+    if contents[0] != contents[1]:
         raise RuntimeError("the resumed run wrote other files than the undisturbed one")
-    if resumed.num_read != num_files - num_kept:
-        raise RuntimeError(f"{num_kept} of {num_files} files were known, and {resumed.num_read} read once more")
-    for used in (root, folder / "whole", folder / "killed"):
+    if num_read != num_files - num_kept:
+        raise RuntimeError(f"{num_kept} of {num_files} files were known, and {num_read} read once more")
+    for used in (root, whole, killed):
         shutil.rmtree(used)
-    return "\n".join(
-        [
-            f"{num_files:,} flac files (hard links to {num_sources}), {available_threads()} workers:",
-            "",
-            f"| run | files read | seconds | peak memory of the main process (target: {_MOST_MEMORY_GIB:g} GiB) |",
-            "|---|---|---|---|",
-            f"| undisturbed | {undisturbed} |",
-            f"| again, after a run that was killed when it had read half: same bytes | {resumed} |",
-        ]
-    )
+    head = ("run", "files read", "seconds", f"peak memory of the main process (target: {_MOST_MEMORY_GIB:g} GiB)")
+    rows = [
+        ("undisturbed", *undisturbed),
+        ("again, after a run that was killed when it had read half: same bytes", *resumed),
+    ]
+    tree = f"{num_files:,} flac files (hard links to {num_sources}), {available_threads()} workers:"
+    return f"{tree}\n\n{markdown_table(head, rows)}"
 
 
-@dataclass(frozen=True)
-class _Run:
-    """Figures of one run of the command that came to its end."""
-
-    num_read: int
-    seconds: float
-    peak_gib: float
-
-    def __str__(self) -> str:
-        return f"{self.num_read:,} | {self.seconds:.1f} | {self.peak_gib:.2f} GiB"
-
-
-def _run(root: Path, dest: Path) -> _Run:
+def _run(root: Path, dest: Path) -> tuple[int, list[str]]:
+    """Files read by a run of the command that came to its end, and its cells of the table."""
     started = time.perf_counter()
     done = _start(root, dest)
     seconds = time.perf_counter() - started
     if done.returncode:
         raise RuntimeError(f"summarymixing manifest failed with {done.returncode}: {done.stderr[-2000:]}")
-    num_read, peak_kib = done.stdout.splitlines()[-1].split()
-    return _Run(int(num_read), seconds, int(peak_kib) / 2**20)
+    num_read, peak_kib = map(int, done.stdout.splitlines()[-1].split())
+    return num_read, [f"{num_read:,}", f"{seconds:.1f}", f"{peak_kib / 2**20:.2f} GiB"]
 
 
 def _start(root: Path, dest: Path, die_after: int = -1) -> subprocess.CompletedProcess[str]:
@@ -232,15 +200,6 @@ def counted_run(root: str, dest: str, die_after: str) -> int:
     status = summarymixing(["manifest", "folder", root, "--dest", dest])
     print(num_read, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return status
-
-
-def _lines(path: Path) -> int:
-    with open(path, "rb") as lines:
-        return sum(line.endswith(b"\n") for line in lines)
-
-
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from summarymixing_fairseq.benchmarks.report import markdown_table
 from summarymixing_fairseq.system import command, files
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
@@ -30,8 +31,8 @@ AUDIO_SECONDS = CLIPS * CLIP_SECONDS * BATCHES * GPUS
 FRAMES_PER_SECOND = 50
 CORPORA_HOURS = {"Libri-Light medium": 4_300, "Libri-Light": 60_000}
 PAPER_SECONDS = 7 * 86_400  # reported for the recipe on 4 A100
-# Datasheets, SXM with 80 GB: dense FLOP/s in half precision, bytes/s of memory.
-DATASHEETS = {"A100": (312e12, 2.039e12), "H100": (989e12, 3.35e12)}
+# Datasheets, SXM with 80 GB: dense TFLOP/s in half precision, TB/s of memory.
+DATASHEETS = {"a100": 312, "a100_bytes": 2.039, "h100": 989, "h100_bytes": 3.35}
 LAYER = ("feed-forward", "mixer", "convolution")
 # Groups of operations by name, the first that matches. Not arithmetic: bookkeeping and the Fourier transform.
 GROUPS = {
@@ -204,9 +205,8 @@ def measure(recipes: Sequence[str | Path], clips: int, seconds: float, repeats: 
 
 def table(head: str, rows: Iterable[Sequence[Any]]) -> str:
     """Markdown table, numbers to three digits."""
-    cells = [head.split("; "), ["---"] * len(head.split("; "))]
-    cells += [[v if isinstance(v, str) else f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in row] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    cells = ([v if isinstance(v, str) else f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in row] for row in rows)
+    return markdown_table(head.split("; "), cells)
 
 
 def counted(costs: dict[str, Cost]) -> dict[str, Any]:
@@ -246,8 +246,8 @@ def timed(measured: dict[str, Any]) -> dict[str, Any]:
 
 def predicted(costs: dict[str, Cost]) -> dict[str, Any]:
     """Figures and tables of section 4."""
-    (a100, a100_bytes), (h100, h100_bytes) = DATASHEETS.values()
-    run = {name: cost.run_flops() for name, cost in costs.items()}
+    a100, a100_bytes, h100, h100_bytes = DATASHEETS.values()
+    run = {name: cost.run_flops() / 1e12 for name, cost in costs.items()}
     share = run["base"] / (PAPER_SECONDS * GPUS * a100)
     rates = share * a100, share * h100, share * a100 * h100_bytes / a100_bytes
     hours = {name: [flops / (GPUS * rate) / 3600 for rate in rates] for name, flops in run.items()}
@@ -257,11 +257,8 @@ def predicted(costs: dict[str, Cost]) -> dict[str, Any]:
         corpora.append([name, f"{length:,}", seen / length, more * UPDATES / 1e6, *(more * h for h in hours["base"])])
     columns = "A100; H100, same share; H100, by bandwidth"
     return {
+        **DATASHEETS,
         "share": share,
-        "a100": a100 / 1e12,
-        "h100": h100 / 1e12,
-        "a100_bytes": a100_bytes / 1e12,
-        "h100_bytes": h100_bytes / 1e12,
         "saved": 1 - run["base"] / run["base_mhsa"],
         "seen": seen,
         "hours": table(f"recipe; {columns}", ([name, *row] for name, row in hours.items())),

@@ -8,7 +8,7 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from summarymixing_fairseq.benchmarks.report import find_row, memory_ratio, time_ratio
+from summarymixing_fairseq.benchmarks.report import find_row, markdown_table, memory_ratio, time_ratio
 
 NOT_MEASURED = "not measured"
 HOUR_SECONDS = 3600
@@ -127,14 +127,11 @@ def _reached(target: Target, results: Sequence[dict[str, Any]], device: str, lim
 
 def targets_table(results: Sequence[dict[str, Any]]) -> str:
     """Markdown: every target, what was reached on CPU and GPU, and the command that measured it."""
-    lines = [
-        "| what | against | CPU: at most | CPU: reached | GPU: at most | GPU: reached | command |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    rows = []
     for target in TARGETS:
         cpu, cpu_command = _reached(target, results, "cpu", target.cpu_limit)
         gpu, gpu_command = _reached(target, results, "cuda", target.gpu_limit)
         limits = [_format(limit, target.unit) for limit in (target.cpu_limit, target.gpu_limit)]
-        cells = (target.what, target.against, limits[0], cpu, limits[1], gpu, cpu_command or gpu_command)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append((target.what, target.against, limits[0], cpu, limits[1], gpu, cpu_command or gpu_command))
+    head = ("what", "against", "CPU: at most", "CPU: reached", "GPU: at most", "GPU: reached", "command")
+    return markdown_table(head, rows)

@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -44,44 +43,19 @@ SAMPLE_RATE_HZ = 16_000
 
 
 class Failure(Exception):
-    """A stage that failed: its name, and the log."""
+    """A stage that failed, and the log."""
 
     def __init__(self, stage: str, log: str):
         super().__init__(stage)
         self.stage, self.log = stage, log
 
 
-@dataclass
-class Report:
-    """What was found: versions, stages that passed and the one that failed by configuration, and logs of failures."""
-
-    versions: dict[str, str]
-    passed: dict[str, list[str]] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    logs: list[str] = field(default_factory=list)
-
-    def cell(self, stage: str) -> str:
-        """A stage's cell of the row: ``yes``, the configurations that it failed for, or ``-`` if it was not reached."""
-        broken = [name for name, at in self.failed.items() if at == stage]
-        if broken:
-            return f"**no** ({', '.join(broken)})"
-        return "yes" if all(stage in passed for passed in self.passed.values()) else "-"
-
-
-def _version(*names: str) -> tuple[str, str]:
-    """Name and version of the first distribution that is installed; empty and "none" without any."""
-    for name in names:
-        try:
-            return name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return "", "none"
-
-
 def versions() -> dict[str, str]:
     """Versions of the interpreter and of the libraries that it would import; nothing is imported."""
-    found = {"python": platform.python_version(), "fairseq": " ".join(_version(*FAIRSEQS)).strip()}
-    return {**found, **{name: _version(name)[1] for name in LIBRARIES}}
+    installed = {str(one.metadata["Name"]).replace("_", "-"): one.version for one in metadata.distributions()}
+    fairseq = next((f"{name} {installed[name]}" for name in FAIRSEQS if name in installed), "none")
+    libraries = {name: installed.get(name, "none") for name in LIBRARIES}
+    return {"python": platform.python_version(), "fairseq": fairseq, **libraries}
 
 
 def write_clips(folder: Path) -> None:
@@ -100,26 +74,21 @@ def write_clips(folder: Path) -> None:
         (folder / f"{split}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def fairseq_command() -> str:
-    """Path of ``fairseq-hydra-train`` beside this interpreter.
-
-    Raises:
-        Failure: if it is not there.
-    """
+def fairseq_command() -> Path:
+    """``fairseq-hydra-train`` beside this interpreter."""
     command = Path(sys.executable).with_name("fairseq-hydra-train")
     if not command.exists():
         raise Failure("import", f"{command} is not there: install the package for {sys.executable}")
-    return str(command)
+    return command
 
 
 def training_log(name: str, data: Path, save_dir: Path, max_update: int) -> tuple[int, str]:
     """Exit status and output of a training by fairseq's command, up to an update."""
-    command = [fairseq_command(), "--config-dir", "examples/pretraining", "--config-name", name, f"task.data={data}"]
-    command += [f"checkpoint.save_dir={save_dir}", f"optimization.max_update={max_update}", *OVERRIDES]
+    command = [str(fairseq_command()), "--config-dir", "examples/pretraining", "--config-name", name]
+    command += [f"task.data={data}", f"checkpoint.save_dir={save_dir}", f"optimization.max_update={max_update}"]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, timeout=600, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run([*command, *OVERRIDES], cwd=ROOT, env=environment, timeout=600, **streams)
     return done.returncode, done.stdout
 
 
@@ -129,20 +98,19 @@ def losses(log: str) -> dict[str, float]:
     return {record["num_updates"]: float(record["loss"]) for record in records}
 
 
-def check_config(name: str, data: Path, save_dir: Path, passed: list[str]) -> None:
-    """Run all stages after the import for a configuration; those that work are added to ``passed``.
+def check_config(name: str, data: Path, save_dir: Path) -> None:
+    """Run all stages after the import for a configuration.
 
     Raises:
         Failure: at the first stage that fails.
     """
-    status, log = training_log(name, data, save_dir, 1)
-    checkpoint = save_dir / "checkpoint_last.pt"
 
     def need(works: bool, stage: str) -> None:
         if not works:
             raise Failure(stage, log)
-        passed.append(stage)
 
+    status, log = training_log(name, data, save_dir, 1)
+    checkpoint = save_dir / "checkpoint_last.pt"
     # fairseq logs the configuration after hydra has composed it, and the model after it is built
     need(f"'mixer': '{CONFIGS[name]}'" in log, "compose")
     need("Wav2Vec2SummaryMixingModel(" in log or "model: Wav2Vec2SummaryMixingModel" in log, "build")
@@ -157,15 +125,10 @@ def check_config(name: str, data: Path, save_dir: Path, passed: list[str]) -> No
         check_features(checkpoint, data / "0.wav")
     except Exception:
         raise Failure("load", traceback.format_exc()) from None
-    passed.append("load")
 
 
 def check_features(checkpoint: Path, clip: Path) -> None:
-    """Features of a clip from a checkpoint.
-
-    Raises:
-        ValueError: for features of a wrong shape, or that are not finite.
-    """
+    """Compute features of a clip; raises ValueError for a wrong shape, or if they are not finite."""
     import soundfile
 
     from summarymixing_fairseq import load_model
@@ -177,37 +140,43 @@ def check_features(checkpoint: Path, clip: Path) -> None:
         raise ValueError(f"features of shape {tuple(frames.shape)}, or not finite")
 
 
-def check() -> Report:
-    """Check both configurations with this interpreter."""
-    report = Report(versions(), {name: [] for name in CONFIGS})
+def check() -> dict[str, Failure]:
+    """The failures of this interpreter by configuration."""
     try:
         fairseq_command()
         import summarymixing_fairseq
 
         summarymixing_fairseq.register()
     except Exception as error:
-        report.failed = dict.fromkeys(CONFIGS, "import")
-        report.logs.append(error.log if isinstance(error, Failure) else traceback.format_exc())
-        return report
+        failure = error if isinstance(error, Failure) else Failure("import", traceback.format_exc())
+        return dict.fromkeys(CONFIGS, failure)
+    failures = {}
     with tempfile.TemporaryDirectory() as name:
         data = Path(name).resolve() / "data"
         data.mkdir()
         write_clips(data)
-        for config, passed in report.passed.items():
-            passed.append("import")
+        for config in CONFIGS:
             try:
-                check_config(config, data, data.parent / config, passed)
+                check_config(config, data, data.parent / config)
             except Failure as failure:
-                report.failed[config] = failure.stage
-                report.logs.append(f"{config}, {failure.stage}:\n{failure.log[-4000:]}")
-    return report
+                failures[config] = failure
+    return failures
 
 
-def markdown(report: Report) -> str:
-    """The table's head and the row of this environment."""
+def passed(failed: dict[str, str]) -> dict[str, list[str]]:
+    """The stages that each configuration passed, from the stage at which some failed."""
+    return {name: list(STAGES[: STAGES.index(failed[name])] if name in failed else STAGES) for name in CONFIGS}
+
+
+def markdown(found: dict[str, str], failed: dict[str, str]) -> str:
+    """The table's head and the row of this environment: ``-`` for a stage that some configuration did not reach."""
+    cells = []
+    for stage in STAGES:
+        broken = ", ".join(name for name, at in failed.items() if at == stage)
+        reached = all(stage in stages for stages in passed(failed).values())
+        cells.append(f"**no** ({broken})" if broken else "yes" if reached else "-")
     head = ["Python", "fairseq", *LIBRARIES, *STAGES]
-    row = [*report.versions.values(), *map(report.cell, STAGES)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), row))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), [*found.values(), *cells]))
 
 
 def main() -> int:
@@ -218,15 +187,16 @@ def main() -> int:
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
     args = parser.parse_args()
-    report = check()
+    failures, found = check(), versions()
+    failed = {name: failure.stage for name, failure in failures.items()}
     if args.json:
-        found = {"versions": report.versions, "passed": report.passed, "failed": report.failed}
-        print(json.dumps({**found, "works": not report.failed}, indent=2))
+        report = {"versions": found, "passed": passed(failed), "failed": failed, "works": not failed}
+        print(json.dumps(report, indent=2))
     else:
-        print(markdown(report))
-    for log in report.logs:
-        print(log, file=sys.stderr)
-    return 1 if report.failed else 0
+        print(markdown(found, failed))
+    for name, failure in failures.items():
+        print(f"{name}, {failure.stage}:\n{failure.log[-4000:]}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import argparse
 import functools
 import hashlib
 import math
-import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +28,12 @@ from asterisk_packages import (
     read_transcripts,
 )
 from clips import make_clip
-from prompt_corpus import Recording, write_corpus
+from prompt_corpus import Prompts, write_corpus
 from sentences import PROMPTS, compose_prompts
 from synthesiser import speak
 
 from summarymixing_fairseq.corpora.text.english_text import TextRefused, normalise, without_brackets
+from summarymixing_fairseq.corpora.writing.labels import Utterance
 from summarymixing_fairseq.corpora.writing.options import positive_int
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
 from summarymixing_fairseq.system import command
@@ -67,10 +68,10 @@ _VARIANTS = ("", "+f2", "+m3", "+f4", "+m7")
 
 
 def prepare(
-    dest: str | os.PathLike[str],
+    dest: Path,
     *,
     languages: Sequence[str] | None = None,
-    packages: str | os.PathLike[str] | None = None,
+    packages: Path | None = None,
     held_out: int = 60,
     num_valid: int = 30,
     min_seconds: float = 0.5,
@@ -93,7 +94,6 @@ def prepare(
     Raises:
         InputError: for options that cannot be met, or packages that cannot be had.
     """
-    dest = Path(dest)
     for option, number in (("--held-out", held_out), ("--valid", num_valid)):
         if number < 1:
             raise InputError(f"{option} {number} must be 1 or more")
@@ -102,12 +102,11 @@ def prepare(
     if source == "synthesiser" and packages:
         raise InputError("--packages is of no use with --source synthesiser: leave one out")
     notes: list[str] = []
-    refusals: list[Refusal] = []
     roots = None
     if source != "synthesiser":
         chosen = _checked(languages, VOICES, "Debian has no prompts in")
         try:
-            roots = package_roots(chosen, dest / "packages", Path(packages) if packages else None)
+            roots = package_roots(chosen, dest / "packages", packages)
         except PackagesUnavailable as error:
             if source == "apt" or packages:
                 raise
@@ -115,23 +114,18 @@ def prepare(
             print(notes[0], file=sys.stderr)
     if roots is None:
         chosen = _checked(languages, PROMPTS, "there are no sentences to speak in")
-        recordings = _speak_prompts(dest / "audio", chosen, workers)
-        num_found, licences = len(recordings), SPOKEN_LICENCE
+        prompts = _speak_prompts(dest / "audio", chosen, workers)
     else:
-        recordings, refusals, num_found, transcript_notes = _decode_packages(roots, chosen, dest / "audio", workers)
-        licences = licence_text(chosen)
-        notes += [*transcript_notes, f"recordings: CC BY-SA 3.0 (ru: CC BY 3.0), see {dest / 'LICENSES.txt'}"]
+        prompts = _decode_packages(roots, chosen, dest / "audio", workers)
+        notes.append(f"recordings: CC BY-SA 3.0 (ru: CC BY 3.0), see {dest / 'LICENSES.txt'}")
+    lengths = [_length_note(prompts.recordings, language) for language in chosen]
     return write_corpus(
         dest,
-        recordings,
-        refusals,
-        num_found=num_found,
+        replace(prompts, notes=[*lengths, *prompts.notes, *notes]),
         num_test=held_out,
         num_valid=num_valid,
         min_seconds=min_seconds,
-        licences=licences,
         force=force,
-        notes=[*(_length_note(recordings, language) for language in chosen), *notes],
     )
 
 
@@ -148,21 +142,19 @@ def _checked(languages: Sequence[str] | None, known: Iterable[str], problem: str
     return chosen
 
 
-def _length_note(recordings: Sequence[Recording], language: str) -> str:
-    lengths = [one.clip.num_samples for one in recordings if one.language == language]
+def _length_note(recordings: Sequence[Utterance], language: str) -> str:
+    lengths = [one.clip.num_samples for one in recordings if one.clip.path.startswith(f"{language}/")]
     return f"audio/{language}: {len(lengths):,} clips, {sum(lengths) / SAMPLE_RATE_HZ / 60:.1f} min"
 
 
-def _decode_packages(
-    roots: Sequence[Path], languages: Sequence[str], audio_dir: Path, workers: int | None
-) -> tuple[list[Recording], list[Refusal], int, list[str]]:
-    """Decode all speech of the packages; recordings, refusals, number of files found, and notes."""
+def _decode_packages(roots: Sequence[Path], languages: Sequence[str], audio_dir: Path, workers: int | None) -> Prompts:
+    """Decode all speech of the packages; English recordings have their texts."""
     try:
         import G722  # noqa: F401
     except ImportError:
         raise InputError("the wheel G722 is missing: pip install 'summarymixing-fairseq[quickstart]'") from None
     work: list[tuple[str, Path]] = []
-    texts: dict[str, str | None] = {}
+    texts: dict[str, str] = {}
     refusals: list[Refusal] = []
     notes: list[str] = []
     num_found = 0
@@ -171,16 +163,13 @@ def _decode_packages(
         if language == "en" and not transcripts:
             raise InputError("core-sounds-en.txt.gz is not in the packages: fine-tuning needs it")
         num_found += len(files)
-        num_without_text = 0
-        for name, file in files.items():
-            text = transcripts.get(name)
-            problem = _speech_problem(name, text)
-            if problem:
-                refusals.append(Refusal(f"{language}/{name}.g722", problem))
-                continue
-            num_without_text += text is None
-            work.append((f"{language}/{name}", file))
-            texts[f"{language}/{name}.flac"] = text if language == "en" else None
+        problems = {name: _speech_problem(name, transcripts.get(name)) for name in files}
+        refusals += [Refusal(f"{language}/{name}.g722", why) for name, why in problems.items() if why]
+        speech = [name for name, problem in problems.items() if not problem]
+        work += [(f"{language}/{name}", files[name]) for name in speech]
+        if language == "en":
+            texts = {f"en/{name}.flac": text for name, text in transcripts.items()}
+        num_without_text = len(set(speech) - transcripts.keys())
         num_without_clip = len(transcripts.keys() - files.keys())
         if num_without_text or num_without_clip:
             notes.append(
@@ -192,14 +181,14 @@ def _decode_packages(
         if isinstance(result, Refusal):
             refusals.append(result)
             continue
-        text = texts[result.path]
+        text = texts.get(result.path)
         try:
-            text = None if text is None else normalise(text)
+            text = text and normalise(text)
         except TextRefused as refused:
             refusals.append(Refusal(result.path, f"{refused} (left out of fine-tuning only)"))
             text = None
-        recordings.append(Recording(result, result.path.split("/")[0], text))
-    return recordings, refusals, num_found, notes
+        recordings.append(Utterance(result, text))
+    return Prompts(recordings, num_found, licence_text(languages), refusals, notes)
 
 
 def _speech_problem(name: str, text: str | None) -> str | None:
@@ -230,16 +219,16 @@ def _decode(name_and_file: tuple[str, Path], audio_dir: Path) -> Clip | Refusal:
     return make_clip(audio_dir, f"{name}.flac", samples, len(encoded) * _SAMPLES_PER_BYTE)
 
 
-def _speak_prompts(audio_dir: Path, languages: Sequence[str], workers: int | None) -> list[Recording]:
+def _speak_prompts(audio_dir: Path, languages: Sequence[str], workers: int | None) -> Prompts:
     """Speak prompts of each language; English ones have their texts."""
     counts = {language: NUM_ENGLISH_PROMPTS if language == "en" else NUM_OTHER_PROMPTS for language in languages}
     work = [(language, text) for language in languages for text in compose_prompts(language, counts[language])]
     speak_prompt = functools.partial(_speak_prompt, audio_dir=audio_dir)
     clips = list(parallel_iter(speak_prompt, work, workers=workers, description="speaking prompts"))
-    return [
-        Recording(clip, language, normalise(text) if language == "en" else None)
-        for (language, text), clip in zip(work, clips)
+    recordings = [
+        Utterance(clip, normalise(text) if language == "en" else None) for (language, text), clip in zip(work, clips)
     ]
+    return Prompts(recordings, len(recordings), SPOKEN_LICENCE)
 
 
 def _speak_prompt(language_and_text: tuple[str, str], audio_dir: Path) -> Clip:
@@ -267,12 +256,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--packages", type=Path, help="folder of .deb files, or of unpacked ones")
     parser.add_argument("--held-out", type=int, default=60, help="English prompts in finetune/test (60)")
     parser.add_argument(
-        "--valid",
-        dest="num_valid",
-        type=int,
-        default=30,
-        metavar="VALID",
-        help="English prompts in finetune/valid (30)",
+        "--valid", dest="num_valid", type=int, default=30, help="English prompts in finetune/valid (30)"
     )
     parser.add_argument("--min-seconds", type=float, default=0.5, help="shortest clip for pre-training (0.5)")
     parser.add_argument("--source", choices=("auto", "apt", "synthesiser"), default="auto")

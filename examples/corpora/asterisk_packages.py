@@ -71,7 +71,7 @@ def package_roots(languages: Sequence[str], cache_dir: Path, packages: Path | No
         PackagesUnavailable: if apt-get or dpkg is missing, or the download fails.
         InputError: if `packages` lacks a package, or one is broken.
     """
-    names = [name for code in languages for name in (f"{_text_package(code)}-g722", _text_package(code))]
+    names = [f"asterisk-core-sounds-{code}{suffix}" for code in languages for suffix in ("-g722", "")]
     if packages is not None and not packages.is_dir():
         raise InputError(f"{packages} is no folder: give --packages a folder of .deb files")
     if packages is not None and (packages / _SOUNDS).is_dir():
@@ -82,7 +82,9 @@ def package_roots(languages: Sequence[str], cache_dir: Path, packages: Path | No
         raise PackagesUnavailable("dpkg is missing: unpack the packages elsewhere and give --packages")
     folder = packages or cache_dir
     if packages is None:
-        _download([name for name in names if not _package_file(folder, name)], cache_dir)
+        missing = [name for name in names if not _package_file(folder, name)]
+        if missing:
+            _download(missing, cache_dir)
     roots = []
     for name in names:
         package = _package_file(folder, name)
@@ -92,17 +94,11 @@ def package_roots(languages: Sequence[str], cache_dir: Path, packages: Path | No
     return roots
 
 
-def _text_package(language: str) -> str:
-    return f"asterisk-core-sounds-{language}"
-
-
 def _package_file(folder: Path, name: str) -> Path | None:
     return max(folder.glob(f"{name}_*.deb"), default=None)
 
 
 def _download(names: Sequence[str], cache_dir: Path) -> None:
-    if not names:
-        return
     options = ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"]
     with temporary_folder(".partial-", cache_dir) as folder:
         result = _run(["apt-get", *options, "download", *names], folder)
@@ -129,15 +125,8 @@ def _unpack(package: Path, cache_dir: Path) -> Path:
 
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return processes.run(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "LC_ALL": "C"},
-    )
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return processes.run(command, cwd=folder, env={**os.environ, "LC_ALL": "C"}, **streams)
 
 
 def find_recordings(roots: Sequence[Path], language: str) -> dict[str, Path]:
@@ -155,7 +144,7 @@ def find_recordings(roots: Sequence[Path], language: str) -> dict[str, Path]:
 def read_transcripts(roots: Sequence[Path], language: str) -> dict[str, str]:
     """The transcripts of a language, name -> text; empty if the packages have none."""
     for root in roots:
-        path = root / _DOCUMENTS / _text_package(language) / f"core-sounds-{language}.txt.gz"
+        path = root / _DOCUMENTS / f"asterisk-core-sounds-{language}" / f"core-sounds-{language}.txt.gz"
         if path.is_file():
             return parse_transcripts(gzip.decompress(path.read_bytes()))
         if path.with_suffix("").is_file():  # Debian does not compress documents below 4 KiB

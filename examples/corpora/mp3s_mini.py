@@ -26,7 +26,6 @@ import functools
 import hashlib
 import itertools
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +63,8 @@ _PRETRAIN_VALID_SHARE = 0.04
 _CANDIDATES = 500
 _MOST_PIECES = 100
 _CLIPS_PER_VIDEO = 3
+# Figures of a delivery that are drawn by another name than their own.
+_KEY_OF = {"level_dbfs": "level", "snr_db": "noise", "formant_scale": "formants"}
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,7 @@ class Line:
         return f"{self.folder or f'{self.task}/{self.voice.name}'}/{hashlib.sha1(recipe).hexdigest()[:12]}.flac"
 
 
-def prepare(
-    dest: str | os.PathLike[str], *, scale: float = 1.0, workers: int | None = None, force: bool = False
-) -> str:
+def prepare(dest: Path, *, scale: float = 1.0, workers: int | None = None, force: bool = False) -> str:
     """Speak all corpora into `dest`, and return the summary to print.
 
     Args:
@@ -103,7 +102,6 @@ def prepare(
     Raises:
         InputError: for a scale that needs more sentences than there are, or files that exist with other content.
     """
-    dest = Path(dest)
     if not (math.isfinite(scale) and scale > 0):
         raise InputError(f"--scale {scale:g} must be above 0")
     lines = compose_lines(scale)
@@ -121,8 +119,7 @@ def prepare(
         written = write_corpus(prepared, ManifestOptions(dest / task, force=force))
         details = "".join(f"\n  {line}" for line in written.splitlines()[1:])
         summary.append(f"{task}: {num_clips:,} clips, {minutes:.1f} min{details}")
-    total_minutes = _minutes(clips)
-    return "\n".join([*summary, f"in all: {len(clips):,} clips, {total_minutes:.1f} min", NOTE])
+    return "\n".join([*summary, f"in all: {len(clips):,} clips, {_minutes(clips):.1f} min", NOTE])
 
 
 def compose_lines(scale: float) -> list[Line]:
@@ -151,10 +148,15 @@ def _scaled(count: int, scale: float, fewest: int) -> int:
     return max(fewest, round(count * scale))
 
 
-def _draw(key: str, middle: float, spread: float) -> float:
-    """A number within `spread` of `middle`, drawn by the hash of `key`; the nearer to the middle, the likelier."""
-    value = middle + spread * (stable_fraction(f"{key} a") + stable_fraction(f"{key} b") - 1.0)
-    return round(value, 3)
+def _drawn(key: str, **figures: tuple[float, float]) -> dict[str, float]:
+    """Figures of a delivery, each within its spread of its middle, drawn by the hash of `key` and the figure's name."""
+    drawn = {}
+    for figure, (middle, spread) in figures.items():
+        name = _KEY_OF.get(figure, figure)
+        # the sum of two draws: the nearer to the middle, the likelier
+        draws = stable_fraction(f"{key} {name} a") + stable_fraction(f"{key} {name} b")
+        drawn[figure] = round(middle + spread * (draws - 1.0), 3)
+    return drawn
 
 
 def _read(task: str, language: str, grammar: str, counts: Mapping[str, int], scale: float) -> Iterator[Line]:
@@ -172,15 +174,11 @@ def _read(task: str, language: str, grammar: str, counts: Mapping[str, int], sca
             key = f"{task} {sentence}"
             accent = pick(f"{key} accent", accents)
             voice = pick(f"{key} voice", HARD_READERS if hard else readers(accent, first, number))
-            delivery = Delivery(
-                pitch=_draw(f"{key} pitch", 0, 8),
-                rate=_draw(f"{key} rate", 1.0, 0.12),
-                level_dbfs=_draw(f"{key} level", -24, 4),
-                snr_db=_draw(f"{key} noise", *((17, 5) if hard else (35, 8))),
-            )
+            noise = (17, 5) if hard else (35, 8)
+            drawn = _drawn(key, pitch=(0, 8), rate=(1.0, 0.12), level_dbfs=(-24, 4), snr_db=noise)
             is_english = language == "en"
             text = english_text.normalise(sentence) if is_english else unicode_text.normalise(sentence, language)
-            yield Line(task, split, sentence, voice, delivery, text)
+            yield Line(task, split, sentence, voice, Delivery(**drawn), text)
 
 
 def _commands(scale: float) -> Iterator[Line]:
@@ -195,35 +193,21 @@ def _commands(scale: float) -> Iterator[Line]:
 def _someone(key: str, voices: Sequence[Voice]) -> tuple[Voice, Delivery]:
     """One of `voices` and a delivery, drawn by the hash of `key`."""
     voice = pick(f"{key} voice", voices)
-    return voice, Delivery(
-        pitch=_draw(f"{key} pitch", 0, 12),
-        rate=_draw(f"{key} rate", 1.0, 0.18),
-        level_dbfs=_draw(f"{key} level", -24, 6),
-        tilt=_draw(f"{key} tilt", 0, 0.3),
-        snr_db=_draw(f"{key} noise", 30, 10),
-    )
+    drawn = _drawn(key, pitch=(0, 12), rate=(1.0, 0.18), level_dbfs=(-24, 6), tilt=(0, 0.3), snr_db=(30, 10))
+    return voice, Delivery(**drawn)
 
 
-@dataclass(frozen=True)
-class _Emotion:
-    """How an emotion changes a voice: middle and spread of each figure. `exclaims`: share of sentences with a `!`."""
-
-    pitch: tuple[float, float]
-    rate: tuple[float, float]
-    level_dbfs: tuple[float, float]
-    tilt: tuple[float, float]
-    roughness: tuple[float, float]
-    exclaims: float
-
-
-# As is known of vocal emotion: anger is loud, bright and harsh, joy high and lively, sadness low, slow and dull. The
-# ranges overlap, as do those of real speakers.
+# How an emotion changes a voice: middle and spread of each figure. As is known of vocal emotion: anger is loud, bright
+# and harsh, joy high and lively, sadness low, slow and dull. The ranges overlap, as do those of real speakers.
+_FIGURES = ("pitch", "rate", "level_dbfs", "tilt", "roughness")
 _EMOTIONS = {
-    "ang": _Emotion((6, 12), (1.16, 0.16), (-20, 6), (0.25, 0.3), (0.6, 0.3), 0.5),
-    "hap": _Emotion((24, 14), (1.08, 0.16), (-22, 6), (0.10, 0.3), (0.0, 0.2), 0.7),
-    "neu": _Emotion((0, 12), (0.98, 0.12), (-24, 6), (0.0, 0.3), (0.0, 0.2), 0.1),
-    "sad": _Emotion((-16, 12), (0.8, 0.14), (-28, 6), (-0.2, 0.3), (0.0, 0.2), 0.0),
+    "ang": ((6, 12), (1.16, 0.16), (-20, 6), (0.25, 0.3), (0.6, 0.3)),
+    "hap": ((24, 14), (1.08, 0.16), (-22, 6), (0.10, 0.3), (0.0, 0.2)),
+    "neu": ((0, 12), (0.98, 0.12), (-24, 6), (0.0, 0.3), (0.0, 0.2)),
+    "sad": ((-16, 12), (0.8, 0.14), (-28, 6), (-0.2, 0.3), (0.0, 0.2)),
 }
+# Share of its sentences with an exclamation mark.
+_EXCLAIMED = {"ang": 0.5, "hap": 0.7, "neu": 0.1, "sad": 0.0}
 
 
 def _emotions(scale: float) -> Iterator[Line]:
@@ -233,39 +217,27 @@ def _emotions(scale: float) -> Iterator[Line]:
         speakers = TRAIN_SPEAKERS[first : first + number]
         sentences = compose(GRAMMARS["statements"], split, _scaled(full, scale, _FEWEST_LABELLED[split]))
         for index, sentence in enumerate(sentences):
-            for name, emotion in _EMOTIONS.items():
+            voice = speakers[index % number]
+            for name, figures in _EMOTIONS.items():
                 key = f"iemocap {sentence} {name}"
-                delivery = Delivery(
-                    pitch=_draw(f"{key} pitch", *emotion.pitch),
-                    rate=_draw(f"{key} rate", *emotion.rate),
-                    level_dbfs=_draw(f"{key} level", *emotion.level_dbfs),
-                    tilt=_draw(f"{key} tilt", *emotion.tilt),
-                    roughness=max(0.0, _draw(f"{key} roughness", *emotion.roughness)),
-                    snr_db=_draw(f"{key} noise", 32, 6),
-                )
-                mark = "!" if stable_fraction(f"{key} mark") < emotion.exclaims else "."
-                voice = speakers[index % number]
-                yield Line("iemocap", split, sentence + mark, voice, delivery, labels={"emotion": name})
+                drawn = _drawn(key, **dict(zip(_FIGURES, figures)), snr_db=(32, 6))
+                drawn["roughness"] = max(0.0, drawn["roughness"])
+                mark = "!" if stable_fraction(f"{key} mark") < _EXCLAIMED[name] else "."
+                yield Line("iemocap", split, sentence + mark, voice, Delivery(**drawn), labels={"emotion": name})
 
 
 def _speakers(scale: float) -> Iterator[Line]:
     """Many speakers, each in several videos with a channel of its own. Valid has other videos than train."""
-    counts = {split: _scaled(full, scale, _FEWEST_LABELLED[split]) for split, full in _PER_SPEAKER.items()}
-    for split, count in counts.items():
+    for split, full in _PER_SPEAKER.items():
+        count = _scaled(full, scale, _FEWEST_LABELLED[split])
         speakers = TEST_SPEAKERS if split == "test" else TRAIN_SPEAKERS
         for index, sentence in enumerate(compose(GRAMMARS["talk"], split, count * len(speakers))):
             voice = speakers[index % len(speakers)]
             # At least two videos, so that each test speaker has a pair of clips from different ones.
             video = f"{split}{index // len(speakers) // min(_CLIPS_PER_VIDEO, math.ceil(count / 2)):02}"
-            key, channel = f"voxceleb1 {sentence}", f"voxceleb1 {voice.name} {video}"
-            delivery = Delivery(
-                pitch=_draw(f"{key} pitch", 0, 20),
-                rate=_draw(f"{key} rate", 1.0, 0.2),
-                formant_scale=_draw(f"{key} formants", 1.0, 0.06),
-                level_dbfs=_draw(f"{channel} level", -25, 6),
-                tilt=_draw(f"{channel} tilt", 0, 0.7),
-                snr_db=_draw(f"{channel} noise", 15, 10),
-            )
+            spoken = _drawn(f"voxceleb1 {sentence}", pitch=(0, 20), rate=(1.0, 0.2), formant_scale=(1.0, 0.06))
+            channel = _drawn(f"voxceleb1 {voice.name} {video}", level_dbfs=(-25, 6), tilt=(0, 0.7), snr_db=(15, 10))
+            delivery = Delivery(**spoken, **channel)
             folder = f"voxceleb1/{voice.name}/{video}"
             # as in the package's corpora/voxceleb.py: test speakers are not classes, their paths name them
             labels = {} if split == "test" else {"speaker": voice.name}

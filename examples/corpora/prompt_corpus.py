@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from summarymixing_fairseq.corpora.writing import corpus as corpus_files
-from summarymixing_fairseq.corpora.writing.corpus import Prepared
 from summarymixing_fairseq.corpora.writing.labels import Utterance
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
@@ -24,31 +23,19 @@ _USEFUL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One clip of the corpus. `text` is its normalised English text; None: it is not used for fine-tuning."""
+class Prompts:
+    """Clips of a source, below DEST/audio. A text is normalised and English; a clip without is not fine-tuned on."""
 
-    clip: Clip
-    language: str
-    text: str | None = None
-
-    @property
-    def is_short(self) -> bool:
-        """Whether it is too short to be a useful test."""
-        return self.clip.num_samples < _USEFUL_SECONDS * SAMPLE_RATE_HZ
+    recordings: Sequence[Utterance]
+    num_found: int
+    licences: str
+    refusals: Sequence[Refusal] = ()
+    notes: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Splits:
-    """English recordings for fine-tuning, and clips of all languages for pre-training, each sorted by path."""
-
-    train: list[Recording]
-    valid: list[Recording]
-    test: list[Recording]
-    pretrain: list[Clip]
-    left_out: list[Refusal]
-
-
-def split_recordings(recordings: Sequence[Recording], num_test: int, num_valid: int, min_seconds: float) -> Splits:
+def split_recordings(
+    recordings: Sequence[Utterance], num_test: int, num_valid: int, min_seconds: float
+) -> tuple[dict[str, list[Utterance]], list[Clip], list[Refusal]]:
     """Hold out `num_test` English texts and then `num_valid`, in the order of the texts' hashes.
 
     Of each held-out text one recording is in its split. All others of that text are left out of everything, also of
@@ -57,67 +44,62 @@ def split_recordings(recordings: Sequence[Recording], num_test: int, num_valid: 
     Args:
         min_seconds: of the shortest clip for pre-training.
 
+    Returns:
+        The splits for fine-tuning, clips for pre-training, and what was left out, each sorted by path.
+
     Raises:
         InputError: if no text is left to train on.
     """
-    recordings = sorted(recordings, key=lambda recording: recording.clip.path)
-    by_text: dict[str, list[Recording]] = {}
-    for recording in recordings:
-        if recording.text is not None:
-            by_text.setdefault(recording.text, []).append(recording)
+    recordings = sorted(recordings, key=lambda one: one.clip.path)
+    by_text: dict[str, list[Utterance]] = {}
+    for one in recordings:
+        if one.text is not None:
+            by_text.setdefault(one.text, []).append(one)
     if len(by_text) <= num_test + num_valid:
         raise InputError(
             f"{len(by_text)} different English texts are too few for --held-out {num_test} and "
             f"--valid {num_valid}: lower them, so that some are left to train on"
         )
-    chosen = {text: min(same, key=lambda one: (one.is_short, one.clip.path)) for text, same in by_text.items()}
-    order = sorted(chosen, key=lambda text: (chosen[text].is_short, stable_fraction(text), text))
-    splits = Splits([], [], [], [], [])
-    held_out = dict.fromkeys(order[:num_test], splits.test)
-    held_out.update(dict.fromkeys(order[num_test : num_test + num_valid], splits.valid))
-    for recording in recordings:
-        clip, text = recording.clip, recording.text
-        if text is not None and text in held_out:
-            if recording is chosen[text]:
-                held_out[text].append(recording)
-            else:
-                splits.left_out.append(Refusal(clip.path, "same text as a held-out prompt"))
-            continue
+    chosen = {text: min(same, key=lambda one: (_is_short(one), one.clip.path)) for text, same in by_text.items()}
+    order = sorted(chosen, key=lambda text: (_is_short(chosen[text]), stable_fraction(text), text))
+    split_of = dict.fromkeys(order[:num_test], "test")
+    split_of.update(dict.fromkeys(order[num_test : num_test + num_valid], "valid"))
+    splits: dict[str, list[Utterance]] = {"train": [], "valid": [], "test": []}
+    pretrain: list[Clip] = []
+    left_out: list[Refusal] = []
+    for one in recordings:
+        clip, text = one.clip, one.text
         if text is not None:
-            splits.train.append(recording)
+            split = split_of.get(text, "train")
+            if split != "train" and one is not chosen[text]:
+                left_out.append(Refusal(clip.path, "same text as a held-out prompt"))
+                continue
+            splits[split].append(one)
+            if split != "train":
+                continue
         if clip.num_samples < min_seconds * SAMPLE_RATE_HZ:
             reason = f"shorter than {min_seconds:g} s (left out of pre-training only)"
-            splits.left_out.append(Refusal(clip.path, reason, f"{clip.num_samples / SAMPLE_RATE_HZ:.3f} s"))
+            left_out.append(Refusal(clip.path, reason, f"{clip.num_samples / SAMPLE_RATE_HZ:.3f} s"))
         else:
-            splits.pretrain.append(clip)
-    return splits
+            pretrain.append(clip)
+    return splits, pretrain, left_out
+
+
+def _is_short(one: Utterance) -> bool:
+    return one.clip.num_samples < _USEFUL_SECONDS * SAMPLE_RATE_HZ
 
 
 def write_corpus(
-    dest: Path,
-    recordings: Sequence[Recording],
-    refusals: Sequence[Refusal],
-    *,
-    num_found: int,
-    num_test: int,
-    num_valid: int,
-    min_seconds: float,
-    licences: str,
-    force: bool,
-    notes: Sequence[str] = (),
+    dest: Path, prompts: Prompts, *, num_test: int, num_valid: int, min_seconds: float, force: bool
 ) -> str:
-    """Split the recordings below DEST/audio and write all manifests and labels.
-
-    Returns:
-        The summary to print.
+    """Split the recordings, write all manifests and labels, and return the summary to print.
 
     Raises:
         InputError: as `split_recordings`; if a held-out prompt has a letter that no training prompt has; or if files
             exist with other content and `force` is not given.
     """
-    splits = split_recordings(recordings, num_test, num_valid, min_seconds)
-    pretrain_train, pretrain_valid, moved = split_clips(splits.pretrain, PRETRAIN_VALID_FRACTION)
-    finetune = {"train": splits.train, "valid": splits.valid, "test": splits.test}
+    finetune, clips, left_out = split_recordings(prompts.recordings, num_test, num_valid, min_seconds)
+    pretrain_train, pretrain_valid, moved = split_clips(clips, PRETRAIN_VALID_FRACTION)
     letters = {name: {letter for one in part for letter in one.text or ""} for name, part in finetune.items()}
     for name in ("valid", "test"):
         unknown = letters[name] - letters["train"]
@@ -126,16 +108,17 @@ def write_corpus(
                 f"the letter {min(unknown)} of a {name} prompt is in no training prompt: "
                 "hold out fewer (--held-out, --valid)"
             )
-    corpus = Prepared(
+    splits = {
+        "pretrain/train": [Utterance(clip) for clip in pretrain_train],
+        "pretrain/valid": [Utterance(clip) for clip in pretrain_valid],
+        **{f"finetune/{name}": part for name, part in finetune.items()},
+    }
+    corpus = corpus_files.Prepared(
         dest / "audio",
-        {
-            "pretrain/train": [Utterance(clip) for clip in pretrain_train],
-            "pretrain/valid": [Utterance(clip) for clip in pretrain_valid],
-            **{f"finetune/{name}": [Utterance(one.clip, one.text) for one in part] for name, part in finetune.items()},
-        },
-        [*refusals, *splits.left_out],
-        num_found,
-        notes=[*notes, *moved],
-        files={"LICENSES.txt": licences},
+        splits,
+        [*prompts.refusals, *left_out],
+        prompts.num_found,
+        notes=[*prompts.notes, *moved],
+        files={"LICENSES.txt": prompts.licences},
     )
     return corpus_files.write_corpus(corpus, ManifestOptions(dest, force=force))

@@ -17,22 +17,10 @@ from pathlib import Path
 
 from mini import OVERRIDES, ROOT
 
+from summarymixing_fairseq.benchmarks.report import markdown_table
 from summarymixing_fairseq.system import command, processes
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.files import temporary_folder
-
-LABELS = {"slurp": "scenario", "iemocap": "emotion"}
-
-
-def take_rows(source: Path, dest: Path, labels: str, num_clips: int | None) -> None:
-    """Copy a folder of manifests: all clips, or the first of train and a quarter as many of valid."""
-    dest.mkdir()
-    (dest / f"dict.{labels}.txt").write_bytes((source / f"dict.{labels}.txt").read_bytes())
-    for split, share in (("train", 1), ("valid", 4)):
-        for extension, header in (("tsv", 1), (labels, 0)):
-            lines = (source / f"{split}.{extension}").read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = lines if num_clips is None else lines[: num_clips // share + header]
-            (dest / f"{split}.{extension}").write_text("".join(kept), encoding="utf-8")
 
 
 def train(config: str, encoder: Path, data: Path, epochs: int, cache: bool) -> float:
@@ -61,7 +49,6 @@ def main() -> int:
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder of mp3s_mini.py, or of the real corpora")
     parser.add_argument("--configs", nargs="+", default=["slurp_probe1", "iemocap_probe1"], metavar="CONFIG")
-    parser.add_argument("--clips", type=int, help="clips of train, and a quarter as many of valid (default: all)")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
@@ -69,28 +56,19 @@ def main() -> int:
 
 
 def measure(args: argparse.Namespace) -> str:
-    """Print the table row by row; there is nothing left to print at the end."""
-    print("| configuration | without, s | with, s | ratio | range |\n|---|---|---|---|---|")
+    """The table."""
+    rows = []
     for config in args.configs:
-        task = config.rpartition("_probe")[0]
-        with temporary_folder("cache-speed-") as folder:
-            data = folder / task
-            take_rows(args.data / task, data, LABELS[task], args.clips)
-            rounds = []
-            for number in range(args.rounds):
-                seconds = {
-                    cache: train(config, args.encoder.resolve(), data, args.epochs, bool(cache)) for cache in (0, 1)
-                }
-                rounds.append(seconds)
-                print(f"round {number + 1}: {seconds[0]:.1f} s, {seconds[1]:.1f} s", file=sys.stderr)
-        ratios = [seconds[0] / seconds[1] for seconds in rounds]
-        medians = [statistics.median(seconds[cache] for seconds in rounds) for cache in (0, 1)]
-        print(
-            f"| {config} | {medians[0]:.1f} | {medians[1]:.1f} | {statistics.median(ratios):.1f} | "
-            f"{min(ratios):.1f} to {max(ratios):.1f} |",
-            flush=True,
-        )
-    return ""
+        data, encoder = args.data.resolve() / config.rpartition("_probe")[0], args.encoder.resolve()
+        rounds = []
+        for number in range(args.rounds):
+            without, kept = (train(config, encoder, data, args.epochs, cache) for cache in (False, True))
+            rounds.append((without, kept, without / kept))
+            print(f"{config}, round {number + 1}: {without:.1f} s, {kept:.1f} s", file=sys.stderr)
+        ratios = [ratio for *_, ratio in rounds]
+        medians = (f"{statistics.median(figures):.1f}" for figures in zip(*rounds))
+        rows.append((config, *medians, f"{min(ratios):.1f} to {max(ratios):.1f}"))
+    return markdown_table(("configuration", "without, s", "with, s", "ratio", "range"), rows)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""The report of the quickstart: its data, and the error rates on prompts that no stage has seen."""
+"""The report of the quickstart: its data, its curves, and the error rates on prompts that no stage has seen."""
 
 from __future__ import annotations
 
 import json
 import platform
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import editdistance
 import numpy as np
 import yaml
-from curves import plot_curves, read_log, series
 
+from summarymixing_fairseq.benchmarks.report import markdown_table
 from summarymixing_fairseq.data.manifest import Manifest
 from summarymixing_fairseq.probing.metrics.bootstrap import interval_of_ratio
 from summarymixing_fairseq.system import files
@@ -20,12 +21,33 @@ from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 CONFIGS = Path(__file__).resolve().parents[1]
 RUNS = (("finetune", "pre-trained, then fine-tuned"), ("scratch", "the same model from random weights"))
+_RECORD = re.compile(r"\[(?:train_inner|valid)\].*?(\{.*\})")
 
 
-def manifest_row(path: Path) -> tuple[int, float]:
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Figures of training (`train_inner`) and validation (`valid`) in fairseq's JSON log lines, in order of updates.
+
+    A resumed run logs some updates again: the last record of an update and kind counts.
+    """
+    records: dict[tuple[float, bool], dict[str, Any]] = {}
+    for match in _RECORD.finditer(path.read_text(encoding="utf-8", errors="replace")):
+        record = json.loads(match[1])
+        is_valid = "valid_num_updates" in record
+        record["num_updates"] = float(record["valid_num_updates" if is_valid else "num_updates"])
+        records[record["num_updates"], is_valid] = record
+    return [records[key] for key in sorted(records)]
+
+
+def series(records: list[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:
+    """Updates and values of one figure."""
+    logged = [record for record in records if name in record]
+    return [record["num_updates"] for record in logged], [float(record[name]) for record in logged]
+
+
+def manifest_row(path: Path) -> tuple[str, str]:
     """Clips and hours of a manifest."""
     sizes = Manifest(path).sizes
-    return len(sizes), sizes.sum() / SAMPLE_RATE_HZ / 3600
+    return str(len(sizes)), f"{sizes.sum() / SAMPLE_RATE_HZ / 3600:.3f}"
 
 
 def decoded(dest: Path) -> list[tuple[str, ...]]:
@@ -43,17 +65,58 @@ def results_table(dest: Path) -> str:
     ]
     first, second, length = np.array(counts).T  # (prompts,) each
     intervals = [interval_of_ratio(errors, length) for errors in (first, second, second - first)]
-    rows = ["| model | CER | 95 % interval | WER |", "|---|---|---|---|"]
-    for label, score, (low, high) in zip([*(label for _, label in RUNS), "difference"], scores, intervals):
-        rows.append(f"| {label} | {score['cer']:.3f} | {low:.3f} to {high:.3f} | {score['wer']:.3f} |")
-    return "\n".join(rows)
+    rows = [
+        (label, f"{score['cer']:.3f}", f"{low:.3f} to {high:.3f}", f"{score['wer']:.3f}")
+        for label, score, (low, high) in zip([*(label for _, label in RUNS), "difference"], scores, intervals)
+    ]
+    return markdown_table(("model", "CER", "95 % interval", "WER"), rows)
 
 
 def examples_table(dest: Path) -> str:
     """Markdown table of the first eight hypotheses beside their references."""
     shown = [row for row in decoded(dest) if len(row[0]) < 60][:8]
-    header = ["| said | pre-trained | from random weights |", "|---|---|---|"]
-    return "\n".join(header + ["| " + " | ".join(text.lower() or "(nothing)" for text in row) + " |" for row in shown])
+    rows = [[text.lower() or "(nothing)" for text in row] for row in shown]
+    return markdown_table(("said", "pre-trained", "from random weights"), rows)
+
+
+def plot_curves(dest: Path, chance: float, num_codes: int) -> None:
+    """Write curves.png: contrastive accuracy and codebook perplexity; CER of both fine-tuning runs.
+
+    Args:
+        chance: accuracy of guessing.
+        num_codes: entries of the codebook, the largest perplexity that there can be.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.5))
+    pretrain = read_log(dest / "pretrain.log")
+    codes = left.twinx()
+    lines = [
+        *left.plot(*series(pretrain, "accuracy"), color="tab:blue", label="accuracy, masked frames of training"),
+        *left.plot(*series(pretrain, "valid_accuracy"), "o-", color="navy", label="accuracy, validation"),
+        left.axhline(chance, color="grey", linestyle=":", label=f"chance, {chance:.3f}"),
+        *codes.plot(
+            *series(pretrain, "code_perplexity"), color="tab:orange", label=f"codebook perplexity (of {num_codes})"
+        ),
+    ]
+    left.set(xlabel="updates", ylabel="contrastive accuracy", ylim=(0, 1), title="pre-training")
+    codes.set(ylabel="codebook perplexity", ylim=(0, num_codes))
+    left.legend(handles=lines, loc="upper right", fontsize=8)
+
+    runs = (("finetune", "pre-trained", "tab:blue"), ("scratch", "from random weights", "tab:red"))
+    for name, label, colour in runs:
+        updates, rates = series(read_log(dest / f"{name}.log"), "valid_uer")
+        right.plot(updates, [rate / 100 for rate in rates], "o-", color=colour, label=label)
+    right.set(xlabel="updates", ylabel="CER on the validation prompts", ylim=(0, None), title="CTC fine-tuning")
+    right.legend()
+    right.grid(alpha=0.3)
+    figure.tight_layout()
+    with files.atomic_write(dest / "curves.png", "wb") as file:
+        figure.savefig(file, format="png", dpi=120)
+    pyplot.close(figure)
 
 
 def write_report(dest: Path, records: dict[str, dict[str, Any]]) -> str:
@@ -70,12 +133,9 @@ def write_report(dest: Path, records: dict[str, dict[str, Any]]) -> str:
     accuracy = series(pretrain, "valid_accuracy")[1]
     perplexity = series(pretrain, "valid_code_perplexity")[1]
     corpus = dest / "corpus"
-    data = ["| manifest | clips | hours |", "|---|---|---|"]
-    for name in ("pretrain/train", "pretrain/valid", "finetune/train", "finetune/valid", "finetune/test"):
-        clips, hours = manifest_row(corpus / f"{name}.tsv")
-        data.append(f"| {name} | {clips} | {hours:.3f} |")
-    time_table = ["| stage | seconds | peak resident MiB so far |", "|---|---|---|"]
-    time_table += [f"| {name} | {r['seconds']:.0f} | {r['peak_mib']:.0f} |" for name, r in records.items()]
+    names = ("pretrain/train", "pretrain/valid", "finetune/train", "finetune/valid", "finetune/test")
+    data = [(name, *manifest_row(corpus / f"{name}.tsv")) for name in names]
+    times = [(name, f"{one['seconds']:.0f}", f"{one['peak_mib']:.0f}") for name, one in records.items()]
     commands = "\n".join(" ".join(record["command"]) for record in records.values())
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "numpy"))
     text = f"""# Quickstart report
@@ -99,13 +159,13 @@ Pre-training ended at a contrastive accuracy of {accuracy[-1]:.3f} on its valida
 
 ## Data
 
-{chr(10).join(data)}
+{markdown_table(("manifest", "clips", "hours"), data)}
 
 Licences and voices: corpus/LICENSES.txt.
 
 ## Time and memory
 
-{chr(10).join(time_table)}
+{markdown_table(("stage", "seconds", "peak resident MiB so far"), times)}
 
 ## Commands
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curves import read_log
-from report import write_report
+from report import read_log, write_report
 
 from summarymixing_fairseq.system import command, files, interrupts
 from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.system.progress import progress_line
 from summarymixing_fairseq.system.stages import run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,29 +64,21 @@ def stages(dest: Path, source: str, pretrain_updates: int, finetune_updates: int
     ]
 
 
-def describe(records: list[dict[str, float]], max_update: int) -> str:
+def describe(log: Path, max_update: int) -> str:
     """A training's progress on one line: the latest value of each figure."""
-    latest = {key: value for record in records for key, value in record.items()}
+    latest = {key: value for record in read_log(log) for key, value in record.items()}
     names = {"loss": "loss", "accuracy": "accuracy", "code_perplexity": "perplexity", "valid_uer": "valid CER %"}
-    figures = [f"{label} {latest[key]:g}" for key, label in names.items() if key in latest]
-    return ", ".join([f"update {int(latest['num_updates'])}/{max_update}", *figures])
+    figures = [f"{label} {latest[key]}" for key, label in names.items() if key in latest]
+    return ", ".join([f"update {int(latest.get('num_updates', 0))}/{max_update}", *figures])
 
 
 def follow(process: subprocess.Popen, log: Path, max_update: int) -> None:
-    """Print a training's progress until it ends: each second in place on a terminal, elsewhere every 30 s."""
-    is_terminal = sys.stdout.isatty()
-    last_shown, last_time = "", 0.0
+    """Show a training's progress until it ends."""
+    show = progress_line()
     while process.poll() is None:
         time.sleep(1.0)
-        records = read_log(log)
-        line = describe(records, max_update) if records else "starting"
-        if is_terminal:
-            print(f"\r  {line:<100}", end="", flush=True)
-        elif line != last_shown and time.monotonic() - last_time > 30:
-            print(f"  {line}", flush=True)
-            last_shown, last_time = line, time.monotonic()
-    if is_terminal:
-        print()
+        show(describe(log, max_update))
+    show("")
 
 
 def run_once(stage: Stage, dest: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -79,8 +80,12 @@ def as_markdown(result: dict[str, Any]) -> str:
     """The table in Markdown."""
     header, *rows = table(result)
     header = (*header[:5], f"time of {result['reference']} ÷", f"memory of {result['reference']} ÷")
-    lines = [header, ("---",) * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(header, rows)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Cells as a table in Markdown."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
 def provenance(result: dict[str, Any]) -> list[str]:

@@ -6,18 +6,14 @@ import argparse
 import json
 import shlex
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..benchmarks.suite import BENCHMARKS
 from ..system.errors import InputError
 from ..system.files import atomic_write, check_writable, refuse_existing
-from ..system.progress import OverwrittenLine
+from ..system.progress import progress_line
 from .inputs import prepare
-
-# Between two lines of progress in a log.
-LOG_SECONDS = 30
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,21 +44,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         sub.add_argument("--force", action="store_true", help="overwrite these files")
         sub.set_defaults(settings=settings)
     parser.set_defaults(run=run)
-
-
-def _progress() -> Callable[[str], None]:
-    """Shows what is being done: one line that changes on a terminal, else a new line every half a minute."""
-    line, last = OverwrittenLine(), time.monotonic()
-
-    def show(text: str) -> None:
-        nonlocal last
-        if sys.stderr.isatty():
-            line.show(text)
-        elif text and time.monotonic() - last > LOG_SECONDS:
-            print(text, file=sys.stderr, flush=True)
-            last = time.monotonic()
-
-    return show
 
 
 def _command(arguments: Sequence[str]) -> str:
@@ -102,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     names = [name for name in names if name in (args.contenders or names)]
     num_threads = args.threads or machine.available_threads()
     conditions = runner.Conditions(args.benchmark, settings, device, num_threads, args.limit_seconds)
-    progress = _progress()
+    progress = progress_line()
     rows = runner.run(names, args.sizes, conditions, args.repeats, progress)
     progress("")
     result = runner.result(conditions, machine.describe(device, num_threads), _command(sys.argv[1:]), rows)

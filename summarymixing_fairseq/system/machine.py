@@ -16,7 +16,8 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's model."""
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
         for line in file:
             if line.startswith("model name"):
@@ -32,7 +33,7 @@ def describe(device: str, num_threads: int) -> dict[str, Any]:
     """
     import torch
 
-    hardware = f"{_cpu_name()}, {num_threads} threads"
+    hardware = f"{cpu_name()}, {num_threads} threads"
     if device == "cuda":
         properties = torch.cuda.get_device_properties(0)
         hardware = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB; {hardware}"

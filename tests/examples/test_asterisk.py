@@ -18,13 +18,15 @@ import soundfile
 from asterisk import main, prepare
 from asterisk_packages import VOICES, parse_transcripts
 from G722 import G722
-from manifest_command import parse_manifest
-from prompt_corpus import Recording, split_recordings
+from manifest_command import all_files, lengths, lines, refused
+from prompt_corpus import split_recordings
 from sentences import PROMPTS, compose_prompts
 from synthesiser import speak
 
-from summarymixing_fairseq.corpora.text.english_text import TextRefused, normalise
+from summarymixing_fairseq.corpora.text.english_text import normalise
+from summarymixing_fairseq.corpora.writing.labels import Utterance
 from summarymixing_fairseq.corpora.writing.rows import Clip
+from summarymixing_fairseq.data.manifest_check import check_folder
 from summarymixing_fairseq.system.errors import InputError
 
 ENGLISH = {
@@ -93,20 +95,8 @@ def run(dest: Path, packages: Path, **options) -> str:
     return prepare(dest, packages=packages, **options)
 
 
-def rows(path: Path) -> dict[str, int]:
-    return {clip.path: clip.num_samples for clip in parse_manifest(path.read_text("utf-8"))[1]}
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text("utf-8").splitlines()
-
-
 def pretraining(dest: Path) -> set[str]:
-    return {name for split in ("train", "valid") for name in rows(dest / "pretrain" / f"{split}.tsv")}
-
-
-def all_files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {name for split in ("train", "valid") for name in lengths(dest / "pretrain" / f"{split}.tsv")}
 
 
 def test_layout_and_labels(corpus):
@@ -114,20 +104,9 @@ def test_layout_and_labels(corpus):
     words = {name: lines(folder / "finetune" / f"{name}.wrd") for name in ("train", "valid", "test")}
     assert len(words["test"]) == 3 and len(words["valid"]) == 2
     assert set().union(*words.values()) == {normalise(ENGLISH[name]) for name in _learnable()}
-    for name, expected in words.items():
-        letters = lines(folder / "finetune" / f"{name}.ltr")
-        assert [line.replace(" ", "").rstrip("|").replace("|", " ") for line in letters] == expected
-        assert all(line.endswith(" |") for line in letters)
-        assert len(rows(folder / "finetune" / f"{name}.tsv")) == len(expected)
-    counts = dict(line.split() for line in lines(folder / "finetune" / "dict.ltr.txt"))
-    letters = "".join(lines(folder / "finetune" / "train.ltr")).replace(" ", "")
-    assert counts == {letter: str(letters.count(letter)) for letter in set(letters)}
-    for manifest in folder.glob("*/*.tsv"):
-        assert lines(manifest)[0] == str(folder / "audio")
-        for name, num_samples in rows(manifest).items():
-            info = soundfile.info(folder / "audio" / name)
-            assert (info.frames, info.samplerate, info.channels) == (num_samples, 16000, 1)
-            assert info.subtype == "PCM_16"
+    for task, splits in (("pretrain", ["train", "valid"]), ("finetune", [*words])):
+        assert not check_folder(folder / task, splits, sample_rate_hz=16000, workers=1).problems
+        assert lines(folder / task / "train.tsv")[0] == str(folder / "audio")
     assert "found 50 audio files" in summary
     assert "finetune/test: 3 clips" in summary and "finetune/valid: 2 clips" in summary
     assert "Allison Smith" in (folder / "LICENSES.txt").read_text()
@@ -148,7 +127,7 @@ def test_decoded_samples_are_those_of_the_codec(corpus):
 
 def test_what_is_refused_and_why(corpus):
     folder, _ = corpus
-    refused = dict(line.split("\t") for line in lines(folder / "refused.tsv"))
+    reasons = dict(refused(folder))
     expected = {
         "en/beep.g722": "tone or noise",
         "en/tt-monkeys.g722": "tone or noise",
@@ -160,44 +139,44 @@ def test_what_is_refused_and_why(corpus):
         "en/demo-moreinfo.flac": "web address",
     }
     for path, reason in expected.items():
-        assert reason in refused[path]
-    assert {path for path in refused if "same text" not in refused[path]} == expected.keys()
+        assert reason in reasons[path]
+    assert {path for path, reason in reasons.items() if "same text" not in reason} == expected.keys()
     # a recording without a transcript, or with one of no use, is for pre-training
     assert {"es/dir-welcome.flac", "en/spy-h323.flac", "en/demo-moreinfo.flac", "ru/hello.flac"} <= pretraining(folder)
     assert not (folder / "audio" / "en" / "beep.flac").exists()
 
 
+def english(name: str, num_samples: int, text: str) -> Utterance:
+    return Utterance(Clip(f"en/{name}.flac", num_samples), text)
+
+
 def test_no_held_out_text_is_heard_in_training():
     # all but two texts are held out, so that both doubled texts are surely among them
-    num_texts = len({normalise(ENGLISH[name]) for name in _learnable()})
-    recordings = [Recording(Clip(f"en/{name}.flac", 32000), "en", normalise(ENGLISH[name])) for name in _learnable()]
-    splits = split_recordings(recordings, num_texts - 3, 1, 0.5)
-    text_of = {recording.clip.path: recording.text for recording in recordings}
-    held_out = {one.text for one in splits.test + splits.valid}
-    assert len(held_out) == len(splits.test + splits.valid) == num_texts - 2
-    assert not held_out & {one.text for one in splits.train}
-    assert not held_out & {text_of[clip.path] for clip in splits.pretrain}
-    assert {one.reason for one in splits.left_out} == {"same text as a held-out prompt"}
-    assert len(splits.left_out) + len(splits.train) + len(held_out) == len(recordings)
-    assert len(splits.left_out) >= 1
+    recordings = [english(name, 32000, normalise(ENGLISH[name])) for name in _learnable()]
+    num_texts = len({one.text for one in recordings})
+    splits, pretrain, left_out = split_recordings(recordings, num_texts - 3, 1, 0.5)
+    text_of = {one.clip.path: one.text for one in recordings}
+    held_out = [one.text for one in splits["test"] + splits["valid"]]
+    assert len(set(held_out)) == len(held_out) == num_texts - 2
+    assert not {*held_out} & {one.text for one in splits["train"]}
+    assert not {*held_out} & {text_of[clip.path] for clip in pretrain}
+    assert {one.reason for one in left_out} == {"same text as a held-out prompt"}
+    assert len(left_out) + len(splits["train"]) + len(held_out) == len(recordings)
 
 
 def test_short_prompts_are_held_out_last():
-    recordings = [
-        Recording(Clip(f"en/{index}.flac", 8000 if index < 20 else 20000), "en", f"TEXT {chr(65 + index)}")
-        for index in range(26)
-    ]
-    splits = split_recordings(recordings, 4, 2, 0.5)
-    assert all(one.clip.num_samples == 20000 for one in splits.test + splits.valid)
+    recordings = [english(str(k), 8000 if k < 20 else 20000, f"TEXT {chr(65 + k)}") for k in range(26)]
+    splits, _, _ = split_recordings(recordings, 4, 2, 0.5)
+    assert all(one.clip.num_samples == 20000 for one in splits["test"] + splits["valid"])
 
 
 def test_short_clips_are_left_out_of_pretraining_only():
-    recordings = [Recording(Clip(f"en/{length}.flac", 4000 * length), "en", "A" * length) for length in range(1, 6)]
-    splits = split_recordings(recordings, 1, 1, 0.4)
-    assert [one.path for one in splits.left_out] == ["en/1.flac"]
-    assert splits.left_out[0].reason == "shorter than 0.4 s (left out of pre-training only)"
-    assert "en/1.flac" in [one.clip.path for one in splits.train]
-    assert "en/1.flac" not in [clip.path for clip in splits.pretrain]
+    recordings = [english(str(k), 4000 * k, "A" * k) for k in range(1, 6)]
+    splits, pretrain, (left_out,) = split_recordings(recordings, 1, 1, 0.4)
+    assert left_out.path == "en/1.flac"
+    assert left_out.reason == "shorter than 0.4 s (left out of pre-training only)"
+    assert "en/1.flac" in [one.clip.path for one in splits["train"]]
+    assert "en/1.flac" not in [clip.path for clip in pretrain]
 
 
 def test_held_out_prompts_stay_when_recordings_are_added(packages, corpus, tmp_path):
@@ -371,46 +350,6 @@ def test_without_packages_our_own_corpus_is_spoken(tmp_path, monkeypatch, capsys
 def test_transcripts_with_the_oddities_of_debians():
     content = "\ufeff; a comment\n\na: Ciao: bello\r\n dir-welcome: \nno colon\na: again\n ; b: no\nc:d\n".encode()
     assert parse_transcripts(content) == {"a": "Ciao: bello", "c": "d"}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Please press 1, now.", "PLEASE PRESS ONE NOW"),
-        ("3D audio enabled", "THREE D AUDIO ENABLED"),
-        ("dial 42 or 10", "DIAL FORTY TWO OR TEN"),
-        ("it's ten o'clock, 'sir'", "IT'S TEN O'CLOCK SIR"),
-        ("a polite \u201cdon\u2019t call\u201d menu", "A POLITE DON'T CALL MENU"),
-        ("press * or #", "PRESS STAR OR POUND"),
-        ("at [@]", "AT"),
-        ('IAX (note: does not say "2")', "IAX"),
-        ("P.M.", "P M"),
-        ("Call-Forward", "CALL FORWARD"),
-        ("you @ 5%", "YOU AT FIVE PERCENT"),
-        ("exclaimation-point [!]", "EXCLAMATION POINT"),
-        ("All represenatives are busy", "ALL REPRESENTATIVES ARE BUSY"),
-    ],
-)
-def test_english_texts(text, expected):
-    assert normalise(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("dial 500", "several ways"),
-        ("28.8 kilobit", "several ways"),
-        ("H.323", "several ways"),
-        ("press 007", "several ways"),
-        ("visit www.asterisk.org", "web address"),
-        ("caf\u00e9", "the character '\u00c9'"),
-        ("1+1", r"the character '\+'"),
-        ("[beep]", "no words"),
-    ],
-)
-def test_english_texts_that_are_refused(text, reason):
-    with pytest.raises(TextRefused, match=reason):
-        normalise(text)
 
 
 @pytest.mark.parametrize("language", PROMPTS)

@@ -1,35 +1,20 @@
-"""Tests of examples/benchmarks/manifest_scale.py on small trees, and of processes whose parent is killed."""
+"""Tests of examples/benchmarks/manifest_scale.py on small trees."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import manifest_scale
 import pytest
 import soundfile
-from manifest_command import parse_manifest
-from manifest_scale import fairseq_loop, make_tree
+from manifest_command import lengths
+from manifest_scale import fairseq_manifest, make_tree
 
 from summarymixing_fairseq.corpora.folder import prepare
 from summarymixing_fairseq.corpora.writing.corpus import write_corpus
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions
-
-# Two processes that do not finish their work; each prints its number.
-ENDLESS_PARENT = """
-import os
-import time
-from summarymixing_fairseq.system.parallel import parallel_iter
-
-def work(item):
-    os.write(1, b"%d\\n" % os.getpid())  # in one piece, unlike print
-    time.sleep(600)
-
-if __name__ == "__main__":
-    list(parallel_iter(work, range(4), workers=2, description="waiting", items_per_worker=1))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +25,7 @@ def tree(tmp_path_factory) -> Path:
 
 
 def rows(folder: Path) -> dict[str, int]:
-    clips = [clip for name in ("train", "valid") for clip in parse_manifest((folder / f"{name}.tsv").read_text())[1]]
-    return {clip.path: clip.num_samples for clip in clips}
+    return lengths(folder / "train.tsv") | lengths(folder / "valid.tsv")
 
 
 def test_the_tree_is_nested_and_of_several_lengths(tree):
@@ -61,7 +45,7 @@ def test_a_file_of_the_tree_has_no_more_names_than_a_disk_allows(tmp_path, monke
 
 
 def test_the_loop_it_is_compared_with_finds_the_same_files(tree, tmp_path):
-    fairseq_loop(tree, tmp_path / "loop", valid_fraction=0.1)
+    fairseq_manifest(tree, tmp_path / "loop", valid_fraction=0.1)
     options = ManifestOptions(tmp_path / "ours")
     write_corpus(prepare(tree, options, valid_fraction=0.1), options)
     assert rows(tmp_path / "loop") == rows(tmp_path / "ours")
@@ -82,44 +66,3 @@ def test_the_command_prints_its_tables_and_leaves_nothing(tmp_path):
     # half was read; what was not flushed yet, or waited in the processes, is lost
     assert 350 <= int(resumed[0]) < 700
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_processes_end_when_their_parent_is_killed():
-    with subprocess.Popen(
-        [sys.executable, "-c", ENDLESS_PARENT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as parent:
-        try:
-            children = [int(parent.stdout.readline()) for _ in range(2)]
-            assert all(is_running(child) for child in children)
-        finally:
-            parent.kill()  # or leaving this block would wait for it for ever
-        parent.wait()
-        until = time.monotonic() + 10
-        while any(is_running(child) for child in children) and time.monotonic() < until:
-            time.sleep(0.02)
-        assert not any(is_running(child) for child in children)
-
-
-def is_running(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"  # dead, but not yet waited for
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="others spawn")
-def test_processes_are_forked_where_this_one_has_a_single_thread(tmp_path):
-    """Spawned ones import everything again, which takes longer than the scan of most corpora."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        "from summarymixing_fairseq.system.parallel import parallel_iter\n"
-        "STARTED_BY = __name__\n"
-        "def name(item):\n    return STARTED_BY\n"
-        "if __name__ == '__main__':\n"
-        "    for _ in range(2):\n"
-        "        print(*set(parallel_iter(name, range(4), workers=2, description='', items_per_worker=1)))\n"
-    )
-    result = subprocess.run([sys.executable, script], capture_output=True, text=True)
-    assert result.stdout == "__main__\n__main__\n", result.stderr

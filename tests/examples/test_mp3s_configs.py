@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,13 +13,10 @@ import pytest
 import yaml
 from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
 from fairseq.dataclass.configs import FairseqConfig
-from fairseq.dataclass.initialize import hydra_init
 from fairseq.models import MODEL_DATACLASS_REGISTRY
 from fairseq.optim import OPTIMIZER_DATACLASS_REGISTRY
 from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY
 from fairseq.tasks import TASK_DATACLASS_REGISTRY
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from summarymixing_fairseq.probing.heads import HEADS, build_head
@@ -50,22 +48,8 @@ def leaves(values: dict, prefix: str = "") -> dict[str, object]:
     return found
 
 
-@pytest.fixture
-def fairseqs_defaults():
-    """``fairseqs_defaults(name)`` does what fairseq-hydra-train does before it composes a configuration."""
-    store = ConfigStore.instance()
-    before = dict(store.repo)
-    yield hydra_init
-    store.repo = before
-
-
 def model_config(name: str):
     return OmegaConf.merge(OmegaConf.structured(SslProbeConfig()), read(name)["model"])
-
-
-def head_of(name: str, num_classes: int = 18):
-    cfg = model_config(name)
-    return build_head(cfg.head, STATE_DIM, num_classes, **head_options(cfg))
 
 
 def test_two_probes_a_data_set():
@@ -74,12 +58,10 @@ def test_two_probes_a_data_set():
 
 @pytest.mark.parametrize("name", ["librispeech_probe1", "slurp_probe1", "voxceleb1_probe2"])
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_composes_as_fairseq_does(name, fairseqs_defaults):
+def test_composes_as_fairseq_does(name, composed):
     """Every key keeps its value: fairseq's defaults, which hydra merges with the configuration, replace none."""
     expected = {**leaves(read(name)), "model.encoder_path": "a.pt", "task.data": "b"}
-    fairseqs_defaults(name)
-    with initialize_config_dir(str(FOLDER), version_base="1.1"):
-        cfg = compose(name, overrides=["model.encoder_path=a.pt", "task.data=b"], return_hydra_config=True)
+    cfg = composed(name, "model.encoder_path=a.pt", "task.data=b", folder=FOLDER)
     assert (cfg.hydra.run.dir, cfg.hydra.output_subdir) == (".", None)
     found = leaves(OmegaConf.to_container(cfg, resolve=False, enum_to_str=True))
     assert {key: found.get(key) for key in expected} == expected
@@ -155,11 +137,14 @@ def test_head_task_and_criterion_fit(name):
     task = task.get(name.split("_")[0], "probe_recognition")
     assert config["task"]["_name"] == task
     assert head.is_frame_level is (task == "probe_recognition")
+    criterion = {"_name": "aam_softmax" if config["model"].get("cosine") else "classification"}
     if task == "probe_recognition":
-        criterion = "ctc"
-    else:
-        criterion = "aam_softmax" if config["model"].get("cosine") else "classification"
-    assert config["criterion"]["_name"] == criterion
+        labels = "bpe100" if name.startswith("commonvoice") else "ltr"
+        assert config["task"]["labels"] == labels
+        criterion = {"_name": "ctc", "post_process": {"bpe100": "sentencepiece", "ltr": "letter"}[labels]}
+    elif name == "voxceleb1_probe2":
+        criterion |= {"margin": 0.2, "scale": 30.0}
+    assert criterion.items() <= config["criterion"].items()
     best = config["checkpoint"]["best_checkpoint_metric"], config["checkpoint"]["maximize_best_checkpoint_metric"]
     assert best == (("wer", False) if task == "probe_recognition" else ("accuracy", True))
     # new_bob takes the metric for an error unless it is told that it is an accuracy
@@ -210,62 +195,37 @@ def test_recipe_of_the_paper(name):
         assert schedules["head"]["lr_shrink"] == 0.8 and schedules["head"]["lr_threshold"] == 0.0025
 
 
-@pytest.mark.parametrize("name", ["librispeech_probe1", "commonvoice_cy_probe1", "commonvoice_eu_probe1"])
-def test_recognition_by_two_bilstms_of_1024(name):
-    head = head_of(name)
-    assert type(head) is HEADS["bilstm_ctc"]
-    lstm = head.encoder.lstm
-    assert (lstm.num_layers, lstm.hidden_size, lstm.bidirectional, lstm.dropout) == (2, 1024, True, 0.2)
+BILSTMS = {"encoder.lstm.num_layers": 2, "encoder.lstm.bidirectional": True, "encoder.lstm.dropout": 0.2}
+BILSTM_CTC = ("bilstm_ctc", {**BILSTMS, "encoder.lstm.hidden_size": 1024})
+MEAN_LINEAR = ("mean_linear", {"takes_mean": True})
+INTENT_SIZES = {**BILSTMS, "encoder.lstm.hidden_size": 768, "project.out_features": 768}
+ECAPA_SIZES = {"stem.conv.out_channels": 512, "aggregate.out_features": 1536, "embedding_dim": 512}
+# Of each head its name and its sizes, by their attributes
+PAPER_HEADS = {
+    "librispeech_probe1": BILSTM_CTC,
+    "librispeech_probe2": ("contextnet_ctc", {"output.in_features": 640}),
+    "commonvoice_cy_probe1": BILSTM_CTC,
+    "commonvoice_cy_probe2": ("linear_ctc", {}),
+    "commonvoice_eu_probe1": BILSTM_CTC,
+    "commonvoice_eu_probe2": ("linear_ctc", {}),
+    "slurp_probe1": MEAN_LINEAR,
+    "slurp_probe2": ("bilstm_mean", INTENT_SIZES),
+    "iemocap_probe1": MEAN_LINEAR,
+    "iemocap_probe2": ("ecapa", {**ECAPA_SIZES, "gives_cosines": False}),
+    "voxceleb1_probe1": ("xvector", {"embedding_dim": 512, "segment6.out_features": 512}),
+    "voxceleb1_probe2": ("ecapa", {**ECAPA_SIZES, "gives_cosines": True}),
+}
 
 
-def test_recognition_by_contextnet_of_640_outputs():
-    head = head_of("librispeech_probe2")
-    assert type(head) is HEADS["contextnet_ctc"]
-    assert (head.output.in_features, len(head.blocks)) == (640, 23)
-
-
-@pytest.mark.parametrize("language", ["cy", "eu"])
-def test_low_resource_recognition(language):
-    """A linear layer as probe 2, and a hundred pieces for both."""
-    head = head_of(f"commonvoice_{language}_probe2", 104)
-    assert sum(parameter.numel() for parameter in head.parameters()) == 104 * (STATE_DIM + 1)
-    for probe in (1, 2):
-        config = read(f"commonvoice_{language}_probe{probe}")
-        assert (config["task"]["labels"], config["criterion"]["post_process"]) == ("bpe100", "sentencepiece")
-    config = read("librispeech_probe1")
-    assert (config["task"]["labels"], config["criterion"]["post_process"]) == ("ltr", "letter")
-
-
-@pytest.mark.parametrize("name", ["slurp_probe1", "iemocap_probe1"])
-def test_classification_by_mean_pool_and_linear(name):
-    head = head_of(name)
-    assert head.takes_mean
-    assert sum(parameter.numel() for parameter in head.parameters()) == 18 * (STATE_DIM + 1)
-
-
-def test_intent_by_two_bilstms_of_768():
-    head = head_of("slurp_probe2")
-    lstm = head.encoder.lstm
-    assert (lstm.num_layers, lstm.hidden_size, lstm.bidirectional, lstm.dropout) == (2, 768, True, 0.2)
-    assert (head.project.out_features, head.output.out_features) == (768, 18)
-
-
-@pytest.mark.parametrize("name", ["iemocap_probe2", "voxceleb1_probe2"])
-def test_ecapa_of_512_channels(name):
-    head = head_of(name, 1211)
-    assert type(head) is HEADS["ecapa"]
-    assert head.stem.conv.out_channels == 512 and len(head.blocks) == 3
-    assert head.aggregate.out_features == 1536
-    assert head.embedding_dim == 512
-    assert head.gives_cosines is (name == "voxceleb1_probe2")
-
-
-def test_speakers_by_x_vector_and_margin():
-    head = head_of("voxceleb1_probe1", 1211)
-    assert type(head) is HEADS["xvector"]
-    assert head.embedding_dim == head.segment6.out_features == 512
-    criterion = read("voxceleb1_probe2")["criterion"]
-    assert (criterion["margin"], criterion["scale"]) == (0.2, 30.0)
+@each_config
+def test_heads_of_the_paper(name):
+    kind, sizes = PAPER_HEADS[name]
+    cfg = model_config(name)
+    head = build_head(cfg.head, STATE_DIM, 18, **head_options(cfg))
+    assert type(head) is HEADS[kind]
+    assert {key: attrgetter(key)(head) for key in sizes} == sizes
+    if "linear" in kind:
+        assert sum(parameter.numel() for parameter in head.parameters()) == 18 * (STATE_DIM + 1)
 
 
 @each_config

@@ -13,7 +13,6 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -205,57 +204,36 @@ FOUR_GPUS = {"nodes": "1", "ntasks-per-node": "1", "gpus-per-node": "4", "cpus-p
 FOUR_GPUS |= {"time": "1440", "signal": "USR2@120", "requeue": "", "open-mode": "append"}
 
 
-@dataclass
-class Started:
-    """`local`, and `slurm_4gpu` on a cluster that holds jobs back."""
-
-    root_before: set[str]
-    local: subprocess.Popen
-    local_dir: Path
-    held: subprocess.Popen
-    held_dir: Path
-    held_cluster: Cluster
-
-
 def files_of_root() -> set[str]:
     """What lies in the repository's root, without the caches of other tests."""
     return {path.name for path in ROOT.iterdir()} - {".hypothesis", ".pytest_cache"}
 
 
-@pytest.fixture(scope="module")
-def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
-    """Started together, because each spends seconds on imports, on one core."""
-    folders = [tmp_path_factory.mktemp(name) for name in ("local", "held", "slurm")]
-    local_dir, held_dir, cluster = folders[0], folders[1], Cluster(folders[2])
-    before = files_of_root()
+def test_local_trains_to_the_end_and_four_gpus_are_asked_of_slurm(data: Path, tmp_path: Path, cluster: Cluster) -> None:
+    """Two launches at once, as each spends seconds on imports. The cluster holds its job: a later test runs it."""
+    local_dir, held_dir, before = tmp_path / "local", tmp_path / "held", files_of_root()
     one_process = ["distributed_training.distributed_world_size=1", "optimization.max_update=2"]
     held_environment = cluster.environment | {"FAKE_SLURM_HOLD": "1"}
     with (
         launch("local", data, local_dir, *one_process, flags=()) as local,  # -m may be left out
         launch("slurm_4gpu", data, held_dir, "hydra.launcher.partition=gpu", **held_environment) as held,
     ):
-        yield Started(before, local, local_dir, held, held_dir, cluster)
-        for launched in (local, held):
-            launched.kill()
-
-
-def test_four_gpus_are_asked_of_slurm(both: Started) -> None:
-    """The job is submitted, and the command waits for it. A later test runs the job."""
-    while not (both.held_cluster.folder / "7.submitted").exists():
-        assert both.held.poll() is None, both.held.communicate()[0][-3000:]
-        time.sleep(0.02)
-    directives, script = both.held_cluster.submitted()
-    assert FOUR_GPUS.items() <= directives.items()
-    assert script.index("SRUN_CPUS_PER_TASK") < script.index("\nsrun ")
-    assert both.held.poll() is None and not (both.held_dir / "checkpoint_last.pt").exists()
-
-
-def test_local_trains_to_the_end(both: Started) -> None:
-    finished(both.local)
-    assert num_updates(both.local_dir / "checkpoint_last.pt") == 2
-    (log,) = both.local_dir.glob("submitit/*/*_0_log.out")
+        try:
+            while not (cluster.folder / "7.submitted").exists():
+                assert held.poll() is None, held.communicate()[0][-3000:]
+                time.sleep(0.02)
+            directives, script = cluster.submitted()
+            assert FOUR_GPUS.items() <= directives.items()
+            assert script.index("SRUN_CPUS_PER_TASK") < script.index("\nsrun ")
+            finished(local)
+            assert held.poll() is None and not (held_dir / "checkpoint_last.pt").exists()
+        finally:
+            local.kill()
+            held.kill()
+    assert num_updates(local_dir / "checkpoint_last.pt") == 2
+    (log,) = local_dir.glob("submitit/*/*_0_log.out")
     assert updates(log.read_text()) == [1, 2]
-    assert files_of_root() == both.root_before  # logs and hydra's files lie beside the checkpoint
+    assert files_of_root() == before  # logs and hydra's files lie beside the checkpoint
 
 
 @pytest.mark.long

@@ -11,7 +11,7 @@ import functools
 import json
 import os
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -209,10 +209,15 @@ def _stamp(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def clips_of(results: Sequence[Clip | Refusal], refusals: list[Refusal]) -> list[Clip]:
+def clips_of(results: Iterable[Clip | Refusal], refusals: list[Refusal]) -> list[Clip]:
     """The clips among `results`; the others are added to `refusals`."""
-    refusals += [result for result in results if isinstance(result, Refusal)]
-    return [result for result in results if isinstance(result, Clip)]
+    clips = []
+    for result in results:
+        if isinstance(result, Clip):
+            clips.append(result)
+        else:
+            refusals.append(result)
+    return clips
 
 
 def forget_journals(dest: Path) -> None:
