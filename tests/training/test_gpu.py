@@ -16,6 +16,7 @@ from reference import assert_near, padding_of, randomise
 from training.conftest import load
 
 from summarymixing_fairseq.benchmarks.recipe import build_trainer, noise_batch, read_recipe, train_step
+from summarymixing_fairseq.benchmarks.suite import update
 from summarymixing_fairseq.models.encoder import build_encoder
 from summarymixing_fairseq.modules.contrastive import info_nce_logits, sample_negatives
 from summarymixing_fairseq.modules.mixing import MIXERS, build_mixer
@@ -179,6 +180,16 @@ def test_a_nan_is_explained(tmp_path):
     trainer.get_model().encoder.layers[1].ffn1.register_forward_hook(lambda module, inputs, out: out * math.nan)
     with pytest.raises(FloatingPointError, match=r"update 2: .*encoder\.layers\.1\.ffn1; utterances 0, 1"):
         losses_of(trainer, 1, batch())
+
+
+def test_a_benchmark_reads_the_peak_inside_an_update():
+    """fairseq's trainer resets it when an update ends: what is left then is weights and optimizer alone."""
+    settings = {"config": str(RECIPE), "clips": 4, "precision": "amp"}
+    step = update.build(update.REFERENCE, 5.0, settings, DEVICE)
+    step.run()
+    torch.cuda.reset_peak_memory_stats()
+    step.run()
+    assert torch.cuda.max_memory_allocated() > 1.5 * torch.cuda.memory_allocated()
 
 
 def run_training(arguments, log, *launcher):

@@ -88,6 +88,8 @@ def build(contender: str, size: float, settings: dict[str, Any], device: str) ->
     if contender == PAPER_SETTING:
         _use_rivals()
     trainer = build_trainer(cfg)
+    # Knowing it, fairseq's trainer resets a GPU's peak memory after each update, before the benchmark can read it.
+    trainer.cuda_env = None
     # the tasks collate in float64 where fairseq would round to half precision: see data/waveform.py
     in_float64 = contender != STOCK and settings["precision"] in ("fp16", "bf16")
     dtype = torch.float64 if in_float64 else torch.float32
