@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...system.options import MAX_WIDTH, Refused, option
 from ..decay import decayed_mean
+from ..precision import LayerNorm
 from .registry import MixerOptions, register_mixer
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "swish": F.silu}
@@ -180,7 +181,7 @@ class SummaryMixing(nn.Module):
         self.mode = mode
         self.num_heads = num_heads
         self.activation = ACTIVATIONS[activation]
-        norm = nn.LayerNorm if layer_norm else lambda dim: nn.Identity()
+        norm = LayerNorm if layer_norm else lambda dim: nn.Identity()
         self.summary = HeadMLP(embed_dim, summary_hidden_dim or embed_dim, summary_out_dim, num_heads, activation)
         self.summary_norm = norm(summary_out_dim)
         if mode == "lite":
