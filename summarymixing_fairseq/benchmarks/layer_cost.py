@@ -39,7 +39,7 @@ IN_FLOAT32 = frozenset(
 )
 # Operators whose traffic is that of a matrix product, and operators that launch nothing though they return no view.
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "_scaled_dot_product")
-NO_KERNEL = ("empty", "new_empty", "_unsafe_view", "promote_types")
+NO_KERNEL = ("empty", "empty_like", "new_empty", "_unsafe_view", "promote_types")
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,8 @@ class Kernels(TorchDispatchMode):
         schema = function._schema
         name = schema.name.partition("::")[2]
         is_view = any(result.alias_info and not result.alias_info.is_write for result in schema.returns)
-        if is_view or name in NO_KERNEL or not any(isinstance(x, Tensor) for x in tree_leaves(out)):
+        made = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
+        if is_view or name in NO_KERNEL or not (made or schema.is_mutable):
             return out
         if name.startswith("convolution") and _is_channels_last(args[0]):
             # an operator on "meta" does not know that a GPU's result has the layout of its input

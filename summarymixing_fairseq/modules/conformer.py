@@ -13,7 +13,7 @@ from .feedforward import FeedForward, xavier_linear
 from .kernels.compiling import compile_modules
 from .kernels.depthwise import DepthwiseConv
 from .kernels.recompute import dropout_in_bytes, recompute
-from .precision import LayerNorm, autocast_dtype
+from .precision import LayerNorm, autocast_dtype, weights_cast
 
 RECOMPUTE = ("none", "cheap", "layer")
 
@@ -120,10 +120,11 @@ class ConformerLayer(nn.Module):
         return self._forward(x, padding_mask)
 
     def _forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
-        x = torch.add(x, self.ffn1(x), alpha=0.5)
-        x = x + self.mixer(self.mixer_norm(x), padding_mask)
-        x = x + self.conv(x, padding_mask)
-        return self.norm(torch.add(x, self.ffn2(x), alpha=0.5))
+        with weights_cast(self, autocast_dtype(x)):
+            x = torch.add(x, self.ffn1(x), alpha=0.5)
+            x = x + self.mixer(self.mixer_norm(x), padding_mask)
+            x = x + self.conv(x, padding_mask)
+            return self.norm(torch.add(x, self.ffn2(x), alpha=0.5))
 
 
 class ConformerEncoder(nn.Module):

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import cast
+
 
 class DepthwiseConv(nn.Conv1d):
     """Depthwise convolution over time, one filter a channel, with zeros before the first and after the last frame.
@@ -40,7 +42,13 @@ class DepthwiseConv(nn.Conv1d):
         reach = self.kernel_size[0] // 2
         image = x.transpose(1, 2).unsqueeze(axis)  # (B, T, D) -> (B, D, 1, T) or (B, D, T, 1), a view
         padding = (0, reach) if axis == 2 else (reach, 0)
-        y = F.conv2d(image, self.weight.unsqueeze(axis), self.bias, padding=padding, groups=self.groups)
+        y = F.conv2d(
+            image,
+            cast(self.weight, x.dtype).unsqueeze(axis),
+            cast(self.bias, x.dtype),
+            padding=padding,
+            groups=self.groups,
+        )
         return y.squeeze(axis).transpose(1, 2)  # -> (B, T, D), a view
 
     def forward_plain(self, x: Tensor) -> Tensor:
