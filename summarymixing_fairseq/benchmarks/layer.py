@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from ..system.errors import InputError
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
     from .layer_cost import CLIPS, FRAMES, PRECISIONS, layer_cost
     from .recipe import read_recipe
 
+    logging.basicConfig(level=logging.WARNING)  # else a library's debug lines show
     summarymixing_fairseq.register()
     rows = [COLUMNS]
     for mixer in sorted(MIXERS, reverse=True):

@@ -74,7 +74,9 @@ class CudaFunctions(TorchFunctionMode):
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
         if dtype == self.dtype and value.is_leaf and value.requires_grad and value.dtype == torch.float32:
-            return self._weights.setdefault(id(value), value.to(dtype))
+            if id(value) not in self._weights:
+                self._weights[id(value)] = value.to(dtype)
+            return self._weights[id(value)]
         return value.to(dtype)
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
