@@ -6,7 +6,7 @@ below do for them what CUDA's autocast does, and know which operators copy their
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -23,7 +23,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ..models.config import Wav2Vec2SummaryMixingConfig
 from ..models.encoder import build_encoder
 
 # Clips and frames of the batch: 24 x 15 s, the 360 s that the recipes give a GPU, all of one length.
@@ -122,8 +121,12 @@ def cuda_functions(dtype: torch.dtype) -> Iterator[None]:
         finally:
             mode.autocast = before
 
-    asked = {"is_autocast_enabled": lambda _: mode.autocast, "get_autocast_dtype": lambda _: mode.dtype}
-    with mock.patch.multiple(torch, autocast=autocast, **asked), mode:
+    asked: dict[str, Any] = {
+        "autocast": autocast,
+        "is_autocast_enabled": lambda _: mode.autocast,
+        "get_autocast_dtype": lambda _: mode.dtype,
+    }
+    with mock.patch.multiple(torch, **asked), mode:
         yield
 
 
@@ -161,7 +164,7 @@ class Kernels(TorchDispatchMode):
         weights: parameters, which with their casts do not count as kept.
     """
 
-    def __init__(self, weights: list[Tensor]):
+    def __init__(self, weights: Iterable[Tensor]):
         super().__init__()
         self.kernels, self.bytes = 0, 0
         self._weights = {weight.untyped_storage()._cdata: weight for weight in weights}
@@ -203,9 +206,9 @@ def _as_channels_last(x: Tensor) -> Tensor:
     return x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
-def _encoder_cost(cfg: Wav2Vec2SummaryMixingConfig, dtype: torch.dtype, num_layers: int) -> list[float]:
+def _encoder_cost(model: DictConfig, dtype: torch.dtype, num_layers: int) -> list[float]:
     """Kernels of both passes, bytes of both passes, and bytes kept of an encoder."""
-    cfg = cast(Any, OmegaConf.merge(cfg, {"encoder_layers": num_layers, "encoder_layerdrop": 0.0}))
+    cfg: Any = OmegaConf.merge(model, {"encoder_layers": num_layers, "encoder_layerdrop": 0.0})
     with torch.device("meta"):
         encoder = build_encoder(cfg)
         x = torch.empty(CLIPS, FRAMES, cfg.encoder_embed_dim, requires_grad=True)

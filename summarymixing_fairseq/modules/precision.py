@@ -31,7 +31,7 @@ class _CastTogether(torch.autograd.Function):
     """Tensors in another dtype, by one kernel for all of them; their gradients likewise."""
 
     @staticmethod
-    def forward(ctx: Any, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(ctx: Any, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
         ctx.dtypes = [weight.dtype for weight in weights]
         casts = tuple(torch.empty_like(weight, dtype=dtype) for weight in weights)
