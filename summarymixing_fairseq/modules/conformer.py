@@ -13,6 +13,7 @@ from .feedforward import FeedForward, xavier_linear
 from .kernels.compiling import compile_modules
 from .kernels.depthwise import DepthwiseConv
 from .kernels.recompute import dropout_in_bytes, recompute
+from .precision import LayerNorm, autocast_dtype, weights_cast
 
 RECOMPUTE = ("none", "cheap", "layer")
 
@@ -47,10 +48,10 @@ class ConvolutionModule(nn.Module):
 
     def __init__(self, embed_dim: int, kernel_size: int, dropout: float, recompute_cheap: bool = False):
         super().__init__()
-        self.norm = nn.LayerNorm(embed_dim)
+        self.norm = LayerNorm(embed_dim)
         self.expand = xavier_linear(embed_dim, 2 * embed_dim)
         self.depthwise = DepthwiseConv(embed_dim, kernel_size)
-        self.depthwise_norm = nn.LayerNorm(embed_dim)
+        self.depthwise_norm = LayerNorm(embed_dim)
         self.project = xavier_linear(embed_dim, embed_dim)
         self.dropout = nn.Dropout(dropout)
         self.recompute_cheap = recompute_cheap
@@ -106,11 +107,11 @@ class ConformerLayer(nn.Module):
         cheap = recompute == "cheap"
         self.embedding_dim = embed_dim  # fairseq's classification head asks for it by this name
         self.ffn1 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout, cheap)
-        self.mixer_norm = nn.LayerNorm(embed_dim)
+        self.mixer_norm = LayerNorm(embed_dim)
         self.mixer = mixer
         self.conv = ConvolutionModule(embed_dim, kernel_size, dropout, cheap)
         self.ffn2 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout, cheap)
-        self.norm = nn.LayerNorm(embed_dim)
+        self.norm = LayerNorm(embed_dim)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
@@ -119,14 +120,17 @@ class ConformerLayer(nn.Module):
         return self._forward(x, padding_mask)
 
     def _forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
-        x = x + 0.5 * self.ffn1(x)
-        x = x + self.mixer(self.mixer_norm(x), padding_mask)
-        x = x + self.conv(x, padding_mask)
-        return self.norm(x + 0.5 * self.ffn2(x))
+        with weights_cast(self, autocast_dtype(x)):
+            x = torch.add(x, self.ffn1(x), alpha=0.5)
+            x = x + self.mixer(self.mixer_norm(x), padding_mask)
+            x = x + self.conv(x, padding_mask)
+            return self.norm(torch.add(x, self.ffn2(x), alpha=0.5))
 
 
 class ConformerEncoder(nn.Module):
     """Positions, layers with LayerDrop (Fan et al. 2020), and one LayerNorm after the last.
+
+    Under autocast the frames have its dtype from the first layer to the last, on every device.
 
     Args:
         build_layer: builds one layer; called ``num_layers`` times.
@@ -144,7 +148,7 @@ class ConformerEncoder(nn.Module):
     ):
         super().__init__()
         self.layers = nn.ModuleList(build_layer() for _ in range(num_layers))
-        self.layer_norm = nn.LayerNorm(embed_dim)
+        self.layer_norm = LayerNorm(embed_dim)
         self.layer_drop = layer_drop
         self._to_compile = compile_layers
         # True if weights are sharded: then all processes must run every layer, and a dropped one without effect
@@ -180,7 +184,8 @@ class ConformerEncoder(nn.Module):
 
         Returns:
             Output (B, T, D), and a list of hidden states (B, T, D): the encoder's input with positions added, then
-            the output of each layer, all before the final LayerNorm. The output of a dropped layer is its input.
+            the output of each layer, all before the final LayerNorm. The output of a dropped layer is its input. All
+            in the dtype of ``x``, under autocast in float32.
 
         Raises:
             ValueError: if there is no layer ``last_layer``.
@@ -190,8 +195,11 @@ class ConformerEncoder(nn.Module):
         if self._to_compile and self.training:
             self._to_compile = False
             compile_modules(self.layers, x.device)
-        x = x + sinusoidal_positions(x.size(1), x.size(2), x.device).to(x.dtype)
-        hidden_states = [x] if keep_hidden_states else []
+        half = autocast_dtype(x)
+        # one dtype from the first layer to the last; outside of the layers float32, as without autocast
+        inside, outside = (x.dtype, x.dtype) if half is None else (half, torch.float32)
+        x = (x + sinusoidal_positions(x.size(1), x.size(2), x.device).to(x.dtype)).to(inside)
+        hidden_states = [x.to(outside)] if keep_hidden_states else []
         keep = torch.ones(len(self.layers), dtype=torch.bool)
         if self.training:
             # from torch's generator: our tasks seed it for each batch, so that a resumed run drops the same layers
@@ -206,5 +214,6 @@ class ConformerEncoder(nn.Module):
                 never = torch.zeros((), dtype=torch.bool, device=x.device)
                 x = torch.where(never, dropped, x)  # gives the layer gradients of zero
             if keep_hidden_states:
-                hidden_states.append(x)
+                hidden_states.append(x.to(outside))
+        x = x.to(outside)
         return (self.layer_norm(x) if last_layer is None else x), hidden_states

@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .kernels.recompute import draw_kept, dropout_in_bytes, recompute, scale_of
+from .precision import LayerNorm, Linear
 
 # Without gradients, this many frames of a clip (80 s of audio) go through the module at a time.
 FRAMES_AT_A_TIME = 4000
 
 
-def xavier_linear(in_dim: int, out_dim: int) -> nn.Linear:
+def xavier_linear(in_dim: int, out_dim: int) -> Linear:
     """Linear layer with Xavier-uniform weights and a zero bias."""
-    layer = nn.Linear(in_dim, out_dim)
+    layer = Linear(in_dim, out_dim)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
@@ -39,7 +40,7 @@ class FeedForward(nn.Module):
         recompute_cheap: bool = False,
     ):
         super().__init__()
-        self.norm = nn.LayerNorm(embed_dim)
+        self.norm = LayerNorm(embed_dim)
         self.inner = xavier_linear(embed_dim, hidden_dim)
         self.activation_dropout = nn.Dropout(activation_dropout)
         self.outer = xavier_linear(hidden_dim, embed_dim)

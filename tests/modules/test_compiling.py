@@ -9,16 +9,18 @@ import shutil
 import pytest
 import torch
 from reference import assert_near, padding_of
+from torch import nn
+from torch._dynamo.utils import counters
 
 from summarymixing_fairseq.modules.conformer import ConformerEncoder, ConformerLayer
-from summarymixing_fairseq.modules.kernels.compiling import missing_compiler
-from summarymixing_fairseq.modules.mixing import build_mixer
+from summarymixing_fairseq.modules.kernels import compiling
+from summarymixing_fairseq.modules.mixing import MIXERS, build_mixer
 
 
-def encoder(recompute="none", **options):
+def encoder(recompute="none", mixer="summarymixing", **options):
     def build_layer():
-        mixer = build_mixer("summarymixing", embed_dim=16, num_heads=4, dropout=0.0)
-        return ConformerLayer(mixer, 16, 32, 3, dropout=0.0, activation_dropout=0.0, recompute=recompute)
+        cell = build_mixer(mixer, embed_dim=16, num_heads=4, dropout=0.0)
+        return ConformerLayer(cell, 16, 32, 3, dropout=0.0, activation_dropout=0.0, recompute=recompute)
 
     return ConformerEncoder(build_layer, num_layers=2, embed_dim=16, **options)
 
@@ -35,7 +37,26 @@ def test_outputs_and_gradients_equal_the_plain_layers():
     for p, q in zip(compiled.parameters(), plain.parameters()):
         assert_near(p.grad, q.grad, 1e-4)
     assert list(compiled.state_dict()) == list(plain.state_dict())
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0  # something was compiled
+    assert counters["stats"]["unique_graphs"] > 0  # something was compiled
+
+
+@pytest.mark.parametrize("mixer", sorted(MIXERS))
+def test_all_layers_are_compiled_once_for_all_shapes(mixer, monkeypatch):
+    """The first layer gets frames of the same dtype as the others; clips and frames may be any number."""
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **o: compile_module(self, backend="eager", **o))
+    monkeypatch.setattr(compiling, "missing_compiler", lambda device: None)
+    torch._dynamo.reset()
+    counters.clear()
+    model = encoder("cheap", mixer, compile_layers=True).train()
+    project = nn.Linear(16, 16)  # its output is in half precision, as what a model gives its encoder
+    for i in range(10):
+        lengths = [20 + 7 * i] * (2 + i % 4) + [11]
+        with torch.autocast("cpu", torch.bfloat16):
+            y, _ = model(project(torch.randn(len(lengths), lengths[0], 16)), padding_of(lengths))
+        y.sum().backward()
+    assert counters["stats"]["unique_graphs"] == counters["frames"]["ok"] == counters["frames"]["total"] == 1
+    assert not counters["graph_break"]
 
 
 def test_without_a_compiler_one_warning_and_the_plain_layers(monkeypatch, caplog):
@@ -54,4 +75,4 @@ def test_without_a_compiler_one_warning_and_the_plain_layers(monkeypatch, caplog
 
 def test_a_gpu_needs_triton(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert missing_compiler(torch.device("cuda")) == "the package triton is not installed"
+    assert compiling.missing_compiler(torch.device("cuda")) == "the package triton is not installed"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from reference import assert_near
+from torch._prims_common import suggest_memory_format
 
 from summarymixing_fairseq.modules.kernels.depthwise import DepthwiseConv
 
@@ -27,6 +29,10 @@ def test_equals_conv1d(B, T, D, K, dtype, tolerance):
         assert_near(a, e, tolerance)
     with torch.no_grad():
         assert_near(conv(x), expected[0], tolerance)
+    # what a GPU runs, here on a CPU, gradients too
+    for a, e in zip(outputs_and_gradients(lambda x: conv.forward_as_image(x, 2), x, *conv.parameters()), expected):
+        assert a.dtype == dtype
+        assert_near(a, e, tolerance)
 
 
 def test_transposed_input_and_gradient():
@@ -43,3 +49,14 @@ def test_frozen_weights_still_pass_gradients_on():
     conv(x).sum().backward()
     assert x.grad.abs().sum() > 0
     assert conv.weight.grad is None
+
+
+def test_a_gpu_sees_the_channels_last_layout(monkeypatch):
+    """By the strides, those of axes of size 1 as well; else it would copy the frames into another layout first."""
+    images, conv2d = [], F.conv2d
+    monkeypatch.setattr(
+        F, "conv2d", lambda image, *args, **options: images.append(image) or conv2d(image, *args, **options)
+    )
+    for B in (1, 2):
+        DepthwiseConv(6, 5).to("meta")(torch.empty(B, 9, 6, device="meta", requires_grad=True))
+    assert [suggest_memory_format(image) for image in images] == [torch.channels_last] * 2

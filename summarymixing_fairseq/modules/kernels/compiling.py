@@ -25,11 +25,11 @@ def missing_compiler(device: torch.device) -> str | None:
 def compile_modules(modules: Iterable[nn.Module], device: torch.device) -> None:
     """Compile modules in place at their first call, or log one warning if there is no compiler.
 
-    Modules of the same shapes share the generated code. Names of parameters do not change, so checkpoints of compiled
-    and plain modules are the same.
+    Modules of the same widths share the generated code, for batches of any number of clips and frames. Names of
+    parameters do not change, so checkpoints of compiled and plain modules are the same.
     """
     if missing := missing_compiler(device):
         logger.warning("model.compile_layers=true has no effect: %s", missing)
         return
     for module in modules:
-        module.compile()
+        module.compile(dynamic=True)  # else each new shape is compiled anew, until torch gives up after eight

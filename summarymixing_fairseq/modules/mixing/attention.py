@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...system.options import MAX_WIDTH, Refused, option
+from ..precision import Linear
 from .registry import MixerOptions, register_mixer
 
 
@@ -46,8 +47,8 @@ class MultiHeadSelfAttention(nn.Module):
             raise ValueError(f"{num_heads} attention heads do not divide the width {embed_dim}")
         self.num_heads = num_heads
         self.dropout = dropout
-        self.in_proj = nn.Linear(embed_dim, 3 * embed_dim)
-        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        self.in_proj = Linear(embed_dim, 3 * embed_dim)
+        self.out_proj = Linear(embed_dim, embed_dim)
         nn.init.xavier_uniform_(self.in_proj.weight)
         nn.init.xavier_uniform_(self.out_proj.weight)
         nn.init.zeros_(self.in_proj.bias)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...system.options import MAX_WIDTH, Refused, option
 from ..decay import decayed_mean
+from ..precision import LayerNorm, Linear, cast
 from .registry import MixerOptions, register_mixer
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "swish": F.silu}
@@ -94,8 +95,8 @@ class BlockDiagonalLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(heads, N, in_dim / heads) -> (heads, N, out_dim / heads)."""
-        # The bias goes into the product: added to it under autocast, its float32 would lift all that follows.
-        return torch.baddbmm(self.bias.view(self.num_heads, 1, -1), x, self.weight)
+        bias = cast(self.bias, x.dtype).view(self.num_heads, 1, -1)
+        return torch.baddbmm(bias, x, cast(self.weight, x.dtype))
 
 
 class HeadMLP(nn.Module):
@@ -180,7 +181,7 @@ class SummaryMixing(nn.Module):
         self.mode = mode
         self.num_heads = num_heads
         self.activation = ACTIVATIONS[activation]
-        norm = nn.LayerNorm if layer_norm else lambda dim: nn.Identity()
+        norm = LayerNorm if layer_norm else lambda dim: nn.Identity()
         self.summary = HeadMLP(embed_dim, summary_hidden_dim or embed_dim, summary_out_dim, num_heads, activation)
         self.summary_norm = norm(summary_out_dim)
         if mode == "lite":
@@ -188,7 +189,7 @@ class SummaryMixing(nn.Module):
         self.local = HeadMLP(embed_dim, local_hidden_dim or embed_dim, local_out_dim, num_heads, activation)
         self.local_norm = norm(local_out_dim)
         self.dropout = nn.Dropout(dropout)
-        self.combiner = nn.Linear(local_out_dim + summary_out_dim, embed_dim)
+        self.combiner = Linear(local_out_dim + summary_out_dim, embed_dim)
         nn.init.xavier_uniform_(self.combiner.weight)
         nn.init.zeros_(self.combiner.bias)
 
@@ -204,8 +205,9 @@ class SummaryMixing(nn.Module):
         local = local.transpose(0, 1).reshape(B * T, -1)  # (heads, B * T, L / heads) -> (B * T, L)
         local = self.dropout(self.local_norm(local))
         # W_c [f ; s] = W_f f + W_s s, and W_s s is the same for all frames of an utterance.
-        local_weight, summary_weight = self.combiner.weight.split([local.size(-1), summary.size(-1)], dim=1)
-        from_summary = F.linear(self.dropout(summary), summary_weight, self.combiner.bias)  # (B, 1 or T, D)
+        weight, bias = cast(self.combiner.weight, local.dtype), cast(self.combiner.bias, local.dtype)
+        local_weight, summary_weight = weight.split([local.size(-1), summary.size(-1)], dim=1)
+        from_summary = F.linear(self.dropout(summary), summary_weight, bias)  # (B, 1 or T, D)
         return self.activation(F.linear(local, local_weight).view(B, T, D) + from_summary)
 
     def _summarise(self, values: Tensor, batch_size: int, padding_mask: Tensor | None) -> Tensor:

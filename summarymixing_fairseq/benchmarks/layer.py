@@ -1,0 +1,58 @@
+"""`summarymixing benchmark layer`: what an encoder layer costs on a GPU, counted and not timed; see ``layer_cost``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from ..system.errors import InputError
+from .benchmark import add_config
+
+COLUMNS = ("mixer", "precision", "recompute", "kernels", "bytes beside products", "kept for backward")
+LEGEND = """kernels: forward + backward; an operator counts once, and what it copies first
+bytes beside products: read and written, per frame and channel, without matrix products and attention
+kept for backward: per frame, without weights"""
+
+
+def add_parser(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `layer` to the sub-commands of `benchmark`."""
+    text = "kernels, memory traffic and stored activations of an encoder layer on a GPU; counted, no GPU is needed"
+    parser = benchmarks.add_parser(
+        "layer", help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add_config(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Count and print, for every mixer and precision, with nothing recomputed and with what is cheap.
+
+    Raises:
+        InputError: if there is no such recipe.
+    """
+    if not Path(args.config).is_file():
+        raise InputError(f"{args.config}: no such recipe; run this in a checkout of the project, or give --config")
+    import summarymixing_fairseq
+
+    from ..modules.mixing import MIXERS
+    from .layer_cost import CLIPS, FRAMES, PRECISIONS, layer_cost
+    from .recipe import read_recipe
+
+    logging.basicConfig(level=logging.WARNING)  # else a library's debug lines show
+    summarymixing_fairseq.register()
+    rows = [COLUMNS]
+    for mixer in sorted(MIXERS, reverse=True):
+        for precision in PRECISIONS:
+            for recompute in ("none", "cheap"):
+                overrides = ["task.data=.", f"model.mixer={mixer}", f"model.recompute={recompute}"]
+                cost = layer_cost(read_recipe(Path(args.config), overrides).model, precision)
+                kernels = " + ".join(map(str, cost.kernels))
+                traffic = " + ".join(f"{value:.0f}" for value in cost.bytes_per_value)
+                kept = f"{cost.kept_bytes_per_frame / 1e3:.1f} kB"
+                rows.append((mixer, precision, recompute, kernels, traffic, kept))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    print(f"# one layer of {args.config}, {CLIPS} clips of {FRAMES} frames without padding, precision by autocast")
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    print(LEGEND)
