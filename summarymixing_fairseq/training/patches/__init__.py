@@ -63,6 +63,18 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         trainer.train_step,
         "a task is not told where an update begins and ends, nor why one failed",
     ),
+    (
+        Trainer,
+        "clip_grad_norm",
+        trainer.clip_grad_norm,
+        "the host waits for the GPU at every look at the norm, and at every number that a batch logs",
+    ),
+    (
+        Trainer,
+        "_aggregate_logging_outputs",
+        trainer.aggregate_logging_outputs,
+        "the host waits for the GPU at every number that the processes exchange",
+    ),
 )
 
 
