@@ -49,6 +49,9 @@ class OnGpu(Tensor):
         made.inner = inner
         return made
 
+    def __repr__(self, *, tensor_contents: object = None) -> str:
+        return f"OnGpu({self.inner})"
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]

@@ -189,7 +189,8 @@ def results(criterion, model, sample) -> tuple:
     """Loss, targets, numbers and gradients, with the same random numbers for all."""
     torch.manual_seed(3)
     model = copy.deepcopy(model)
-    loss, sample_size, logged = criterion(model, sample)
+    with torch.set_grad_enabled(model.training):
+        loss, sample_size, logged = criterion(model, sample)
     if model.training:
         (loss / sample_size).backward()
     read_numbers([logged])
@@ -244,7 +245,7 @@ def test_what_each_criterion_costs(tiny_model):
 
 def test_the_criterion_of_other_objectives_waits_for_nothing():
     with FakeGpu() as gpu:
-        distance = OnGpu(torch.tensor(6.0, requires_grad=True))
+        distance = OnGpu(torch.tensor(6.0)).requires_grad_()
         output = {"loss": distance * 2, "sample_size": 4, "logged": {"distance": distance, "correct": 3.0 * distance}}
         loss, sample_size, logged = PretrainingCriterion(SimpleNamespace(), None)(
             lambda **_: output, {"net_input": {}, "id": torch.arange(2)}
