@@ -33,7 +33,7 @@ MOST_NAMED = 8
 
 
 class WatchedTask(FairseqTask):
-    """First base of our tasks, before one of fairseq's. Our hook in the trainer calls begin_update and end_update."""
+    """First base of our tasks, before one of fairseq's. The trainer calls begin_, read_ and end_update by our hooks."""
 
     _trainer: Any = None
     _noise: UpdateNoise | None = None
