@@ -61,6 +61,7 @@ def noise_batch(num_clips: int, num_samples: int, dtype: torch.dtype = torch.flo
     return {
         "id": torch.arange(num_clips),
         "net_input": {"source": source, "padding_mask": padding_mask},
+        "num_samples": [num_samples] * num_clips,
         "nsentences": num_clips,
         "ntokens": num_clips * num_samples,
     }

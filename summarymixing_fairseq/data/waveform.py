@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from fairseq.data import BaseWrapperDataset, FairseqDataset
 
 from ..system.errors import InputError
@@ -111,13 +110,14 @@ class SpeechDataset(BaseWrapperDataset):
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Batch of the wrapped dataset; if it has a ``source`` (B, num_samples), that is in float64 if asked for.
 
-        ``num_samples`` (B,) is added: the clips' lengths without padding, counted here to use the data workers' time.
+        ``num_samples`` is added: the clips' lengths without padding, counted here to use the data workers' time. It is
+        a list, which fairseq's trainer does not move to a GPU: reading it there would make the host wait.
         """
         batch = self.dataset.collater(samples)
         if batch and "source" in batch["net_input"]:
             source, padding_mask = batch["net_input"]["source"], batch["net_input"].get("padding_mask")
             batch["num_samples"] = (
-                torch.full((source.size(0),), source.size(1)) if padding_mask is None else (~padding_mask).sum(1)
+                [source.size(1)] * source.size(0) if padding_mask is None else (~padding_mask).sum(1).tolist()
             )
             if self.in_float64:
                 batch["net_input"]["source"] = source.double()

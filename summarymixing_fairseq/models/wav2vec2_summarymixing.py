@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from ..modules.filterbank import padding_mask_from_lengths
 from ..modules.masking import draw_channel_mask, draw_mask, min_maskable_frames
+from ..system.transfers import to_device
 from ..system.units import SAMPLE_RATE_HZ
 from .config import Wav2Vec2SummaryMixingConfig, objective_options, validate
 from .encoder import build_encoder, build_frontend
@@ -63,14 +65,18 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         return cls(cfg)
 
     @staticmethod
-    def _num_samples(source: Tensor, padding_mask: Tensor | None) -> Tensor:
-        """(B,) valid samples of each clip."""
+    def _num_samples(source: Tensor, padding_mask: Tensor | None) -> list[int]:
+        """Valid samples of each clip. With a padding mask on a GPU the host waits for them."""
         if padding_mask is None:
-            return torch.full((source.size(0),), source.size(1), device=source.device)
-        return (~padding_mask).sum(1)
+            return [source.size(1)] * source.size(0)
+        return (~padding_mask).sum(1).tolist()
 
     def _latents(self, source: Tensor, num_samples: Tensor) -> tuple[Tensor, list[int], Tensor | None]:
-        """Waveform to latents (B, T, channels), frames per clip, and frame padding mask or None without padding."""
+        """Waveform to latents (B, T, channels), frames per clip, and frame padding mask or None without padding.
+
+        ``num_samples`` (B,) is on the CPU. Frames are counted there and on the device, so that nothing is read back.
+        """
+        on_device = to_device(num_samples, source.device)
         if source.dtype in (torch.float16, torch.bfloat16) and not self._warned_of_half_waveform:
             self._warned_of_half_waveform = True
             logger.warning(
@@ -79,14 +85,14 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
                 source.dtype,
             )
         if self.cfg.feature_grad_mult > 0:
-            latents, lengths = self.feature_extractor(source, num_samples)
+            latents, lengths = self.feature_extractor(source, on_device)
             if self.cfg.feature_grad_mult != 1.0:
                 latents = GradMultiply.apply(latents, self.cfg.feature_grad_mult)
         else:
             with torch.no_grad():
-                latents, lengths = self.feature_extractor(source, num_samples)
+                latents, lengths = self.feature_extractor(source, on_device)
         frame_padding = None
-        frames_per_clip = lengths.tolist()  # the one host synchronisation: fairseq draws masks on the CPU
+        frames_per_clip = self.feature_extractor.output_lengths(num_samples).tolist()
         if min(frames_per_clip) < latents.size(1):
             frame_padding = padding_mask_from_lengths(lengths, latents.size(1))
         return latents, frames_per_clip, frame_padding
@@ -140,7 +146,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
                 no_overlap=cfg.no_mask_channel_overlap,
                 min_space=cfg.mask_channel_min_space,
             )
-        return x.masked_fill(mask_channel_indices.to(x.device)[:, None], 0.0)  # (B, D) -> (B, 1, D)
+        return x.masked_fill(to_device(mask_channel_indices, x.device)[:, None], 0.0)  # (B, D) -> (B, 1, D)
 
     def apply_mask(
         self,
@@ -165,7 +171,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         if mask_indices is None:
             mask_indices = self._draw_mask(lengths, x.size(1), pretraining)
         if mask_indices is not None:
-            x = torch.where(mask_indices.to(x.device)[..., None], self.mask_emb.to(x.dtype), x)
+            x = torch.where(to_device(mask_indices, x.device)[..., None], self.mask_emb.to(x.dtype), x)
         if not self.cfg.mask_channel_before:
             x = self._mask_channels(x, mask_channel_indices)
         return x, mask_indices
@@ -182,6 +188,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         padding_count: int | None = None,
         corpus_key: Any = None,
         keep_hidden_states: bool = True,
+        num_samples: Sequence[int] | None = None,
     ) -> dict[str, Any]:
         """What the objective gives of a masked batch, or with ``features_only`` the encoder's output.
 
@@ -193,6 +200,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             mask_indices, mask_channel_indices: masks to use in place of drawn ones.
             padding_count, corpus_key: of fairseq's signature; without effect.
             keep_hidden_states: with ``features_only``, False leaves ``layer_results`` and ``hidden_states`` empty.
+            num_samples: valid samples of each clip, as the padding mask has them; None: they are counted in it.
 
         Returns:
             For pre-training what the objective's ``forward`` gives. With ``features_only``: ``x``
@@ -203,8 +211,10 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         Raises:
             ValueError: for a clip too short for one frame or, in pre-training, for the mask.
         """
-        num_samples = self._num_samples(source, padding_mask)
-        latents, lengths, frame_padding = self._latents(source, num_samples)
+        if num_samples is None:
+            num_samples = self._num_samples(source, padding_mask)
+        valid_samples = torch.as_tensor(num_samples)
+        latents, lengths, frame_padding = self._latents(source, valid_samples)
         x = self.dropout_input(self.post_extract_proj(latents))
         if mask:
             x, mask_indices = self.apply_mask(x, lengths, not features_only, mask_indices, mask_channel_indices)
@@ -223,7 +233,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
 
         if self.objective is None:
             raise ValueError("this model was fine-tuned or read for its encoder alone: it has no objective to train by")
-        return self.objective(MaskedBatch(source, num_samples, latents, x, mask_indices, frame_padding))
+        return self.objective(MaskedBatch(source, valid_samples, latents, x, mask_indices, frame_padding))
 
     def extract_features(
         self,

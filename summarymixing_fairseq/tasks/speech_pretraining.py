@@ -4,11 +4,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional
 
+import torch
+from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import II, DictConfig, open_dict
 
 from ..system.errors import InputError
+from ..training.wav2vec_criterion import LazyWav2vecCriterion
 from .speech_task import ALLOW_OUTSIDE_ROOT_HELP, AMP_DTYPE_HELP, MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
 
 PERPLEXITIES = ("prob_perplexity", "code_perplexity")
@@ -47,7 +50,8 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
         return model
 
     def build_criterion(self, cfg: DictConfig, *args: Any, **kwargs: Any) -> Any:
-        """As fairseq's; ``wav2vec`` logs the perplexities, as a collapse shows in them first.
+        """As fairseq's; ``wav2vec`` logs the perplexities, as a collapse shows in them first, and with ``infonce`` it
+        does not make the host wait for the GPU.
 
         Raises:
             InputError: for another criterion than the objective's.
@@ -58,14 +62,30 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
         if cfg._name == "wav2vec":
             with open_dict(cfg):
                 cfg.log_keys = [*cfg.log_keys, *(key for key in PERPLEXITIES if key not in cfg.log_keys)]
-        return super().build_criterion(cfg, *args, **kwargs)
+        criterion = super().build_criterion(cfg, *args, **kwargs)
+        if isinstance(criterion, Wav2vecCriterion) and criterion.infonce:
+            return LazyWav2vecCriterion(self, True, criterion.loss_weights, criterion.log_keys)
+        return criterion
+
+    def train_step(self, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        """As fairseq's; our model gets the clips' lengths, which it would have to ask the GPU for."""
+        return super().train_step(self._with_lengths(sample), *args, **kwargs)
+
+    def valid_step(self, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        """As ``train_step``."""
+        return super().valid_step(self._with_lengths(sample), *args, **kwargs)
+
+    def _with_lengths(self, sample: Dict[str, Any]) -> Dict[str, Any]:
+        if self._objective is None or "num_samples" not in sample:
+            return sample
+        return {**sample, "net_input": {**sample["net_input"], "num_samples": sample["num_samples"]}}
 
     def mask_counts(self, sample: Any, model: Any, logging_output: Dict[str, Any]) -> Dict[str, float]:
         """Frames that were masked, which are what the criterion counts, and frames that could have been."""
         frontend: Any = getattr(model, "feature_extractor", None)
         if not hasattr(frontend, "output_lengths"):
             return {}
-        valid_frames = frontend.output_lengths(sample["num_samples"]).sum()
+        valid_frames = frontend.output_lengths(torch.tensor(sample["num_samples"])).sum()
         return {"masked_frames": float(logging_output["sample_size"]), "valid_frames": float(valid_frames)}
 
     def mask_target(self) -> Optional[float]:

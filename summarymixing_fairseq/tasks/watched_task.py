@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from ..modules.conformer import ConformerEncoder
 from ..system.finite import is_finite
 from ..system.precision import autocast
+from ..system.transfers import read_numbers
 from ..system.units import SAMPLE_RATE_HZ
 from ..training.watch.data_wait import WaitClock
 from ..training.watch.divergence import LOSS_SCALE_ADVICE, first_bad_parameter, watched
@@ -33,7 +35,7 @@ MOST_NAMED = 8
 
 
 class WatchedTask(FairseqTask):
-    """First base of our tasks, before one of fairseq's. Our hook in the trainer calls begin_update and end_update."""
+    """First base of our tasks, before one of fairseq's. The trainer calls begin_, read_ and end_update by our hooks."""
 
     _trainer: Any = None
     _noise: UpdateNoise | None = None
@@ -46,15 +48,19 @@ class WatchedTask(FairseqTask):
         self._update_started = 0.0
         self._busy_seconds = 0.0  # of the update before
         self._wait_seconds = 0.0
-        self._batches: list[tuple[Tensor, int]] = []  # clip numbers and seed of each batch of this update
+        self._samples: Sequence[Any] = ()  # batches of this update, as the data loader gave them
+        self._seeds: list[int] = []  # of each batch of this update
+        self._outputs: dict[int, dict[str, Any]] = {}  # what its batches log and nobody has read, by their places
         self._explained: set[tuple[int, ...]] = set()
         self._scaler_state: dict[str, Any] | None = None
 
-    def begin_update(self, trainer: Trainer) -> None:
-        """Before an update, and before each try of one under amp."""
+    def begin_update(self, trainer: Trainer, samples: Sequence[Any]) -> None:
+        """Before an update of these batches, and before each try of one under amp."""
         self._trainer = trainer
+        self._samples = samples
         self._noise = UpdateNoise(trainer.cfg.common.seed + trainer.get_num_updates())
-        self._batches.clear()
+        self._seeds.clear()
+        self._outputs.clear()
         self._restore_scaler()
         self.wait_clock.paused = False
         self._wait_seconds = self.wait_clock.take() if self._busy_seconds else 0.0
@@ -67,11 +73,9 @@ class WatchedTask(FairseqTask):
 
     def train_step(self, sample: Any, model: nn.Module, criterion: Any, *args: Any, **kwargs: Any) -> Any:
         """As fairseq's: forward and backward pass of a batch, with random numbers of its own."""
-        seed = None
         if self._noise is not None:
-            seed = self._noise.next_seed()
-            torch.manual_seed(seed)
-            self._batches.append((sample["id"], seed))
+            self._seeds.append(self._noise.next_seed())
+            torch.manual_seed(self._seeds[-1])
 
         def in_precision(*inputs: Any) -> Any:
             # inside fairseq's own autocast, which is float16 on GPUs; the backward pass stays outside
@@ -79,12 +83,22 @@ class WatchedTask(FairseqTask):
                 return criterion(*inputs)
 
         loss, sample_size, logging_output = super().train_step(sample, model, in_precision, *args, **kwargs)
-        value = float(logging_output["loss"])
-        if not math.isfinite(value) and seed is not None:
-            self._explain_loss(value, sample, criterion, seed)
+        self._outputs[len(self._seeds) - 1] = logging_output
         if "num_samples" in sample:
             logging_output.update(self._counts(sample, model, logging_output))
         return loss, sample_size, logging_output
+
+    def read_update(self, numbers: dict[str, Any]) -> None:
+        """Read what the batches of the update log, and further numbers: the only time that an update waits for a GPU.
+
+        Tensors of one number become Python's numbers in place. A loss that is not finite is explained.
+        """
+        outputs, self._outputs = self._outputs, {}
+        read_numbers([*outputs.values(), numbers])
+        for place, output in outputs.items():
+            if not math.isfinite(output["loss"]):
+                sample, _ = self._trainer._prepare_sample(self._samples[place])
+                self._explain_loss(output["loss"], sample, self._trainer.get_criterion(), self._seeds[place])
 
     def valid_step(self, sample: Any, model: nn.Module, criterion: Any) -> Any:
         """As fairseq's, in the precision of training: fairseq validates in float32 under ``common.amp``."""
@@ -115,13 +129,13 @@ class WatchedTask(FairseqTask):
 
     def _counts(self, sample: Any, model: nn.Module, logging_output: dict[str, Any]) -> dict[str, float]:
         """``SUMS`` of a batch."""
-        is_first = len(self._batches) <= 1
+        is_first = len(self._seeds) <= 1
         num_samples = sample["num_samples"]
         counts = dict.fromkeys(SUMS, 0.0)
-        counts["audio_samples"] = float(num_samples.sum())
+        counts["audio_samples"] = float(sum(num_samples))
         # a batch may hold features that were kept: they count as the padded audio that they were computed from
         source = sample["net_input"].get("source")
-        counts["computed_samples"] = float(len(num_samples) * num_samples.max() if source is None else source.numel())
+        counts["computed_samples"] = float(len(num_samples) * max(num_samples) if source is None else source.numel())
         if is_first and self._busy_seconds:
             counts["wait_seconds"], counts["busy_seconds"] = self._wait_seconds, self._busy_seconds
         counts.update(self.mask_counts(sample, model, logging_output))
@@ -142,6 +156,7 @@ class WatchedTask(FairseqTask):
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
         """As fairseq's. In training also logs ``audio_hours`` heard so far and the shares of ``padding``, ``masked``
         frames and ``data_wait``, and warns where these, the loss, the accuracy or the codebooks look wrong."""
+        read_numbers(logging_outputs)
         if not logging_outputs or "audio_samples" not in logging_outputs[0]:
             super().reduce_metrics(logging_outputs, criterion)
             return
@@ -276,13 +291,12 @@ class WatchedTask(FairseqTask):
         message = f"update {update}: {error}"
         if "loss scale" in str(error):
             return f"{message} That is: {LOSS_SCALE_ADVICE}"
-        seeds = dict(enumerate(seed for _, seed in self._batches))
         for number, sample in enumerate(samples):
             self._trainer.zero_grad()
             prepared, is_dummy = self._trainer._prepare_sample(sample)
-            if is_dummy or number not in seeds:
+            if is_dummy or number >= len(self._seeds):
                 continue
-            where = self._first_non_finite(prepared, self._trainer.get_criterion(), seeds[number], backward=True)
+            where = self._first_non_finite(prepared, self._trainer.get_criterion(), self._seeds[number], backward=True)
             if where:
                 message += f"; {where}; utterances {self.clip_names(prepared['id'])}"
         return message

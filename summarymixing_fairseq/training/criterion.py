@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
@@ -25,11 +24,12 @@ class PretrainingCriterion(FairseqCriterion):
         """Loss summed over the targets, their number, and sums to be logged."""
         net_output = model(**sample["net_input"])
         loss, sample_size = net_output["loss"], net_output["sample_size"]
-        logged = {name: utils.item(value.detach()) for name, value in net_output.get("logged", {}).items()}
+        # detached tensors of one number: the task reads those of a whole update at once
+        logged = {name: value.detach() for name, value in net_output.get("logged", {}).items()}
         if "correct" in logged:
             logged["count"] = sample_size
         sizes = {"ntokens": sample_size, "nsentences": sample["id"].numel(), "sample_size": sample_size}
-        return loss, sample_size, {"loss": utils.item(loss.detach()), **sizes, **logged}
+        return loss, sample_size, {"loss": loss.detach(), **sizes, **logged}
 
     @staticmethod
     def reduce_metrics(logging_outputs: list[dict[str, Any]]) -> None:

@@ -73,7 +73,7 @@ def test_padding(build):
     states, padding_mask = batch["net_input"]["states"], batch["net_input"]["padding_mask"]
     num_frames = [dataset.sizes[index] // HOP for index in (3, 0, 4)]
     assert batch["id"].tolist() == [3, 0, 4] and batch.keys() == {"id", "num_samples", "net_input"}
-    assert batch["num_samples"].tolist() == dataset.sizes[[3, 0, 4]].tolist()
+    assert batch["num_samples"] == dataset.sizes[[3, 0, 4]].tolist()
     assert states.shape == (3, S, max(num_frames), D) and states.dtype == torch.float32
     assert padding_mask.shape == (3, max(num_frames)) and padding_mask.dtype == torch.bool
     for row, (index, length) in enumerate(zip((3, 0, 4), num_frames)):

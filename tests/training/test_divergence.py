@@ -24,7 +24,7 @@ def trainer(tmp_path):
 
 def batch(first_id: int = 0) -> dict:
     made = noise_batch(2, 24_000)
-    return {**made, "id": made["id"] + first_id, "num_samples": torch.full((2,), 24_000)}
+    return {**made, "id": made["id"] + first_id}
 
 
 class _BadGradient(torch.autograd.Function):
@@ -106,7 +106,7 @@ def test_utterances_by_their_files(trainer):
 
 
 def test_the_death_of_the_loss_scale_says_what_to_try(trainer):
-    trainer.task.begin_update(trainer)
+    trainer.task.begin_update(trainer, [])
     scaler = DynamicLossScaler(init_scale=2e-4, min_loss_scale=1e-4)
     with pytest.raises(FloatingPointError) as death:
         scaler.check_overflow(math.inf)
@@ -121,14 +121,14 @@ def test_the_death_of_the_loss_scale_says_what_to_try(trainer):
     [("amp", "tries the batch again"), ("fp16", "lowers the loss scale and skips"), ("bf16", "ends the run")],
 )
 def test_the_policy_is_that_of_the_precision(trainer, precision, words):
-    trainer.task.begin_update(trainer)
+    trainer.task.begin_update(trainer, [])
     trainer.cfg.common[precision] = True
     trainer.optimizer.scaler = torch.amp.GradScaler("cpu")  # asked for under amp alone
     assert words in trainer.task._policy()
 
 
 def test_explanations_do_not_flood_the_log(trainer, caplog):
-    trainer.task.begin_update(trainer)
+    trainer.task.begin_update(trainer, [])
     with caplog.at_level(logging.ERROR):
         for number in [0, 0, *range(30)]:
             trainer.task._explain_loss(math.nan, batch(number), trainer.get_criterion(), seed=1)
@@ -151,9 +151,9 @@ def test_a_resumed_run_has_the_loss_scale_as_it_was(trainer):
     task = trainer.task
     for scaler, fresh in ((fp16, DynamicLossScaler()), (amp, torch.amp.GradScaler("cpu"))):
         trainer.optimizer.scaler = scaler
-        task.begin_update(trainer)
+        task.begin_update(trainer, [])
         state = task.get_checkpoint_dict()[type(task).__name__]
         trainer.optimizer.scaler = fresh
         task.set_checkpoint_dict(state)
-        task.begin_update(trainer)
+        task.begin_update(trainer, [])
         assert fresh.state_dict() == amp.state_dict() if scaler is amp else vars(fresh) == vars(fp16)

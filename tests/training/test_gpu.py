@@ -121,8 +121,7 @@ def make_trainer(folder, *overrides):
 
 
 def batch(seconds: float = 1.5):
-    num_samples = round(16_000 * seconds)
-    return {**noise_batch(2, num_samples), "num_samples": torch.full((2,), num_samples)}
+    return noise_batch(2, round(16_000 * seconds))
 
 
 def losses_of(trainer, num_updates, *batches):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...modules.contrastive import info_nce_logits, sample_negatives
 from ...modules.quantizer import ProductQuantizer
 from ...system.options import MAX_WIDTH, Refused, option
+from ...system.transfers import to_device
 from .registry import MaskedBatch, Objective, ObjectiveOptions, register_objective
 
 _LOW_TEMPERATURE, _HIGH_TEMPERATURE = 1e-6, 1e6
@@ -132,7 +133,7 @@ class Contrastive(Objective):
                 f"masked frames per clip {num_masked.tolist()}: pre-training needs the same number in every clip "
                 "of a batch; set model.require_same_masks=true"
             )
-        masked = batch.mask.flatten().nonzero().squeeze(1).to(batch.encoded.device)
+        masked = to_device(batch.mask.flatten().nonzero().squeeze(1), batch.encoded.device)
         # masked frames, the same number M in every clip: (B, T, D) -> (B * T, D) -> (B * M, D) -> (B, M, D)
         context = self.final_proj(batch.encoded.flatten(0, 1).index_select(0, masked).view(B, -1, D))
         latents = batch.latents.flatten(0, 1).index_select(0, masked).view(B, -1, batch.latents.size(-1))

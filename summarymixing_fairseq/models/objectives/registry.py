@@ -30,7 +30,8 @@ class MaskedBatch:
     """What an objective learns from: a padded batch that has gone through the masked encoder.
 
     Attributes:
-        source: (B, num_samples) waveform at 16 kHz, any floating dtype; num_samples: (B,) int64, valid ones of a clip.
+        source: (B, num_samples) waveform at 16 kHz, any floating dtype.
+        num_samples: (B,) int64 on the CPU, valid ones of each clip.
         latents: (B, T, C) output of the feature extractor, not masked.
         encoded: (B, T, D) output of the encoder, which heard the mask vector at the masked frames.
         mask: (B, T) bool on the CPU, True = masked; never a padded frame.
@@ -53,8 +54,10 @@ class Objective(nn.Module):
 
     - ``loss``: scalar, summed over ``sample_size`` targets;
     - ``sample_size``: int, the number of targets, as a rule that of the masked frames;
-    - ``logged``: further sums over the same targets, scalars by name. The log has their means; that of ``correct``
-      is logged as ``accuracy``.
+    - ``logged``: further sums over the same targets, tensors of one number by name. The log has their means; that of
+      ``correct`` is logged as ``accuracy``.
+
+    On a GPU the host should wait for none of its numbers: ``mask`` and ``num_samples`` of the batch are on the CPU.
     """
 
     criterion: ClassVar[str] = "pretraining"

@@ -55,6 +55,6 @@ class CachedStatesDataset(BaseWrapperDataset):
         clip_numbers = [sample["id"] for sample in samples]
         return {
             "id": torch.tensor(clip_numbers),
-            "num_samples": torch.from_numpy(np.asarray(self.sizes)[clip_numbers]),
+            "num_samples": np.asarray(self.sizes)[clip_numbers].tolist(),
             "net_input": {"states": states, "padding_mask": padding_mask if padding_mask.any() else None},
         }

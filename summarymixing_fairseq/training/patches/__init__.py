@@ -95,6 +95,18 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         True,
         "it says whether apex is there, which multi_tensor_total_norm needs no more",
     ),
+    (
+        Trainer,
+        "clip_grad_norm",
+        trainer.clip_grad_norm,
+        "the host waits for the GPU at every look at the norm, and at every number that a batch logs",
+    ),
+    (
+        Trainer,
+        "_aggregate_logging_outputs",
+        trainer.aggregate_logging_outputs,
+        "the host waits for the GPU at every number that the processes exchange",
+    ),
 )
 
 

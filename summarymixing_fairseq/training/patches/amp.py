@@ -54,17 +54,10 @@ def step(self: AMPOptimizer) -> None:
 
 
 def clip_grad_norm(self: AMPOptimizer, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
-    """fairseq's where losses are scaled.
-
-    Raises:
-        FloatingPointError: for a norm that is not finite where they are not: a lower scale cannot help.
-    """
+    """fairseq's where losses are scaled; where they are not there is no scale to unscale by, nor to lower."""
     if self.scaler.is_enabled():
         return _clip_grad_norm(self, max_norm, aggregate_norm_fn)
-    grad_norm = self.fp32_optimizer.clip_grad_norm(max_norm, aggregate_norm_fn)
-    if not torch.isfinite(grad_norm).all():
-        raise FloatingPointError("gradients are Nan/Inf")
-    return grad_norm
+    return self.fp32_optimizer.clip_grad_norm(max_norm, aggregate_norm_fn)
 
 
 def total_norm(grads: list[Tensor], chunk_size: int = 0) -> Tensor:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import torch
 from fairseq.trainer import Trainer
+from torch import Tensor
+
+from ...system.transfers import read_numbers
 
 _train_step = Trainer.train_step
+_clip_grad_norm = Trainer.clip_grad_norm
+_aggregate_logging_outputs = Trainer._aggregate_logging_outputs
 
 
 @functools.wraps(_train_step)
@@ -19,10 +25,42 @@ def train_step(self: Trainer, samples: Any, raise_oom: bool = False) -> Any:
     task = self.task
     if not hasattr(task, "begin_update"):
         return _train_step(self, samples, raise_oom)
-    task.begin_update(self)
+    task.begin_update(self, samples)
     try:
         output = _train_step(self, samples, raise_oom)
     except FloatingPointError as error:
         raise FloatingPointError(task.explain_divergence(samples, error)) from error
     task.end_update()
     return output
+
+
+@functools.wraps(_clip_grad_norm)
+def clip_grad_norm(self: Trainer, clip_norm: float) -> Tensor:
+    """fairseq's, the norm on the CPU: it is read together with what the batches of the update log, in one copy.
+
+    fairseq asks several times whether the norm is finite, and logs it: on a GPU the host would wait each time.
+
+    Raises:
+        FloatingPointError: for a norm that is not finite, also under amp where the loss is not scaled.
+    """
+    reads = hasattr(self.task, "read_update")
+    try:
+        norm = _clip_grad_norm(self, clip_norm)
+    except (FloatingPointError, OverflowError):  # of a loss scale
+        if reads:
+            self.task.read_update({})
+        raise
+    if reads:
+        read = {"norm": norm}
+        self.task.read_update(read)
+        norm = torch.tensor(read["norm"], dtype=norm.dtype)
+    if self.cfg.common.amp and not self.optimizer.scaler.is_enabled() and not torch.isfinite(norm).all():
+        raise FloatingPointError("gradients are Nan/Inf")
+    return norm
+
+
+@functools.wraps(_aggregate_logging_outputs)
+def aggregate_logging_outputs(self: Trainer, logging_outputs: list[dict[str, Any]], *sums: Any, **kwargs: Any) -> Any:
+    """fairseq's, which copies tensor by tensor what the processes exchange: here all numbers are read at once."""
+    read_numbers(logging_outputs)
+    return _aggregate_logging_outputs(self, logging_outputs, *sums, **kwargs)
