@@ -61,17 +61,9 @@ class ProbeVerificationTask(ProbeClassificationTask):
             raise InputError(f"task.chunk_seconds={self.cfg.chunk_seconds}: {model_cfg.head} needs {min_seconds:g}")
         return model
 
-    def is_chunked(self, split: str) -> bool:
-        """Whether a split is read in chunks."""
-        return split.startswith("train")
-
-    def keeps_states(self, split: str, manifest: Manifest) -> bool:
-        """As ``ProbeTask``'s; features of random chunks are never kept."""
-        return not self.is_chunked(split) and super().keeps_states(split, manifest)
-
     def audio_dataset(self, split: str, manifest: Manifest, **options: Any) -> FairseqDataset:
         """Random chunks for training, whole clips for other splits."""
-        if not self.is_chunked(split):
+        if not split.startswith("train"):
             return super().audio_dataset(split, manifest, **options)
         self.check_lengths(split, manifest)
         return ChunkDataset(manifest, chunk_seconds=self.cfg.chunk_seconds, **options)

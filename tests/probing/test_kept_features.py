@@ -1,8 +1,9 @@
-"""Kept hidden states: what was encoded comes back, whatever is killed in between."""
+"""Kept hidden states: what was encoded comes back, whatever is killed in between, and stands in for waveforms."""
 
 from __future__ import annotations
 
-import json
+import io
+import itertools
 import logging
 import multiprocessing
 import os
@@ -12,20 +13,36 @@ import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from fairseq.data import AddTargetDataset, Dictionary
+from fairseq.tasks.audio_finetuning import LabelEncoder, label_len_fn
+from safetensors.numpy import save
+from torch.utils.data import DataLoader
 
-from summarymixing_fairseq.probing.kept_features import cache as state_cache
-from summarymixing_fairseq.probing.kept_features.cache import StateCache, cache_key
+from summarymixing_fairseq.data.bad_clips import BadClips
+from summarymixing_fairseq.data.manifest import Manifest
+from summarymixing_fairseq.data.segments import SegmentDataset
+from summarymixing_fairseq.data.waveform import SpeechDataset
+from summarymixing_fairseq.probing import kept_features
+from summarymixing_fairseq.probing.kept_features import CachedStatesDataset, StateCache, cache_key
+from summarymixing_fairseq.system import files
 from summarymixing_fairseq.system.errors import InputError
 
 S, D, HOP = 3, 5, 40
 LENGTHS = [700, 1300, 120, 641, 999, 80, 400, 1201, 333, 560, 95, 870]
-NAMES = [f"{i}.wav" for i in range(len(LENGTHS))]
+CLIP_BYTES = np.array([length // HOP * S * D * 4 for length in LENGTHS])
 FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(kept_features, "BATCH_SAMPLES", 2000)
 
 
 def waveform(clip: int) -> np.ndarray:
@@ -47,14 +64,30 @@ def directly(clip: int) -> np.ndarray:
     return encode(source, torch.zeros_like(source, dtype=torch.bool))[0][0].numpy()
 
 
-def new_cache(folder, num_clips=12) -> StateCache:
-    return StateCache(folder, "key", num_clips, S, D)
+class Audio:
+    """As much of ``SegmentDataset`` as ``fill`` asks for."""
+
+    sizes, fnames = LENGTHS, [f"{i}.wav" for i in range(len(LENGTHS))]
+    manifest = SimpleNamespace(path=Path("train.tsv"))
+
+    def __init__(self, read):
+        self.read = read
+
+    def __getitem__(self, clip):
+        return {"id": clip, "source": torch.from_numpy(self.read(clip))}
 
 
-def fill(cache, read=waveform, encode=encode, **others):
-    options = {"max_batch_samples": 2000, "progress": "train", "names": NAMES, "samples_per_frame": HOP, **others}
-    cache.fill(read, encode, LENGTHS, **options)
+def new_cache(folder) -> StateCache:
+    return StateCache(folder / "key", CLIP_BYTES)
+
+
+def fill(cache, read=waveform, encode=encode, **options):
+    cache.fill(Audio(read), encode, **options)
     return cache
+
+
+def files_of(cache) -> list[Path]:
+    return sorted(cache.folder.glob("*.safetensors"))
 
 
 def assert_complete(cache):
@@ -62,7 +95,6 @@ def assert_complete(cache):
         states = cache[clip]
         assert states.dtype == np.float32 and states.flags.writeable
         np.testing.assert_array_equal(states, directly(clip))
-    assert cache.num_frames.tolist() == [length // HOP for length in LENGTHS]
 
 
 def test_each_clip_is_read_once_and_comes_back_as_encoded(tmp_path):
@@ -73,7 +105,6 @@ def test_each_clip_is_read_once_and_comes_back_as_encoded(tmp_path):
     again = new_cache(tmp_path)
     fill(again, read=None, encode=None)  # nothing left to do
     assert_complete(again)
-    assert (tmp_path / "key/states.bin").stat().st_size == cache.needed_bytes([n // HOP * HOP for n in LENGTHS], HOP)
 
 
 def test_batches_are_of_like_length_and_limited(tmp_path):
@@ -88,31 +119,19 @@ def test_batches_are_of_like_length_and_limited(tmp_path):
     assert sum(padding for _, padding in shapes) < 0.3 * sum(LENGTHS)
 
 
-class LimitedFile:
-    """A file that takes ``num_bytes``; the write that would go beyond is cut short, and ``at_limit`` is called."""
-
-    def __init__(self, file, num_bytes, at_limit):
-        self._file, self._left, self._at_limit = file, num_bytes, at_limit
-
-    def write(self, data) -> int:
-        if not self._left:
-            self._at_limit()
-        written = self._file.write(data[: self._left])
-        self._left -= written
-        return written
-
-    def __getattr__(self, name):
-        return getattr(self._file, name)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._file.close()
-
-
 def limited_open(num_bytes, at_limit):
-    return lambda *args, **options: LimitedFile(open(*args, **options), num_bytes, at_limit)
+    """An ``open`` for files that take ``num_bytes`` in all; ``at_limit`` is called in the write that goes beyond."""
+
+    class LimitedFile(io.FileIO):
+        left = num_bytes
+
+        def write(self, data):
+            super().write(data[: LimitedFile.left])
+            LimitedFile.left -= len(data)
+            if LimitedFile.left < 0:
+                at_limit()
+
+    return LimitedFile
 
 
 def wait_until(condition):
@@ -130,19 +149,18 @@ def in_a_process(target, *arguments):
 
 def check_what_is_there(cache):
     """Every clip is whole or not there; returns how many are."""
-    there = [clip for clip in range(len(LENGTHS)) if cache.num_frames[clip] >= 0]
+    there = set(range(len(LENGTHS))) - set(cache.missing())
     for clip in there:
         np.testing.assert_array_equal(cache[clip], directly(clip))
     return len(there)
 
 
-def test_killed_in_the_middle_of_a_write(tmp_path, monkeypatch):
+def test_killed_in_the_middle_of_a_write(tmp_path):
     """At any byte of the states, again and again over the same cache."""
-    monkeypatch.setattr(state_cache, "COMMIT_SECONDS", 0.0)
     chance = random.Random(3)
 
     def child(num_bytes):
-        state_cache.open = limited_open(num_bytes, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        files.open = limited_open(num_bytes, lambda: os.kill(os.getpid(), signal.SIGKILL))
         fill(new_cache(tmp_path))
 
     progress = [0]
@@ -154,6 +172,7 @@ def test_killed_in_the_middle_of_a_write(tmp_path, monkeypatch):
         assert progress[-1] >= progress[-2]
     assert len(progress) > 3 and progress[-1] == len(LENGTHS)
     assert_complete(new_cache(tmp_path))
+    assert {path.suffix for path in (tmp_path / "key").iterdir()} == {"", ".safetensors"}, "no torn file stays"
 
 
 def test_an_error_keeps_what_was_encoded(tmp_path):
@@ -174,47 +193,22 @@ def test_an_error_keeps_what_was_encoded(tmp_path):
     assert len(read) == len(LENGTHS) - num_there
 
 
-def test_what_a_killed_process_left_is_overwritten(tmp_path):
-    """States that the index does not list, and a temporary index."""
+def test_a_damaged_file_is_refused_and_one_that_is_gone_filled_again(tmp_path):
     cache = fill(new_cache(tmp_path))
-    index, states = cache.folder / "index.json", cache.folder / "states.bin"
-    complete, content = index.read_text(), states.read_bytes()
-    *others, (last, _) = json.loads(complete)["clips"]
-    index.write_text(json.dumps({"clips": others, "bad": {}}))
-    (cache.folder / ".index.json.tmp").write_text("[")
-    states.write_bytes(content + b"torn")
-    cache = new_cache(tmp_path)
-    assert cache.missing() == [last]
-    with pytest.raises(KeyError, match=f"clip {last} is not in"):
-        cache[last]
-    assert_complete(fill(cache))
-    assert (index.read_text(), states.read_bytes()) == (complete, content)
-
-
-@pytest.mark.parametrize(
-    "index",
-    ["", "[]", "{", "{}", '{"clips": [[12, 1]], "bad": {}}', '{"clips": [5], "bad": {}}', '{"clips": [], "bad": []}'],
-)
-def test_a_damaged_index_is_refused(tmp_path, index):
-    cache = fill(new_cache(tmp_path))
-    (cache.folder / "index.json").write_text(index)
-    with pytest.raises(InputError, match=rf"damaged \(index\.json is not .*\): delete {tmp_path}/key"):
-        new_cache(tmp_path)
-
-
-def test_states_cut_short_are_refused_and_filled_again_where_they_are_gone(tmp_path):
-    cache = fill(new_cache(tmp_path))
-    states = tmp_path / "key/states.bin"
-    size = states.stat().st_size
-    os.truncate(states, size - 1)
-    with pytest.raises(InputError, match=rf"states\.bin has {size - 1} bytes of {size}\): delete {tmp_path}/key"):
-        new_cache(tmp_path)
-    last = json.loads((cache.folder / "index.json").read_text())["clips"][-1][0]
+    path, clip = files_of(cache)[0], int(files_of(cache)[0].stem)
+    for content in (b"", b"{", path.read_bytes()[:-1], save({"no number": np.zeros(1)})):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=rf"{tmp_path}/key are damaged \(.*\): delete {tmp_path}/key"):
+            new_cache(tmp_path)
+    path.write_bytes(b"")
     for _ in range(2):
-        with pytest.raises(InputError, match=rf"states\.bin has no clip {last}\): delete"):
-            cache[last]
-        states.unlink(missing_ok=True)
-    assert_complete(fill(new_cache(tmp_path)))
+        with pytest.raises(InputError, match=r"are damaged .*: delete"):
+            cache[clip]
+        path.unlink(missing_ok=True)
+    cache = new_cache(tmp_path)
+    with pytest.raises(KeyError, match=f"clip {clip} is not in"):
+        cache[clip]
+    assert_complete(fill(cache))
 
 
 def test_two_processes_share_the_work(tmp_path):
@@ -268,19 +262,18 @@ def test_bad_clips_are_recorded_and_tried_again(tmp_path):
 
     def read(clip):
         if clip in broken:
-            raise InputError(f"{NAMES[clip]} cannot be read: \u00e9\n{clip}")
+            raise InputError(f"{clip}.wav cannot be read: \u00e9\n{clip}")
         return waveform(clip)
 
     cache = fill(new_cache(tmp_path), read, min_samples=90)
-    for again in (cache, new_cache(tmp_path)):
-        assert set(again.bad) == {4, 5, 7} and check_what_is_there(again) == len(LENGTHS) - 3
-        with pytest.raises(InputError, match="4.wav cannot be read: \u00e9\n4"):
-            again[4]
-        with pytest.raises(InputError, match=r"5\.wav is too short: its 80 samples give no frame"):
-            again[5]
+    assert set(cache.bad) == {4, 5, 7} and check_what_is_there(cache) == len(LENGTHS) - 3
+    with pytest.raises(InputError, match="4.wav cannot be read: \u00e9\n4"):
+        cache[4]
+    with pytest.raises(InputError, match=r"5\.wav is too short: its 80 samples give no frame"):
+        cache[5]
     broken.remove(7)
     cache = fill(new_cache(tmp_path), read)
-    assert set(cache.bad) == {4} == set(new_cache(tmp_path).bad)
+    assert set(cache.bad) == {4} and new_cache(tmp_path).missing() == [4]
     np.testing.assert_array_equal(cache[7], directly(7))
 
 
@@ -288,8 +281,7 @@ def test_all_clips_bad(tmp_path):
     def read(clip):
         raise InputError("gone")
 
-    fill(new_cache(tmp_path), read, encode=None)
-    assert set(new_cache(tmp_path).bad) == set(range(len(LENGTHS)))
+    assert set(fill(new_cache(tmp_path), read, encode=None).bad) == set(range(len(LENGTHS)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -306,8 +298,7 @@ def test_states_that_are_not_finite(tmp_path, value):
 
 def test_room_is_checked_before_anything_is_read(tmp_path, monkeypatch):
     cache = new_cache(tmp_path)
-    needed = cache.needed_bytes(LENGTHS, HOP)
-    assert needed == sum(-(-length // HOP) for length in LENGTHS) * S * D * 4
+    needed = CLIP_BYTES.sum()
     free = SimpleNamespace(free=needed - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
     with pytest.raises(
@@ -326,19 +317,12 @@ def test_a_full_disk_keeps_what_is_there(tmp_path, monkeypatch):
     def refuse():
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(state_cache, "open", limited_open(3000, refuse), raising=False)
-    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\).*task\.cache_dir"):
+    monkeypatch.setattr(files, "open", limited_open(3000, refuse), raising=False)
+    with pytest.raises(InputError, match=r"cannot be written.*No space left on device.*kept: task\.cache_dir"):
         fill(new_cache(tmp_path))
     assert check_what_is_there(new_cache(tmp_path)) > 0
     monkeypatch.undo()
     assert_complete(fill(new_cache(tmp_path)))
-
-
-def test_an_index_that_cannot_be_written(tmp_path):
-    cache = new_cache(tmp_path)
-    (cache.folder / "index.json").mkdir(parents=True)  # nothing can be renamed to it
-    with pytest.raises(InputError, match=r"cannot be (read|written) .*[Dd]irectory"):
-        fill(cache)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
@@ -347,7 +331,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         fill(new_cache(tmp_path / "file"))
 
 
-def test_reading_runs_ahead_of_the_encoder(tmp_path):
+def test_reading_runs_ahead_of_the_encoder(tmp_path, monkeypatch):
     read, at_encoding = [], []
 
     def watch(*batch):
@@ -355,7 +339,8 @@ def test_reading_runs_ahead_of_the_encoder(tmp_path):
         at_encoding.append(len(read))
         return encode(*batch)
 
-    fill(new_cache(tmp_path), lambda clip: read.append(clip) or waveform(clip), watch, max_batch_samples=1)
+    monkeypatch.setattr(kept_features, "BATCH_SAMPLES", 1)
+    fill(new_cache(tmp_path), lambda clip: read.append(clip) or waveform(clip), watch)
     # this batch and the two after it, no more of them
     assert at_encoding == [*range(3, len(LENGTHS) + 1), len(LENGTHS), len(LENGTHS)]
 
@@ -363,7 +348,7 @@ def test_reading_runs_ahead_of_the_encoder(tmp_path):
 def test_the_bar_shows_only_if_it_takes_long(tmp_path, capsys, monkeypatch):
     fill(new_cache(tmp_path))
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(state_cache, "BAR_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(kept_features, "BAR_AFTER_SECONDS", 0.0)
     fill(new_cache(tmp_path / "b"))
     captured = capsys.readouterr()
     assert "train: 100%" in captured.err and "12/12" in captured.err and not captured.out
@@ -382,3 +367,83 @@ def test_forked_and_pickled_readers(tmp_path):
 def test_keys():
     assert cache_key("a", b"b") == cache_key("a", "b") != cache_key("ab") != cache_key("b", "a")
     assert cache_key("ab", "c") != cache_key("a", "bc") and len(cache_key()) == 64
+
+
+@pytest.fixture
+def audio(tmp_path, speech):
+    """Four clips; the last row is a part of the first file."""
+    rows = []
+    for number, wave in enumerate(speech):
+        soundfile.write(tmp_path / f"{number}.wav", wave, 16_000, subtype="FLOAT")
+        rows.append(f"{number}.wav\t{len(wave)}\n")
+    rows.append("0.wav\t9000\t4000\n")
+    (tmp_path / "train.tsv").write_text(f"{tmp_path}\n" + "".join(rows))
+    return SegmentDataset(Manifest(tmp_path / "train.tsv"), 16_000, pad=True)
+
+
+def cached(audio) -> CachedStatesDataset:
+    """The dataset over a cache filled just now."""
+    dataset = CachedStatesDataset(audio)
+    dataset.cache = StateCache(audio.manifest.path.parent / "cache", np.zeros(len(audio)))
+    dataset.cache.fill(audio, encode)
+    return dataset
+
+
+def test_items_are_the_states_of_their_audio(audio):
+    built = cached(audio)
+    for dataset, index in itertools.product((built, pickle.loads(pickle.dumps(built))), range(5)):
+        source = audio[index]["source"][None]
+        expected, _ = encode(source, torch.zeros_like(source, dtype=torch.bool))
+        item = dataset[index]
+        assert item.keys() == {"id", "states"} and item["id"] == index
+        torch.testing.assert_close(item["states"], expected[0], rtol=0, atol=0)
+
+
+def test_padding(audio):
+    dataset = cached(audio)
+    batch = dataset.collater([dataset[index] for index in (3, 0, 4)])
+    states, padding_mask = batch["net_input"]["states"], batch["net_input"]["padding_mask"]
+    num_frames = [dataset.sizes[index] // HOP for index in (3, 0, 4)]
+    assert batch["id"].tolist() == [3, 0, 4] and batch.keys() == {"id", "num_samples", "net_input"}
+    assert batch["num_samples"].tolist() == dataset.sizes[[3, 0, 4]].tolist()
+    assert states.shape == (3, S, max(num_frames), D) and states.dtype == torch.float32
+    assert padding_mask.shape == (3, max(num_frames)) and padding_mask.dtype == torch.bool
+    for row, (index, length) in enumerate(zip((3, 0, 4), num_frames)):
+        torch.testing.assert_close(states[row, :, :length], dataset[index]["states"], rtol=0, atol=0)
+        assert not states[row, :, length:].any()
+        assert not padding_mask[row, :length].any() and padding_mask[row, length:].all()
+    alone = dataset.collater([dataset[1], dataset[1]])["net_input"]
+    assert alone["padding_mask"] is None and alone["states"].shape[0] == 2
+    assert dataset.collater([]) == {}
+
+
+def test_batches_are_those_of_the_audio(audio):
+    kept, plain = SpeechDataset(cached(audio)), SpeechDataset(audio)
+    np.testing.assert_array_equal(kept.sizes, audio.sizes)
+    assert list(kept.fnames) == list(audio.fnames) and kept.skipped_indices == set()
+    orders = []
+    for dataset in (kept, plain):
+        np.random.seed(2)
+        order = dataset.ordered_indices()
+        orders.append([b.tolist() for b in dataset.batch_by_size(order, max_tokens=70_000)])
+        assert [dataset.num_tokens(i) for i in range(5)] == audio.sizes.tolist()
+    assert orders[0] == orders[1] and len(orders[0]) > 1
+
+
+def test_with_labels_workers_and_a_stand_in(audio, tmp_path):
+    letters = Dictionary()
+    for letter in "ABCDE":
+        letters.add_symbol(letter)
+    (tmp_path / "1.wav").write_bytes(b"no audio")
+    labels = [b"A", b"B", b"C", b"D", b"E"]
+    labelled = AddTargetDataset(
+        cached(audio), labels, letters.pad(), letters.eos(), True, LabelEncoder(letters), label_len_fn
+    )
+    dataset = SpeechDataset(labelled, in_float64=True, bad_clips=BadClips("train", 5, 0.5))
+    (batch,) = DataLoader(dataset, batch_size=5, num_workers=1, collate_fn=dataset.collater)
+    stand_in = batch["id"][1].item()
+    assert stand_in != 1 and "1.wav cannot be read" in dataset.bad_clips.reasons()[1]
+    assert [letters[target] for target in batch["target"][:, 0]] == ["ABCDE"[i] for i in batch["id"]]
+    assert batch["net_input"].keys() == {"states", "padding_mask"}
+    assert batch["net_input"]["states"].dtype == torch.float32
+    torch.testing.assert_close(batch["net_input"]["states"][1], batch["net_input"]["states"][stand_in])
