@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..system.errors import InputError
-from ..system.progress import OverwrittenLine
 from .configs import config_dir as config_dir_of
 from .inputs import add_outside_root_argument
 
 if TYPE_CHECKING:
-    from ..probing.mp3s.runner import Messages
     from ..probing.mp3s.tasks import Task, TaskData
 
 
@@ -87,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
 
     from ..probing.mp3s.benchmark import Benchmark
     from ..probing.mp3s.encoders import parse_encoders
+    from ..probing.mp3s.runner import Messages
     from ..probing.mp3s.runs import Settings, parse_overrides
     from ..probing.mp3s.table import as_markdown
 
@@ -109,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
         note=args.note,
         command=shlex.join(["summarymixing", *sys.argv[1:]]),
     )
-    table, failures = benchmark.run(_messages())
+    table, failures = benchmark.run(Messages())
     print(as_markdown(table))
     if failures:
         names = ", ".join(f"{failure.run.name} ({failure.stage})" for failure in failures)
@@ -134,24 +132,3 @@ def _print_list(probes: dict[Task, list[int]], config_dir: Path, data: dict[Task
         else:
             folds = f", {len(found.folders)} folds" if found.folders[0][0] else ""
             print(f"  data: found in {found.folders[0][1].parent if folds else found.folders[0][1]}{folds}")
-
-
-def _messages() -> Messages:
-    """Progress on stderr: lines that stay, and on a terminal one line that is overwritten."""
-    from ..probing.mp3s.runner import Messages
-
-    is_terminal = sys.stderr.isatty()
-    line = OverwrittenLine()
-
-    def show(text: str) -> None:
-        if is_terminal:
-            line.show(text)
-        elif text:
-            print(f"running: {text}", file=sys.stderr, flush=True)
-
-    def say(text: str) -> None:
-        if is_terminal:
-            show("")
-        print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
-
-    return Messages(say, show)

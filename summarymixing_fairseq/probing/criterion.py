@@ -17,18 +17,13 @@ from .heads.classifier import aam_logits
 UNKNOWN_CLASS = -1
 
 
-@dataclass
-class ClassificationCriterionConfig(FairseqDataclass):
-    """No options."""
-
-
-@register_criterion("classification", dataclass=ClassificationCriterionConfig)
+@register_criterion("classification", dataclass=FairseqDataclass)
 class ClassificationCriterion(FairseqCriterion):
     """Cross entropy over classes, and accuracy."""
 
     takes_cosines = False
 
-    def __init__(self, cfg: ClassificationCriterionConfig, task: Any):
+    def __init__(self, cfg: FairseqDataclass, task: Any):
         super().__init__(task)
 
     def logits(self, scores: Tensor, targets: Tensor) -> Tensor:

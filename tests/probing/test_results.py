@@ -95,7 +95,7 @@ def test_every_field_must_be_there(tmp_path):
     [
         ({"schema_version": 2}, "has schema version 2, this release reads 1"),
         ({"seed": "3"}, "field seed: '3' is of the wrong type"),
-        ({"layer_weights": ["a\nb"]}, "field layer_weights: not all are numbers"),
+        ({"layer_weights": ["a\nb"]}, "field layer_weights.0: 'a.nb' is of the wrong type"),
         ({"metrics": {"eer": 1}}, "field metrics.eer: 1 is of the wrong type"),
         ({"metrics": {"eer": {"value": "x", "low": 1, "high": 1, "unit": ""}}}, "field metrics.eer.value: 'x' is of"),
     ],

@@ -1,7 +1,6 @@
 """``probe_classification``: one class a clip, such as intent or emotion."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
@@ -21,15 +20,10 @@ from ...tasks.speech_task import SegmentedAudioTask
 from ..criterion import UNKNOWN_CLASS
 from ..metrics.classification import confusion_matrix, macro_f1
 from .probe_task import ProbeTask
-from .recognition import ProbeRecognitionConfig
+from .recognition import ProbeConfig
 
 
-@dataclass
-class ProbeClassificationConfig(ProbeRecognitionConfig):
-    """Fields of ``probe_recognition``; the labels are classes."""
-
-
-@register_task("probe_classification", dataclass=ProbeClassificationConfig)
+@register_task("probe_classification", dataclass=ProbeConfig)
 class ProbeClassificationTask(ProbeTask, AudioFinetuningTask, SegmentedAudioTask):
     """fairseq's ``audio_finetuning`` with a class for a transcript.
 

@@ -24,9 +24,6 @@ from ..model import SslProbe, pooled_states
 
 logger = logging.getLogger(__name__)
 
-CACHE_HELP = "keep what a frozen encoder gives for each clip on disk, so that it is computed once for all epochs"
-CACHE_DIR_HELP = "folder of these features; default: state_cache below task.data"
-CACHE_MAX_GIB_HELP = "features of a split that would take more are not kept"
 GIB = 2**30
 
 

@@ -18,7 +18,8 @@ from ..heads import HEADS, EmbeddingHead
 from ..metrics.embeddings import mean_embedding, score_trials
 from ..metrics.trials import all_pairs
 from ..metrics.verification import equal_error_rate
-from .classification import ProbeClassificationConfig, ProbeClassificationTask
+from .classification import ProbeClassificationTask
+from .recognition import ProbeConfig
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +28,8 @@ MAX_VALID_TRIALS = 200_000
 
 
 @dataclass
-class ProbeVerificationConfig(ProbeClassificationConfig):
-    """Fields of ``probe_classification``, and the chunks of training."""
+class ProbeVerificationConfig(ProbeConfig):
+    """Fields of all probing tasks, and the chunks of training."""
 
     labels: str = field(default="speaker", metadata={"help": "extension of the files of speaker labels"})
     chunk_seconds: float = field(default=3.0, metadata={"help": "length of the random chunk of each clip in training"})
