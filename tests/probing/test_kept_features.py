@@ -354,16 +354,6 @@ def test_the_bar_shows_only_if_it_takes_long(tmp_path, capsys, monkeypatch):
     assert "train: 100%" in captured.err and "12/12" in captured.err and not captured.out
 
 
-def test_forked_and_pickled_readers(tmp_path):
-    cache = fill(new_cache(tmp_path))
-    assert_complete(pickle.loads(pickle.dumps(cache)))
-    processes = [in_a_process(assert_complete, cache) for _ in range(3)]
-    assert_complete(cache)
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
-
-
 def test_keys():
     assert cache_key("a", b"b") == cache_key("a", "b") != cache_key("ab") != cache_key("b", "a")
     assert cache_key("ab", "c") != cache_key("a", "bc") and len(cache_key()) == 64
