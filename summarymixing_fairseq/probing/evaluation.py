@@ -20,11 +20,9 @@ from ..system.errors import InputError
 from ..system.machine import installed_versions
 from .checkpoint import CLASSIFICATION, RECOGNITION, Probe
 from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio
-from .metrics.classification import accuracy, confusion_matrix, macro_f1
-from .metrics.embeddings import mean_embedding, score_trials
 from .metrics.error_rate import ErrorRate, character_error_rate, word_error_rate
 from .metrics.trials import check_speakers, read_trials, speakers_of
-from .metrics.verification import equal_error_rate, min_dcf
+from .metrics.verification import equal_error_rate, min_dcf, score_trials
 from .results import EncoderSource, EvaluationData, Metric, Results
 
 Files = dict[str, Union[str, bytes]]
@@ -159,6 +157,8 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
     Raises:
         InputError: for labels that are missing or do not fit the manifest.
     """
+    from sklearn.metrics import confusion_matrix, f1_score  # takes a second
+
     labels = evaluation.probe.config["task"]["labels"]
     path = evaluation.data / f"{evaluation.split}.{labels}"
     references = [line.strip() for line in read_labels(path, len(evaluation.names))]
@@ -170,14 +170,17 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
     index = {label: i for i, label in enumerate([*classes, *unknown])}
     targets = np.array([index[label] for label in references])
     predictions = np.array([int(scores.argmax()) for scores in evaluation.outputs("scores")])
-    confusion = confusion_matrix(targets, predictions, len(index))
+    confusion = confusion_matrix(targets, predictions, labels=range(len(index)))  # rows are references
     replicates, seed = evaluation.num_replicates, evaluation.seed
-    is_right = (targets == predictions).astype(int)
+    is_right = targets == predictions
+    # over the classes that occur among the references or the predictions
+    macro_f1 = float(f1_score(targets, predictions, average="macro", zero_division=0))
+    f1_interval = interval_of_macro_f1(targets, predictions, len(index), replicates, seed)
     metrics = {
-        "accuracy": _percent(accuracy(confusion), interval_of_ratio(is_right, np.ones(len(targets)), replicates, seed)),
-        "macro_f1": _percent(
-            macro_f1(confusion), interval_of_macro_f1(targets, predictions, len(index), replicates, seed)
+        "accuracy": _percent(
+            float(is_right.mean()), interval_of_ratio(is_right, np.ones(len(targets)), replicates, seed)
         ),
+        "macro_f1": _percent(macro_f1, f1_interval),
     }
     counts = {"classes": len(set(references))}
     if unknown:
@@ -235,7 +238,7 @@ def evaluate_trials(evaluation: Evaluation, trials_path: Path) -> tuple[Results,
     speakers = speakers_of(evaluation.data, evaluation.split, names)
     check_speakers(trials, speakers, names)
     embeddings = np.stack(evaluation.outputs("embeddings"))
-    scores = score_trials(embeddings, mean_embedding(embeddings, names), trials, names)
+    scores = score_trials(embeddings, trials, names)
     intervals = interval_by_speaker(scores, trials, speakers, evaluation.num_replicates, evaluation.seed)
     metrics = {
         "eer": _percent(equal_error_rate(scores, trials.labels), intervals.eer),

@@ -15,9 +15,8 @@ from ...system.errors import InputError
 from ..chunks import ChunkDataset
 from ..criterion import UNKNOWN_CLASS
 from ..heads import HEADS, EmbeddingHead
-from ..metrics.embeddings import mean_embedding, score_trials
 from ..metrics.trials import all_pairs
-from ..metrics.verification import equal_error_rate
+from ..metrics.verification import equal_error_rate, score_trials
 from .classification import ProbeClassificationTask
 from .recognition import ProbeConfig
 
@@ -86,7 +85,7 @@ class ProbeVerificationTask(ProbeClassificationTask):
         names = [f"clip {clip}" for clip in clips]
         try:
             trials = all_pairs(speakers, MAX_VALID_TRIALS)
-            scores = score_trials(embeddings, mean_embedding(embeddings, names), trials, names)
+            scores = score_trials(embeddings, trials, names)
         except InputError as error:
             logger.warning("no EER in validation: %s", error)
             return math.nan
