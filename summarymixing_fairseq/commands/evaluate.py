@@ -84,10 +84,11 @@ def _evaluate(args: argparse.Namespace, manifest: Manifest) -> None:
         names=[manifest.name(row) for row in range(len(manifest))],
         num_samples=manifest.sizes,
         batches=read_in_batches(list(manifest), args.batch_seconds),
+        trials=args.trials or args.data / f"{args.split}.trials",
         num_replicates=args.bootstrap,
         seed=args.seed,
     )
-    results, files = evaluate(evaluation, args.trials or args.data / f"{args.split}.trials")
+    results, files = evaluate(evaluation)
     if args.encoder_name:
         results = replace(results, encoder=replace(results.encoder, name=args.encoder_name))
     # fsencode: the names of clips may be no UTF-8

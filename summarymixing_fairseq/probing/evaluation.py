@@ -18,7 +18,7 @@ from ..data.ctc_decoding import GreedyDecoder
 from ..data.manifest import read_labels
 from ..system.errors import InputError
 from ..system.machine import installed_versions
-from .checkpoint import CLASSIFICATION, RECOGNITION, Probe
+from .checkpoint import CLASSIFICATION, RECOGNITION, VERIFICATION, Probe
 from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio
 from .metrics.error_rate import ErrorRate, character_error_rate, word_error_rate
 from .metrics.trials import check_speakers, read_trials, speakers_of
@@ -37,7 +37,7 @@ class Evaluation:
     Attributes:
         data, split: of the manifest; names: of its clips, relative to its root.
         num_samples: (clips,) of the manifest, at 16 kHz.
-        batches: all clips once, in any order.
+        batches: all clips once, in any order; trials: their list, for a probe of speaker verification.
         num_replicates, seed: of the bootstrap.
     """
 
@@ -47,6 +47,7 @@ class Evaluation:
     names: list[str]
     num_samples: np.ndarray
     batches: Generator[Batch, None, None]
+    trials: Path
     num_replicates: int
     seed: int
 
@@ -223,7 +224,7 @@ def _confusion_picture(confusion: np.ndarray, classes: list[str], split: str) ->
     return file.getvalue()
 
 
-def evaluate_trials(evaluation: Evaluation, trials_path: Path) -> tuple[Results, Files]:
+def evaluate_trials(evaluation: Evaluation) -> tuple[Results, Files]:
     """EER and minDCF of a list of trials.
 
     A trial's score is the cosine of two embeddings, less the mean embedding of the split. The prior of minDCF is 0.01.
@@ -232,9 +233,11 @@ def evaluate_trials(evaluation: Evaluation, trials_path: Path) -> tuple[Results,
         InputError: for a list that cannot be read, or names a clip that the manifest lacks.
     """
     names = evaluation.names
-    trials = read_trials(trials_path, names)
+    trials = read_trials(evaluation.trials, names)
     if trials.labels.all() or not trials.labels.any():  # checked before embeddings take an hour
-        raise InputError(f"{trials_path}: all {len(trials)} trials are of one kind, EER and minDCF need both (1 and 0)")
+        raise InputError(
+            f"{evaluation.trials}: all {len(trials)} trials are of one kind, EER and minDCF need both (1 and 0)"
+        )
     speakers = speakers_of(evaluation.data, evaluation.split, names)
     check_speakers(trials, speakers, names)
     embeddings = np.stack(evaluation.outputs("embeddings"))
@@ -251,11 +254,8 @@ def evaluate_trials(evaluation: Evaluation, trials_path: Path) -> tuple[Results,
     return evaluation.results(metrics, counts), {"scores.tsv": rows}
 
 
-def evaluate(evaluation: Evaluation, trials_path: Path) -> tuple[Results, Files]:
+def evaluate(evaluation: Evaluation) -> tuple[Results, Files]:
     """Evaluate a probe by the metrics of its task.
-
-    Args:
-        trials_path: list of trials, for a probe of speaker verification.
 
     Returns:
         the results, and the contents of the other files by their names.
@@ -263,8 +263,5 @@ def evaluate(evaluation: Evaluation, trials_path: Path) -> tuple[Results, Files]
     Raises:
         InputError: for labels, references or trials that are missing or do not fit the manifest.
     """
-    if evaluation.probe.task == RECOGNITION:
-        return evaluate_recognition(evaluation)
-    if evaluation.probe.task == CLASSIFICATION:
-        return evaluate_classes(evaluation)
-    return evaluate_trials(evaluation, trials_path)
+    by_task = {RECOGNITION: evaluate_recognition, CLASSIFICATION: evaluate_classes, VERIFICATION: evaluate_trials}
+    return by_task[evaluation.probe.task](evaluation)

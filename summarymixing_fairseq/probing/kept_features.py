@@ -20,6 +20,7 @@ from fairseq.data import BaseWrapperDataset, FairseqDataset
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
+from tqdm import tqdm
 
 from ..data.batching import batches_by_length, pad_batch
 from ..data.manifest import OutsideRootError
@@ -112,7 +113,6 @@ class StateCache:
         Raises:
             InputError: for too little room on the disk, or states that are not finite. What is encoded by then is kept.
         """
-        from tqdm import tqdm
 
         def read(batch: list[int]) -> dict[int, np.ndarray]:
             """Waveforms of the clips of a batch that can be encoded."""
@@ -121,8 +121,8 @@ class StateCache:
                 try:
                     waveform = audio[clip]["source"].numpy()
                     if len(waveform) < min_samples:
-                        samples = f"{len(waveform)} samples give no frame"
-                        raise InputError(f"{audio.fnames[clip]} is too short: its {samples}")
+                        too_short = f"is too short: its {len(waveform)} samples give no frame"
+                        raise InputError(f"{audio.fnames[clip]} {too_short}")
                     waveforms[clip] = waveform
                 except OutsideRootError:
                     raise
@@ -135,18 +135,12 @@ class StateCache:
         split = audio.manifest.path.stem
         with self._locked():
             self._load()  # another process may have filled it
-            missing = self.missing()
+            missing, total = self.missing(), len(self.clip_bytes)
             self._check_room(missing, split)
             lengths = [int(audio.sizes[clip]) for clip in missing]
             batches = [[missing[i] for i in batch] for batch in batches_by_length(lengths, BATCH_SAMPLES)]
-            bar = tqdm(
-                total=len(self.clip_bytes),
-                initial=len(self.clip_bytes) - len(missing),
-                desc=split,
-                unit="clip",
-                mininterval=0.5,
-                delay=BAR_AFTER_SECONDS,
-            )
+            done = total - len(missing)
+            bar = tqdm(total=total, initial=done, desc=split, unit="clip", mininterval=0.5, delay=BAR_AFTER_SECONDS)
             with closing(_read_ahead(read, batches)) as readings, bar:
                 for batch, waveforms in zip(batches, readings):
                     if waveforms:

@@ -107,18 +107,6 @@ def test_each_clip_is_read_once_and_comes_back_as_encoded(tmp_path):
     assert_complete(again)
 
 
-def test_batches_are_of_like_length_and_limited(tmp_path):
-    shapes = []
-
-    def watch(source, padding_mask):
-        shapes.append((tuple(source.shape), int(padding_mask.sum())))
-        return encode(source, padding_mask)
-
-    fill(new_cache(tmp_path), encode=watch)
-    assert len(shapes) > 2 and all(rows * length <= 2000 for (rows, length), _ in shapes)
-    assert sum(padding for _, padding in shapes) < 0.3 * sum(LENGTHS)
-
-
 def limited_open(num_bytes, at_limit):
     """An ``open`` for files that take ``num_bytes`` in all; ``at_limit`` is called in the write that goes beyond."""
 

@@ -321,21 +321,6 @@ def test_a_last_batch_of_one_clip_trains(corpus, encoder_paths, name, head):
     assert all(torch.isfinite(buffer).all() for buffer in model.buffers())
 
 
-def test_chunks_differ_between_epochs_and_whole_clips_do_not(corpus, encoder_paths):
-    data = corpus("train", ["a", "b", "a"], "speaker")
-    corpus("valid", ["a", "b", "a"], "speaker")
-    task, _ = with_model(set_up(VERIFICATION, data, chunk_seconds=0.4), encoder_paths[0], "ecapa")
-    for split in ("train", "valid"):
-        task.load_dataset(split)
-    sources = []
-    for epoch in (1, 2):
-        task.dataset("train").set_epoch(epoch)
-        sources.append([task.dataset("train")[i]["source"] for i in range(3)])
-    assert all(len(clip) == 6_400 for clip in sources[0])
-    assert not any(torch.equal(one, other) for one, other in zip(*sources))
-    assert is_cached(task, "valid")
-
-
 def test_ctc_criterion_takes_the_probe(corpus, encoder_paths):
     """Cached and not: loss, and the error rates of validation, an empty transcript among them."""
     corpus("train", TRANSCRIPTS, "ltr")
