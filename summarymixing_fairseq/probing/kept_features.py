@@ -152,8 +152,8 @@ class StateCache:
         """Write the states (S, T, D) of the clips of a batch, less their padding, as one file."""
         arrays = {}
         for clip, (padded, num_frames) in encoded.items():
-            states = padded[:, :num_frames].contiguous()
-            arrays[str(clip)] = states.numpy()
+            states = padded[:, :num_frames]
+            arrays[str(clip)] = np.ascontiguousarray(states.numpy())  # safetensors writes what lies in memory
             if not states.sum().isfinite():  # a sum is finite if all its terms are
                 raise InputError(
                     f"{audio.fnames[clip]}: its hidden states are not finite numbers: leave it out of the manifest if "

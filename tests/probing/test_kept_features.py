@@ -98,10 +98,18 @@ def assert_complete(cache):
 
 
 def test_each_clip_is_read_once_and_comes_back_as_encoded(tmp_path):
-    read = []
-    cache = fill(new_cache(tmp_path), lambda clip: read.append(clip) or waveform(clip))
+    read, masks = [], []
+
+    def watch(source, padding_mask):
+        masks.append(padding_mask)
+        return encode(source, padding_mask)
+
+    cache = fill(new_cache(tmp_path), lambda clip: read.append(clip) or waveform(clip), watch)
     assert_complete(cache)
     assert sorted(read) == list(range(len(LENGTHS)))
+    # in batches of like length, and limited
+    assert 2 < len(masks) < len(LENGTHS) and all(mask.numel() <= 2000 for mask in masks)
+    assert sum(int(mask.sum()) for mask in masks) < 0.3 * sum(LENGTHS)
     again = new_cache(tmp_path)
     fill(again, read=None, encode=None)  # nothing left to do
     assert_complete(again)
@@ -340,6 +348,16 @@ def test_the_bar_shows_only_if_it_takes_long(tmp_path, capsys, monkeypatch):
     fill(new_cache(tmp_path / "b"))
     captured = capsys.readouterr()
     assert "train: 100%" in captured.err and "12/12" in captured.err and not captured.out
+
+
+def test_forked_and_pickled_readers(tmp_path):
+    cache = fill(new_cache(tmp_path))
+    assert_complete(pickle.loads(pickle.dumps(cache)))
+    processes = [in_a_process(assert_complete, cache) for _ in range(3)]
+    assert_complete(cache)
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
 
 
 def test_keys():

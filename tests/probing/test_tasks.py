@@ -178,6 +178,11 @@ def test_nothing_is_kept(corpus, encoder_paths, name, options, model_options):
     assert not (data / "state_cache").exists()
     limit = options.get("max_sample_size") or (8_000 if name == VERIFICATION else max(LENGTHS))
     assert max(batch["net_input"]["source"].size(1) for batch in batches) == limit
+    longest = []
+    for epoch in (1, 2):
+        task.dataset("train").set_epoch(epoch)
+        longest.append(task.dataset("train")[3]["source"])
+    assert torch.equal(*longest) is (name != VERIFICATION), "chunks alone differ between epochs"
 
 
 def test_each_encoder_and_form_has_its_own_cache(corpus, encoder_paths, monkeypatch):

@@ -43,6 +43,13 @@ def test_value_and_gradients_equal_the_loop():
         assert_near(gradient, reference, 1e-6)
 
 
+@pytest.mark.parametrize("layer", range(4))
+def test_one_hot_weights_give_that_layer(layer):
+    states, weighted_sum = states_of(4), WeightedSum(4)
+    weighted_sum.logits.data[layer] = 200.0
+    assert torch.equal(weighted_sum(states), states[layer])
+
+
 def test_half_precision():
     states = [state.half() for state in states_of(2)]
     assert WeightedSum(2)(states).dtype == torch.float16

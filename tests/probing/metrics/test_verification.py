@@ -61,6 +61,14 @@ def test_equal_the_counted_rates(trials, p_target):
     assert min_dcf(*trials, p_target) == pytest.approx(counted_dcf(*trials, p_target), abs=1e-9)
 
 
+@pytest.mark.parametrize("decimals", [1, 8])
+def test_many_trials_equal_the_counted_rates(decimals):
+    labels = np.random.rand(1000) < 0.2
+    scores = np.round(np.random.randn(1000) + 2 * labels, decimals)
+    assert equal_error_rate(scores, labels) == pytest.approx(counted_eer(scores, labels), abs=1e-12)
+    assert min_dcf(scores, labels) == pytest.approx(counted_dcf(scores, labels), abs=1e-12)
+
+
 @given(trials(few_scores), st.data())
 def test_weights_equal_repeated_trials(trials, data):
     scores, labels = trials
