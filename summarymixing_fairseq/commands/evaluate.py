@@ -85,11 +85,12 @@ def _evaluate(args: argparse.Namespace, manifest: Manifest) -> None:
         names=[manifest.name(row) for row in range(len(manifest))],
         num_samples=manifest.sizes,
         batches=read_in_batches(list(manifest), args.batch_seconds),
+        trials=args.trials or args.data / f"{args.split}.trials",
         num_replicates=args.bootstrap,
         seed=args.seed,
     )
     with autocast(args.precision, device.type):
-        results, files = evaluate(evaluation, args.trials or args.data / f"{args.split}.trials")
+        results, files = evaluate(evaluation)
     if args.precision != "float32":
         results = replace(results, versions={**results.versions, "precision": args.precision})
     if args.encoder_name:

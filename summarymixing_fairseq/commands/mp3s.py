@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..system.errors import InputError
-from ..system.progress import OverwrittenLine
 from .configs import config_dir as config_dir_of
 from .inputs import add_outside_root_argument
 
 if TYPE_CHECKING:
-    from ..probing.mp3s.runner import Messages
     from ..probing.mp3s.tasks import Task, TaskData
 
 
@@ -66,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: for options or data that cannot be used, and at the end if a run has failed.
     """
-    from ..probing.mp3s.tasks import choose_probes, find_data
+    from ..probing.mp3s.tasks import PROBES, TASKS, choose_probes, find_data
 
     probes = choose_probes(args.tasks, args.probes)
     config_dir = args.config_dir or config_dir_of("mp3s")
@@ -85,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     if len(problems) == len(data):
         raise InputError(f"{args.data} holds no task's data: --list says what is missing")
 
-    from ..probing.mp3s.benchmark import Benchmark
+    from ..probing.mp3s.benchmark import plan, run_benchmark
     from ..probing.mp3s.encoders import parse_encoders
     from ..probing.mp3s.runs import Settings, parse_overrides
     from ..probing.mp3s.table import as_markdown
@@ -98,23 +95,19 @@ def run(args: argparse.Namespace) -> None:
         device=args.device,
         allow_outside_root=args.allow_outside_root,
     )
-    benchmark = Benchmark(
-        encoders=parse_encoders(args.encoder, args.random),
-        probes=probes,
-        data=data,
-        settings=settings,
-        jobs=args.jobs,
-        force=args.force,
-        with_paper=not args.no_paper,
-        note=args.note,
-        command=shlex.join(["summarymixing", *sys.argv[1:]]),
-    )
-    table, failures = benchmark.run(_messages())
+    encoders = parse_encoders(args.encoder, args.random)
+    runs = plan(encoders, probes, data, settings)
+    missing = [found.problem for task, found in data.items() if found.problem and task.of_mp3s]
+    is_selection = probes != dict.fromkeys(TASKS, list(PROBES))
+    command = shlex.join(["summarymixing", *sys.argv[1:]])
+    shown = {"command": command, "note": args.note, "with_paper": not args.no_paper}
+    table, failures = run_benchmark(runs, encoders, settings, missing, is_selection, args.jobs, args.force, shown)
     print(as_markdown(table))
     if failures:
         names = ", ".join(f"{failure.run.name} ({failure.stage})" for failure in failures)
-        num_runs = len(benchmark.runs())
-        raise InputError(f"{len(failures)} of {num_runs} runs failed: {names}: see their logs; run this again to retry")
+        raise InputError(
+            f"{len(failures)} of {len(runs)} runs failed: {names}: see their logs; run this again to retry"
+        )
 
 
 def _print_list(probes: dict[Task, list[int]], config_dir: Path, data: dict[Task, TaskData]) -> None:
@@ -134,24 +127,3 @@ def _print_list(probes: dict[Task, list[int]], config_dir: Path, data: dict[Task
         else:
             folds = f", {len(found.folders)} folds" if found.folders[0][0] else ""
             print(f"  data: found in {found.folders[0][1].parent if folds else found.folders[0][1]}{folds}")
-
-
-def _messages() -> Messages:
-    """Progress on stderr: lines that stay, and on a terminal one line that is overwritten."""
-    from ..probing.mp3s.runner import Messages
-
-    is_terminal = sys.stderr.isatty()
-    line = OverwrittenLine()
-
-    def show(text: str) -> None:
-        if is_terminal:
-            line.show(text)
-        elif text:
-            print(f"running: {text}", file=sys.stderr, flush=True)
-
-    def say(text: str) -> None:
-        if is_terminal:
-            show("")
-        print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
-
-    return Messages(say, show)

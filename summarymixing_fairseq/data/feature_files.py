@@ -64,7 +64,7 @@ def write_features(
                 )
         for i, states in zip(positions, extract_batch(waveforms)):
             if isinstance(outputs, Path):
-                gathered[names[i]] = states.numpy()
+                gathered[names[i]] = np.ascontiguousarray(states.numpy())  # safetensors writes what lies in memory
                 continue
             with atomic_write(outputs[i], "wb") as file:
                 # Through Python's write: numpy's own does not say why it has failed.

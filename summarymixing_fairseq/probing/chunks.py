@@ -67,12 +67,12 @@ class ChunkDataset(SegmentDataset):
         return {"id": index, "source": self.postprocess(torch.from_numpy(samples), self.sample_rate)}
 
     def _read(self, clip: Clip, start: int) -> np.ndarray:
-        file = open_clip(clip)
-        if clip.offset is not None:
-            return read_segment(file, clip.offset + start, self.chunk_samples, sample_rate_hz=self.sample_rate)
+        start += clip.offset or 0
         try:
-            return read_segment(file, start, self.chunk_samples, sample_rate_hz=self.sample_rate)
+            return read_segment(open_clip(clip), start, self.chunk_samples, sample_rate_hz=self.sample_rate)
         except InputError:
+            if clip.offset is not None:
+                raise
             # A file of a lossy format may be a little shorter than its manifest says. It gives its last chunk then,
             # so that the same files are bad with and without chunks.
             whole = read_segment(open_clip(clip), sample_rate_hz=self.sample_rate)

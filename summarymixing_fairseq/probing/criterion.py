@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Tuple
 
+import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
@@ -11,24 +12,19 @@ from fairseq.logging import metrics
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .heads.classifier import aam_logits
+from .heads.pooling import at_least_float32
 
 # Target of a clip whose class is not one of training's: it has no loss, and counts as an error.
 UNKNOWN_CLASS = -1
 
 
-@dataclass
-class ClassificationCriterionConfig(FairseqDataclass):
-    """No options."""
-
-
-@register_criterion("classification", dataclass=ClassificationCriterionConfig)
+@register_criterion("classification", dataclass=FairseqDataclass)
 class ClassificationCriterion(FairseqCriterion):
     """Cross entropy over classes, and accuracy."""
 
     takes_cosines = False
 
-    def __init__(self, cfg: ClassificationCriterionConfig, task: Any):
+    def __init__(self, cfg: FairseqDataclass, task: Any):
         super().__init__(task)
 
     def logits(self, scores: Tensor, targets: Tensor) -> Tensor:
@@ -91,6 +87,30 @@ class ClassificationCriterion(FairseqCriterion):
     def logging_outputs_can_be_summed() -> bool:
         """They can."""
         return True
+
+
+def aam_logits(cosines: Tensor, targets: Tensor, margin: float, scale: float) -> Tensor:
+    """ArcFace (Deng et al. 2019, arXiv 1801.07698, equation 3): scale * cos(theta + margin) for the target's class.
+
+    It is computed as cos(theta) cos(m) - sin(theta) sin(m): the slope of arccos is infinite at both ends. For the same
+    reason 1 - cos(theta)^2 is at least one rounding step under the root of the sine, with no gradient below that.
+    If theta + m > pi, cos(theta + m) would rise with theta. There the logit is scale * (cos(theta) - m sin(m)) instead,
+    which falls with theta, so that the gradient keeps its sign. The authors' code does the same.
+
+    Args:
+        cosines: (B, C); targets: (B,) int64, 0 to C - 1.
+        margin: m in radians, 0 to pi / 2; scale: factor of all logits, positive.
+
+    Returns:
+        (B, C), float32 (float64 for float64 cosines).
+    """
+    cosines = at_least_float32(cosines)
+    target = cosines.gather(1, targets[:, None])  # (B, 1)
+    sine = (1.0 - target.square()).clamp(min=torch.finfo(cosines.dtype).eps).sqrt()
+    with_margin = target * math.cos(margin) - sine * math.sin(margin)
+    beyond_pi = target < -math.cos(margin)  # theta > pi - m
+    with_margin = torch.where(beyond_pi, target - margin * math.sin(margin), with_margin)
+    return scale * cosines.scatter(1, targets[:, None], with_margin)
 
 
 @dataclass

@@ -18,13 +18,11 @@ from ..data.manifest import read_labels
 from ..data.reading import pad_batch, seconds_up
 from ..system.errors import InputError
 from ..system.machine import installed_versions
-from .checkpoint import CLASSIFICATION, RECOGNITION, Probe
+from .checkpoint import CLASSIFICATION, RECOGNITION, VERIFICATION, Probe
 from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio
-from .metrics.classification import accuracy, confusion_matrix, macro_f1
-from .metrics.embeddings import mean_embedding, score_trials
 from .metrics.error_rate import ErrorRate, character_error_rate, word_error_rate
 from .metrics.trials import check_speakers, read_trials, speakers_of
-from .metrics.verification import equal_error_rate, min_dcf
+from .metrics.verification import equal_error_rate, min_dcf, score_trials
 from .results import EncoderSource, EvaluationData, Metric, Results
 
 Files = dict[str, Union[str, bytes]]
@@ -39,7 +37,7 @@ class Evaluation:
     Attributes:
         data, split: of the manifest; names: of its clips, relative to its root.
         num_samples: (clips,) of the manifest, at 16 kHz.
-        batches: all clips once, in any order.
+        batches: all clips once, in any order; trials: their list, for a probe of speaker verification.
         num_replicates, seed: of the bootstrap.
     """
 
@@ -49,6 +47,7 @@ class Evaluation:
     names: list[str]
     num_samples: np.ndarray
     batches: Generator[Batch, None, None]
+    trials: Path
     num_replicates: int
     seed: int
 
@@ -159,6 +158,8 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
     Raises:
         InputError: for labels that are missing or do not fit the manifest.
     """
+    from sklearn.metrics import confusion_matrix, f1_score  # takes a second
+
     labels = evaluation.probe.config["task"]["labels"]
     path = evaluation.data / f"{evaluation.split}.{labels}"
     references = [line.strip() for line in read_labels(path, len(evaluation.names))]
@@ -170,14 +171,17 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
     index = {label: i for i, label in enumerate([*classes, *unknown])}
     targets = np.array([index[label] for label in references])
     predictions = np.array([int(scores.argmax()) for scores in evaluation.outputs("scores")])
-    confusion = confusion_matrix(targets, predictions, len(index))
+    confusion = confusion_matrix(targets, predictions, labels=range(len(index)))  # rows are references
     replicates, seed = evaluation.num_replicates, evaluation.seed
-    is_right = (targets == predictions).astype(int)
+    is_right = targets == predictions
+    # over the classes that occur among the references or the predictions
+    macro_f1 = float(f1_score(targets, predictions, average="macro", zero_division=0))
+    f1_interval = interval_of_macro_f1(targets, predictions, len(index), replicates, seed)
     metrics = {
-        "accuracy": _percent(accuracy(confusion), interval_of_ratio(is_right, np.ones(len(targets)), replicates, seed)),
-        "macro_f1": _percent(
-            macro_f1(confusion), interval_of_macro_f1(targets, predictions, len(index), replicates, seed)
+        "accuracy": _percent(
+            float(is_right.mean()), interval_of_ratio(is_right, np.ones(len(targets)), replicates, seed)
         ),
+        "macro_f1": _percent(macro_f1, f1_interval),
     }
     counts = {"classes": len(set(references))}
     if unknown:
@@ -220,7 +224,7 @@ def _confusion_picture(confusion: np.ndarray, classes: list[str], split: str) ->
     return file.getvalue()
 
 
-def evaluate_trials(evaluation: Evaluation, trials_path: Path) -> tuple[Results, Files]:
+def evaluate_trials(evaluation: Evaluation) -> tuple[Results, Files]:
     """EER and minDCF of a list of trials.
 
     A trial's score is the cosine of two embeddings, less the mean embedding of the split. The prior of minDCF is 0.01.
@@ -229,13 +233,15 @@ def evaluate_trials(evaluation: Evaluation, trials_path: Path) -> tuple[Results,
         InputError: for a list that cannot be read, or names a clip that the manifest lacks.
     """
     names = evaluation.names
-    trials = read_trials(trials_path, names)
+    trials = read_trials(evaluation.trials, names)
     if trials.labels.all() or not trials.labels.any():  # checked before embeddings take an hour
-        raise InputError(f"{trials_path}: all {len(trials)} trials are of one kind, EER and minDCF need both (1 and 0)")
+        raise InputError(
+            f"{evaluation.trials}: all {len(trials)} trials are of one kind, EER and minDCF need both (1 and 0)"
+        )
     speakers = speakers_of(evaluation.data, evaluation.split, names)
     check_speakers(trials, speakers, names)
     embeddings = np.stack(evaluation.outputs("embeddings"))
-    scores = score_trials(embeddings, mean_embedding(embeddings, names), trials, names)
+    scores = score_trials(embeddings, trials, names)
     intervals = interval_by_speaker(scores, trials, speakers, evaluation.num_replicates, evaluation.seed)
     metrics = {
         "eer": _percent(equal_error_rate(scores, trials.labels), intervals.eer),
@@ -248,11 +254,8 @@ def evaluate_trials(evaluation: Evaluation, trials_path: Path) -> tuple[Results,
     return evaluation.results(metrics, counts), {"scores.tsv": rows}
 
 
-def evaluate(evaluation: Evaluation, trials_path: Path) -> tuple[Results, Files]:
+def evaluate(evaluation: Evaluation) -> tuple[Results, Files]:
     """Evaluate a probe by the metrics of its task.
-
-    Args:
-        trials_path: list of trials, for a probe of speaker verification.
 
     Returns:
         the results, and the contents of the other files by their names.
@@ -260,8 +263,5 @@ def evaluate(evaluation: Evaluation, trials_path: Path) -> tuple[Results, Files]
     Raises:
         InputError: for labels, references or trials that are missing or do not fit the manifest.
     """
-    if evaluation.probe.task == RECOGNITION:
-        return evaluate_recognition(evaluation)
-    if evaluation.probe.task == CLASSIFICATION:
-        return evaluate_classes(evaluation)
-    return evaluate_trials(evaluation, trials_path)
+    by_task = {RECOGNITION: evaluate_recognition, CLASSIFICATION: evaluate_classes, VERIFICATION: evaluate_trials}
+    return by_task[evaluation.probe.task](evaluation)

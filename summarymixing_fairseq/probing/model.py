@@ -22,14 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Fields below that are options of heads, under the same names. A head is given those that are set.
 HEAD_OPTIONS = (
-    "num_layers",
-    "hidden_dim",
-    "dropout",
-    "embedding_dim",
-    "cosine",
-    "channels",
-    "aggregated_channels",
-    "width",
+    *("num_layers", "hidden_dim", "dropout", "embedding_dim"),
+    *("cosine", "channels", "aggregated_channels", "width"),
 )
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ..system.errors import InputError
 
 RESULTS_NAME = "results.json"
 SCHEMA_VERSION = 1
+_NUMBER = (int, float, type(None))
 
 
 @dataclass(frozen=True)
@@ -90,47 +91,37 @@ def read_results(path: Path) -> Results:
         raise InputError(f"{path} is not JSON: evaluate the task again") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} is no JSON object: it is not a results file; evaluate the task again")
-    version = _field(content, "schema_version", int, path)
+    version = _field(content, "schema_version", path)
     if version != SCHEMA_VERSION:
         raise InputError(
             f"{path} has schema version {version}, this release reads {SCHEMA_VERSION}: evaluate the task again, or "
             "use the release it was written by"
         )
-    results = _object(Results, content, path)
-    weights = content["layer_weights"]
-    if not all(isinstance(weight, _NUMBER) for weight in weights):
-        raise InputError(f"{path}, field layer_weights: not all are numbers; evaluate the task again")
-    metrics = {name: _field(content["metrics"], name, dict, path, "metrics.") for name in content["metrics"]}
-    return replace(
-        results,
-        encoder=_object(EncoderSource, content["encoder"], path, "encoder."),
-        data=_object(EvaluationData, content["data"], path, "data."),
-        metrics={name: _object(Metric, metric, path, f"metrics.{name}.") for name, metric in metrics.items()},
-        layer_weights=[math.nan if weight is None else weight for weight in weights],
-    )
+    return _checked(Results, content, path)
 
 
-_NUMBER = (int, float, type(None))
+def _checked(hint: Any, value: Any, path: Path, name: str = "") -> Any:
+    """A value of the file by the type ``hint``, a null as NaN; ``name``: dotted name of the field that holds it."""
+    kind: Any = get_origin(hint) or hint
+    is_object = is_dataclass(kind)
+    types: Any = _NUMBER if kind is float else dict if is_object else kind
+    if not isinstance(value, types):
+        raise InputError(f"{path}, field {name}: {repr(value)[:40]} is of the wrong type; evaluate the task again")
+    prefix = f"{name}." if name else ""
+    if is_object:
+        hints = get_type_hints(kind).items()
+        return kind(**{f: _checked(each, _field(value, f, path, prefix), path, prefix + f) for f, each in hints})
+    if kind is dict and get_args(hint)[1] is not Any:
+        return {key: _checked(get_args(hint)[1], inner, path, f"{prefix}{key}") for key, inner in value.items()}
+    if kind is list:
+        return [_checked(get_args(hint)[0], inner, path, f"{prefix}{number}") for number, inner in enumerate(value)]
+    return math.nan if value is None else value
 
 
-def _object(kind: type, content: dict[str, Any], path: Path, prefix: str = "") -> Any:
-    """A dataclass, its fields checked by their types; those of fields that are dataclasses themselves come later."""
-    values = {}
-    for name, hint in get_type_hints(kind).items():
-        types = _NUMBER if hint is float else dict if is_dataclass(hint) else get_origin(hint) or hint
-        values[name] = _field(content, name, types, path, prefix)
-    return kind(**values)
-
-
-def _field(content: dict[str, Any], name: str, types: Any, path: Path, prefix: str = "") -> Any:
-    """A field of the file, a null as NaN; ``prefix``: dotted name of the object that holds the field."""
+def _field(content: dict[str, Any], name: str, path: Path, prefix: str = "") -> Any:
     if name not in content:
         raise InputError(f"{path} lacks the field {prefix}{name}: it is not a results file; evaluate the task again")
-    value = content[name]
-    if not isinstance(value, types):
-        shown = repr(value)[:40]
-        raise InputError(f"{path}, field {prefix}{name}: {shown} is of the wrong type; evaluate the task again")
-    return math.nan if value is None else value
+    return content[name]
 
 
 def _plain(value: Any) -> Any:

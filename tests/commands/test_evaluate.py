@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 from pipeline import Trained, records, run
+from safetensors.numpy import load_file
 
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.probing.results import read_results
@@ -131,8 +132,9 @@ def test_best_checkpoint_may_be_that_of_the_lowest_eer(probes):
 
 def test_features_of_frozen_encoders_are_kept_once(probes, probe_data):
     """Train and valid have the same rows. Recognition and verification share frames, classification keeps means."""
-    sizes = sorted(path.stat().st_size for path in probe_data.glob("state_cache/*/states.bin"))
-    assert len(sizes) == 2 and sizes[0] == 16 * 3 * 32 * 4
+    files = [load_file(path) for folder in probe_data.glob("state_cache/*") for path in folder.glob("*.safetensors")]
+    assert sorted(len(file) for file in files) == [16, 16]
+    assert min(sum(states.size for states in file.values()) for file in files) == 16 * 3 * 32
 
 
 def test_the_encoder_in_the_checkpoint_is_the_pre_trained_one(probes, trained: Trained):

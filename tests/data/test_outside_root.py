@@ -19,7 +19,7 @@ from summarymixing_fairseq.data.manifest import Manifest, OutsideRootError
 from summarymixing_fairseq.data.reading import read_in_batches
 from summarymixing_fairseq.data.segments import SegmentDataset
 from summarymixing_fairseq.probing.chunks import ChunkDataset
-from summarymixing_fairseq.probing.kept_features.cache import StateCache
+from summarymixing_fairseq.probing.kept_features import StateCache
 from summarymixing_fairseq.system.errors import InputError
 
 SECOND = 16_000
@@ -145,12 +145,12 @@ def read_to_decode(manifest: Manifest) -> None:
 
 def read_to_cache(manifest: Manifest) -> None:
     audio = SegmentDataset(manifest, SECOND, pad=True)
-    cache = StateCache(manifest.path.parent / "cache", "key", len(manifest), 1, 1)
+    cache = StateCache(manifest.path.parent / "cache", np.zeros(len(manifest)))
 
     def encode(source, _):
         return torch.zeros(len(source), 1, 5, 1), [5] * len(source)
 
-    cache.fill(lambda index: audio[index]["source"].numpy(), encode, audio.sizes, 10 * SECOND, "", names=audio.fnames)
+    cache.fill(audio, encode)
 
 
 def check_the_first(manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fairseq.data import Dictionary
+from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from torch import nn
 
@@ -15,7 +16,6 @@ from summarymixing_fairseq.probing.criterion import (
     AamSoftmaxCriterion,
     AamSoftmaxCriterionConfig,
     ClassificationCriterion,
-    ClassificationCriterionConfig,
 )
 
 SCORES = torch.tensor([[2.0, 0.1, -1.0], [0.3, 0.2, 0.1], [-1.0, 3.0, 0.5], [0.0, 1.0, 2.5], [1.0, -2.0, 0.9]])
@@ -38,7 +38,7 @@ TASK = SimpleNamespace(target_dictionary=Dictionary())
 
 
 def classification():
-    return ClassificationCriterion(ClassificationCriterionConfig(), TASK)
+    return ClassificationCriterion(FairseqDataclass(), TASK)
 
 
 def aam_softmax(**options):

@@ -201,17 +201,6 @@ def test_pooled_states_are_all_that_mean_linear_needs(encoders, batch, layer_nor
         assert_near(alone[0][0, 0], states[0][0].mean(0), 1e-6)
 
 
-def test_only_heads_that_take_the_mean_say_so(encoders, batch):
-    """Pooled states given to any other head change its scores."""
-    for head in ("linear_ctc", "bilstm_ctc", "bilstm_mean", "ecapa"):
-        probe = randomised(build_probe(encoders["summarymixing"][0], head))
-        with torch.no_grad():
-            states, frame_padding = probe.encode(*batch[:2])
-            expected = probe(*batch[:2])["scores"]
-            scores = probe(states=torch.stack(pooled_states(states, frame_padding), 1))["scores"]
-        assert scores.shape != expected.shape or (scores - expected).abs().max() > 1e-3
-
-
 def test_layer_norm_normalises_each_state(encoders, batch):
     path = encoders["summarymixing"][0]
     plain, normed = (build_probe(path, "mean_linear", layer_norm=layer_norm) for layer_norm in (False, True))
@@ -286,10 +275,6 @@ def test_random_encoder_has_the_architecture_but_not_the_weights(encoders):
     [
         ("mlp", {}, r"model\.head='mlp': choose one of contextnet_ctc, ecapa"),
         ("mean_linear", {"dropout": 0.1}, r"head mean_linear has no option 'dropout': it has none"),
-        ("linear_ctc", {"cosine": True}, r"head linear_ctc has no option 'cosine'"),
-        ("ecapa", {"channels": 12}, r"channels=12: must be a multiple of 8"),
-        ("bilstm_ctc", {"dropout": 1.5}, r"dropout=1\.5: must be a probability"),
-        ("contextnet_ctc", {"width": 0.0}, r"width=0\.0: must be positive"),
     ],
 )
 def test_bad_heads_are_named(encoders, head, options, message):
@@ -310,11 +295,3 @@ def test_bad_encoders_are_named(tmp_path):
         build_probe(None, "mean_linear")
     with pytest.raises(InputError, match=r"none\.pt cannot be read: No such file"):
         build_probe(tmp_path / "none.pt", "mean_linear")
-
-
-def test_a_clip_that_is_too_short_for_the_head_is_refused(encoders):
-    probe = build_probe(encoders["mhsa"][0], "xvector").eval()
-    shortest = probe.encoder.min_samples(probe.head.min_frames)
-    probe(source=torch.randn(1, shortest))
-    with pytest.raises(ValueError, match="14 valid frames: XVector takes clips of 15 or more"):
-        probe(source=torch.randn(1, shortest - 1))

@@ -18,9 +18,10 @@ from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 from probes import OURS, probe_config, save_encoder
 from reference import assert_near
+from safetensors.numpy import load_file
 
 from summarymixing_fairseq.benchmarks.recipe import read_recipe
-from summarymixing_fairseq.probing.kept_features.dataset import CachedStatesDataset
+from summarymixing_fairseq.probing.kept_features import CachedStatesDataset
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.training.watch.health import HealthMonitor
 
@@ -70,6 +71,12 @@ def with_model(task, encoder_path: Path, head: str, **options):
     return task, task.build_model(probe_config(encoder_path, head, **options))
 
 
+def loaded(task, encoder_path: Path, head: str, split: str = "train", **options):
+    task, model = with_model(task, encoder_path, head, **options)
+    task.load_dataset(split)
+    return task, model
+
+
 def batches_of(task, split: str = "train", size: int = 2) -> list[dict]:
     """In order of length, as in validation."""
     iterator = task.get_batch_iterator(
@@ -114,6 +121,12 @@ TRANSCRIPTS = ["A B |", "B |", "A |", "B A |", "A A |", "B |"]
 CLASSES = ["anger", "joy", "anger", "joy", "joy", "anger"]
 
 
+@pytest.fixture
+def emotions(corpus) -> Path:
+    """A folder of six clips to train on."""
+    return corpus("train", CLASSES, "emotion")
+
+
 @pytest.mark.parametrize("layer_norm", [False, True], ids=["plain", "layer_norm"])
 @pytest.mark.parametrize(
     ("name", "head"), [(RECOGNITION, "linear_ctc"), (CLASSIFICATION, "bilstm_mean"), (CLASSIFICATION, "mean_linear")]
@@ -122,8 +135,7 @@ def test_batches_are_the_same_with_and_without_cache(corpus, encoder_paths, name
     data = corpus("train", TRANSCRIPTS if name == RECOGNITION else CLASSES, EXTENSIONS[name])
     outputs = []
     for cache in (True, False):
-        task, model = with_model(set_up(name, data, cache=cache), encoder_paths[0], head, layer_norm=layer_norm)
-        task.load_dataset("train")
+        task, model = loaded(set_up(name, data, cache=cache), encoder_paths[0], head, layer_norm=layer_norm)
         assert is_cached(task) is cache
         batches = batches_of(task)
         assert [("states" in batch["net_input"]) for batch in batches] == [cache] * 3
@@ -138,13 +150,12 @@ def test_batches_are_the_same_with_and_without_cache(corpus, encoder_paths, name
         assert_near(score, expected, 1e-5)
 
 
-def test_pooled_features_are_a_frame_a_clip(corpus, encoder_paths):
-    data = corpus("train", CLASSES, "emotion")
+def test_pooled_features_are_a_frame_a_clip(emotions, encoder_paths):
     # no clip is cropped: the longest has as many samples
-    task, _ = with_model(set_up(CLASSIFICATION, data, max_sample_size=max(LENGTHS)), encoder_paths[0], "mean_linear")
-    task.load_dataset("train")
+    task, _ = loaded(set_up(CLASSIFICATION, emotions, max_sample_size=max(LENGTHS)), encoder_paths[0], "mean_linear")
     assert [tuple(batch["net_input"]["states"].shape) for batch in batches_of(task)] == [(2, 3, 1, 32)] * 3
-    assert sum(path.stat().st_size for path in data.glob("state_cache/*/states.bin")) == 6 * 3 * 32 * 4
+    kept = [states for path in emotions.glob("state_cache/*/*.safetensors") for states in load_file(path).values()]
+    assert [states.shape for states in kept] == [(3, 1, 32)] * 6
 
 
 @pytest.mark.parametrize(
@@ -160,14 +171,18 @@ def test_pooled_features_are_a_frame_a_clip(corpus, encoder_paths):
 )
 def test_nothing_is_kept(corpus, encoder_paths, name, options, model_options):
     data = corpus("train", CLASSES, EXTENSIONS[name])
-    task, _ = with_model(set_up(name, data, **options), encoder_paths[0], "ecapa", **model_options)
-    task.load_dataset("train")
+    task, _ = loaded(set_up(name, data, **options), encoder_paths[0], "ecapa", **model_options)
     assert not is_cached(task)
     batches = batches_of(task)
     assert all("source" in batch["net_input"] for batch in batches)
     assert not (data / "state_cache").exists()
     limit = options.get("max_sample_size") or (8_000 if name == VERIFICATION else max(LENGTHS))
     assert max(batch["net_input"]["source"].size(1) for batch in batches) == limit
+    longest = []
+    for epoch in (1, 2):
+        task.dataset("train").set_epoch(epoch)
+        longest.append(task.dataset("train")[3]["source"])
+    assert torch.equal(*longest) is (name != VERIFICATION), "chunks alone differ between epochs"
 
 
 def test_each_encoder_and_form_has_its_own_cache(corpus, encoder_paths, monkeypatch):
@@ -176,8 +191,7 @@ def test_each_encoder_and_form_has_its_own_cache(corpus, encoder_paths, monkeypa
 
     def kept(encoder_path=encoder_paths[0], head="bilstm_mean", task_options=None, **options) -> tuple[int, int]:
         """Clips that were encoded for it, and caches there are by then."""
-        task, model = with_model(set_up(CLASSIFICATION, data, **(task_options or {})), encoder_path, head, **options)
-        task.load_dataset("train")
+        task, model = loaded(set_up(CLASSIFICATION, data, **(task_options or {})), encoder_path, head, **options)
         encoded, encode = [], model.encode
         monkeypatch.setattr(model, "encode", lambda source, mask: (encoded.extend(source), encode(source, mask))[1])
         batches_of(task)
@@ -196,41 +210,35 @@ def test_each_encoder_and_form_has_its_own_cache(corpus, encoder_paths, monkeypa
     assert kept() == (5, 7), "another split under the same name"
 
 
-def test_features_are_those_of_the_weights_that_a_resumed_run_loads(corpus, encoder_paths):
+def test_features_are_those_of_the_weights_that_a_resumed_run_loads(emotions, encoder_paths):
     """fairseq loads the validation set, then the checkpoint, whose encoder may have learnt since it was built."""
-    data = corpus("train", CLASSES, "emotion")
-    task, model = with_model(set_up(CLASSIFICATION, data), encoder_paths[0], "bilstm_mean")
-    task.load_dataset("train")
-    _, other = with_model(set_up(CLASSIFICATION, data), encoder_paths[1], "bilstm_mean")
+    task, model = loaded(set_up(CLASSIFICATION, emotions), encoder_paths[0], "bilstm_mean")
+    _, other = with_model(set_up(CLASSIFICATION, emotions), encoder_paths[1], "bilstm_mean")
     model.load_state_dict({**other.state_dict(), "trained_on": model.trained_on})
     (batch, *_) = batches_of(task, size=1)
     audio = task.dataset("train").dataset.dataset.dataset
     states, _ = other.encode(audio[int(batch["id"])]["source"][None], None)
     assert_near(batch["net_input"]["states"][0], torch.stack(states, 1)[0], 1e-5)
     # and what the first encoder gives is not found under its name
-    task, model = with_model(set_up(CLASSIFICATION, data), encoder_paths[0], "bilstm_mean")
-    task.load_dataset("train")
+    task, model = loaded(set_up(CLASSIFICATION, emotions), encoder_paths[0], "bilstm_mean")
     (batch, *_) = batches_of(task, size=1)
     states, _ = model.encode(audio[int(batch["id"])]["source"][None], None)
     assert_near(batch["net_input"]["states"][0], torch.stack(states, 1)[0], 1e-5)
 
 
-def test_two_splits_of_the_same_rows_share_a_cache(corpus, encoder_paths):
-    data = corpus("train", CLASSES, "emotion")
+def test_two_splits_of_the_same_rows_share_a_cache(emotions, encoder_paths):
     for name in ("valid.tsv", "valid.emotion"):
-        (data / name).write_text((data / name.replace("valid", "train")).read_text())
-    task, _ = with_model(set_up(CLASSIFICATION, data), encoder_paths[0], "bilstm_mean")
+        (emotions / name).write_text((emotions / name.replace("valid", "train")).read_text())
+    task, _ = with_model(set_up(CLASSIFICATION, emotions), encoder_paths[0], "bilstm_mean")
     for split in ("train", "valid"):
         task.load_dataset(split)
     train, valid = batches_of(task, "train"), batches_of(task, "valid")
-    assert len(list((data / "state_cache").iterdir())) == 1
+    assert len(list((emotions / "state_cache").iterdir())) == 1
     assert all(torch.equal(one["net_input"]["states"], two["net_input"]["states"]) for one, two in zip(train, valid))
 
 
-def test_filling_leaves_the_model_in_its_mode(corpus, encoder_paths):
-    data = corpus("train", CLASSES, "emotion")
-    task, model = with_model(set_up(CLASSIFICATION, data), encoder_paths[0], "ecapa")
-    task.load_dataset("train")
+def test_filling_leaves_the_model_in_its_mode(emotions, encoder_paths):
+    task, model = loaded(set_up(CLASSIFICATION, emotions), encoder_paths[0], "ecapa")
     model.train()
     batches_of(task)
     assert model.training and model.head.training and not model.encoder.training
@@ -276,8 +284,9 @@ def test_eer_of_pairs_of_validation_clips(corpus, encoder_paths, speakers):
     """Speakers that training lacks are no pair of one speaker: they are left out."""
     corpus("train", ["a", "b", "c", "a", "b", "c"], "speaker")
     data = corpus("valid", speakers, "speaker")
-    task, model = with_model(set_up(VERIFICATION, data, chunk_seconds=0.5), encoder_paths[0], "xvector", cosine=True)
-    task.load_dataset("valid")
+    task, model = loaded(
+        set_up(VERIFICATION, data, chunk_seconds=0.5), encoder_paths[0], "xvector", cosine=True, split="valid"
+    )
     assert is_cached(task, "valid"), "validation hears whole clips"
     stats, samples = validate(task, model, criterion_of(task, "aam_softmax"))
     assert set(stats) == {"eer"}
@@ -295,8 +304,7 @@ def test_validation_without_pairs_has_no_eer(corpus, encoder_paths, caplog, spea
     """One clip a class, or no speaker of training: the run goes on."""
     corpus("train", ["a", "b", "c"], "speaker")
     data = corpus("valid", speakers, "speaker")
-    task, model = with_model(set_up(VERIFICATION, data, chunk_seconds=0.5), encoder_paths[0], "ecapa")
-    task.load_dataset("valid")
+    task, model = loaded(set_up(VERIFICATION, data, chunk_seconds=0.5), encoder_paths[0], "ecapa", split="valid")
     with caplog.at_level(logging.WARNING):
         stats, _ = validate(task, model, criterion_of(task))
     assert set(stats) == {"eer"} and np.isnan(stats["eer"])
@@ -307,8 +315,7 @@ def test_validation_without_pairs_has_no_eer(corpus, encoder_paths, caplog, spea
 def test_a_last_batch_of_one_clip_trains(corpus, encoder_paths, name, head):
     data = corpus("train", ["a", "b", "a"], EXTENSIONS[name], lengths=(6_500, 6_500, 6_500))
     options = {"chunk_seconds": 0.4} if name == VERIFICATION else {}
-    task, model = with_model(set_up(name, data, **options), encoder_paths[0], head)
-    task.load_dataset("train")
+    task, model = loaded(set_up(name, data, **options), encoder_paths[0], head)
     criterion = criterion_of(task)
     batches = batches_of(task)
     assert [len(batch["id"]) for batch in batches] == [2, 1]
@@ -317,21 +324,6 @@ def test_a_last_batch_of_one_clip_trains(corpus, encoder_paths, name, head):
         assert torch.isfinite(loss) and sample_size == len(batch["id"])
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
     assert all(torch.isfinite(buffer).all() for buffer in model.buffers())
-
-
-def test_chunks_differ_between_epochs_and_whole_clips_do_not(corpus, encoder_paths):
-    data = corpus("train", ["a", "b", "a"], "speaker")
-    corpus("valid", ["a", "b", "a"], "speaker")
-    task, _ = with_model(set_up(VERIFICATION, data, chunk_seconds=0.4), encoder_paths[0], "ecapa")
-    for split in ("train", "valid"):
-        task.load_dataset(split)
-    sources = []
-    for epoch in (1, 2):
-        task.dataset("train").set_epoch(epoch)
-        sources.append([task.dataset("train")[i]["source"] for i in range(3)])
-    assert all(len(clip) == 6_400 for clip in sources[0])
-    assert not any(torch.equal(one, other) for one, other in zip(*sources))
-    assert not task.is_chunked("valid") and is_cached(task, "valid")
 
 
 def test_ctc_criterion_takes_the_probe(corpus, encoder_paths):
@@ -362,8 +354,7 @@ lr_scheduler: {_name: fixed}
 @pytest.mark.parametrize("name", HEADS)
 def test_training_logs_audio_hours_and_watches_health(corpus, encoder_paths, tmp_path, monkeypatch, name, cache):
     data = corpus("train", TRANSCRIPTS if name == RECOGNITION else CLASSES, EXTENSIONS[name])
-    task, model = with_model(set_up(name, data, cache=cache), encoder_paths[0], HEADS[name])
-    task.load_dataset("train")
+    task, model = loaded(set_up(name, data, cache=cache), encoder_paths[0], HEADS[name])
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     criterion = criterion_of(task, "ctc" if name == RECOGNITION else "classification")
     trainer = Trainer(read_recipe(tmp_path / "recipe.yaml"), task, model, criterion)
@@ -414,10 +405,8 @@ def test_bad_labels_of_training(corpus, encoder_paths, name, labels, message):
         task.load_dataset("train")
 
 
-def test_short_rows_are_left_out_with_their_labels(corpus, encoder_paths):
-    data = corpus("train", CLASSES, "emotion")
-    task, _ = with_model(set_up(CLASSIFICATION, data, min_sample_size=8_000), encoder_paths[0], "mean_linear")
-    task.load_dataset("train")
+def test_short_rows_are_left_out_with_their_labels(emotions, encoder_paths):
+    task, _ = loaded(set_up(CLASSIFICATION, emotions, min_sample_size=8_000), encoder_paths[0], "mean_linear")
     targets = {i: t for s in batches_of(task) for i, t in zip(s["id"].tolist(), s["target"][:, 0].tolist())}
     classes = [task.target_dictionary[targets[i]] for i in sorted(targets)]
     assert classes == [c for c, length in zip(CLASSES, LENGTHS) if length >= 8_000]
@@ -433,8 +422,7 @@ def test_clips_shorter_than_the_heads_receptive_field(corpus, encoder_paths):
     )
     with refused(message):
         task.load_dataset("train")
-    task, _ = with_model(set_up(CLASSIFICATION, data, min_sample_size=needed), encoder_paths[0], "xvector")
-    task.load_dataset("train")
+    task, _ = loaded(set_up(CLASSIFICATION, data, min_sample_size=needed), encoder_paths[0], "xvector")
     assert len(task.dataset("train")) == 4
     task, model = with_model(set_up(CLASSIFICATION, data, min_sample_size=needed), encoder_paths[0], "mean_linear")
     assert model.head.min_frames == 1
@@ -467,47 +455,41 @@ def test_another_model_is_refused(corpus):
         task.build_model(SimpleNamespace(_name="wav2vec_ctc", head="mean_linear"))
 
 
-def test_labels_and_classes_must_be_there(corpus):
-    data = corpus("train", CLASSES, "emotion")
+def test_labels_and_classes_must_be_there(emotions):
     with refused(r"task\.labels is not set"):
-        set_up(CLASSIFICATION, data, labels=None)
+        set_up(CLASSIFICATION, emotions, labels=None)
     with refused(r"dict\.intent\.txt is missing: it lists the classes of training"):
-        _ = set_up(CLASSIFICATION, data, labels="intent").target_dictionary
-    (data / "dict.empty.txt").write_text("")
+        _ = set_up(CLASSIFICATION, emotions, labels="intent").target_dictionary
+    (emotions / "dict.empty.txt").write_text("")
     with refused(r"dict\.empty\.txt lists no class"):
-        _ = set_up(CLASSIFICATION, data, labels="empty").target_dictionary
+        _ = set_up(CLASSIFICATION, emotions, labels="empty").target_dictionary
 
 
-def test_features_that_are_not_finite_end_the_run_before_training(corpus, encoder_paths):
-    data = corpus("train", CLASSES, "emotion")
-    task, model = with_model(set_up(CLASSIFICATION, data), encoder_paths[0], "bilstm_mean")
-    task.load_dataset("train")
+def test_features_that_are_not_finite_end_the_run_before_training(emotions, encoder_paths):
+    task, model = loaded(set_up(CLASSIFICATION, emotions), encoder_paths[0], "bilstm_mean")
     with torch.no_grad():
         next(iter(model.encoder.model.encoder.layers[1].parameters())).fill_(float("nan"))
     with refused(r"train\d\.wav: its hidden states are not finite numbers"):
         batches_of(task)
 
 
-def test_a_checkpoint_of_another_encoder_or_other_data_is_not_taken_up(corpus, encoder_paths):
-    data = corpus("train", CLASSES, "emotion")
-    saved = with_model(set_up(CLASSIFICATION, data), encoder_paths[0], "mean_linear")[1].state_dict()
+def test_a_checkpoint_of_another_encoder_or_other_data_is_not_taken_up(emotions, encoder_paths):
+    saved = with_model(set_up(CLASSIFICATION, emotions), encoder_paths[0], "mean_linear")[1].state_dict()
 
     def take_up(encoder_path: Path = encoder_paths[0], **options) -> None:
         """As fairseq's trainer does."""
-        task, model = with_model(set_up(CLASSIFICATION, data), encoder_path, "mean_linear", **options)
+        task, model = loaded(set_up(CLASSIFICATION, emotions), encoder_path, "mean_linear", **options)
         model.load_state_dict(saved)
-        task.load_dataset("train")
         batches_of(task)
 
     take_up()
     with refused(r"another encoder, which this run would go on with: choose another checkpoint\.save_dir"):
         take_up(random_encoder=True)
-    rows = (data / "train.tsv").read_text().splitlines()
-    (data / "train.tsv").write_text("\n".join([str(data), *rows[1:]]) + "\n")
-    if rows[0] != str(data):  # the corpus has moved: its root is another, its rows are the same
-        (data / "train.tsv").write_text("\n".join(rows) + "\n")
+    # the corpus has moved: its root is another, its rows are the same
+    root, rows = (emotions / "train.tsv").read_text().split("\n", 1)
+    (emotions / "train.tsv").write_text(f"{root}/.\n{rows}")
     take_up()
-    (data / "train.emotion").write_text("\n".join(reversed(CLASSES)) + "\n")
+    (emotions / "train.emotion").write_text("\n".join(reversed(CLASSES)) + "\n")
     with refused(r"another training data"):
         take_up()
     with refused(r"another encoder and training data"):

@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .classifier import build_classifier
 from .head import EmbeddingHead, register_head, require_positive
-from .layers import MaskedBatchNorm1d, SqueezeExcitation, TdnnLayer
+from .layers import MaskedBatchNorm1d, SqueezeExcitation, TdnnLayer, build_classifier
 from .pooling import AttentiveStatisticsPooling
 
 # Figure 2 and section 4.1 of the paper

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .classifier import build_classifier
 from .head import EmbeddingHead, register_head, require_positive
-from .layers import MaskedBatchNorm1d, TdnnLayer
+from .layers import MaskedBatchNorm1d, TdnnLayer, build_classifier
 from .pooling import masked_mean_std
 
 # Table 1 of the paper, frame1 to frame5: taps, and frames between two of them

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .classification import macro_f1_of_counts
 from .trials import Trials
 from .verification import P_TARGET, eer_of_rates, error_rates, min_dcf_of_rates
 
@@ -65,6 +64,9 @@ def interval_of_macro_f1(
 ) -> Interval:
     """Interval of the macro-averaged F1, clips resampled; each replicate averages over the classes that it holds.
 
+    A class that occurs but is never right has an F1 of 0, as in scikit-learn's
+    ``f1_score(average="macro", zero_division=0)``.
+
     Args:
         references, predictions: (clips,) integers, 0 to num_classes - 1.
 
@@ -81,7 +83,8 @@ def interval_of_macro_f1(
         np.stack([np.bincount(classes, weights=row, minlength=num_classes) for row in counts * mask])
         for classes, mask in ((rows, rows == columns), (rows, 1), (columns, 1))
     )
-    return _percentiles(macro_f1_of_counts(hits, num_references, num_predictions))
+    occurrences = num_references + num_predictions
+    return _percentiles((2 * hits / np.maximum(occurrences, 1)).sum(1) / (occurrences > 0).sum(1))  # (replicates,)
 
 
 def interval_by_speaker(

@@ -1,4 +1,4 @@
-"""Equal error rate (EER) and minimum detection cost (minDCF) of verification trials.
+"""Scores of verification trials, and their equal error rate (EER) and minimum detection cost (minDCF).
 
 A trial is accepted if its score is at least the threshold. The false acceptance rate (FAR) is the share of non-target
 trials that are accepted, the miss rate (FRR, false rejection) the share of target trials that are rejected.
@@ -6,10 +6,56 @@ trials that are accepted, the miss rate (FRR, false rejection) the share of targ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ...system.errors import InputError
+from .trials import Trials
+
 P_TARGET = 0.01
+_BLOCK = 4096  # trials scored at a time
+# An embedding that differs from the mean by less than this share of its own length equals it but for rounding.
+_ROUNDING = 1e-6
+
+
+def score_trials(embeddings: np.ndarray, trials: Trials, names: Sequence[str]) -> np.ndarray:
+    """Cosine of the two embeddings of each trial, less the mean of all embeddings.
+
+    The mean uses the test set, though not its labels: it has to be named with a result.
+
+    Args:
+        embeddings: (clips, E), any float type; trials: of indices of clips; names: of the clips, for messages.
+
+    Returns:
+        (trials,) float64.
+
+    Raises:
+        InputError: naming the clip whose embedding is not finite, zero, or equal to the mean but for rounding.
+    """
+
+    def refuse(is_bad: np.ndarray, complaint: str) -> None:
+        if is_bad.any():
+            raise InputError(f"the embedding of {names[int(is_bad.argmax())]} {complaint}")
+
+    refuse(~np.isfinite(embeddings).all(1), "is not finite: check the clip and the model for NaN")
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    refuse(lengths == 0, "is zero and has no direction: is the clip silent, is the model trained?")
+    centred = embeddings - embeddings.mean(0, dtype=np.float64)
+    centred_lengths = np.linalg.norm(centred, axis=1)
+    refuse(
+        centred_lengths <= _ROUNDING * lengths,
+        "equals the mean embedding and has no direction: is it the only clip, does the model give all clips the same?",
+    )
+    centred /= centred_lengths[:, None]
+    normalised = centred.astype(np.promote_types(embeddings.dtype, np.float32))
+    scores = np.empty(len(trials))
+    for start in range(0, len(trials), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        one, other = normalised[trials.first[block]], normalised[trials.second[block]]  # (block, E)
+        scores[block] = np.einsum("te,te->t", one, other, dtype=np.float64)
+    return scores
 
 
 def equal_error_rate(scores: ArrayLike, labels: ArrayLike) -> float:

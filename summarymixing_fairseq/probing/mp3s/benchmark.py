@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,104 +15,90 @@ from .plots import plot_layers, plot_table
 from .runner import Failure, Messages, environment, run_all
 from .runs import Run, Settings, encoders_of_other_runs, find_tools, refuse_changed
 from .table import build, columns_of, write
-from .tasks import PROBES, TASKS, Task, TaskData
+from .tasks import Task, TaskData
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """What is run, and what is written about it.
+def plan(
+    encoders: Sequence[Encoder], probes: Mapping[Task, Sequence[int]], data: Mapping[Task, TaskData], settings: Settings
+) -> list[Run]:
+    """All runs: of the probes of each task, by their numbers, on the task's data.
 
-    Attributes:
-        probes: numbers of the probes of each task; data: of each task.
-        jobs: runs at a time; force: replace runs that were made with other options.
-        with_paper: show the paper's figures; note: first line below the table; command: as it was typed.
+    Raises:
+        InputError: for a configuration that is not there.
     """
+    # encoders in the innermost loop: runs at the same time are then of several encoders, and do not wait for each
+    # other's kept features
+    runs = [
+        Run(encoder, task, probe, folder, settings, fold)
+        for task, found in data.items()
+        for probe in probes[task]
+        for fold, folder in found.folders
+        for encoder in encoders
+    ]
+    for run in runs:
+        if not run.config.is_file():
+            raise InputError(f"{run.config} is not there: run this in a checkout of the project, or give --config-dir")
+    return runs
 
-    encoders: Sequence[Encoder]
-    probes: Mapping[Task, Sequence[int]]
-    data: Mapping[Task, TaskData]
-    settings: Settings
-    jobs: int = 1
-    force: bool = False
-    with_paper: bool = True
-    note: str | None = None
-    command: str = ""
 
-    def runs(self) -> list[Run]:
-        """All runs.
+def run_benchmark(
+    runs: Sequence[Run],
+    encoders: Sequence[Encoder],
+    settings: Settings,
+    missing: Sequence[str],
+    is_selection: bool,
+    jobs: int,
+    force: bool,
+    shown: dict[str, Any],
+) -> tuple[dict[str, Any], list[Failure]]:
+    """Do the runs that are not done, and write table and plots.
 
-        Raises:
-            InputError: for a configuration that is not there.
-        """
-        # encoders in the innermost loop: runs at the same time are then of several encoders, and do not wait for each
-        # other's kept features
-        runs = [
-            Run(encoder, task, probe, folder, self.settings, fold)
-            for task, found in self.data.items()
-            for probe in self.probes[task]
-            for fold, folder in found.folders
-            for encoder in self.encoders
-        ]
-        for run in runs:
-            if not run.config.is_file():
-                raise InputError(
-                    f"{run.config} is not there: run this in a checkout of the project, or give --config-dir"
-                )
-        return runs
+    Args:
+        missing: lines on data that was not found; is_selection: of the tasks and probes, not all are run.
+        jobs: runs at a time; force: replace runs that were made with other options.
+        shown: ``command`` as it was typed, ``note`` and ``with_paper`` of the table (see ``table.build``).
 
-    def run(self, messages: Messages) -> tuple[dict[str, Any], list[Failure]]:
-        """Do the runs that are not done, and write table and plots.
+    Returns:
+        the table, and the runs that failed.
 
-        Returns:
-            the table (see ``table.build``), and the runs that failed.
+    Raises:
+        InputError: for options that cannot be used, before any run starts.
+    """
+    results, tools, messages = settings.results, find_tools(), Messages()
+    check_writable(results)
+    hardware = _machine(settings.device)
+    with exclusive(results, "another command, or a training that an interrupted one left behind,") as lock:
+        refuse_changed(runs, force)
+        note_on_others = _note_on_others(runs, encoders, results, is_selection)
+        for line in [*(f"not found: {problem}" for problem in missing), *note_on_others]:
+            messages.say(line)
+        messages.say(f"{len(runs)} runs, {jobs} at a time; logs: {results}/ENCODER/TASK_probeN/run.log")
+        provenance = {"machine": hardware, "seed": settings.seed, "date": time.strftime("%Y-%m-%d"), **shown}
 
-        Raises:
-            InputError: for options that cannot be used, before any run starts.
-        """
-        runs, results = self.runs(), self.settings.results
-        tools = find_tools()
-        check_writable(results)
-        hardware = _machine(self.settings.device)
-        missing = [found.problem for task, found in self.data.items() if found.problem and task.of_mp3s]
-        with exclusive(results, "another command, or a training that an interrupted one left behind,") as lock:
-            refuse_changed(runs, self.force)
-            note_on_others = self._note_on_others(runs)
-            for line in [*(f"not found: {problem}" for problem in missing), *note_on_others]:
-                messages.say(line)
-            messages.say(f"{len(runs)} runs, {self.jobs} at a time; logs: {results}/ENCODER/TASK_probeN/run.log")
-            provenance = {
-                "machine": hardware,
-                "command": self.command,
-                "seed": self.settings.seed,
-                "date": time.strftime("%Y-%m-%d"),
-                "note": self.note,
-                "with_paper": self.with_paper,
-            }
+        def write_table(failures: Sequence[Failure] = ()) -> dict[str, Any]:
+            table = build(runs, encoders, failures, missing, provenance)
+            table["notes"] += note_on_others
+            write(table, results)
+            return table
 
-            def write_table(failures: Sequence[Failure] = ()) -> dict[str, Any]:
-                table = build(runs, self.encoders, failures, missing, provenance)
-                table["notes"] += note_on_others
-                write(table, results)
-                return table
+        env = environment(settings.device, jobs, hardware["num_threads"])
+        failures = run_all(runs, tools, jobs, env, messages, write_table, () if lock is None else (lock,))
+        messages.show("")
+        table = write_table(failures)
+        _plot(table, results, messages)
+    return table, failures
 
-            env = environment(self.settings.device, self.jobs, hardware["num_threads"])
-            failures = run_all(runs, tools, self.jobs, env, messages, write_table, () if lock is None else (lock,))
-            messages.show("")
-            table = write_table(failures)
-            _plot(table, results, messages)
-        return table, failures
 
-    def _note_on_others(self, runs: Iterable[Run]) -> list[str]:
-        """A line on the runs in the results folder that the table leaves out, and how to show them; none without."""
-        others = encoders_of_other_runs(runs, self.settings.results)
-        if not others:
-            return []
-        unnamed = sorted({*others} - {encoder.name for encoder in self.encoders})
-        is_selection = self.probes != dict.fromkeys(TASKS, list(PROBES))
-        advice = ["without --tasks and --probes"] if is_selection else []
-        advice += [f"with {', '.join(unnamed)} as well"] if unnamed else []
-        line = f"not in the table: {len(others)} of the runs in the results folder"
-        return [line + (f"; run this {' and '.join(advice)} to show all" if advice else "")]
+def _note_on_others(runs: Iterable[Run], encoders: Sequence[Encoder], results: Path, is_selection: bool) -> list[str]:
+    """A line on the runs in the results folder that the table leaves out, and how to show them; none without."""
+    others = encoders_of_other_runs(runs, results)
+    if not others:
+        return []
+    unnamed = sorted({*others} - {encoder.name for encoder in encoders})
+    advice = ["without --tasks and --probes"] if is_selection else []
+    advice += [f"with {', '.join(unnamed)} as well"] if unnamed else []
+    line = f"not in the table: {len(others)} of the runs in the results folder"
+    return [line + (f"; run this {' and '.join(advice)} to show all" if advice else "")]
 
 
 def _machine(device: str) -> dict[str, Any]:

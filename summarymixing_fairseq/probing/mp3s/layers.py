@@ -74,21 +74,21 @@ def read_columns(paths: Sequence[Path]) -> list[Column]:
     Raises:
         InputError: for a file that cannot be read, or without finite weights.
     """
-    by_checkpoint: dict[tuple[Identity, Path], Column] = {}
+    # of each probe, the columns of its folds by their checkpoints
+    probes: dict[tuple[Identity, Path, int], dict[Path, Column]] = {}
     for path in find_results(paths):
         results = read_results(path)
         identity: Identity = (results.encoder.name, results.encoder.description, results.encoder.sha256)
-        by_checkpoint.setdefault((identity, Path(results.checkpoint)), _column(results, path))
-    folds: dict[tuple, list[Column]] = {}
-    for (identity, checkpoint), column in by_checkpoint.items():
-        folder = checkpoint.parent
-        runs = folder.parent if _FOLD_FOLDER.fullmatch(folder.name) else checkpoint
-        folds.setdefault((identity, runs, len(column.weights)), []).append(column)
-    titles = _titles(list(dict.fromkeys(identity for identity, *_ in folds)))
+        checkpoint = Path(results.checkpoint)
+        is_fold = _FOLD_FOLDER.fullmatch(checkpoint.parent.name)
+        column = _column(results, path, checkpoint.parent.parent if is_fold else checkpoint.parent)
+        probe = (identity, checkpoint.parent.parent if is_fold else checkpoint, len(column.weights))
+        probes.setdefault(probe, {}).setdefault(checkpoint, column)
+    titles = _titles(list(dict.fromkeys(identity for identity, *_ in probes)))
     columns: list[Column] = []
     taken: dict[tuple[str, str, str], int] = {}
-    for (identity, *_), group in sorted(folds.items(), key=lambda item: list(titles).index(item[0][0])):
-        column = replace(mean_column(group), encoder=titles[identity])
+    for (identity, *_), group in sorted(probes.items(), key=lambda item: list(titles).index(item[0][0])):
+        column = replace(mean_column(list(group.values())), encoder=titles[identity])
         key = (column.encoder, column.task, column.probe)
         taken[key] = taken.get(key, 0) + 1
         # numbered if the same probe was trained several times, as with several seeds
@@ -110,15 +110,12 @@ def _titles(identities: Sequence[Identity]) -> dict[Identity, str]:
     return titles
 
 
-def _column(results: Results, path: Path) -> Column:
+def _column(results: Results, path: Path, folder: Path) -> Column:
     weights = tuple(results.layer_weights)
     if not weights:
         raise InputError(f"{path} holds no layer weights: evaluate the probe again")
     if not all(map(math.isfinite, weights)) or not sum(weights) > 0:
         raise InputError(f"{path}: the layer weights are not finite numbers: has the probe's training diverged?")
-    folder = Path(results.checkpoint).parent
-    if _FOLD_FOLDER.fullmatch(folder.name):
-        folder = folder.parent
     named = _RUN_FOLDER.fullmatch(folder.name)
     if named:
         return Column("", named["task"], f"probe {named['probe']}", weights)

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from typing import Any
 from ...system.errors import InputError
 from ...system.files import atomic_write
 from ...system.processes import started
+from ...system.progress import OverwrittenLine
 from .runs import CHECKPOINT_NAME, LOG_NAME, TRAINED_NAME, Run, Tools, read_run
 from .tasks import Split
-from .training_log import progress
 
 POLL_SECONDS = 0.2
 # between two progress messages
@@ -40,12 +41,23 @@ class Failure:
     reason: str
 
 
-@dataclass(frozen=True)
 class Messages:
-    """How progress is reported: ``say`` prints a line that stays, ``show`` one that the next may replace."""
+    """Progress on stderr: lines that stay, and on a terminal one line that is overwritten."""
 
-    say: Callable[[str], None]
-    show: Callable[[str], None]
+    def __init__(self) -> None:
+        self._line = OverwrittenLine() if sys.stderr.isatty() else None
+
+    def show(self, text: str) -> None:
+        """A line that the next may replace; an empty one takes it away."""
+        if self._line:
+            self._line.show(text)
+        elif text:
+            print(f"running: {text}", file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.show("")
+        print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
 def environment(device: str, jobs: int, num_threads: int, base: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -165,6 +177,35 @@ def _stages(
         reason, *tail = str(error).splitlines()
         failures.append(Failure(run, stage, reason))
         say("\n".join([f"{run.name}: {stage} FAILED: {reason}; log: {log}", *tail]))
+
+
+def progress(path: Path, start: int, metric: str) -> str:
+    """Epoch, loss and validation metric, as far as a log tells them.
+
+    Args:
+        path: of the log; start: number of bytes to skip, which are of earlier runs.
+        metric: its name in results.json, e.g. ``wer``.
+    """
+    latest: dict[str, str] = {}
+    try:
+        with open(path, "rb") as file:
+            file.seek(start)
+            lines = file.read().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        begin = line.find(b'{"epoch"')
+        try:
+            latest.update(json.loads(line[begin:]) if begin >= 0 else {})
+        except ValueError:  # the last line is still being written
+            continue
+    if "epoch" not in latest:
+        return "starting"
+    valid = f"valid_{metric}"
+    if valid not in latest:  # tasks of several metrics may log accuracy alone
+        valid = "valid_accuracy"
+    parts = {"epoch": "epoch", "loss": "loss", valid: valid.replace("_", " "), f"valid_best_{metric}": "best"}
+    return ", ".join(f"{label} {latest[key]}" for key, label in parts.items() if key in latest)
 
 
 def _last_lines(log: Path, start: int) -> list[str]:

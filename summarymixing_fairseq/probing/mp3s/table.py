@@ -143,7 +143,8 @@ def build(
     reported: set[str] = set()
     for row in rows:  # the probe of the paper's figures is not known: they are shown in a task's first row
         shown = provenance["with_paper"] and row["task"] not in reported
-        row["paper"] = [asdict(figure) for figure in paper.figures_of(row["task"])] if shown else []
+        figures = paper.FIGURES.get(row["task"], {}) if shown else {}
+        row["paper"] = [{"task": row["task"], "system": name, "percent": value} for name, value in figures.items()]
         reported.add(row["task"])
     return {
         "schema_version": SCHEMA_VERSION,

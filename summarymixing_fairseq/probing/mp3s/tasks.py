@@ -80,20 +80,8 @@ TASKS = (
         "summarymixing manifest librispeech LIBRISPEECH_DIR --dest DIR --subset 100h",
         splits=(Split("test_clean"), Split("test_other")),
     ),
-    Task(
-        "commonvoice_cy",
-        "Welsh recognition (Common Voice 11)",
-        "bpe100",
-        WER,
-        _COMMON_VOICE.format(language="cy"),
-    ),
-    Task(
-        "commonvoice_eu",
-        "Basque recognition (Common Voice 11)",
-        "bpe100",
-        WER,
-        _COMMON_VOICE.format(language="eu"),
-    ),
+    Task("commonvoice_cy", "Welsh recognition (Common Voice 11)", "bpe100", WER, _COMMON_VOICE.format(language="cy")),
+    Task("commonvoice_eu", "Basque recognition (Common Voice 11)", "bpe100", WER, _COMMON_VOICE.format(language="eu")),
     Task("slurp", "intent (SLURP)", "scenario", ACCURACY, "summarymixing manifest slurp SLURP_DIR --dest DIR"),
     Task(
         "iemocap",

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from fairseq.data import FairseqDataset
 from omegaconf import DictConfig, open_dict
@@ -18,17 +19,11 @@ from ...data.segments import SegmentDataset
 from ...system.errors import InputError
 from ...tasks.speech_task import SegmentedAudioTask, SpeechTask, trains_in_half
 from ..heads import HEADS
-from ..kept_features.cache import StateCache, cache_key
-from ..kept_features.dataset import CachedStatesDataset
+from ..kept_features import CachedStatesDataset, StateCache, cache_key
 from ..model import SslProbe, pooled_states
 
 logger = logging.getLogger(__name__)
 
-CACHE_HELP = "keep what a frozen encoder gives for each clip on disk, so that it is computed once for all epochs"
-CACHE_DIR_HELP = "folder of these features; default: state_cache below task.data"
-CACHE_MAX_GIB_HELP = "features of a split that would take more are not kept"
-# Samples, padding included, of a batch that the encoder computes at once while the cache is filled.
-FILL_BATCH_SAMPLES = 60 * 16_000
 GIB = 2**30
 
 
@@ -46,7 +41,6 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
 
     def __init__(self, cfg: DictConfig, **kwargs: Any):
         super().__init__(cfg, **kwargs)
-        self._filled: set[StateCache] = set()
         self._trained_on: Tensor | None = None  # (2, 32) uint8, digests of the encoder and of the training data
 
     def build_model(self, model_cfg: Any, from_checkpoint: bool = False) -> SslProbe:
@@ -103,8 +97,7 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
         """The clips of a split: their waveforms, or the features that are kept of them."""
         self.check_lengths(split, manifest)
         audio = SegmentDataset(manifest, **options)
-        cache = self._new_cache(split, manifest) if self.keeps_states(split, manifest) else None
-        return audio if cache is None else CachedStatesDataset(audio, cache)
+        return CachedStatesDataset(audio) if self._keeps_states(split, manifest) else audio
 
     def check_lengths(self, split: str, manifest: Manifest) -> None:
         """Raises InputError for clips too short for the head."""
@@ -119,11 +112,30 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
                 f"task.min_sample_size={min_samples}"
             )
 
-    def keeps_states(self, split: str, manifest: Manifest) -> bool:
-        """Whether the features of a split can be kept, and task.cache asks for it."""
+    def _keeps_states(self, split: str, manifest: Manifest) -> bool:
+        """Whether the features of a split are kept; a warning says if they would be too large."""
         max_samples = self.cfg.max_sample_size
         cropped = max_samples is not None and int(manifest.sizes.max()) > max_samples
-        return bool(self.cfg.cache and self.model.freeze and not cropped)
+        if not self.cfg.cache or not self.model.freeze or cropped:
+            return False
+        gib = self._clip_bytes(manifest).sum() / GIB
+        if gib > self.cfg.cache_max_gib:
+            logger.warning(
+                "the features of %s would take %.2g GiB, more than task.cache_max_gib=%g: they are computed anew in "
+                "every epoch",
+                split,
+                gib,
+                self.cfg.cache_max_gib,
+            )
+            return False
+        return True
+
+    def _clip_bytes(self, manifest: Manifest) -> np.ndarray:
+        """(clips,), about what the features of each clip take on disk: of its frames, or of their mean."""
+        encoder = self.model.encoder
+        num_frames = np.ceil(manifest.sizes * encoder.frame_rate_hz / encoder.sample_rate_hz)
+        vectors = np.ones(len(manifest)) if self.model.head.takes_mean else num_frames
+        return vectors * 4 * encoder.num_states * encoder.state_dim
 
     def _cache_of(self, manifest: Manifest) -> StateCache:
         """The cache of a manifest's features by the encoder's present weights."""
@@ -134,29 +146,7 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
         rows += [part for clip in manifest for part in (clip.name, _size_and_time(clip.path))]
         key = cache_key(what, repr(model.encoder.spec.to_dict()), _hash_of_weights(model.encoder), *rows)
         folder = Path(self.cfg.cache_dir or Path(self.cfg.data) / "state_cache").absolute()
-        return StateCache(folder, key, len(manifest), model.encoder.num_states, model.encoder.state_dim)
-
-    def _new_cache(self, split: str, manifest: Manifest) -> StateCache | None:
-        """That cache, or None, with a warning, if it would be too large."""
-        cache = self._cache_of(manifest)
-        gib = cache.needed_bytes(manifest.sizes, self._samples_per_row(manifest)) / GIB
-        if gib > self.cfg.cache_max_gib:
-            logger.warning(
-                "the features of %s would take %.2g GiB, more than task.cache_max_gib=%g: they are computed anew in "
-                "every epoch",
-                split,
-                gib,
-                self.cfg.cache_max_gib,
-            )
-            return None
-        return cache
-
-    def _samples_per_row(self, manifest: Manifest) -> float:
-        """Samples of audio for each vector that is kept: those of a frame, or of the longest clip if means are kept."""
-        encoder = self.model.encoder
-        if self.model.head.takes_mean:
-            return float(manifest.sizes.max())
-        return encoder.sample_rate_hz / encoder.frame_rate_hz
+        return StateCache(folder / key, self._clip_bytes(manifest))
 
     def get_batch_iterator(self, dataset: Any, max_tokens: Any = None, epoch: int = 1, **kwargs: Any) -> Any:
         """As fairseq's; before the first batch, features that are missing are computed where the model is.
@@ -174,11 +164,11 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
         """Compute what a dataset's cache lacks, if it has one."""
         while dataset is not None and not isinstance(dataset, CachedStatesDataset):
             dataset = getattr(dataset, "dataset", None)
-        if dataset is None or dataset.cache in self._filled:
+        if dataset is None or dataset.cache is not None:
             return
         audio, model = dataset.dataset, self.model
-        # a run that goes on has loaded its encoder's weights since the dataset was made
-        dataset.cache = self._cache_of(audio.manifest)
+        # not when the dataset is made: a run that goes on has loaded its encoder's weights since
+        cache = self._cache_of(audio.manifest)
         device = next(model.parameters()).device
 
         @torch.no_grad()
@@ -195,19 +185,10 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
         training = model.training
         model.eval()
         try:
-            dataset.cache.fill(
-                lambda clip: audio[clip]["source"].numpy(),
-                encode,
-                audio.sizes,
-                FILL_BATCH_SAMPLES,
-                audio.manifest.path.stem,
-                names=audio.fnames,
-                min_samples=model.encoder.min_samples(),
-                samples_per_frame=self._samples_per_row(audio.manifest),
-            )
+            cache.fill(audio, encode, model.encoder.min_samples())
         finally:
             model.train(training)
-        self._filled.add(dataset.cache)
+        dataset.cache = cache
 
 
 def _digest(*parts: str | bytes) -> Tensor:

@@ -1,4 +1,4 @@
-"""``probe_recognition``: CTC probes on transcripts."""
+"""``probe_recognition``: CTC probes on transcripts; and the fields of all probing tasks."""
 
 from dataclasses import dataclass, field
 from typing import Optional
@@ -6,19 +6,28 @@ from typing import Optional
 from fairseq.tasks import register_task
 
 from ...tasks.speech_finetuning import SpeechFinetuningConfig, SpeechFinetuningTask
-from .probe_task import CACHE_DIR_HELP, CACHE_HELP, CACHE_MAX_GIB_HELP, ProbeTask
+from .probe_task import ProbeTask
 
 
 @dataclass
-class ProbeRecognitionConfig(SpeechFinetuningConfig):
+class ProbeConfig(SpeechFinetuningConfig):
     """Fields of ``speech_finetuning``, and where features are kept."""
 
-    cache: bool = field(default=True, metadata={"help": CACHE_HELP})
-    cache_dir: Optional[str] = field(default=None, metadata={"help": CACHE_DIR_HELP})
-    cache_max_gib: float = field(default=50.0, metadata={"help": CACHE_MAX_GIB_HELP})
+    cache: bool = field(
+        default=True,
+        metadata={
+            "help": "keep what a frozen encoder gives for each clip on disk, so that it is computed once for all epochs"
+        },
+    )
+    cache_dir: Optional[str] = field(
+        default=None, metadata={"help": "folder of these features; default: state_cache below task.data"}
+    )
+    cache_max_gib: float = field(
+        default=50.0, metadata={"help": "features of a split that would take more are not kept"}
+    )
 
 
-@register_task("probe_recognition", dataclass=ProbeRecognitionConfig)
+@register_task("probe_recognition", dataclass=ProbeConfig)
 class ProbeRecognitionTask(ProbeTask, SpeechFinetuningTask):
     """CTC probes: WER and, as ``uer``, the error rate of units by fairseq's ``ctc`` criterion."""
 

@@ -15,10 +15,10 @@ from ...system.errors import InputError
 from ..chunks import ChunkDataset
 from ..criterion import UNKNOWN_CLASS
 from ..heads import HEADS, EmbeddingHead
-from ..metrics.embeddings import mean_embedding, score_trials
 from ..metrics.trials import all_pairs
-from ..metrics.verification import equal_error_rate
-from .classification import ProbeClassificationConfig, ProbeClassificationTask
+from ..metrics.verification import equal_error_rate, score_trials
+from .classification import ProbeClassificationTask
+from .recognition import ProbeConfig
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ MAX_VALID_TRIALS = 200_000
 
 
 @dataclass
-class ProbeVerificationConfig(ProbeClassificationConfig):
-    """Fields of ``probe_classification``, and the chunks of training."""
+class ProbeVerificationConfig(ProbeConfig):
+    """Fields of all probing tasks, and the chunks of training."""
 
     labels: str = field(default="speaker", metadata={"help": "extension of the files of speaker labels"})
     chunk_seconds: float = field(default=3.0, metadata={"help": "length of the random chunk of each clip in training"})
@@ -61,17 +61,9 @@ class ProbeVerificationTask(ProbeClassificationTask):
             raise InputError(f"task.chunk_seconds={self.cfg.chunk_seconds}: {model_cfg.head} needs {min_seconds:g}")
         return model
 
-    def is_chunked(self, split: str) -> bool:
-        """Whether a split is read in chunks."""
-        return split.startswith("train")
-
-    def keeps_states(self, split: str, manifest: Manifest) -> bool:
-        """As ``ProbeTask``'s; features of random chunks are never kept."""
-        return not self.is_chunked(split) and super().keeps_states(split, manifest)
-
     def audio_dataset(self, split: str, manifest: Manifest, **options: Any) -> FairseqDataset:
         """Random chunks for training, whole clips for other splits."""
-        if not self.is_chunked(split):
+        if not split.startswith("train"):
             return super().audio_dataset(split, manifest, **options)
         self.check_lengths(split, manifest)
         return ChunkDataset(manifest, chunk_seconds=self.cfg.chunk_seconds, **options)
@@ -93,7 +85,7 @@ class ProbeVerificationTask(ProbeClassificationTask):
         names = [f"clip {clip}" for clip in clips]
         try:
             trials = all_pairs(speakers, MAX_VALID_TRIALS)
-            scores = score_trials(embeddings, mean_embedding(embeddings, names), trials, names)
+            scores = score_trials(embeddings, trials, names)
         except InputError as error:
             logger.warning("no EER in validation: %s", error)
             return math.nan

@@ -48,18 +48,6 @@ def test_equals_torch_on_the_valid_frames(lengths, training, dtype, tolerance):
         assert_near(a, e, tolerance)
 
 
-def test_the_formula():
-    norm = MaskedBatchNorm1d(1)
-    x = torch.tensor([1.0, 2.0, 6.0, 9e9]).view(2, 2, 1)
-    y = norm(x, torch.tensor([[False, False], [False, True]]))
-    mean, variance = 3.0, (4 + 1 + 9) / 3
-    expected = [(value - mean) / math.sqrt(variance + 1e-5) for value in (1, 2, 6)]
-    assert y.flatten().tolist() == pytest.approx([*expected, 0.0], rel=1e-5)
-    assert norm.running_mean.item() == pytest.approx(0.1 * 3)
-    assert norm.running_var.item() == pytest.approx(0.9 + 0.1 * (4 + 1 + 9) / 2)
-    assert norm.num_batches_tracked.item() == 1
-
-
 def test_without_a_mask_and_on_vectors():
     for shape in [(4, 7, DIM), (9, DIM)]:
         norm, twin = pair(torch.float32)

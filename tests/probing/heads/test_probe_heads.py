@@ -13,7 +13,6 @@ from probes import HEAD_OPTIONS as SMALL
 from reference import assert_near, padding_of
 
 from summarymixing_fairseq.probing.heads import HEADS, EmbeddingHead, ProbeHead, build_head, register_head
-from summarymixing_fairseq.probing.heads.layers import MaskedBatchNorm1d
 
 DIM, NUM_CLASSES = 7, 5
 LENGTHS = [40, 23, 16]
@@ -109,45 +108,6 @@ def test_training_on_a_padded_batch(name):
     for other in results[1:]:
         for key, value in results[0].items():
             assert_near(other[key], value, 1e-9, key)
-
-
-@every_head
-def test_running_statistics_are_those_of_valid_frames(name):
-    head = build(name).train()
-    before = {key: value.clone() for key, value in head.state_dict().items()}
-    seen = {}
-
-    def watch(key):
-        def hook(module, inputs):
-            x, mask = (*inputs, None)[:2]
-            seen[key] = x.detach()[~mask] if mask is not None else x.detach().reshape(-1, x.size(-1))
-
-        return hook
-
-    for key, module in head.named_modules():
-        if isinstance(module, MaskedBatchNorm1d):
-            module.register_forward_pre_hook(watch(key))
-    head(*padded(math.nan))
-    after = head.state_dict()
-    assert bool(seen) == (name in ("contextnet_ctc", "xvector", "ecapa"))
-    for key, frames in seen.items():
-        frame_level = not key.startswith(("pool_norm", "embedding_norm", "classifier"))
-        trimmed = 14 if name == "xvector" else 0
-        if frame_level and key.startswith("frame_layers"):
-            trimmed = [4, 8, 14, 14, 14][int(key.split(".")[1])]
-        num_frames = sum(length - trimmed for length in LENGTHS) if frame_level else len(LENGTHS)
-        assert len(frames) == num_frames, key
-        for statistic, value in (("running_mean", frames.mean(0)), ("running_var", frames.var(0))):
-            expected = 0.9 * before[f"{key}.{statistic}"] + 0.1 * value
-            assert_near(after[f"{key}.{statistic}"], expected, 1e-5, f"{key}.{statistic}")
-
-
-@every_head
-def test_running_statistics_do_not_move_in_eval(name):
-    head = build(name)
-    before = copy.deepcopy(head.state_dict())
-    head(*padded(0.0))
-    assert all(torch.equal(value, before[key]) for key, value in head.state_dict().items())
 
 
 @every_head

@@ -43,11 +43,9 @@ def test_ratio_equals_resampled_utterances():
 def test_ratio_covers_a_binomial_share():
     """95 % intervals of 200 coin tosses, 600 times. The percentile method is known to miss half a percent."""
     tosses = np.random.rand(600, 200) < 0.3
-    intervals = [interval_of_ratio(row, np.ones(200), 400, seed=i) for i, row in enumerate(tosses)]
-    covered = np.mean([low <= 0.3 <= high for low, high in intervals])
-    assert 0.92 < covered < 0.97
-    widths = [high - low for low, high in intervals]
-    assert np.mean(widths) == pytest.approx(2 * 1.96 * math.sqrt(0.3 * 0.7 / 200), rel=0.03)
+    low, high = np.transpose([interval_of_ratio(row, np.ones(200), 400, seed=i) for i, row in enumerate(tosses)])
+    assert 0.92 < np.mean((low <= 0.3) & (high >= 0.3)) < 0.97
+    assert np.mean(high - low) == pytest.approx(2 * 1.96 * math.sqrt(0.3 * 0.7 / 200), rel=0.03)
 
 
 def test_order_does_not_matter_and_the_seed_does():
@@ -84,16 +82,6 @@ def test_macro_f1_equals_resampled_clips():
         values.append(f1_score(*drawn, average="macro", zero_division=0))
     interval = interval_of_macro_f1(references, predictions, 7, num_replicates=60, seed=5)
     assert interval == pytest.approx(percentiles(values))
-
-
-def test_macro_f1_with_another_generator():
-    references = np.random.randint(0, 3, 150)
-    predictions = np.where(np.random.rand(150) < 0.7, references, np.random.randint(0, 3, 150))
-    values = []
-    for _ in range(200):
-        drawn = np.random.randint(0, 150, 150)
-        values.append(f1_score(references[drawn], predictions[drawn], average="macro", zero_division=0))
-    np.testing.assert_allclose(interval_of_macro_f1(references, predictions, 3), percentiles(values), atol=0.02)
 
 
 def scored_trials(num_speakers: int, clips_each: int, max_trials: int = 10**6):

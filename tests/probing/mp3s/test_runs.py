@@ -1,4 +1,4 @@
-"""Commands, environment and overrides of a run."""
+"""Commands, environment, overrides and progress of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from fake_probes import write_configs, write_data
 
 from summarymixing_fairseq.probing.mp3s.encoders import Encoder
-from summarymixing_fairseq.probing.mp3s.runner import environment
+from summarymixing_fairseq.probing.mp3s.runner import environment, progress
 from summarymixing_fairseq.probing.mp3s.runs import Run, Settings, Tools, parse_overrides, quoted
 from summarymixing_fairseq.probing.mp3s.tasks import task_named
 from summarymixing_fairseq.system.errors import InputError
@@ -124,3 +124,29 @@ def test_overrides():
     for wrong in ("a", ":=1", "slurp:", "slurp:=1", "x:a=1", "slurp_probe3:a=1", "slurp:common.seed=2", "+task.data=x"):
         with pytest.raises(InputError, match="--override "):
             parse_overrides([wrong])
+
+
+EPOCH_1 = (
+    '[2026-11-23 03:00:00,123][train_inner][INFO] - {"epoch": 1, "update": 0.5, "loss": "9.5", "num_updates": "10"}\n'
+    '[2026-11-23 03:00:01,123][valid][INFO] - {"epoch": 1, "valid_loss": "8", "valid_wer": "61.5"}\n'
+)
+EPOCH_2 = '[2026-11-23 03:00:02][valid][INFO] - {"epoch": 2, "valid_wer": "63.5", "valid_best_wer": "61.5"}\n'
+
+
+def test_progress(tmp_path: Path):
+    path = tmp_path / "run.log"
+    assert progress(path, 0, "wer") == "starting"
+    path.write_text(EPOCH_2)  # of an earlier run
+    start = len(EPOCH_2)
+    assert progress(path, start, "wer") == "starting"
+    text = EPOCH_2 + '{"not": "of training"}\n{"epoch" broken}\n' + EPOCH_1
+    path.write_text(text + EPOCH_2[:60])  # a line that is still being written
+    assert progress(path, start, "wer") == "epoch 1, loss 9.5, valid wer 61.5"
+    path.write_text(text + EPOCH_2)
+    assert progress(path, start, "wer") == "epoch 2, loss 9.5, valid wer 63.5, best 61.5"
+
+
+def test_accuracy_where_the_metric_is_not_logged(tmp_path: Path):
+    path = tmp_path / "run.log"
+    path.write_text('x {"epoch": 3, "valid_accuracy": "50"}\n')
+    assert progress(path, 0, "eer") == "epoch 3, valid accuracy 50"

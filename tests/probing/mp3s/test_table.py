@@ -93,9 +93,7 @@ def test_cells_of_every_kind(tmp_path):
 
 
 def test_reported_figures():
-    assert {figure.task for figure in paper.FIGURES} == {"commonvoice_cy", "slurp"}
-    assert [figure.percent for figure in paper.figures_of("slurp")] == [80.5, 78.1, 77.7, 79.0]
-    assert paper.figures_of("voxceleb1") == []
+    assert list(paper.FIGURES["slurp"].values()) == [80.5, 78.1, 77.7, 79.0]
 
 
 def test_folds_in_their_order(tmp_path):
