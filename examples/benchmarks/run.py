@@ -41,14 +41,16 @@ FULL = {
 # On a GPU: the recipe's own 360 s of audio and its precision, and what else fits there.
 QUICK_GPU = {
     "cell": "cell --dtype bfloat16",
+    "cell-fp32": "cell",
     "objective": "objective --repeats 7",
     "update-small": "update --config examples/pretraining/small.yaml --clips 24 --precision amp",
     "length-short": "length --seconds 10 60 600 --precision bf16",
 }
 FULL_GPU = {
-    "update": "update --clips 24 --precision amp",
-    "update-bf16": "update --clips 24 --precision bf16",
-    "length": "length --precision bf16",
+    "update": "update --clips 24 --seconds 15 --precision amp",
+    "update-recompute": "update --clips 24 --seconds 15 --precision amp --recompute cheap",
+    "update-long": "update --clips 12 --seconds 30 --precision amp",
+    "length": "length --seconds 60 300 900 3600 --precision bf16",
 }
 HEADER = """# Results
 
@@ -105,7 +107,7 @@ def measure(stages: dict[str, str]) -> None:
     for number, (name, arguments) in enumerate(stages.items(), 1):
         print(f"[{number}/{len(stages)}] summarymixing benchmark {arguments}", flush=True)
         start = time.monotonic()
-        outputs = ["--json", str(folder / f"{name}.json"), "--plot", str(folder / f"{name}.png"), "--force"]
+        outputs = ["--json", str(folder / f"{name}.json"), "--force"]
         call = [sys.executable, "-m", "summarymixing_fairseq", "benchmark", *shlex.split(arguments), *outputs]
         status = processes.run(call, cwd=ROOT).returncode
         if status:
@@ -123,7 +125,7 @@ def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the long benchmarks instead")
-    parser.add_argument("--render", action="store_true", help="measure nothing, write RESULTS.md from what is there")
+    parser.add_argument("--render", action="store_true", help="measure nothing: RESULTS.md and plots of what is there")
     args = parser.parse_args()
     return command.run_script(lambda: _run(args), RESULTS)
 
@@ -132,6 +134,10 @@ def _run(args: argparse.Namespace) -> str:
     if not args.render:
         quick, full = (QUICK_GPU, FULL_GPU) if _has_gpu() else (QUICK, FULL)
         measure(full if args.full else quick)
+    from summarymixing_fairseq.benchmarks import report
+
+    for path in sorted(RESULTS.glob("*/*.json")):
+        report.plot(json.loads(path.read_text(encoding="utf-8")), path.with_suffix(".png"))
     page = HERE / "RESULTS.md"
     with files.atomic_write(page) as file:
         file.write(render(read_results(RESULTS), (HERE / "NOTES.md").read_text(encoding="utf-8")))

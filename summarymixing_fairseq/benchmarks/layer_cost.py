@@ -206,6 +206,12 @@ def _as_channels_last(x: Tensor) -> Tensor:
     return x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
+def run_backward(y: Tensor) -> None:
+    """``y.backward()``, which would leave the mode that recomputation needs."""
+    engine = torch.autograd.Variable._execution_engine
+    engine.run_backward((y,), (torch.empty_like(y),), False, False, (), allow_unreachable=True, accumulate_grad=True)
+
+
 def _encoder_cost(model: DictConfig, dtype: torch.dtype, num_layers: int) -> list[float]:
     """Kernels of both passes, bytes of both passes, and bytes kept of an encoder."""
     cfg: Any = OmegaConf.merge(model, {"encoder_layers": num_layers, "encoder_layerdrop": 0.0})
@@ -218,11 +224,7 @@ def _encoder_cost(model: DictConfig, dtype: torch.dtype, num_layers: int) -> lis
             y, _ = encoder(x, keep_hidden_states=False)
         kept = forward.kept_bytes()
         with Kernels(weights) as backward:
-            # y.backward would leave the mode that recomputation needs
-            engine = torch.autograd.Variable._execution_engine
-            engine.run_backward(
-                (y,), (torch.empty_like(y),), False, False, (), allow_unreachable=True, accumulate_grad=True
-            )
+            run_backward(y)
     return [forward.kernels, backward.kernels, forward.bytes, backward.bytes, kept]
 
 

@@ -93,39 +93,65 @@ def provenance(result: dict[str, Any]) -> list[str]:
     machine = result["machine"]
     settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
     num_rounds = max((len(row["seconds"]) for row in result["rows"]), default=0)
+    rounds = f"{num_rounds} round{'' if num_rounds == 1 else 's'}"
     return [
         f"{machine['hardware']}; {machine['system']}",
         f"Python {machine['python']}, torch {machine['torch']}, {machine['fairseq']}",
-        f"{settings}; {num_rounds} rounds" if settings else f"{num_rounds} rounds",
+        f"{settings}; {rounds}" if settings else rounds,
         f"{result['date']}: {result['command']}",
     ]
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Write a PNG of time and memory: lines over the sizes, or bars if there is one size."""
+    """Write a PNG of time and memory: lines over the sizes, or bars if there is one size; with minimum and maximum.
+
+    A line that ends before the others says why.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     rows = [row for row in result["rows"] if row["seconds"]]
     sizes = sorted({row["size"] for row in rows})
     names = list(dict.fromkeys(row["contender"] for row in rows))
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    values = (lambda row: median(row["seconds"]), lambda row: row["peak_bytes"] / 2**20)
-    for axis, label, value in zip(axes, ("median time (s)", "peak memory (MiB)"), values):
+    height = 4.4 if len(sizes) > 1 else 1.6 + 0.35 * len(names)
+    figure, axes = plt.subplots(1, 2, figsize=(11, height), layout="constrained")
+    peaks = [(row["peak_bytes"] / 2**20, 0.0, 0.0) for row in rows]
+    medians = [median(row["seconds"]) for row in rows]
+    times = [(m, m - min(row["seconds"]), max(row["seconds"]) - m) for m, row in zip(medians, rows)]
+    for axis, label, values in zip(axes, ("median time (s), minimum to maximum", "peak memory (MiB)"), (times, peaks)):
+        for name in names:
+            of_name = [(row["size"], *value) for row, value in zip(rows, values) if row["contender"] == name]
+            places, middle, *to_ends = zip(*of_name)
+            whiskers = to_ends if any(map(any, to_ends)) else None
+            if len(sizes) == 1:
+                axis.barh([name], middle, xerr=whiskers, color="C0", capsize=3)
+                continue
+            axis.errorbar(places, middle, yerr=whiskers, marker="o", capsize=3, label=name)
+            ended = [row for row in result["rows"] if row["contender"] == name and not row["seconds"]]
+            if ended and places[-1] < sizes[-1]:
+                text = f"{ended[0]['size']:g}: {ended[0]['failed'].partition(',')[0]}"
+                point = places[-1], middle[-1]
+                axis.annotate(text, point, (0, 8), textcoords="offset points", ha="right", fontsize="x-small")
         if len(sizes) > 1:
-            for name in names:
-                points = [(row["size"], value(row)) for row in rows if row["contender"] == name]
-                axis.plot(*zip(*points), marker="o", label=name)
             axis.set(xscale="log", yscale="log", xlabel=result["size_unit"], ylabel=label)
-            axis.grid(True, which="both", alpha=0.3)
+            axis.set_xticks(sizes, [f"{size:g}" for size in sizes])
+            axis.xaxis.set_minor_locator(NullLocator())
+            axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.yaxis.set_minor_formatter(NullFormatter())
+            axis.grid(True, alpha=0.3)
         else:
-            axis.barh(names[::-1], [value(row) for name in names[::-1] for row in rows if row["contender"] == name])
+            axis.invert_yaxis()
             axis.set(xlabel=label)
     if len(sizes) > 1:
         axes[0].legend(fontsize="small")
-    figure.suptitle(f"{result['benchmark']}: {result['machine']['hardware']}", fontsize="small")
+    hardware, software, settings, _ = provenance(result)
+    at = f", {sizes[0]:g} {result['size_unit']}" if len(sizes) == 1 else ""
+    title = f"{result['benchmark']}{at}, {result['date']}: {settings}\n{hardware}; {software}"
+    figure.suptitle(title, fontsize="x-small")
     with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", dpi=120)
     plt.close(figure)

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..benchmarks import layer
 from ..benchmarks.suite import BENCHMARKS
 from ..system.errors import InputError
 from ..system.files import atomic_write, check_writable, refuse_existing
 from ..system.progress import progress_line
+from . import benchmark_layer, benchmark_memory
 from .inputs import prepare
 
 
@@ -44,7 +44,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         sub.add_argument("--plot", type=Path, metavar="PNG", help="plot time and memory")
         sub.add_argument("--force", action="store_true", help="overwrite these files")
         sub.set_defaults(settings=settings)
-    layer.add_parser(benchmarks)
+    for counted in (benchmark_layer, benchmark_memory):
+        counted.add_benchmark(benchmarks)
     parser.set_defaults(run=run)
 
 

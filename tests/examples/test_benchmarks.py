@@ -33,42 +33,55 @@ def run(load_script) -> ModuleType:
 
 
 def cells(table, what):
-    (line,) = [line for line in table.splitlines() if line.startswith(f"| {what}")]
-    return [cell.strip() for cell in line.strip("|").split("|")]
+    """Of the row of a target: against, at most, reached, command."""
+    (line,) = [line for line in table.splitlines() if f"| {what}" in line]
+    return [cell.strip() for cell in line.strip("|").split("|")][2:]
 
 
 def test_reached_missed_and_not_measured():
     cell = [("summarymixing", 1000, [0.1], 1), ("mhsa", 1000, [1.0], 1), ("literal cell", 1000, [0.1], 1)]
     table = targets_table([result("cell", cell)])
-    what, against, cpu_limit, cpu, gpu_limit, gpu, command = cells(table, "cell, D 768")
-    assert (against, cpu_limit, cpu, gpu_limit, gpu) == ("SDPA attention", "0.18", "0.10 ✓", "0.50", "not measured")
-    assert command == "`summarymixing benchmark cell`"
-    assert cells(table, "the same, T 1000")[3] == "1.00 **missed**"
-    assert cells(table, "the same, T 4000")[3] == "not measured"
-    assert cells(table, "objective")[3] == "not measured"
+    command = "`summarymixing benchmark cell`"
+    assert cells(table, "cell, D 768, batch 2, T 1000") == ["attention by SDPA", "0.18", "0.10 ✓", command]
+    assert cells(table, "the same, T 1000")[2] == "1.00 **missed**"
+    assert cells(table, "the same, T 4000")[2] == "not measured"
+    assert cells(table, "objective")[2] == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "reached"),
+    [("cuda", "bfloat16", "0.20 ✓"), ("cuda", "float32", None), ("cpu", "bfloat16", None)],
+)
+def test_a_target_is_of_a_device_and_of_settings(device, dtype, reached):
+    rows = [("summarymixing", 4000, [0.2], 1), ("mhsa", 4000, [1.0], 1)]
+    table = targets_table([result("cell", rows, device, {"dtype": dtype})])
+    assert cells(table, "cell, D 768, batch 2, T 4000, bfloat16")[2] == (reached or "not measured")
 
 
 def test_the_newest_result_counts():
     def of(seconds, date):
         return result("cell", [("summarymixing", 1000, [seconds], 1), ("mhsa", 1000, [1.0], 1)], date=date)
 
-    assert cells(targets_table([of(0.1, "2026-02-01"), of(0.9, "2026-01-01")]), "cell, D 768")[3] == "0.10 ✓"
+    assert (
+        cells(targets_table([of(0.1, "2026-02-01"), of(0.9, "2026-01-01")]), "cell, D 768, batch 2, T 1000")[2]
+        == "0.10 ✓"
+    )
 
 
 def test_a_small_recipe_says_nothing_of_base():
     rows = [("summarymixing", 15, [1.0], 1), ("mhsa", 15, [2.0], 1)]
     for recipe, expected in (("small.yaml", "not measured"), ("examples/base.yaml", "0.50 ✓")):
         table = targets_table([result("update", rows, settings={"config": recipe})])
-        assert cells(table, "one whole update")[3] == expected
+        assert cells(table, "one whole update, `base`, 4")[2] == expected
 
 
 def test_inference_needs_the_whole_range():
     rows = [("summarymixing", 10, [1.0], 1), ("summarymixing", 3600, [396.0], 5 * 2**30)]
     both = targets_table([result("length", rows, settings={"config": "base.yaml"})])
-    assert cells(both, "inference, `base`, 10 s")[3] == "4.76 % ✓"
-    assert cells(both, "inference, `base`, 1 h")[3] == "5 GiB ✓"
+    assert cells(both, "inference, `base`, 10 s")[2] == "4.76 % ✓"
+    assert "| inference, `base`, 1 h in one pass: peak memory |  | 6 GiB | 5 GiB ✓ |" in both
     short = targets_table([result("length", rows[:1], settings={"config": "base.yaml"})])
-    assert cells(short, "inference, `base`, 10 s")[3] == "not measured"
+    assert cells(short, "inference, `base`, 10 s")[2] == "not measured"
 
 
 def test_page_of_two_machines(run, tmp_path):

@@ -11,7 +11,6 @@ from ..benchmark import PRECISIONS, Benchmark, Step, add_config, add_sizes, mixe
 
 REFERENCE = "summarymixing"
 NO_DROPOUT = "mhsa, no attention dropout"
-CHECKPOINTED = "summarymixing, layers recomputed"
 PAPER_SETTING = "the paper's setting"
 STOCK = "fairseq's wav2vec2 conformer"
 # fairseq's wav2vec 2.0 with Conformer layers and its waveform CNN; sizes, masks and quantizer are the recipe's.
@@ -22,7 +21,6 @@ ADAM = ["optimizer._name=adam", "optimizer.adam_betas='(0.9,0.98)'"]
 # its T x T weights in memory and fairseq's objective, see ``_use_rivals``.
 SETTINGS = {
     NO_DROPOUT: ("mhsa", ["model.attention_dropout=0"]),
-    CHECKPOINTED: (REFERENCE, ["model.checkpoint_activations=true"]),
     PAPER_SETTING: ("mhsa", ADAM),
 }
 
@@ -33,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sizes(parser, "--seconds", float, [15.0], "length of a clip")
     parser.add_argument("--clips", type=int, default=4, help="clips of a batch")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="fairseq's training precision")
+    recompute = ("none", "cheap", "layer")
+    parser.add_argument("--recompute", choices=recompute, default="none", help="model.recompute of our contenders")
 
 
 def contenders() -> list[str]:
@@ -84,7 +84,8 @@ def build(contender: str, size: float, settings: dict[str, Any], device: str) ->
         cfg = _stock_recipe(path, overrides)
     else:
         mixer, more = SETTINGS.get(contender, (contender, []))
-        cfg = read_recipe(path, [*overrides, f"model.mixer={mixer}", *more])
+        overrides += [f"model.mixer={mixer}", f"model.recompute={settings['recompute']}"]
+        cfg = read_recipe(path, [*overrides, *more])
     if contender == PAPER_SETTING:
         _use_rivals()
     trainer = build_trainer(cfg)

@@ -6,8 +6,8 @@ import argparse
 import logging
 from pathlib import Path
 
+from ..benchmarks.benchmark import add_config
 from ..system.errors import InputError
-from .benchmark import add_config
 
 COLUMNS = ("mixer", "precision", "recompute", "kernels", "bytes beside products", "kept for backward")
 LEGEND = """kernels: forward + backward; an operator counts once, and what it copies first
@@ -15,7 +15,7 @@ bytes beside products: read and written, per frame and channel, without matrix p
 kept for backward: per frame, without weights"""
 
 
-def add_parser(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_benchmark(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `layer` to the sub-commands of `benchmark`."""
     text = "kernels, memory traffic and stored activations of an encoder layer on a GPU; counted, no GPU is needed"
     parser = benchmarks.add_parser(
@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"{args.config}: no such recipe; run this in a checkout of the project, or give --config")
     import summarymixing_fairseq
 
+    from ..benchmarks.layer_cost import CLIPS, FRAMES, PRECISIONS, layer_cost
+    from ..benchmarks.recipe import read_recipe
     from ..modules.mixing import MIXERS
-    from .layer_cost import CLIPS, FRAMES, PRECISIONS, layer_cost
-    from .recipe import read_recipe
 
     logging.basicConfig(level=logging.WARNING)  # else a library's debug lines show
     summarymixing_fairseq.register()
