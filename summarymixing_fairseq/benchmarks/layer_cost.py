@@ -22,6 +22,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.flop_counter import flop_registry
 
 from ..models.encoder import build_encoder
 
@@ -38,6 +39,9 @@ IN_FLOAT32 = frozenset(
 )
 # Operators whose traffic is that of a matrix product, and operators that launch nothing though they return no view.
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "_scaled_dot_product")
+# An H100 SXM by its datasheet: bytes a second, and dense operations a second, in float32 those of TF32.
+H100_BYTES = 3.35e12
+H100_OPERATIONS = {"float32": 494e12, "bfloat16": 989e12, "float16": 989e12}
 NO_KERNEL = ("empty", "empty_like", "new_empty", "_unsafe_view", "promote_types")
 
 
@@ -50,11 +54,14 @@ class LayerCost:
             once, however many kernels it has.
         bytes_per_value: read and written beside matrix products and attention, per frame and channel.
         kept_bytes_per_frame: in memory between the two passes, weights and their casts left out.
+        h100_seconds: both passes of the batch at the rates of an H100's datasheet, which no kernel reaches: what is
+            beside products by its bytes, and products by their operations.
     """
 
     kernels: tuple[int, int]
     bytes_per_value: tuple[float, float]
     kept_bytes_per_frame: float
+    h100_seconds: tuple[float, float]
 
 
 class CudaFunctions(TorchFunctionMode):
@@ -166,7 +173,7 @@ class Kernels(TorchDispatchMode):
 
     def __init__(self, weights: Iterable[Tensor]):
         super().__init__()
-        self.kernels, self.bytes = 0, 0
+        self.kernels, self.bytes, self.operations = 0, 0, 0
         self._weights = {weight.untyped_storage()._cdata: weight for weight in weights}
         self._made: dict[int, tuple[StorageWeakRef, int]] = {}
 
@@ -188,6 +195,8 @@ class Kernels(TorchDispatchMode):
         made = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
         if not name.startswith(PRODUCTS):
             self.bytes += sum(map(_num_bytes, operands + made))
+        elif function._overloadpacket in flop_registry:
+            self.operations += flop_registry[function._overloadpacket](*args, **(kwargs or {}), out_val=out)
         of_weights = bool(operands) and all(x.untyped_storage()._cdata in self._weights for x in operands)
         for x in made:
             storage = x.untyped_storage()
@@ -213,7 +222,7 @@ def run_backward(y: Tensor) -> None:
 
 
 def _encoder_cost(model: DictConfig, dtype: torch.dtype, num_layers: int) -> list[float]:
-    """Kernels of both passes, bytes of both passes, and bytes kept of an encoder."""
+    """Kernels of both passes, bytes of both passes, bytes kept, and operations of products of an encoder."""
     cfg: Any = OmegaConf.merge(model, {"encoder_layers": num_layers, "encoder_layerdrop": 0.0})
     with torch.device("meta"):
         encoder = build_encoder(cfg)
@@ -225,7 +234,8 @@ def _encoder_cost(model: DictConfig, dtype: torch.dtype, num_layers: int) -> lis
         kept = forward.kept_bytes()
         with Kernels(weights) as backward:
             run_backward(y)
-    return [forward.kernels, backward.kernels, forward.bytes, backward.bytes, kept]
+    operations = forward.operations + backward.operations
+    return [forward.kernels, backward.kernels, forward.bytes, backward.bytes, kept, operations]
 
 
 def layer_cost(cfg: DictConfig, precision: str) -> LayerCost:
@@ -236,7 +246,12 @@ def layer_cost(cfg: DictConfig, precision: str) -> LayerCost:
     """
     dtype = getattr(torch, precision)
     one, two = (_encoder_cost(cfg, dtype, num_layers) for num_layers in (1, 2))
-    forward, backward, read, read_backward, kept = (b - a for a, b in zip(one, two))
+    forward, backward, read, read_backward, kept, operations = (b - a for a, b in zip(one, two))
     frames = CLIPS * FRAMES
     values = frames * cfg.encoder_embed_dim
-    return LayerCost((int(forward), int(backward)), (read / values, read_backward / values), kept / frames)
+    return LayerCost(
+        kernels=(int(forward), int(backward)),
+        bytes_per_value=(read / values, read_backward / values),
+        kept_bytes_per_frame=kept / frames,
+        h100_seconds=((read + read_backward) / H100_BYTES, operations / H100_OPERATIONS[precision]),
+    )

@@ -9,10 +9,11 @@ from pathlib import Path
 from ..benchmarks.benchmark import add_config
 from ..system.errors import InputError
 
-COLUMNS = ("mixer", "precision", "recompute", "kernels", "bytes beside products", "kept for backward")
+COLUMNS = ("mixer", "precision", "recompute", "kernels", "bytes beside products", "kept for backward", "H100 at best")
 LEGEND = """kernels: forward + backward; an operator counts once, and what it copies first
 bytes beside products: read and written, per frame and channel, without matrix products and attention
-kept for backward: per frame, without weights"""
+kept for backward: per frame, without weights
+H100 at best: both passes at the rates of its datasheet, what is beside products + products; predicted, not measured"""
 
 
 def add_benchmark(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,12 +36,13 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"{args.config}: no such recipe; run this in a checkout of the project, or give --config")
     import summarymixing_fairseq
 
+    logging.basicConfig(level=logging.WARNING)  # else a library's debug lines show
+    summarymixing_fairseq.register()
+
     from ..benchmarks.layer_cost import CLIPS, FRAMES, PRECISIONS, layer_cost
     from ..benchmarks.recipe import read_recipe
     from ..modules.mixing import MIXERS
 
-    logging.basicConfig(level=logging.WARNING)  # else a library's debug lines show
-    summarymixing_fairseq.register()
     rows = [COLUMNS]
     for mixer in sorted(MIXERS, reverse=True):
         for precision in PRECISIONS:
@@ -50,7 +52,8 @@ def run(args: argparse.Namespace) -> None:
                 kernels = " + ".join(map(str, cost.kernels))
                 traffic = " + ".join(f"{value:.0f}" for value in cost.bytes_per_value)
                 kept = f"{cost.kept_bytes_per_frame / 1e3:.1f} kB"
-                rows.append((mixer, precision, recompute, kernels, traffic, kept))
+                best = " + ".join(f"{1e3 * seconds:.2f}" for seconds in cost.h100_seconds)
+                rows.append((mixer, precision, recompute, kernels, traffic, kept, f"{best} ms"))
     widths = [max(map(len, column)) for column in zip(*rows)]
     print(f"# one layer of {args.config}, {CLIPS} clips of {FRAMES} frames without padding, precision by autocast")
     for row in rows:
