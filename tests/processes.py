@@ -53,13 +53,20 @@ class Started:
         self.process = subprocess.Popen(
             self.command,
             cwd=ROOT,
-            env=environment(**{MARK: self.mark}, **({"TMPDIR": str(self.temporary)} if self.temporary else {})),
+            env=environment(**{MARK: self.mark}, **self._settings()),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
             preexec_fn=self._prepare,
         )
+
+    def _settings(self) -> dict[str, str]:
+        settings = {} if self.temporary is None else {"TMPDIR": str(self.temporary)}
+        if self.file_size_limit is not None:
+            # Python would keep compiled modules that are cut off at the limit, and fail by them from then on
+            settings["PYTHONDONTWRITEBYTECODE"] = "1"
+        return settings
 
     def _prepare(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in a shell's background

@@ -92,6 +92,8 @@ def _run(command: list[str], output: str, errors: str, environment: dict[str, st
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), stream)
         os.environ.update(environment)
         if FILE_SIZE_LIMIT in environment:
+            # Python would keep compiled modules that are cut off at the limit, and fail by them from then on
+            sys.dont_write_bytecode, os.environ["PYTHONDONTWRITEBYTECODE"] = True, "1"
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(environment[FILE_SIZE_LIMIT]),) * 2)
         sys.argv = command
         module, function = COMMANDS[command[0]]

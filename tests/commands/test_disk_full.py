@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +23,14 @@ from summarymixing_fairseq.system.files import write_together
 def largest_file(num_bytes: int) -> Iterator[None]:
     """Let no file of this process grow larger for a while."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Python would keep compiled modules that are cut off at the limit, and fail by them from then on
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sys.dont_write_bytecode = before
 
 
 @pytest.mark.parametrize("format", ["npy", "safetensors"])
