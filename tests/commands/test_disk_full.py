@@ -78,7 +78,9 @@ def test_plots(tmp_path: Path, kind: str):
     path = tmp_path / "plot.png"
     path.write_text("precious")
     row = {"contender": "a", "size": 1, "seconds": [1.0], "peak_bytes": 1, "failed": None}
-    result = {"benchmark": "cell", "machine": {"hardware": "h"}, "rows": [row], "size_unit": "frames"}
+    machine = dict.fromkeys(("hardware", "system", "python", "torch", "fairseq"), "m")
+    result = {"benchmark": "cell", "machine": machine, "rows": [row], "size_unit": "frames"}
+    result |= {"settings": {}, "date": "2026-01-01", "command": "c"}
     cell = {"value": 1.0, "low": None, "high": None}
     figure = {"metric": "wer", "metric_title": "WER", "title": "t", "probe": 1, "higher_is_better": False}
     table = {
