@@ -57,14 +57,14 @@ def build(tmp_path, monkeypatch):
 
 @pytest.fixture
 def disk(monkeypatch) -> threading.Event:
-    """A disk on which no write ends before this is set."""
-    event, fsync = threading.Event(), os.fsync
+    """A disk that takes nothing before this is set."""
+    event, write = threading.Event(), checkpoints._Output.write
 
-    def slow(descriptor: int) -> None:
+    def slow(self: object, data: bytes) -> int:
         assert event.wait(60)
-        fsync(descriptor)
+        return write(self, data)
 
-    monkeypatch.setattr(os, "fsync", slow)
+    monkeypatch.setattr(checkpoints._Output, "write", slow)
     return event
 
 
