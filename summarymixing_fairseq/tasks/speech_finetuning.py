@@ -12,7 +12,14 @@ from omegaconf import II
 from ..data.checks import check_labels
 from ..data.dictionary import load_dictionary
 from ..data.manifest import Manifest
-from .speech_task import ALLOW_OUTSIDE_ROOT_HELP, AMP_DTYPE_HELP, MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
+from .speech_task import (
+    ALLOW_OUTSIDE_ROOT_HELP,
+    AMP_DTYPE_HELP,
+    BACKGROUND_CHECKPOINTS_HELP,
+    MAX_BAD_FRACTION_HELP,
+    SegmentedAudioTask,
+    SpeechTask,
+)
 
 
 @dataclass
@@ -22,6 +29,7 @@ class SpeechFinetuningConfig(AudioFinetuningConfig):
     max_bad_fraction: float = field(default=0.01, metadata={"help": MAX_BAD_FRACTION_HELP})
     allow_outside_root: bool = field(default=False, metadata={"help": ALLOW_OUTSIDE_ROOT_HELP})
     amp_dtype: str = field(default="auto", metadata={"help": AMP_DTYPE_HELP})
+    background_checkpoints: bool = field(default=False, metadata={"help": BACKGROUND_CHECKPOINTS_HELP})
     amp: bool = II("common.amp")
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")

@@ -12,7 +12,14 @@ from omegaconf import II, DictConfig, open_dict
 
 from ..system.errors import InputError
 from ..training.wav2vec_criterion import LazyWav2vecCriterion
-from .speech_task import ALLOW_OUTSIDE_ROOT_HELP, AMP_DTYPE_HELP, MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
+from .speech_task import (
+    ALLOW_OUTSIDE_ROOT_HELP,
+    AMP_DTYPE_HELP,
+    BACKGROUND_CHECKPOINTS_HELP,
+    MAX_BAD_FRACTION_HELP,
+    SegmentedAudioTask,
+    SpeechTask,
+)
 
 PERPLEXITIES = ("prob_perplexity", "code_perplexity")
 
@@ -32,6 +39,7 @@ class SpeechPretrainingConfig(AudioPretrainingConfig):
         metadata={"help": "code perplexity over number of codes, below which codebooks count as collapsed"},
     )
     amp_dtype: str = field(default="auto", metadata={"help": AMP_DTYPE_HELP})
+    background_checkpoints: bool = field(default=False, metadata={"help": BACKGROUND_CHECKPOINTS_HELP})
     amp: bool = II("common.amp")
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")

@@ -34,6 +34,7 @@ AMP_DTYPE_HELP = (
     "dtype of products under common.amp: bfloat16, float16, float32, or auto: bfloat16 on GPUs that compute in it, "
     "float16 on others, float32 on CPUs"
 )
+BACKGROUND_CHECKPOINTS_HELP = "write checkpoints while training goes on; a copy in main memory is made first"
 
 
 def trains_in_half(cfg: DictConfig) -> bool:

@@ -17,7 +17,7 @@ from fairseq.file_io import PathManager
 from zygote import FILE_SIZE_LIMIT
 
 from summarymixing_fairseq.system.errors import InputError
-from summarymixing_fairseq.training.patches import checkpoints
+from summarymixing_fairseq.training.patches import background, checkpoints
 
 
 @pytest.fixture
@@ -32,10 +32,10 @@ def small_files():
 
 
 def test_fairseq_saves_and_reads_by_our_functions():
-    assert checkpoint_utils.torch_persistent_save is checkpoints.save_whole
+    assert checkpoint_utils.torch_persistent_save is background.save_whole
     assert checkpoint_utils.load_checkpoint_to_cpu is checkpoints.load_checkpoint_to_cpu
     assert checkpoint_utils.verify_checkpoint_directory is checkpoints.prepare_folder
-    assert PathManager.copy is checkpoints.second_name
+    assert PathManager.copy is background.second_name
 
 
 def test_save_and_second_name(tmp_path):
@@ -130,16 +130,21 @@ def test_what_is_no_checkpoint_stays(tmp_path):
     assert {path.name for path in Path(tmp_path).glob("[!.]*")} == {"checkpoint_last.pt", "notes.tmp"}
 
 
-def test_a_training_whose_disk_fills_up(zygote, arguments, tmp_path):
-    """It ends with the reason, and leaves what it had saved before: the run goes on once there is room."""
+@pytest.mark.parametrize(("updates", "options"), [(4, []), (3, ["+task.background_checkpoints=true"])])
+def test_a_training_whose_disk_fills_up(zygote, arguments, tmp_path, updates, options):
+    """It ends with the reason, and leaves what it had saved before: the run goes on once there is room.
+
+    The second case has a single save, at the end of the run, in the background.
+    """
     run, log = tmp_path / "run", tmp_path / "log"
     zygote.run(arguments(run, 2), log)
     before = {path.name: path.read_bytes() for path in run.glob("*.pt")}
     limit = min(map(len, before.values())) - 10_000
     full = tmp_path / "full"
-    assert zygote.wait(zygote.start(arguments(run, 4), full, {FILE_SIZE_LIMIT: str(limit)})) == 1
+    assert zygote.wait(zygote.start(arguments(run, updates, *options), full, {FILE_SIZE_LIMIT: str(limit)})) == 1
     assert "cannot be written: File too large; earlier ones are as they were" in full.read_text()
     assert {path.name: path.read_bytes() for path in run.glob("*.pt")} == before
     assert not list(run.glob("*.tmp"))
-    zygote.run(arguments(run, 4), log)
-    assert torch.load(run / "checkpoint_last.pt", weights_only=True)["optimizer_history"][-1]["num_updates"] == 4
+    zygote.run(arguments(run, updates, *options), log)
+    last = torch.load(run / "checkpoint_last.pt", weights_only=True)
+    assert last["optimizer_history"][-1]["num_updates"] == updates

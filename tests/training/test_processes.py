@@ -52,13 +52,13 @@ def two_processes(arguments, tmp_path_factory) -> Path:
     return folder
 
 
-def test_two_processes_equal_one_that_takes_two_batches(zygote, arguments, two_processes, tmp_path):
-    """LayerDrop of 0.4 included: batch for batch the same masks, noise and dropped layers."""
-    zygote.run(arguments(tmp_path, UPDATES, *NOISY, "optimization.update_freq=[2]"), tmp_path / "log")
-    names = sorted(path.name for path in two_processes.glob("checkpoint_*_*.pt"))
-    assert len(names) >= 3  # fairseq saves the last update of an epoch as checkpoint_last.pt only
-    for name in [*names, "checkpoint_last.pt"]:
-        one, two = load(tmp_path / name), load(two_processes / name)
+def assert_same_training(first: Path, second: Path) -> None:
+    """Checkpoints of two folders: weights to 1e-5, and as many updates of every parameter."""
+    # fairseq saves the last update of an epoch as checkpoint_last.pt only
+    names = sorted(path.name for path in second.glob("checkpoint_*.pt"))
+    assert len(names) >= 3
+    for name in names:
+        one, two = load(first / name), load(second / name)
         update = one["optimizer_history"][-1]["num_updates"]
         for name, weight in one["model"].items():
             torch.testing.assert_close(two["model"][name], weight, rtol=0, atol=1e-5, msg=f"{name} after {update}")
@@ -67,6 +67,25 @@ def test_two_processes_equal_one_that_takes_two_batches(zygote, arguments, two_p
             for state in (one, two)
         ]
         assert steps[0] == steps[1] and set(steps[0].values()) == {float(update)}
+
+
+def test_two_processes_equal_one_that_takes_two_batches(zygote, arguments, two_processes, tmp_path):
+    """LayerDrop of 0.4 included: batch for batch the same masks, noise and dropped layers."""
+    zygote.run(arguments(tmp_path, UPDATES, *NOISY, "optimization.update_freq=[2]"), tmp_path / "log")
+    assert_same_training(tmp_path, two_processes)
+
+
+def test_an_all_reduce_during_the_backward_pass_gives_the_same(zygote, arguments, tmp_path):
+    """pytorch_ddp. In the third epoch of two batches an update for each process, the first without communication."""
+    options = [f"distributed_training.{o}" for o in ("ddp_backend=pytorch_ddp", "find_unused_parameters=true")]
+    one, two = tmp_path / "one", tmp_path / "two"
+    process = torchrun(
+        arguments(two, UPDATES, *NOISY, *options, "optimization.update_freq=[1,1,2]"), tmp_path / "two.log"
+    )
+    output = ended(process, tmp_path / "two.log")
+    assert process.returncode == 0, output[-3000:]
+    zygote.run(arguments(one, UPDATES, *NOISY, "optimization.update_freq=[2,2,4]"), tmp_path / "one.log")
+    assert_same_training(one, two)
 
 
 def workers_of(launcher: int) -> list[int]:

@@ -60,8 +60,11 @@ def test_resuming_is_exact_where_batches_are_made_once(zygote, arguments, tmp_pa
     assert_same(tmp_path / "whole" / "checkpoint_last.pt", tmp_path / "half" / "checkpoint_last.pt")
 
 
-def kill_and_go_on(zygote, arguments, folder: Path, num_kills: int, seed: int) -> dict[str, int]:
+def kill_and_go_on(zygote, arguments, folder: Path, num_kills: int, seed: int, *more: str) -> dict[str, int]:
     """Kill a run again and again, at random moments and as it writes, let it finish, and hold it to one that was not.
+
+    Args:
+        more: overrides of the run that is killed.
 
     Returns:
         counts of kills: all, those in the middle of a write, and those that left a temporary file.
@@ -71,6 +74,7 @@ def kill_and_go_on(zygote, arguments, folder: Path, num_kills: int, seed: int) -
     options = [*NOISY, "checkpoint.keep_interval_updates=3"]
     zygote.run(arguments(folder / "reference", num_updates, *options), folder / "reference.log")
     run, log = folder / "run", folder / "run.log"
+    options += more
     counts = {"kills": 0, "while writing": 0, "temporary files": 0, "resumed": 0}
     last = 0
     for number in range(num_kills):
@@ -114,6 +118,11 @@ def _names(folder: Path) -> list[str]:
 
 def test_three_kills(zygote, arguments, tmp_path):
     assert kill_and_go_on(zygote, arguments, tmp_path, 3, seed=1)["kills"] == 3
+
+
+def test_three_kills_with_checkpoints_in_the_background(zygote, arguments, tmp_path):
+    options = ["+task.background_checkpoints=true"]
+    assert kill_and_go_on(zygote, arguments, tmp_path, 3, 3, *options)["while writing"] >= 1
 
 
 @pytest.mark.long

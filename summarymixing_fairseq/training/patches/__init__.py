@@ -11,23 +11,42 @@ from fairseq.file_io import PathManager
 from fairseq.models import distributed_fairseq_model
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.trainer import Trainer
+from fairseq_cli import train as fairseq_train
 
 from ...checkpoints.untrusted_file import allow_fairseq_dictionary
-from . import amp, checkpoints, processes, trainer
+from . import amp, background, checkpoints, processes, trainer
 
 # (object, name, replacement, reason)
 REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
     (
         checkpoint_utils,
         "torch_persistent_save",
-        checkpoints.save_whole,
+        background.save_whole,
         "a save that is killed or runs out of disk leaves a torn file under the final name",
     ),
     (
         PathManager,
         "copy",
-        staticmethod(checkpoints.second_name),
+        staticmethod(background.second_name),
         "checkpoint_best.pt and checkpoint_last.pt are plain copies, which a kill leaves torn",
+    ),
+    (
+        checkpoint_utils,
+        "save_checkpoint",
+        background.save_checkpoint,
+        "its writing in the background needs iopath, leaves out checkpoint_last.pt, and writes torn files",
+    ),
+    (
+        Trainer,
+        "state_dict",
+        background.state_dict,
+        "on a CPU it holds the live weights, which must not be written while they are trained",
+    ),
+    (
+        fairseq_train,
+        "train",
+        background.train,
+        "a run must not end before its last checkpoint is written",
     ),
     (
         checkpoint_utils,
