@@ -162,8 +162,8 @@ class Wav2Vec2SummaryMixingConfig(Wav2Vec2Config):
     recompute: str = field(
         default="none",
         metadata={
-            "help": "what the backward pass computes again to save memory: none; cheap: norms, activations, dropout; "
-            "layer: all but a layer's input, as checkpoint_activations"
+            "help": "what the backward pass computes again to save memory: none; cheap: norms, activations, dropout, "
+            "copies, sums; layer: all but a layer's input, as checkpoint_activations"
         },
     )
     compile_layers: bool = field(

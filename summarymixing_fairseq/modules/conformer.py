@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from .feedforward import FeedForward, xavier_linear
 from .kernels.compiling import compile_modules
 from .kernels.depthwise import DepthwiseConv
-from .kernels.recompute import dropout_in_bytes, recompute
+from .kernels.recompute import can_be_made_again, dropout, forget, made_again, recompute, recomputing
 from .precision import LayerNorm, autocast_dtype, weights_cast
 
 RECOMPUTE = ("none", "cheap", "layer")
@@ -39,14 +40,12 @@ class ConvolutionModule(nn.Module):
 
     Args:
         embed_dim: D; kernel_size: odd; dropout: on the output.
-        recompute_cheap: compute the outputs of norms, GLU and Swish again in the backward pass, instead of storing
-            them.
 
     Raises:
         ValueError: for an even or negative kernel size.
     """
 
-    def __init__(self, embed_dim: int, kernel_size: int, dropout: float, recompute_cheap: bool = False):
+    def __init__(self, embed_dim: int, kernel_size: int, dropout: float):
         super().__init__()
         self.norm = LayerNorm(embed_dim)
         self.expand = xavier_linear(embed_dim, 2 * embed_dim)
@@ -54,27 +53,18 @@ class ConvolutionModule(nn.Module):
         self.depthwise_norm = LayerNorm(embed_dim)
         self.project = xavier_linear(embed_dim, embed_dim)
         self.dropout = nn.Dropout(dropout)
-        self.recompute_cheap = recompute_cheap
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
-        if self.recompute_cheap:
-            x = recompute(self._convolve, recompute(self._expand, x), padding_mask)
-            return dropout_in_bytes(recompute(self._project, x), self.dropout)
-        return self.dropout(self._project(self._convolve(self._expand(x), padding_mask)))
+        x = made_again(partial(_gate, padding_mask=padding_mask), self.expand(self.norm(x)))
+        x = self.depthwise_norm(self.depthwise(x))
+        return dropout(self.project(made_again(F.silu, x)), self.dropout)
 
-    def _expand(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, 2D)."""
-        return self.expand(self.norm(x))
 
-    def _convolve(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
-        """(B, T, 2D) -> (B, T, D)."""
-        x = F.glu(x, dim=-1)
-        return self.depthwise(x if padding_mask is None else x.masked_fill(padding_mask[..., None], 0.0))
-
-    def _project(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
-        return self.project(F.silu(self.depthwise_norm(x)))
+def _gate(x: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """GLU, and zeros at padded frames: (B, T, 2D) -> (B, T, D)."""
+    x = F.glu(x, dim=-1)
+    return x if padding_mask is None else x.masked_fill(padding_mask[..., None], 0.0)
 
 
 class ConformerLayer(nn.Module):
@@ -82,9 +72,9 @@ class ConformerLayer(nn.Module):
 
     Args:
         mixer: (B, T, D), padding mask -> (B, T, D), as in ``modules.mixing``.
-        recompute: what the backward pass computes again instead of storing it: "none", "cheap" (norms, activations and
-            dropout in the feed-forward and convolution modules) or "layer" (everything; in training only). Outputs and
-            gradients are the same.
+        recompute: what the backward pass computes again instead of storing it: "none", "cheap" (norms, activations,
+            dropout, copies and sums that modules give to ``made_again``) or "layer" (everything; in training only).
+            Outputs and gradients are the same.
 
     Raises:
         ValueError: for an unknown ``recompute``.
@@ -104,13 +94,12 @@ class ConformerLayer(nn.Module):
         if recompute not in RECOMPUTE:
             raise ValueError(f"recompute={recompute!r} is unknown: choose one of {', '.join(RECOMPUTE)}")
         self.recompute = recompute
-        cheap = recompute == "cheap"
         self.embedding_dim = embed_dim  # fairseq's classification head asks for it by this name
-        self.ffn1 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout, cheap)
+        self.ffn1 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout)
         self.mixer_norm = LayerNorm(embed_dim)
         self.mixer = mixer
-        self.conv = ConvolutionModule(embed_dim, kernel_size, dropout, cheap)
-        self.ffn2 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout, cheap)
+        self.conv = ConvolutionModule(embed_dim, kernel_size, dropout)
+        self.ffn2 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout)
         self.norm = LayerNorm(embed_dim)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
@@ -120,9 +109,11 @@ class ConformerLayer(nn.Module):
         return self._forward(x, padding_mask)
 
     def _forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
-        with weights_cast(self, autocast_dtype(x)):
+        with recomputing(self.recompute == "cheap"), weights_cast(self, autocast_dtype(x)):
             x = torch.add(x, self.ffn1(x), alpha=0.5)
-            x = x + self.mixer(self.mixer_norm(x), padding_mask)
+            mixed = self.mixer(self.mixer_norm(x), padding_mask)
+            # next comes a norm, which stores the sum: needless beside both addends, one stored and one made again
+            x = made_again(torch.add, x, mixed) if can_be_made_again(mixed) else x + mixed
             x = x + self.conv(x, padding_mask)
             return self.norm(torch.add(x, self.ffn2(x), alpha=0.5))
 
@@ -213,6 +204,8 @@ class ConformerEncoder(nn.Module):
                     dropped = layer(x, padding_mask)
                 never = torch.zeros((), dtype=torch.bool, device=x.device)
                 x = torch.where(never, dropped, x)  # gives the layer gradients of zero
+            if self.run_dropped_layers:
+                forget(x)  # its layer's weights are not there when the next layer's backward pass runs
             if keep_hidden_states:
                 hidden_states.append(x.to(outside))
         x = x.to(outside)

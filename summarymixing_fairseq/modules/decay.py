@@ -46,4 +46,5 @@ def decayed_mean(x: Tensor, padding_mask: Tensor | None, decay: float) -> Tensor
         forward = _decayed_sum(padded, decay)[:, :T]
         backward = _decayed_sum(padded.flip(1), decay).flip(1)[:, :T]
         total = forward + backward - values  # frame t itself is in both scans
-        return (total[..., :-1] / total[..., -1:].clamp(min=torch.finfo(total.dtype).tiny)).to(x.dtype)
+        weight = total[..., -1:].detach()  # of no gradient: the division then stores no numerator
+        return (total[..., :-1] / weight.clamp(min=torch.finfo(total.dtype).tiny)).to(x.dtype)

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .kernels.recompute import made_again, remember
 
 # Casts of the weights of the layer that runs, by the weight's id.
 _casts: ContextVar[Mapping[int, Tensor]] = ContextVar("casts", default=MappingProxyType({}))
@@ -61,7 +64,11 @@ def weights_cast(module: nn.Module, dtype: torch.dtype | None) -> Iterator[None]
     if not weights:
         yield
         return
-    token = _casts.set(dict(zip(map(id, weights), _CastTogether.apply(dtype, *weights))))
+    casts = _CastTogether.apply(dtype, *weights)
+    for weight, in_dtype in zip(weights, casts):
+        if weight.dim() > 1:  # a vector takes no memory, and a kernel to be cast again
+            remember(in_dtype, partial(torch.Tensor.to, dtype=dtype), weight)
+    token = _casts.set(dict(zip(map(id, weights), casts)))
     try:
         yield
     finally:
@@ -89,6 +96,8 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D) in the dtype of ``x``."""
-        weight, bias = cast(self.weight, x.dtype), cast(self.bias, x.dtype)
+        return made_again(self._norm, x, cast(self.weight, x.dtype), cast(self.bias, x.dtype))
+
+    def _norm(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)

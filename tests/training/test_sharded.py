@@ -27,7 +27,8 @@ def test_sharding_and_recomputing_change_no_loss(arguments, tmp_path, monkeypatc
     """With LayerDrop, which sharded processes run through all the same, and dropout in the recomputed layers."""
     runs = {
         "plain": [],
-        "sharded": ["distributed_training.ddp_backend=fully_sharded", "+model.checkpoint_activations=true"],
+        "layer": ["distributed_training.ddp_backend=fully_sharded", "+model.checkpoint_activations=true"],
+        "cheap": ["distributed_training.ddp_backend=fully_sharded", "+model.recompute=cheap"],
     }
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(STREAMS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
@@ -36,9 +37,10 @@ def test_sharding_and_recomputing_change_no_loss(arguments, tmp_path, monkeypatc
         process = torchrun(arguments(tmp_path / name, 4, *NOISY, *options), tmp_path / f"{name}.log")
         output = ended(process, tmp_path / f"{name}.log")
         assert process.returncode == 0, output[-3000:]
-    plain, sharded = (losses((tmp_path / f"{name}.log").read_text()) for name in runs)
-    assert len(plain) >= 4 and plain == sharded
-    first, second = (load(tmp_path / name / "checkpoint_last.pt")["model"] for name in runs)
-    assert first.keys() == second.keys()
-    for name, weight in first.items():
-        torch.testing.assert_close(second[name], weight, rtol=0, atol=1e-5, msg=name)
+    plain, *sharded = (losses((tmp_path / f"{name}.log").read_text()) for name in runs)
+    assert len(plain) >= 4 and sharded == [plain, plain]
+    first, *others = (load(tmp_path / name / "checkpoint_last.pt")["model"] for name in runs)
+    for other in others:
+        assert first.keys() == other.keys()
+        for name, weight in first.items():
+            torch.testing.assert_close(other[name], weight, rtol=0, atol=1e-5, msg=name)

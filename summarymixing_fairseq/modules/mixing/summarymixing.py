@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +12,15 @@ from torch import Tensor, nn
 
 from ...system.options import MAX_WIDTH, Refused, option
 from ..decay import decayed_mean
+from ..kernels.recompute import dropout, made_again
 from ..precision import LayerNorm, Linear, cast
 from .registry import MixerOptions, register_mixer
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "swish": F.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": partial(made_again, F.gelu),
+    "relu": F.relu,  # stores its result, which the product after it stores anyway, and not its input
+    "swish": partial(made_again, F.silu),
+}
 MODES = ("full", "lite", "expdecay")
 # Weight of a frame |t - u| frames away in the expdecay form: 0.995^|t - u|.
 DECAY = 0.995
@@ -196,19 +202,26 @@ class SummaryMixing(nn.Module):
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
         B, T, D = x.shape
-        # (B, T, D) -> (heads, B * T, D / heads)
-        frames = x.reshape(B * T, self.num_heads, -1).transpose(0, 1).contiguous()
+        frames = made_again(self._by_head, x)
         summary = self._summarise(self.summary(frames), B, padding_mask)  # (B, 1 or T, S)
         if self.mode == "lite":
             return summary.expand(B, T, D)
-        local = self.local(frames)
-        local = local.transpose(0, 1).reshape(B * T, -1)  # (heads, B * T, L / heads) -> (B * T, L)
-        local = self.dropout(self.local_norm(local))
+        local = made_again(self._by_frame, self.local(frames))
+        local = dropout(self.local_norm(local), self.dropout)
         # W_c [f ; s] = W_f f + W_s s, and W_s s is the same for all frames of an utterance.
         weight, bias = cast(self.combiner.weight, local.dtype), cast(self.combiner.bias, local.dtype)
         local_weight, summary_weight = weight.split([local.size(-1), summary.size(-1)], dim=1)
-        from_summary = F.linear(self.dropout(summary), summary_weight, bias)  # (B, 1 or T, D)
+        from_summary = F.linear(dropout(summary, self.dropout), summary_weight, bias)  # (B, 1 or T, D)
         return self.activation(F.linear(local, local_weight).view(B, T, D) + from_summary)
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (heads, B * T, D / heads)."""
+        return x.reshape(-1, self.num_heads, x.size(-1) // self.num_heads).transpose(0, 1).contiguous()
+
+    @staticmethod
+    def _by_frame(x: Tensor) -> Tensor:
+        """(heads, B * T, L / heads) -> (B * T, L)."""
+        return x.transpose(0, 1).flatten(1)
 
     def _summarise(self, values: Tensor, batch_size: int, padding_mask: Tensor | None) -> Tensor:
         """MLP_s of every frame, (heads, B * T, S / heads) -> s, (B, 1, S), or (B, T, S) in mode "expdecay"."""
