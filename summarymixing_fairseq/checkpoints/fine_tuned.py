@@ -10,6 +10,7 @@ from fairseq.data import Dictionary
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 
 from ..data.dictionary import load_dictionary
+from ..data.references import Symbols, symbols_of
 from ..system.errors import InputError
 from .contents import (
     check_proportion,
@@ -32,13 +33,14 @@ class FineTuned:
 
     Attributes:
         model: fairseq's, in eval mode and without gradients; neither its data nor the pre-trained file is needed.
-        dictionary: its symbols.
-        post_process: how symbols become words ("letter", "sentencepiece"), as ``criterion.post_process`` had it.
+        dictionary: its symbols; symbols: what they stand for.
+        normalize: whether each waveform is brought to mean 0 and variance 1 before the model.
     """
 
     model: Wav2VecCtc
     dictionary: Dictionary
-    post_process: str
+    symbols: Symbols
+    normalize: bool
 
 
 def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTuned:
@@ -72,6 +74,7 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
     if not isinstance(dictionary, Dictionary):
         raise InputError(f"{path} carries no dictionary: give the one it was trained with by --dictionary")
     with refusals_named(path):
+        symbols = symbols_of(section(config, "task"), section(config, "criterion"), dictionary.symbols)
         num_outputs = weights["w2v_encoder.proj.weight"].size(0)
         if num_outputs != len(dictionary):
             raise InputError(
@@ -82,4 +85,4 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
         model = Wav2VecCtc.build_model(merged, SimpleNamespace(target_dictionary=dictionary))
     load_weights(model, weights, path)
     model.eval().requires_grad_(False)
-    return FineTuned(model, dictionary, section(config, "criterion").get("post_process", "letter"))
+    return FineTuned(model, dictionary, symbols, section(config, "task").get("normalize") is True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from fairseq.data import Dictionary
-from fairseq.data.data_utils import post_process
 
 from ..system.errors import InputError
+from .references import Symbols
 
 # fairseq's CTC criterion uses the dictionary's first symbol, <s>, as blank.
 BLANK = 0
@@ -16,26 +16,22 @@ WORD_BOUNDARY = "|"
 
 
 class GreedyDecoder:
-    """Best symbol of every frame, repeats merged, blanks dropped.
+    """Best symbol of every frame, repeats merged, blanks dropped."""
 
-    Args:
-        symbols: "letter" or a subword scheme, as ``criterion.post_process`` of the training configuration.
-    """
-
-    def __init__(self, dictionary: Dictionary, symbols: str = "letter"):
+    def __init__(self, dictionary: Dictionary, symbols: Symbols):
         self.dictionary = dictionary
         self.symbols = symbols
         # not letters either, but a model that has hardly learnt may give them
         self.silent = {BLANK, dictionary.pad(), dictionary.eos()}
 
     def decode(self, log_probs: np.ndarray) -> str:
-        """(T, symbols) float32 natural-log probabilities -> words between spaces."""
+        """(T, symbols) float32 natural-log probabilities -> units between spaces, words where symbols spell them."""
         best = log_probs.argmax(1)
         if not len(best):
             return ""
         changes = np.concatenate([[True], best[1:] != best[:-1]])
         kept = [self.dictionary[i] for i in best[changes] if i not in self.silent]
-        return " ".join(post_process(" ".join(kept), self.symbols).split())
+        return self.symbols.text_of(" ".join(kept))
 
 
 def read_lexicon(path: Path) -> dict[str, list[str]]:

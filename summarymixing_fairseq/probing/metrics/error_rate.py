@@ -1,4 +1,4 @@
-"""Word and character error rates over a whole corpus."""
+"""Error rates of words, characters and other units over a whole corpus."""
 
 from __future__ import annotations
 
@@ -35,6 +35,21 @@ class ErrorRate:
     def rate(self) -> float:
         """Errors over reference length; NaN without a reference."""
         return self.errors / self.total if self.total else float("nan")
+
+
+def error_rates(references: Sequence[str], hypotheses: Sequence[str], unit: str) -> dict[str, tuple[ErrorRate, str]]:
+    """Error rates by their names, each with what it counts.
+
+    Args:
+        unit: what is between the spaces of a text. Of words WER and CER, of any other unit its own rate.
+
+    Raises:
+        ValueError: for lists of unequal length.
+    """
+    rate = word_error_rate(references, hypotheses)
+    if unit == "word":
+        return {"wer": (rate, "words"), "cer": (character_error_rate(references, hypotheses), "characters")}
+    return {f"{unit}_error_rate": (rate, f"{unit}s")}
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorRate:
