@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from fairseq.data import Dictionary
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 
-from ..data.dictionary import load_dictionary
+from ..data.dictionary import difference, load_dictionary
 from ..data.references import Symbols, symbols_of
 from ..system.errors import InputError
 from .contents import (
@@ -48,11 +48,11 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
 
     Args:
         path: of the checkpoint, by ``torch.save`` or safetensors.
-        dictionary_path: of the dictionary, for a checkpoint that carries none.
+        dictionary_path: of the dictionary, for a checkpoint that carries none. Of one that does, it must be the same.
 
     Raises:
         InputError: for a file that is missing, no checkpoint, unsafe (see ``load_safely``) or of another model, and
-            where no dictionary fits.
+            where no dictionary fits or it is another than the checkpoint's.
     """
     path = Path(path)
     state = load_safely(path)
@@ -67,10 +67,8 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
     if name != CTC_NAME or encoder_config.get("_name") != ours.KIND:
         found = encoder_config.get("_name") if name == CTC_NAME else name
         raise InputError(f"{path} is a checkpoint of {found!r}, not of {ours.KIND!r}")
-    if dictionary_path is not None:
-        dictionary = load_dictionary(dictionary_path)
-    else:
-        dictionary = section(state, "task_state").get("target_dictionary")
+    carried = section(state, "task_state").get("target_dictionary")
+    dictionary = carried if dictionary_path is None else load_dictionary(dictionary_path)
     if not isinstance(dictionary, Dictionary):
         raise InputError(f"{path} carries no dictionary: give the one it was trained with by --dictionary")
     with refusals_named(path):
@@ -79,6 +77,10 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
         if num_outputs != len(dictionary):
             raise InputError(
                 f"the dictionary has {len(dictionary)} symbols, {path} {num_outputs} outputs: not of this model"
+            )
+        if isinstance(carried, Dictionary) and dictionary.symbols != carried.symbols:
+            raise InputError(
+                f"{dictionary_path} differs from the dictionary in {path}: {difference(dictionary, carried)}"
             )
         check_proportion(ours.num_parameters(encoder_config), weights, path)
         merged = over_defaults(Wav2Vec2CtcConfig(), model_config)

@@ -37,7 +37,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_input_arguments(parser)
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder for hypo.wrd, ref.wrd, scores.json")
-    parser.add_argument("--dictionary", type=Path, help="dict.ltr.txt, for a checkpoint that has none inside")
+    parser.add_argument(
+        "--dictionary", type=Path, help="dict.LABELS.txt of the training, for a checkpoint that has none inside"
+    )
     beam = parser.add_argument_group("beam search (needs the extra `lm`; greedy without --lm)")
     beam.add_argument("--lm", type=Path, help="word n-gram model, ARPA or KenLM binary")
     beam.add_argument("--lexicon", type=Path, help="word<TAB>l e t t e r s | a line (default: the words of the ARPA)")
