@@ -104,6 +104,9 @@ def _decoder(args: argparse.Namespace, dictionary: Any, symbols: Symbols) -> Gre
     if decoder.num_unspellable:
         left_out = f"{decoder.num_unspellable} words of the lexicon have letters the model lacks: left out"
         print(left_out, file=sys.stderr)
+    if decoder.unscored:
+        share = f"{len(decoder.unscored)} of {decoder.num_words} words are not in the language model"
+        print(f"{share}, {decoder.unscored[0]!r} first: it takes them for unknown words", file=sys.stderr)
     return decoder
 
 
