@@ -32,8 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="speech to text by a CTC fine-tuned checkpoint; error rates where there are references",
         description="Decode a manifest split (--data DIR --split SPLIT) or audio files. References are the words of "
         "DIR/SPLIT.wrd, or those that the label files of the checkpoint's training spell; phones and other symbols "
-        "that spell no words are compared with these label files. Hypotheses go to stdout as "
-        "name<TAB>text, or with --results DIR to hypo.wrd there, beside ref.wrd and scores.json.",
+        "that spell no words are compared with these label files. Texts are compared as NFC. Hypotheses go to stdout "
+        "as name<TAB>text, or with --results DIR to hypo.wrd there, beside ref.wrd and scores.json.",
     )
     add_input_arguments(parser)
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder for hypo.wrd, ref.wrd, scores.json")
@@ -113,7 +113,7 @@ def _decoder(args: argparse.Namespace, dictionary: Any, symbols: Symbols) -> Gre
 def _report(
     args: argparse.Namespace, clips: Sequence[Clip], transcripts: Transcripts, references: list[str] | None, unit: str
 ) -> None:
-    from ..probing.metrics.error_rate import error_rates
+    from ..probing.metrics.error_rate import error_rates, notes_on_writing
 
     texts, audio_seconds = transcripts.texts, transcripts.audio_seconds
     speed = transcripts.seconds / max(audio_seconds, 1e-9)
@@ -125,6 +125,8 @@ def _report(
             scores |= {name: score.rate, f"{name}_errors": score.errors, f"{name}_total": score.total}
             title = name.upper() if unit == "word" else name.replace("_", " ")
             summary += f"\n{title} {100 * score.rate:.2f} % ({score.errors} of {score.total} {counted})"
+        for note in notes_on_writing(references, texts):
+            print(note, file=sys.stderr)
     if args.results:
         lines = {"hypo.wrd": texts} if references is None else {"hypo.wrd": texts, "ref.wrd": references}
         contents = {name: "".join(f"{line}\n" for line in these) for name, these in lines.items()}

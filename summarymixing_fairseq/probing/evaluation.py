@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from ..system.errors import InputError
 from ..system.machine import installed_versions
 from .checkpoint import CLASSIFICATION, RECOGNITION, VERIFICATION, Probe
 from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio
-from .metrics.error_rate import ErrorRate, error_rates
+from .metrics.error_rate import ErrorRate, error_rates, notes_on_writing
 from .metrics.trials import check_speakers, read_trials, speakers_of
 from .metrics.verification import equal_error_rate, min_dcf, score_trials
 from .results import EncoderSource, EvaluationData, Metric, Results
+
+logger = logging.getLogger(__name__)
 
 Files = dict[str, Union[str, bytes]]
 # Positions of clips in the manifest, and their (num_samples,) waveforms
@@ -142,6 +145,8 @@ def evaluate_recognition(evaluation: Evaluation) -> tuple[Results, Files]:
         return _percent(error_rate.rate, interval_of_ratio(errors, lengths, evaluation.num_replicates, evaluation.seed))
 
     rates = error_rates(references, hypotheses, symbols.unit)
+    for note in notes_on_writing(references, hypotheses):
+        logger.warning(note)
     counts = {counted: score.total for score, counted in rates.values()}
     empty = sum(not line for line in references)
     if empty:
