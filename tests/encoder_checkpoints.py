@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,7 +91,7 @@ def save(path: Path, config: dict[str, Any], weights: dict[str, Tensor], form: s
     return path
 
 
-def letters(symbols: str = "A") -> Dictionary:
+def letters(symbols: Sequence[str] = "A") -> Dictionary:
     """fairseq's dictionary of these symbols and its own four."""
     dictionary = Dictionary()
     for symbol in symbols:
@@ -116,6 +117,18 @@ def fine_tune(
     ctc = build(OmegaConf.create(config), task)
     whole = {"model": {**config, "_name": name}, "task": {"_name": "audio_finetuning", "normalize": False}}
     return whole, randomise(ctc)
+
+
+def save_recogniser(
+    path: Path, model: nn.Module, symbols: Sequence[str], heard: str, task: dict[str, Any], criterion: dict[str, Any]
+) -> Path:
+    """A fine-tuned checkpoint around our ``model`` that hears one symbol, ``heard``, in every clip."""
+    dictionary = letters(symbols)
+    config, ctc = fine_tune(model, OURS, path.parent, dictionary)
+    config.update(task={**config["task"], **task}, criterion=criterion)
+    nn.init.zeros_(ctc.w2v_encoder.proj.weight)
+    ctc.w2v_encoder.proj.bias.data = torch.arange(len(dictionary)).eq(dictionary.index(heard)).float()
+    return save(path, config, ctc.state_dict(), task_state={"target_dictionary": dictionary})
 
 
 def own_states(model: nn.Module, source: Tensor) -> tuple[list[Tensor], Tensor]:

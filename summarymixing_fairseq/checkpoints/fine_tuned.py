@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from fairseq.data import Dictionary
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 
-from ..data.dictionary import load_dictionary
+from ..data.dictionary import difference, load_dictionary
+from ..data.references import Symbols, symbols_of
 from ..system.errors import InputError
 from .contents import (
     check_proportion,
@@ -32,13 +33,14 @@ class FineTuned:
 
     Attributes:
         model: fairseq's, in eval mode and without gradients; neither its data nor the pre-trained file is needed.
-        dictionary: its symbols.
-        post_process: how symbols become words ("letter", "sentencepiece"), as ``criterion.post_process`` had it.
+        dictionary: its symbols; symbols: what they stand for.
+        normalize: whether each waveform is brought to mean 0 and variance 1 before the model.
     """
 
     model: Wav2VecCtc
     dictionary: Dictionary
-    post_process: str
+    symbols: Symbols
+    normalize: bool
 
 
 def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTuned:
@@ -46,11 +48,11 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
 
     Args:
         path: of the checkpoint, by ``torch.save`` or safetensors.
-        dictionary_path: of the dictionary, for a checkpoint that carries none.
+        dictionary_path: of the dictionary, for a checkpoint that carries none. Of one that does, it must be the same.
 
     Raises:
         InputError: for a file that is missing, no checkpoint, unsafe (see ``load_safely``) or of another model, and
-            where no dictionary fits.
+            where no dictionary fits or it is another than the checkpoint's.
     """
     path = Path(path)
     state = load_safely(path)
@@ -65,21 +67,24 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
     if name != CTC_NAME or encoder_config.get("_name") != ours.KIND:
         found = encoder_config.get("_name") if name == CTC_NAME else name
         raise InputError(f"{path} is a checkpoint of {found!r}, not of {ours.KIND!r}")
-    if dictionary_path is not None:
-        dictionary = load_dictionary(dictionary_path)
-    else:
-        dictionary = section(state, "task_state").get("target_dictionary")
+    carried = section(state, "task_state").get("target_dictionary")
+    dictionary = carried if dictionary_path is None else load_dictionary(dictionary_path)
     if not isinstance(dictionary, Dictionary):
         raise InputError(f"{path} carries no dictionary: give the one it was trained with by --dictionary")
     with refusals_named(path):
+        symbols = symbols_of(section(config, "task"), section(config, "criterion"), dictionary.symbols)
         num_outputs = weights["w2v_encoder.proj.weight"].size(0)
         if num_outputs != len(dictionary):
             raise InputError(
                 f"the dictionary has {len(dictionary)} symbols, {path} {num_outputs} outputs: not of this model"
+            )
+        if isinstance(carried, Dictionary) and dictionary.symbols != carried.symbols:
+            raise InputError(
+                f"{dictionary_path} differs from the dictionary in {path}: {difference(dictionary, carried)}"
             )
         check_proportion(ours.num_parameters(encoder_config), weights, path)
         merged = over_defaults(Wav2Vec2CtcConfig(), model_config)
         model = Wav2VecCtc.build_model(merged, SimpleNamespace(target_dictionary=dictionary))
     load_weights(model, weights, path)
     model.eval().requires_grad_(False)
-    return FineTuned(model, dictionary, section(config, "criterion").get("post_process", "letter"))
+    return FineTuned(model, dictionary, symbols, section(config, "task").get("normalize") is True)

@@ -26,8 +26,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "check-manifest",
         help="check manifests and labels against the audio",
-        description="Check every row of the manifests of a folder against its file, labels against rows and "
-        "dictionaries, and splits against one another. Exit status 1 if anything is wrong.",
+        description="Check every row of the manifests of a folder against its file, labels against rows, "
+        "dictionaries and words, and splits against one another. Exit status 1 if anything is wrong.",
     )
     parser.add_argument("data", type=Path, metavar="DIR", help="folder of manifests")
     parser.add_argument("--split", nargs="+", metavar="SPLIT", help="only these (default: every SPLIT.tsv there)")

@@ -18,6 +18,7 @@ from .inputs import add_input_arguments, clips_to_read, prepare
 if TYPE_CHECKING:
     from ..data.ctc_decoding import BeamDecoder, GreedyDecoder
     from ..data.manifest import Clip
+    from ..data.references import Symbols
     from ..data.transcribing import Transcripts
 
 # The last file is written last: where it is, all are.
@@ -28,14 +29,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the `decode` sub-command."""
     parser = subparsers.add_parser(
         "decode",
-        help="speech to text by a CTC fine-tuned checkpoint; WER and CER where there are references",
-        description="Decode a manifest split (--data DIR --split SPLIT; references from DIR/SPLIT.wrd or .ltr) or "
-        "audio files. Hypotheses go to stdout as name<TAB>text, or with --results DIR to hypo.wrd there, beside "
-        "ref.wrd and scores.json.",
+        help="speech to text by a CTC fine-tuned checkpoint; error rates where there are references",
+        description="Decode a manifest split (--data DIR --split SPLIT) or audio files. References are the words of "
+        "DIR/SPLIT.wrd, or those that the label files of the checkpoint's training spell; phones and other symbols "
+        "that spell no words are compared with these label files. Texts are compared as NFC. Hypotheses go to stdout "
+        "as name<TAB>text, or with --results DIR to hypo.wrd there, beside ref.wrd and scores.json.",
     )
     add_input_arguments(parser)
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder for hypo.wrd, ref.wrd, scores.json")
-    parser.add_argument("--dictionary", type=Path, help="dict.ltr.txt, for a checkpoint that has none inside")
+    parser.add_argument(
+        "--dictionary", type=Path, help="dict.LABELS.txt of the training, for a checkpoint that has none inside"
+    )
     beam = parser.add_argument_group("beam search (needs the extra `lm`; greedy without --lm)")
     beam.add_argument("--lm", type=Path, help="word n-gram model, ARPA or KenLM binary")
     beam.add_argument("--lexicon", type=Path, help="word<TAB>l e t t e r s | a line (default: the words of the ARPA)")
@@ -69,22 +73,29 @@ def _decode(args: argparse.Namespace, clips: Sequence[Clip]) -> None:
     device = prepare(args)
 
     from ..checkpoints.fine_tuned import load_fine_tuned
-    from ..data.transcribing import read_references, transcribe
+    from ..data.references import LETTERS, read_references
+    from ..data.transcribing import transcribe
     from ..system.precision import autocast
 
-    references = read_references(args.data, args.split, len(clips)) if args.data else None
     fine_tuned = load_fine_tuned(args.checkpoint, args.dictionary)
+    symbols = fine_tuned.symbols
+    if args.lm and symbols.unit != "word":
+        symbols = LETTERS  # the lexicon makes words of any symbols
+    found = read_references(args.data, args.split, len(clips), symbols) if args.data else None
+    if args.data and found is None:
+        wanted = args.data / f"{args.split}.{symbols.labels}"
+        print(f"no error rate, as there are no references: {wanted} is missing", file=sys.stderr)
     model = fine_tuned.model.to(device)
-    decoder = _decoder(args, fine_tuned.dictionary, fine_tuned.post_process)
+    decoder = _decoder(args, fine_tuned.dictionary, symbols)
     with autocast(args.precision, device.type):
-        transcripts = transcribe(model, decoder, clips, args.batch_seconds)
+        transcripts = transcribe(model, decoder, clips, args.batch_seconds, fine_tuned.normalize)
     if transcripts.too_short:
         first = f"{len(transcripts.too_short)} clips are too short for one frame and decode to nothing"
         print(f"{first}, {transcripts.too_short[0]} first", file=sys.stderr)
-    _report(args, clips, transcripts, references)
+    _report(args, clips, transcripts, found and found[1], symbols.unit)
 
 
-def _decoder(args: argparse.Namespace, dictionary: Any, symbols: str) -> GreedyDecoder | BeamDecoder:
+def _decoder(args: argparse.Namespace, dictionary: Any, symbols: Symbols) -> GreedyDecoder | BeamDecoder:
     from ..data.ctc_decoding import BeamDecoder, GreedyDecoder
 
     if not args.lm:
@@ -93,13 +104,16 @@ def _decoder(args: argparse.Namespace, dictionary: Any, symbols: str) -> GreedyD
     if decoder.num_unspellable:
         left_out = f"{decoder.num_unspellable} words of the lexicon have letters the model lacks: left out"
         print(left_out, file=sys.stderr)
+    if decoder.unscored:
+        share = f"{len(decoder.unscored)} of {decoder.num_words} words are not in the language model"
+        print(f"{share}, {decoder.unscored[0]!r} first: it takes them for unknown words", file=sys.stderr)
     return decoder
 
 
 def _report(
-    args: argparse.Namespace, clips: Sequence[Clip], transcripts: Transcripts, references: list[str] | None
+    args: argparse.Namespace, clips: Sequence[Clip], transcripts: Transcripts, references: list[str] | None, unit: str
 ) -> None:
-    from ..probing.metrics.error_rate import character_error_rate, word_error_rate
+    from ..probing.metrics.error_rate import error_rates, notes_on_writing
 
     texts, audio_seconds = transcripts.texts, transcripts.audio_seconds
     speed = transcripts.seconds / max(audio_seconds, 1e-9)
@@ -107,11 +121,12 @@ def _report(
     scores: dict[str, float | None] = {"utterances": len(texts), "audio_seconds": round(audio_seconds, 3)}
     scores["real_time_factor"] = transcripts.seconds / audio_seconds if audio_seconds else None
     if references is not None:
-        rates = {"wer": (word_error_rate, "words"), "cer": (character_error_rate, "characters")}
-        for name, (error_rate, unit) in rates.items():
-            score = error_rate(references, texts)
+        for name, (score, counted) in error_rates(references, texts, unit).items():
             scores |= {name: score.rate, f"{name}_errors": score.errors, f"{name}_total": score.total}
-            summary += f"\n{name.upper()} {100 * score.rate:.2f} % ({score.errors} of {score.total} {unit})"
+            title = name.upper() if unit == "word" else name.replace("_", " ")
+            summary += f"\n{title} {100 * score.rate:.2f} % ({score.errors} of {score.total} {counted})"
+        for note in notes_on_writing(references, texts):
+            print(note, file=sys.stderr)
     if args.results:
         lines = {"hypo.wrd": texts} if references is None else {"hypo.wrd": texts, "ref.wrd": references}
         contents = {name: "".join(f"{line}\n" for line in these) for name, these in lines.items()}

@@ -26,7 +26,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "evaluate",
         help="a trained probe on a split: WER, accuracy, F1 or EER with 95 %% intervals",
-        description="Evaluate a probe (examples/mp3s) on DIR/SPLIT.tsv. Recognition: WER and CER (hypo.wrd, ref.wrd). "
+        description="Evaluate a probe (examples/mp3s) on DIR/SPLIT.tsv. Recognition: WER and CER, or the error rate "
+        "of phones and other symbols that spell no words (hypo.wrd, ref.wrd). "
         "Classes: accuracy, macro-F1, predictions.tsv, confusion.tsv and confusion.png. Speakers: EER and minDCF of "
         "DIR/SPLIT.trials (scores.tsv), by the cosine of embeddings less their mean over the split's clips. All go to "
         "results.json too, with checkpoint, configuration, counts and layer weights.",

@@ -155,8 +155,13 @@ def _unnamed(root: Path, named: set[str]) -> list[str]:
 def _texts(tables: dict[str, list[Row]], refusals: list[Refusal]) -> dict[str, str]:
     """Normalised text of each clip by its path, without clips whose texts are unusable."""
     texts: dict[str, str] = {}
-    for row in {row.path: row for rows in tables.values() for row in rows}.values():
-        if ".." in PurePosixPath(row.path).parts:
+    by_path: dict[str, list[Row]] = {}
+    for row in (row for rows in tables.values() for row in rows):
+        by_path.setdefault(row.path, []).append(row)
+    for row, *others in by_path.values():
+        if any(other.sentence != row.sentence for other in others):
+            refusals.append(Refusal(row.path, "several transcripts for one clip", "in several tables"))
+        elif ".." in PurePosixPath(row.path).parts:
             refusals.append(Refusal(row.path, f"path leads out of {_CLIPS}/"))
         else:
             try:

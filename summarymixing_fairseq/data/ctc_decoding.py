@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fairseq.data import Dictionary
-from fairseq.data.data_utils import post_process
 
 from ..system.errors import InputError
+from .references import Symbols
 
 # fairseq's CTC criterion uses the dictionary's first symbol, <s>, as blank.
 BLANK = 0
@@ -16,46 +17,46 @@ WORD_BOUNDARY = "|"
 
 
 class GreedyDecoder:
-    """Best symbol of every frame, repeats merged, blanks dropped.
+    """Best symbol of every frame, repeats merged, blanks dropped."""
 
-    Args:
-        symbols: "letter" or a subword scheme, as ``criterion.post_process`` of the training configuration.
-    """
-
-    def __init__(self, dictionary: Dictionary, symbols: str = "letter"):
+    def __init__(self, dictionary: Dictionary, symbols: Symbols):
         self.dictionary = dictionary
         self.symbols = symbols
         # not letters either, but a model that has hardly learnt may give them
         self.silent = {BLANK, dictionary.pad(), dictionary.eos()}
 
     def decode(self, log_probs: np.ndarray) -> str:
-        """(T, symbols) float32 natural-log probabilities -> words between spaces."""
+        """(T, symbols) float32 natural-log probabilities -> units between spaces, words where symbols spell them."""
         best = log_probs.argmax(1)
         if not len(best):
             return ""
         changes = np.concatenate([[True], best[1:] != best[:-1]])
         kept = [self.dictionary[i] for i in best[changes] if i not in self.silent]
-        return " ".join(post_process(" ".join(kept), self.symbols).split())
+        return self.symbols.text_of(" ".join(kept))
 
 
-def read_lexicon(path: Path) -> dict[str, list[str]]:
-    """Read `word<TAB>l e t t e r s |` lines. Raises InputError for a file that is missing, empty or malformed."""
+def read_lexicon(path: Path) -> dict[str, list[list[str]]]:
+    """All spellings of each word, of `word<TAB>l e t t e r s |` lines.
+
+    Raises:
+        InputError: for a file that is missing, empty or malformed.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"lexicon {path} cannot be read: {error}") from None
-    lexicon = {}
+    lexicon: dict[str, list[list[str]]] = {}
     for number, line in enumerate(lines, start=1):
         word, *spelling = line.split() or [""]
         if not spelling:
             raise InputError(f"{path}, line {number}: {line!r} is not a word and its letters")
-        lexicon[word] = spelling
+        lexicon.setdefault(word, []).append(spelling)
     if not lexicon:
         raise InputError(f"lexicon {path} is empty")
     return lexicon
 
 
-def lexicon_of_arpa(path: Path) -> dict[str, list[str]]:
+def lexicon_of_arpa(path: Path) -> dict[str, list[list[str]]]:
     """Spell the words of an ARPA file's unigrams in letters.
 
     Raises:
@@ -78,7 +79,7 @@ def lexicon_of_arpa(path: Path) -> dict[str, list[str]]:
     words = [word for word in words if not word.startswith("<")]
     if not words:
         raise InputError(f"{path} is no ARPA file: for a KenLM binary give the words and their letters by --lexicon")
-    return {word: [*word, WORD_BOUNDARY] for word in words}
+    return {word: [[*word, WORD_BOUNDARY]] for word in words}
 
 
 class BeamDecoder:
@@ -89,8 +90,13 @@ class BeamDecoder:
         beam_size: hypotheses kept at each frame; lm_weight: weight of the model's log10 probabilities; word_score:
             added for each word (negative: fewer words).
 
+    Attributes:
+        num_words: that can be spelled; num_unspellable: words that cannot; unscored: words that can, but that the
+            n-gram model lacks.
+
     Raises:
-        InputError: if flashlight-text is missing, a file cannot be read, or no word can be spelled.
+        InputError: if flashlight-text is missing, a file cannot be read, no word can be spelled, or the n-gram model
+            lacks all of them.
     """
 
     def __init__(
@@ -111,7 +117,8 @@ class BeamDecoder:
         if WORD_BOUNDARY not in dictionary:
             raise InputError(f"beam search needs letters with {WORD_BOUNDARY!r} between words in the dictionary")
         spellings = read_lexicon(lexicon) if lexicon else lexicon_of_arpa(language_model)
-        spellable = {w: s for w, s in spellings.items() if all(letter in dictionary for letter in s)}
+        known = {w: [s for s in ways if all(letter in dictionary for letter in s)] for w, ways in spellings.items()}
+        spellable = {word: ways for word, ways in known.items() if ways}
         if not spellable:
             raise InputError(f"no word of {lexicon or language_model} can be spelled with the model's letters")
         self.num_unspellable = len(spellings) - len(spellable)
@@ -130,10 +137,21 @@ class BeamDecoder:
         boundary = dictionary.index(WORD_BOUNDARY)
         self._trie = flashlight.Trie(len(dictionary), boundary)
         start = self._lm.start(False)
-        for word, spelling in spellable.items():
+        of_unknown = self._score_between(start, unknown)
+        self.unscored = []
+        for word, ways in spellable.items():
             index = self._words.get_index(word)
-            _, score = self._lm.score(start, index)
-            self._trie.insert([dictionary.index(letter) for letter in spelling], index, score)
+            score, after = self._score_between(start, index)
+            if (score, after) == of_unknown:
+                self.unscored.append(word)
+            for spelling in ways:
+                self._trie.insert([dictionary.index(letter) for letter in spelling], index, score)
+        self.num_words = len(spellable)
+        if len(self.unscored) == self.num_words:
+            raise InputError(
+                f"{self.num_words} of {self.num_words} words of {lexicon or language_model} are not in the language "
+                f"model, {self.unscored[0]!r} first: write them as {language_model} does (letter case, accents as NFC)"
+            )
         self._trie.smear(flashlight.SmearingMode.MAX)
         options = flashlight.LexiconDecoderOptions(
             beam_size=beam_size,
@@ -147,6 +165,11 @@ class BeamDecoder:
             criterion_type=flashlight.CriterionType.CTC,
         )
         self._decoder = flashlight.LexiconDecoder(options, self._trie, self._lm, boundary, BLANK, unknown, [], False)
+
+    def _score_between(self, start: Any, word: int) -> tuple[float, float]:
+        """Scores of a word at the start of a text, and of the end after it: words the model lacks have the same."""
+        state, score = self._lm.score(start, word)
+        return score, self._lm.finish(state)[1]
 
     def decode(self, log_probs: np.ndarray) -> str:
         """(T, symbols) float32 natural-log probabilities -> words between spaces."""

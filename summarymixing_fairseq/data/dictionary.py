@@ -9,6 +9,13 @@ from fairseq.data import Dictionary
 from ..system.errors import InputError
 
 
+def difference(dictionary: Dictionary, expected: Dictionary) -> str:
+    """The first symbol in which a dictionary differs from another one of its size, in words."""
+    pairs = enumerate(zip(dictionary.symbols, expected.symbols))
+    position, (symbol, wanted) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+    return f"symbol {position} is {symbol[:40]!r}, not {wanted[:40]!r}"
+
+
 def load_dictionary(path: Path, add_special_symbols: bool = True) -> Dictionary:
     """Read a dictionary.
 

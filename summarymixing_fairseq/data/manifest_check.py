@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from .manifest import Clip, Manifest, OutsideRootError, read_labels
 
 OUTSIDE = "link out of the root"
 MISSING = "missing file"
+# Characters of a text that a finding shows.
+_SHOWN = 40
 
 
 @dataclass
@@ -141,7 +144,8 @@ def _check_row(where: str, clip: Clip, file: _File, sample_rate_hz: int, finding
 
 def _check_labels(data_dir: Path, split: str, num_rows: int, findings: Findings) -> None:
     dictionaries = {path.name[len("dict.") : -len(".txt")]: path for path in sorted(data_dir.glob("dict.*.txt"))}
-    for extension in ("wrd", *dictionaries):
+    words: list[str] = []
+    for extension in dict.fromkeys(("wrd", "ltr", *dictionaries)):
         path, dictionary = data_dir / f"{split}.{extension}", dictionaries.get(extension)
         if not path.exists():
             if dictionary is not None:
@@ -152,6 +156,10 @@ def _check_labels(data_dir: Path, split: str, num_rows: int, findings: Findings)
         except InputError as error:
             findings.add("labels that do not fit", path.name, str(error).split(" ", 1)[1])
             continue
+        if extension == "wrd":
+            words = labels
+        elif words:
+            _check_words(words, labels, f"{split}.wrd", path, findings)
         known = None if dictionary is None else _symbols(dictionary)
         for number, line in enumerate(labels, start=1):
             if not line.strip():
@@ -159,6 +167,19 @@ def _check_labels(data_dir: Path, split: str, num_rows: int, findings: Findings)
             elif known is not None:
                 for symbol in sorted(set(line.split()) - known):
                     findings.add(f"not in dict.{extension}.txt", f"{path.name}, line {number}", symbol)
+
+
+def _check_words(words: list[str], labels: list[str], name: str, path: Path, findings: Findings) -> None:
+    """Compare words with what letters or pieces spell, in composed form; other labels mark no words."""
+    mark = "|" if path.suffix == ".ltr" else "\u2581"
+    if not any(mark in line for line in labels):
+        return
+    for number, (line, symbols) in enumerate(zip(words, labels), start=1):
+        spelled = " ".join(symbols.replace(" ", "").replace(mark, " ").split())
+        line = " ".join(line.split())
+        if unicodedata.normalize("NFC", line) != unicodedata.normalize("NFC", spelled):
+            what = f"{line[:_SHOWN]!r}, but {path.name} spells {spelled[:_SHOWN]!r}"
+            findings.add(f"words other than in {path.suffix}", f"{name}, line {number}", what)
 
 
 def _symbols(path: Path) -> set[str]:

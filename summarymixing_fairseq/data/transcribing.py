@@ -1,21 +1,19 @@
-"""Speech to text by a CTC model and a decoder, and the references to compare with."""
+"""Speech to text by a CTC model and a decoder."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from fairseq.data.data_utils import post_process
 
 from ..system.units import SAMPLE_RATE_HZ
 from .ctc_decoding import BeamDecoder, GreedyDecoder
-from .manifest import Clip, read_labels
-from .reading import pad_batch, read_in_batches
+from .manifest import Clip
+from .reading import normalise_waveform, pad_batch, read_in_batches
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,8 @@ class Transcripts:
     """Texts of clips, in their order.
 
     Attributes:
-        texts: words between spaces; too_short: names of the clips that are too short for one frame, whose text is "".
+        texts: words or other units between spaces.
+        too_short: names of the clips that are too short for one frame, whose text is "".
         audio_seconds: length of all clips; seconds: that reading, model and decoder took.
     """
 
@@ -33,27 +32,15 @@ class Transcripts:
     seconds: float
 
 
-def read_references(data: Path, split: str, num_clips: int) -> list[str] | None:
-    """Reference words from DIR/SPLIT.wrd, else from .ltr, else None.
-
-    Raises:
-        InputError: for references that do not match the manifest.
-    """
-    if (data / f"{split}.wrd").exists():
-        return read_labels(data / f"{split}.wrd", num_clips)
-    if (data / f"{split}.ltr").exists():
-        return [post_process(line, "letter") for line in read_labels(data / f"{split}.ltr", num_clips)]
-    return None
-
-
 @torch.inference_mode()
 def transcribe(
-    model: Any, decoder: GreedyDecoder | BeamDecoder, clips: Sequence[Clip], batch_seconds: float
+    model: Any, decoder: GreedyDecoder | BeamDecoder, clips: Sequence[Clip], batch_seconds: float, normalize: bool
 ) -> Transcripts:
     """Transcribe clips in batches.
 
     Args:
         model: fairseq's ``Wav2VecCtc`` with our encoder inside, in eval mode; batch_seconds: of a padded batch.
+        normalize: bring each waveform to mean 0 and variance 1, as ``task.normalize`` did in training.
 
     Raises:
         InputError: for a clip that cannot be read.
@@ -70,6 +57,8 @@ def transcribe(
         too_short += [clips[i].output_name for i in positions if i not in batch]
         if batch:
             source, padding_mask = pad_batch(list(batch.values()), device)
+            if normalize:
+                source = normalise_waveform(source, padding_mask)
             net_output = model(source=source, padding_mask=padding_mask)
             log_probs = model.get_normalized_probs(net_output, log_probs=True)  # (T, B, symbols)
             emissions: np.ndarray = log_probs.transpose(0, 1).float().cpu().numpy()  # (B, T, symbols)

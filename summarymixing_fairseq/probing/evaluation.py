@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,19 +12,21 @@ from typing import Any, Union
 
 import numpy as np
 import torch
-from fairseq.data.data_utils import post_process
 
 from ..data.ctc_decoding import GreedyDecoder
 from ..data.manifest import read_labels
 from ..data.reading import pad_batch, seconds_up
+from ..data.references import read_references, symbols_of
 from ..system.errors import InputError
 from ..system.machine import installed_versions
 from .checkpoint import CLASSIFICATION, RECOGNITION, VERIFICATION, Probe
 from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio
-from .metrics.error_rate import ErrorRate, character_error_rate, word_error_rate
+from .metrics.error_rate import ErrorRate, error_rates, notes_on_writing
 from .metrics.trials import check_speakers, read_trials, speakers_of
 from .metrics.verification import equal_error_rate, min_dcf, score_trials
 from .results import EncoderSource, EvaluationData, Metric, Results
+
+logger = logging.getLogger(__name__)
 
 Files = dict[str, Union[str, bytes]]
 # Positions of clips in the manifest, and their (num_samples,) waveforms
@@ -120,34 +123,35 @@ def _lines(*columns: Any) -> str:
 
 
 def evaluate_recognition(evaluation: Evaluation) -> tuple[Results, Files]:
-    """WER and CER of greedy decoding against SPLIT.wrd, or without that file against the words of the label file.
+    """WER and CER of greedy decoding, or the error rate of symbols that spell no words, against ``read_references``.
 
     Raises:
         InputError: for references that are missing or do not fit the manifest.
     """
     config, dictionary = evaluation.probe.config, evaluation.probe.dictionary
-    decoder = GreedyDecoder(dictionary, (config.get("criterion") or {}).get("post_process", "letter"))
-    path = evaluation.data / f"{evaluation.split}.wrd"
-    if path.exists():
-        references = read_labels(path, len(evaluation.names))
-    else:
-        path = evaluation.data / f"{evaluation.split}.{config['task']['labels']}"
-        units = read_labels(path, len(evaluation.names))
-        references = [" ".join(post_process(line, decoder.symbols).split()) for line in units]
-    if not any(line.split() for line in references):
-        raise InputError(f"{path}: all transcripts are empty, WER is not defined")
+    symbols = symbols_of(config["task"], config.get("criterion") or {}, dictionary.symbols)
+    decoder = GreedyDecoder(dictionary, symbols)
+    found = read_references(evaluation.data, evaluation.split, len(evaluation.names), symbols)
+    if found is None:
+        wanted = evaluation.data / f"{evaluation.split}.{symbols.labels}"
+        raise InputError(f"labels {wanted} cannot be read: they are the references that {evaluation.probe.path} needs")
+    path, references = found
+    if not any(references):
+        raise InputError(f"{path}: all transcripts are empty, no error rate is defined")
     hypotheses = [decoder.decode(scores) for scores in evaluation.outputs("scores")]
 
     def rate(error_rate: ErrorRate) -> Metric:
         errors, lengths = error_rate.utterance_errors, error_rate.utterance_lengths
         return _percent(error_rate.rate, interval_of_ratio(errors, lengths, evaluation.num_replicates, evaluation.seed))
 
-    words, characters = word_error_rate(references, hypotheses), character_error_rate(references, hypotheses)
-    counts = {"words": words.total, "characters": characters.total}
-    empty = sum(not line.strip() for line in references)
+    rates = error_rates(references, hypotheses, symbols.unit)
+    for note in notes_on_writing(references, hypotheses):
+        logger.warning(note)
+    counts = {counted: score.total for score, counted in rates.values()}
+    empty = sum(not line for line in references)
     if empty:
         counts["empty transcripts"] = empty
-    results = evaluation.results({"wer": rate(words), "cer": rate(characters)}, counts)
+    results = evaluation.results({name: rate(score) for name, (score, _) in rates.items()}, counts)
     files: Files = {"hypo.wrd": _lines(hypotheses), "ref.wrd": _lines(references)}
     return results, files
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from reference import assert_near, padding_of
 
 from summarymixing_fairseq.checkpoints.encoders import EncoderSpec, load_encoder, random_encoder
-from summarymixing_fairseq.checkpoints.encoders.interface import normalise_waveform
+from summarymixing_fairseq.data.reading import normalise_waveform
 from summarymixing_fairseq.system.errors import InputError
 
 LAYER_NORM = {"extractor_mode": "layer_norm", "layer_norm_first": True, "conv_bias": True}

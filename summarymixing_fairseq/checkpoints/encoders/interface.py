@@ -11,13 +11,11 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from ...data.reading import pad_batch
+from ...data.reading import normalise_waveform, pad_batch
 from ...modules.filterbank import padding_mask_from_lengths
 from ...system.errors import InputError
 
 Layer = Union[int, str]
-
-NORM_EPS = 1e-5  # torch's layer_norm, by which fairseq normalises a waveform
 
 
 @dataclass(frozen=True)
@@ -65,25 +63,6 @@ class EncoderSpec:
         mixer = f" ({config['mixer']})" if "mixer" in config else ""
         stage = "fine-tuned" if self.fine_tuned else "pre-trained"
         return f"{self.kind}{mixer}, {config['encoder_layers']} layers of {config['encoder_embed_dim']}, {stage}"
-
-
-def normalise_waveform(source: Tensor, padding_mask: Tensor | None) -> Tensor:
-    """Each clip to mean 0 and variance 1 over its own valid samples, as fairseq's datasets do (``F.layer_norm``).
-
-    Args:
-        source: (B, num_samples), zero at padding; padding_mask: (B, num_samples) bool, True = padding, or None.
-
-    Returns:
-        (B, num_samples) float32, zero at padding.
-    """
-    source = source.float()
-    if padding_mask is None:
-        return nn.functional.layer_norm(source, source.shape[1:], eps=NORM_EPS)
-    num_samples = (~padding_mask).sum(1, keepdim=True)
-    mean = source.sum(1, keepdim=True) / num_samples
-    centred = (source - mean).masked_fill(padding_mask, 0.0)
-    variance = centred.square().sum(1, keepdim=True) / num_samples
-    return centred * torch.rsqrt(variance + NORM_EPS)
 
 
 def noise_settings(dropout: float) -> dict[str, Any]:
