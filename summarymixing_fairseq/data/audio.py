@@ -37,6 +37,11 @@ _MOST_SAMPLES_OF_ANY_FILE = 2**22
 DECODING_ERRORS = (ArithmeticError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 # A whole file may be this much shorter than its header says: encoders of lossy formats are not exact.
 _TOLERANCE_SECONDS = 0.1
+# Channels cancel one another where their average has less than this share of the power that it has where one channel
+# speaks and the others are silent. Of two channels: where their correlation is below -0.9.
+_CANCELLED_SHARE = 0.1
+# Full scale of the integers that soundfile and scipy give.
+_FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
 
 
 class AudioHeader(NamedTuple):
@@ -95,7 +100,7 @@ def read_segment(
 
     Raises:
         InputError: for a file that is missing, unreadable, empty or not finite, at a rate that no recording has, out of
-            proportion to its size, or that ends before the part does.
+            proportion to its size, whose channels cancel one another, or that ends before the part does.
     """
     name = path if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "audio data")
     if offset < 0 or (num_samples is not None and num_samples < 0):
@@ -118,10 +123,65 @@ def read_segment(
         )
     if num_samples is None and len(samples) < promised - _TOLERANCE_SECONDS * sample_rate_hz:
         raise InputError(f"{name} breaks off after {len(samples)} of {promised} samples: it is truncated or broken")
+    if problem := sample_problem(samples):
+        raise InputError(f"{name} holds {problem}: leave it out")
+    return samples
+
+
+def as_waveform(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """An array from anywhere as ``read_segment`` would give it.
+
+    Args:
+        samples: (num_samples,) of floats, full scale = 1, or int16 or int32, by their own full scale.
+        sample_rate_hz: their rate.
+
+    Returns:
+        (num_samples,) float32 at 16 kHz.
+
+    Raises:
+        InputError: for several channels, other numbers, samples that are not finite, or a rate that no recording has.
+    """
+    import soxr
+
+    if samples.ndim != 1:
+        raise InputError(f"a waveform of shape {tuple(samples.shape)}: one dimension (mono) is needed")
+    if samples.dtype.kind != "f" and samples.dtype not in _FULL_SCALE:
+        raise InputError(f"a waveform of {samples.dtype}: give floats, full scale = 1, or int16 or int32")
+    if not MIN_RATE_HZ <= sample_rate_hz <= MAX_RATE_HZ:
+        raise InputError(f"a waveform at {sample_rate_hz} Hz: recordings have {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+    if problem := sample_problem(samples):
+        raise InputError(f"a waveform holds {problem}")
+    waveform = (samples / _FULL_SCALE.get(samples.dtype, 1.0)).astype(np.float32)
+    return waveform if sample_rate_hz == SAMPLE_RATE_HZ else soxr.resample(waveform, sample_rate_hz, SAMPLE_RATE_HZ)
+
+
+def sample_problem(samples: np.ndarray) -> str:
+    """What samples of any shape hold that no recording has; empty if nothing."""
     # the sum takes a third of the time, and is finite where all samples are (but for absurd levels)
     if not np.isfinite(samples.sum()) and not np.isfinite(samples).all():
-        raise InputError(f"{name} holds samples that are not finite numbers: leave it out")
-    return samples
+        return "samples that are not finite numbers"
+    return ""
+
+
+class Folding:
+    """Channels averaged, block by block."""
+
+    def __init__(self) -> None:
+        self._of_channels = self._of_average = 0.0  # sums of squares
+
+    def fold(self, frames: np.ndarray) -> np.ndarray:
+        """(frames, channels) -> (frames,)."""
+        if frames.shape[1] == 1:
+            return frames[:, 0]
+        average = frames.mean(1)
+        # were all but one channel silent, the average would have this sum of squares
+        self._of_channels += float(np.square(frames, dtype=np.float64).sum()) / frames.shape[1] ** 2
+        self._of_average += float(np.square(average, dtype=np.float64).sum())
+        return average
+
+    def cancels(self) -> bool:
+        """Whether hardly anything is left of what the channels hold, as where one of two is inverted."""
+        return self._of_average < _CANCELLED_SHARE * self._of_channels
 
 
 @functools.lru_cache(maxsize=1)
@@ -148,7 +208,11 @@ def _limit(path: str | Path | BinaryIO) -> int:
 
 
 def _read_frames(file: SoundFile, offset: int, num_frames: int | None, limit: float) -> np.ndarray:
-    """(frames,) from a frame on; fewer or none where the file ends before; ValueError for more than ``limit``."""
+    """(frames,) from a frame on; fewer or none where the file ends before.
+
+    Raises:
+        ValueError: for more than ``limit``, or channels that cancel one another.
+    """
     if offset:
         if offset >= file.frames:
             return np.zeros(0, np.float32)
@@ -156,10 +220,11 @@ def _read_frames(file: SoundFile, offset: int, num_frames: int | None, limit: fl
     block = max(1, _BLOCK_VALUES // file.channels)
     wanted = file.frames if num_frames is None else num_frames
     blocks: list[np.ndarray] = []
+    folding = Folding()
     num_read = 0
     while num_read < wanted or not blocks:
         frames = file.read(min(block, wanted - num_read), dtype="float32", always_2d=True)
-        blocks.append(frames[:, 0] if frames.shape[1] == 1 else frames.mean(1))
+        blocks.append(folding.fold(frames))
         num_read += len(frames)
         if num_read > limit:
             raise ValueError(
@@ -168,6 +233,8 @@ def _read_frames(file: SoundFile, offset: int, num_frames: int | None, limit: fl
             )
         if len(frames) < block:
             break
+    if folding.cancels():
+        raise ValueError("its channels cancel one another when averaged (one is inverted), so keep one of them")
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
