@@ -40,6 +40,9 @@ _TOLERANCE_SECONDS = 0.1
 # Channels cancel one another where their average has less than this share of the power that it has where one channel
 # speaks and the others are silent. Of two channels: where their correlation is below -0.9.
 _CANCELLED_SHARE = 0.1
+# Float recordings may exceed full scale, which is 1, but not by 40 dB: these are integers that nobody has scaled, or no
+# audio, whose features may not even be finite.
+LOUDEST = 100.0
 # Full scale of the integers that soundfile and scipy give.
 _FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
 
@@ -99,8 +102,9 @@ def read_segment(
         (num_samples,) float32, channels averaged, full scale = 1.
 
     Raises:
-        InputError: for a file that is missing, unreadable, empty or not finite, at a rate that no recording has, out of
-            proportion to its size, whose channels cancel one another, or that ends before the part does.
+        InputError: for a file that is missing, unreadable, empty, not finite or far above full scale, at a rate that no
+            recording has, out of proportion to its size, whose channels cancel one another, or that ends before the
+            part does.
     """
     name = path if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "audio data")
     if offset < 0 or (num_samples is not None and num_samples < 0):
@@ -139,7 +143,8 @@ def as_waveform(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
         (num_samples,) float32 at 16 kHz.
 
     Raises:
-        InputError: for several channels, other numbers, samples that are not finite, or a rate that no recording has.
+        InputError: for several channels, other numbers, samples that are not finite or far above full scale, or a rate
+            that no recording has.
     """
     import soxr
 
@@ -149,18 +154,21 @@ def as_waveform(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
         raise InputError(f"a waveform of {samples.dtype}: give floats, full scale = 1, or int16 or int32")
     if not MIN_RATE_HZ <= sample_rate_hz <= MAX_RATE_HZ:
         raise InputError(f"a waveform at {sample_rate_hz} Hz: recordings have {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+    samples = samples / _FULL_SCALE.get(samples.dtype, 1.0)
     if problem := sample_problem(samples):
         raise InputError(f"a waveform holds {problem}")
-    waveform = (samples / _FULL_SCALE.get(samples.dtype, 1.0)).astype(np.float32)
+    waveform = samples.astype(np.float32)
     return waveform if sample_rate_hz == SAMPLE_RATE_HZ else soxr.resample(waveform, sample_rate_hz, SAMPLE_RATE_HZ)
 
 
 def sample_problem(samples: np.ndarray) -> str:
-    """What samples of any shape hold that no recording has; empty if nothing."""
-    # the sum takes a third of the time, and is finite where all samples are (but for absurd levels)
-    if not np.isfinite(samples.sum()) and not np.isfinite(samples).all():
+    """What floats of any shape, full scale = 1, hold that no recording has; empty if nothing."""
+    peak = max(samples.max(initial=0), -samples.min(initial=0))  # NaN where any is
+    if peak <= LOUDEST:
+        return ""
+    if not np.isfinite(peak):
         return "samples that are not finite numbers"
-    return ""
+    return f"samples above {LOUDEST:g}, where full scale is 1"
 
 
 class Folding:
