@@ -7,7 +7,7 @@ import math
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
+from .headers import holds_more
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -84,6 +85,20 @@ def open_audio(path: str | Path | BinaryIO) -> Iterator[SoundFile]:
         yield file
 
 
+def header_problem(path: str | Path | BinaryIO, file: SoundFile, *, read_flac: bool) -> str:
+    """What a header does not say: that the file holds audio beyond it (``holds_more``); empty if it does not.
+
+    Args:
+        path: of the file, or an open one; file: ``path``, opened. ogg and mp3 are read whole, ``read_flac``: flac too.
+    """
+    if file.format == "FLAC" and not read_flac:
+        return ""
+    with open(path, "rb") if isinstance(path, (str, os.PathLike)) else nullcontext(path) as opened:
+        if not holds_more(opened, file.format, file.frames / file.samplerate):
+            return ""
+    return "audio beyond what its header says (two files joined, or a header not finished), so encode it again"
+
+
 def read_segment(
     path: str | Path | BinaryIO,
     offset: int = 0,
@@ -104,7 +119,7 @@ def read_segment(
     Raises:
         InputError: for a file that is missing, unreadable, empty, not finite or far above full scale, at a rate that no
             recording has, out of proportion to its size, whose channels cancel one another, or that ends before the
-            part does.
+            part does; read whole, for one that holds more than its header says.
     """
     name = path if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "audio data")
     if offset < 0 or (num_samples is not None and num_samples < 0):
@@ -115,9 +130,13 @@ def read_segment(
                 samples = _read_frames(file, offset, num_samples, _limit(path))
             else:
                 samples = _read_resampled(file, offset, num_samples, sample_rate_hz, _limit(path))
+            if not offset and num_samples is None:
+                problem = header_problem(path, file, read_flac=True)
+                if problem:
+                    raise ValueError(problem)
             promised = math.ceil(file.frames * sample_rate_hz / file.samplerate) - offset
     except DECODING_ERRORS as error:
-        raise InputError(f"{name} cannot be read: {_reason(name, error)}") from None
+        raise InputError(f"{name} cannot be read: {_reason(path, error)}") from None
     if not len(samples):
         raise InputError(f"{name} holds no samples")
     if num_samples is not None and len(samples) < num_samples:
@@ -291,14 +310,14 @@ def _read_resampled(
     return resampled[start : None if num_samples is None else start + num_samples]
 
 
-def _reason(name: object, error: Exception) -> str:
-    if not isinstance(name, (str, os.PathLike)):
+def _reason(path: object, error: Exception) -> str:
+    if not isinstance(path, (str, os.PathLike)):
         return str(error)
-    if os.path.isdir(name):
+    if os.path.isdir(path):
         return "it is a folder: name its files, or make a manifest and use --data"
-    if not os.path.exists(name):
+    if not os.path.exists(path):
         return "no such file"
-    if not os.access(name, os.R_OK):
+    if not os.access(path, os.R_OK):
         return "permission denied"
     if isinstance(error, MemoryError):
         return "memory does not suffice for what its header promises"

@@ -28,7 +28,7 @@ _SILENCE_LEVEL = 1e-3
 
 def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
     """Length of one file at the rate of the rules, or why it is refused. Any number of channels: they are averaged."""
-    from ...data.audio import DECODING_ERRORS, open_audio
+    from ...data.audio import DECODING_ERRORS, header_problem, open_audio
 
     # Paths from a corpus's own lists have not been through find_audio. A colon in the root harms only endings that
     # fairseq does not know.
@@ -42,7 +42,8 @@ def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
     absolute = os.path.join(root, path)
     try:
         with open_audio(absolute) as file:
-            reason, detail = _length_problem(file), ""
+            reason = _length_problem(file) or header_problem(absolute, file, read_flac=rules.verify)
+            detail = ""
             if rules.verify and not reason:
                 reason, detail = _content_problem(file, rules)
             num_frames, rate_hz = file.frames, file.samplerate
