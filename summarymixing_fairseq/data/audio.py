@@ -37,7 +37,7 @@ _MOST_SAMPLES_OF_ANY_FILE = 2**22
 # says that it has no header (.raw).
 DECODING_ERRORS = (ArithmeticError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 # A whole file may be this much shorter than its header says: encoders of lossy formats are not exact.
-_TOLERANCE_SECONDS = 0.1
+TOLERANCE_SECONDS = 0.1
 # Channels cancel one another where their average has less than this share of the power that it has where one channel
 # speaks and the others are silent. Of two channels: where their correlation is below -0.9.
 _CANCELLED_SHARE = 0.1
@@ -144,7 +144,7 @@ def read_segment(
             f"{name} ends {num_samples - len(samples)} samples before the part at {offset} of {num_samples} does: "
             "is it truncated?"
         )
-    if num_samples is None and len(samples) < promised - _TOLERANCE_SECONDS * sample_rate_hz:
+    if num_samples is None and len(samples) < promised - TOLERANCE_SECONDS * sample_rate_hz:
         raise InputError(f"{name} breaks off after {len(samples)} of {promised} samples: it is truncated or broken")
     if problem := sample_problem(samples):
         raise InputError(f"{name} holds {problem}: leave it out")
