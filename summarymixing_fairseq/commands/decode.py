@@ -110,13 +110,18 @@ def _report(
         rates = {"wer": (word_error_rate, "words"), "cer": (character_error_rate, "characters")}
         for name, (error_rate, unit) in rates.items():
             score = error_rate(references, texts)
-            scores |= {name: score.rate, f"{name}_errors": score.errors, f"{name}_total": score.total}
-            summary += f"\n{name.upper()} {100 * score.rate:.2f} % ({score.errors} of {score.total} {unit})"
+            scores |= {
+                name: score.rate if score.total else None,
+                f"{name}_errors": score.errors,
+                f"{name}_total": score.total,
+            }
+            rate = f"{100 * score.rate:.2f} %" if score.total else "undefined"
+            summary += f"\n{name.upper()} {rate} ({score.errors} of {score.total} {unit})"
     if args.results:
         lines = {"hypo.wrd": texts} if references is None else {"hypo.wrd": texts, "ref.wrd": references}
         contents = {name: "".join(f"{line}\n" for line in these) for name, these in lines.items()}
         about = {"checkpoint": str(args.checkpoint), "precision": args.precision}
-        contents["scores.json"] = json.dumps(about | scores, indent=2) + "\n"
+        contents["scores.json"] = json.dumps(about | scores, indent=2, allow_nan=False) + "\n"
         absent = [args.results / name for name in OUTPUT_NAMES if name not in contents]  # of an earlier run (--force)
         write_together({args.results / name: content for name, content in contents.items()}, absent)
     else:
