@@ -122,16 +122,19 @@ def _report(
     scores["real_time_factor"] = transcripts.seconds / audio_seconds if audio_seconds else None
     if references is not None:
         for name, (score, counted) in error_rates(references, texts, unit).items():
-            scores |= {name: score.rate, f"{name}_errors": score.errors, f"{name}_total": score.total}
+            # nothing in the references: no rate is defined, for which JSON has null and no NaN
+            rate = score.rate if score.total else None
+            scores |= {name: rate, f"{name}_errors": score.errors, f"{name}_total": score.total}
             title = name.upper() if unit == "word" else name.replace("_", " ")
-            summary += f"\n{title} {100 * score.rate:.2f} % ({score.errors} of {score.total} {counted})"
+            shown = "undefined" if rate is None else f"{100 * rate:.2f} %"
+            summary += f"\n{title} {shown} ({score.errors} of {score.total} {counted})"
         for note in notes_on_writing(references, texts):
             print(note, file=sys.stderr)
     if args.results:
         lines = {"hypo.wrd": texts} if references is None else {"hypo.wrd": texts, "ref.wrd": references}
         contents = {name: "".join(f"{line}\n" for line in these) for name, these in lines.items()}
         about = {"checkpoint": str(args.checkpoint), "precision": args.precision}
-        contents["scores.json"] = json.dumps(about | scores, indent=2) + "\n"
+        contents["scores.json"] = json.dumps(about | scores, indent=2, allow_nan=False) + "\n"
         absent = [args.results / name for name in OUTPUT_NAMES if name not in contents]  # of an earlier run (--force)
         write_together({args.results / name: content for name, content in contents.items()}, absent)
     else:

@@ -7,7 +7,7 @@ import math
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
+from .headers import holds_more
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -36,7 +37,15 @@ _MOST_SAMPLES_OF_ANY_FILE = 2**22
 # says that it has no header (.raw).
 DECODING_ERRORS = (ArithmeticError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 # A whole file may be this much shorter than its header says: encoders of lossy formats are not exact.
-_TOLERANCE_SECONDS = 0.1
+TOLERANCE_SECONDS = 0.1
+# Channels cancel one another where their average has less than this share of the power that it has where one channel
+# speaks and the others are silent. Of two channels: where their correlation is below -0.9.
+_CANCELLED_SHARE = 0.1
+# Float recordings may exceed full scale, which is 1, but not by 40 dB: these are integers that nobody has scaled, or no
+# audio, whose features may not even be finite.
+LOUDEST = 100.0
+# Full scale of the integers that soundfile and scipy give.
+_FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
 
 
 class AudioHeader(NamedTuple):
@@ -76,6 +85,20 @@ def open_audio(path: str | Path | BinaryIO) -> Iterator[SoundFile]:
         yield file
 
 
+def header_problem(path: str | Path | BinaryIO, file: SoundFile, *, read_flac: bool) -> str:
+    """What a header does not say: that the file holds audio beyond it (``holds_more``); empty if it does not.
+
+    Args:
+        path: of the file, or an open one; file: ``path``, opened. ogg and mp3 are read whole, ``read_flac``: flac too.
+    """
+    if file.format == "FLAC" and not read_flac:
+        return ""
+    with open(path, "rb") if isinstance(path, (str, os.PathLike)) else nullcontext(path) as opened:
+        if not holds_more(opened, file.format, file.frames / file.samplerate):
+            return ""
+    return "audio beyond what its header says (two files joined, or a header not finished), so encode it again"
+
+
 def read_segment(
     path: str | Path | BinaryIO,
     offset: int = 0,
@@ -94,8 +117,9 @@ def read_segment(
         (num_samples,) float32, channels averaged, full scale = 1.
 
     Raises:
-        InputError: for a file that is missing, unreadable, empty or not finite, at a rate that no recording has, out of
-            proportion to its size, or that ends before the part does.
+        InputError: for a file that is missing, unreadable, empty, not finite or far above full scale, at a rate that no
+            recording has, out of proportion to its size, whose channels cancel one another, or that ends before the
+            part does; read whole, for one that holds more than its header says.
     """
     name = path if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "audio data")
     if offset < 0 or (num_samples is not None and num_samples < 0):
@@ -106,9 +130,13 @@ def read_segment(
                 samples = _read_frames(file, offset, num_samples, _limit(path))
             else:
                 samples = _read_resampled(file, offset, num_samples, sample_rate_hz, _limit(path))
+            if not offset and num_samples is None:
+                problem = header_problem(path, file, read_flac=True)
+                if problem:
+                    raise ValueError(problem)
             promised = math.ceil(file.frames * sample_rate_hz / file.samplerate) - offset
     except DECODING_ERRORS as error:
-        raise InputError(f"{name} cannot be read: {_reason(name, error)}") from None
+        raise InputError(f"{name} cannot be read: {_reason(path, error)}") from None
     if not len(samples):
         raise InputError(f"{name} holds no samples")
     if num_samples is not None and len(samples) < num_samples:
@@ -116,12 +144,71 @@ def read_segment(
             f"{name} ends {num_samples - len(samples)} samples before the part at {offset} of {num_samples} does: "
             "is it truncated?"
         )
-    if num_samples is None and len(samples) < promised - _TOLERANCE_SECONDS * sample_rate_hz:
+    if num_samples is None and len(samples) < promised - TOLERANCE_SECONDS * sample_rate_hz:
         raise InputError(f"{name} breaks off after {len(samples)} of {promised} samples: it is truncated or broken")
-    # the sum takes a third of the time, and is finite where all samples are (but for absurd levels)
-    if not np.isfinite(samples.sum()) and not np.isfinite(samples).all():
-        raise InputError(f"{name} holds samples that are not finite numbers: leave it out")
+    if problem := sample_problem(samples):
+        raise InputError(f"{name} holds {problem}: leave it out")
     return samples
+
+
+def as_waveform(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """An array from anywhere as ``read_segment`` would give it.
+
+    Args:
+        samples: (num_samples,) of floats, full scale = 1, or int16 or int32, by their own full scale.
+        sample_rate_hz: their rate.
+
+    Returns:
+        (num_samples,) float32 at 16 kHz.
+
+    Raises:
+        InputError: for several channels, other numbers, samples that are not finite or far above full scale, or a rate
+            that no recording has.
+    """
+    import soxr
+
+    if samples.ndim != 1:
+        raise InputError(f"a waveform of shape {tuple(samples.shape)}: one dimension (mono) is needed")
+    if samples.dtype.kind != "f" and samples.dtype not in _FULL_SCALE:
+        raise InputError(f"a waveform of {samples.dtype}: give floats, full scale = 1, or int16 or int32")
+    if not MIN_RATE_HZ <= sample_rate_hz <= MAX_RATE_HZ:
+        raise InputError(f"a waveform at {sample_rate_hz} Hz: recordings have {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+    samples = samples / _FULL_SCALE.get(samples.dtype, 1.0)
+    if problem := sample_problem(samples):
+        raise InputError(f"a waveform holds {problem}")
+    waveform = samples.astype(np.float32)
+    return waveform if sample_rate_hz == SAMPLE_RATE_HZ else soxr.resample(waveform, sample_rate_hz, SAMPLE_RATE_HZ)
+
+
+def sample_problem(samples: np.ndarray) -> str:
+    """What floats of any shape, full scale = 1, hold that no recording has; empty if nothing."""
+    peak = max(samples.max(initial=0), -samples.min(initial=0))  # NaN where any is
+    if peak <= LOUDEST:
+        return ""
+    if not np.isfinite(peak):
+        return "samples that are not finite numbers"
+    return f"samples above {LOUDEST:g}, where full scale is 1"
+
+
+class Folding:
+    """Channels averaged, block by block."""
+
+    def __init__(self) -> None:
+        self._of_channels = self._of_average = 0.0  # sums of squares
+
+    def fold(self, frames: np.ndarray) -> np.ndarray:
+        """(frames, channels) -> (frames,)."""
+        if frames.shape[1] == 1:
+            return frames[:, 0]
+        average = frames.mean(1)
+        # were all but one channel silent, the average would have this sum of squares
+        self._of_channels += float(np.square(frames, dtype=np.float64).sum()) / frames.shape[1] ** 2
+        self._of_average += float(np.square(average, dtype=np.float64).sum())
+        return average
+
+    def cancels(self) -> bool:
+        """Whether hardly anything is left of what the channels hold, as where one of two is inverted."""
+        return self._of_average < _CANCELLED_SHARE * self._of_channels
 
 
 @functools.lru_cache(maxsize=1)
@@ -148,7 +235,11 @@ def _limit(path: str | Path | BinaryIO) -> int:
 
 
 def _read_frames(file: SoundFile, offset: int, num_frames: int | None, limit: float) -> np.ndarray:
-    """(frames,) from a frame on; fewer or none where the file ends before; ValueError for more than ``limit``."""
+    """(frames,) from a frame on; fewer or none where the file ends before.
+
+    Raises:
+        ValueError: for more than ``limit``, or channels that cancel one another.
+    """
     if offset:
         if offset >= file.frames:
             return np.zeros(0, np.float32)
@@ -156,10 +247,11 @@ def _read_frames(file: SoundFile, offset: int, num_frames: int | None, limit: fl
     block = max(1, _BLOCK_VALUES // file.channels)
     wanted = file.frames if num_frames is None else num_frames
     blocks: list[np.ndarray] = []
+    folding = Folding()
     num_read = 0
     while num_read < wanted or not blocks:
         frames = file.read(min(block, wanted - num_read), dtype="float32", always_2d=True)
-        blocks.append(frames[:, 0] if frames.shape[1] == 1 else frames.mean(1))
+        blocks.append(folding.fold(frames))
         num_read += len(frames)
         if num_read > limit:
             raise ValueError(
@@ -168,6 +260,8 @@ def _read_frames(file: SoundFile, offset: int, num_frames: int | None, limit: fl
             )
         if len(frames) < block:
             break
+    if folding.cancels():
+        raise ValueError("its channels cancel one another when averaged (one is inverted), so keep one of them")
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
@@ -216,14 +310,14 @@ def _read_resampled(
     return resampled[start : None if num_samples is None else start + num_samples]
 
 
-def _reason(name: object, error: Exception) -> str:
-    if not isinstance(name, (str, os.PathLike)):
+def _reason(path: object, error: Exception) -> str:
+    if not isinstance(path, (str, os.PathLike)):
         return str(error)
-    if os.path.isdir(name):
+    if os.path.isdir(path):
         return "it is a folder: name its files, or make a manifest and use --data"
-    if not os.path.exists(name):
+    if not os.path.exists(path):
         return "no such file"
-    if not os.access(name, os.R_OK):
+    if not os.access(path, os.R_OK):
         return "permission denied"
     if isinstance(error, MemoryError):
         return "memory does not suffice for what its header promises"

@@ -16,7 +16,7 @@ from ..system.errors import InputError
 from ..system.files import sha256_of
 from ..system.parallel import parallel_iter
 from ..system.units import SAMPLE_RATE_HZ
-from .audio import DECODING_ERRORS, AudioHeader, read_header
+from .audio import DECODING_ERRORS, AudioHeader, header_problem, open_audio
 from .manifest import Clip, Manifest, OutsideRootError, read_labels
 
 OUTSIDE = "link out of the root"
@@ -58,7 +58,9 @@ class _File:
 def read_file(path: Path) -> tuple[AudioHeader, int] | str:
     """Header of a file and its size in bytes, or why it cannot be read."""
     try:
-        return read_header(path), os.stat(path).st_size
+        with open_audio(path) as file:
+            problem = header_problem(path, file, read_flac=False)
+            return problem or (AudioHeader(file.frames, file.samplerate), os.stat(path).st_size)
     except FileNotFoundError:
         return MISSING
     except DECODING_ERRORS as error:

@@ -12,7 +12,7 @@ from fairseq.data.audio.audio_utils import read_from_stored_zip
 from fairseq.data.audio.raw_audio_dataset import FileAudioDataset, RawAudioDataset
 
 from ..system.errors import InputError
-from .audio import read_segment
+from .audio import TOLERANCE_SECONDS, open_audio, read_segment
 from .manifest import Clip, Manifest, zip_and_position
 
 
@@ -72,11 +72,12 @@ class SegmentDataset(FileAudioDataset):
         """``id`` and ``source``, (num_samples,) float32, normalised if the task asks for it.
 
         Raises:
-            InputError: for a clip that cannot be read or is too short; OutsideRootError for a file outside the
-                manifest's root.
+            InputError: for a clip that cannot be read, or is shorter than its row says; OutsideRootError for a file
+                outside the manifest's root.
         """
         clip = self.manifest[index]
         samples = read_segment(open_clip(clip), *clip.part, sample_rate_hz=self.sample_rate)
+        check_length(clip, len(samples), self.sample_rate)
         return {"id": index, "source": self.postprocess(torch.from_numpy(samples), self.sample_rate)}
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -103,8 +104,32 @@ def open_clip(clip: Clip) -> Path | io.BytesIO:
         return clip.path
     try:
         offset, length = map(int, position.split(":"))
-        stored = io.BytesIO(read_from_stored_zip(archive, offset, length))
+        content = read_from_stored_zip(archive, offset, length)
     except (OSError, ValueError) as error:
         raise InputError(f"{clip.path} cannot be read: {error}") from None
+    if len(content) != length:
+        raise InputError(f"{clip.path} cannot be read: {archive} ends after {len(content)} of these bytes")
+    stored = io.BytesIO(content)
     stored.name = str(clip.path)
     return stored
+
+
+def check_length(clip: Clip, num_samples: int, sample_rate_hz: int) -> None:
+    """Check what was read of a whole file against its row: ogg and mp3 that are cut short end like whole ones.
+
+    Args:
+        num_samples: that were read, at ``sample_rate_hz``.
+
+    Raises:
+        InputError: if the row promises more, and does not count at the file's own rate, as other tools do.
+    """
+    missing = clip.num_samples - num_samples
+    if clip.offset is not None or missing <= TOLERANCE_SECONDS * sample_rate_hz:
+        return
+    with open_audio(open_clip(clip)) as file:
+        read_at_own_rate = num_samples * file.samplerate / sample_rate_hz
+        if abs(clip.num_samples - read_at_own_rate) <= TOLERANCE_SECONDS * file.samplerate:
+            return
+    raise InputError(
+        f"{clip.path} holds {num_samples} of the {clip.num_samples} samples that its row promises: is it truncated?"
+    )

@@ -9,7 +9,7 @@ import torch
 
 from ..data.audio import read_segment
 from ..data.manifest import Clip, Manifest
-from ..data.segments import SegmentDataset, open_clip
+from ..data.segments import SegmentDataset, check_length, open_clip
 from ..system.errors import InputError
 
 
@@ -76,4 +76,5 @@ class ChunkDataset(SegmentDataset):
             # A file of a lossy format may be a little shorter than its manifest says. It gives its last chunk then,
             # so that the same files are bad with and without chunks.
             whole = read_segment(open_clip(clip), sample_rate_hz=self.sample_rate)
+            check_length(clip, len(whole), self.sample_rate)
             return whole[-self.chunk_samples :]

@@ -129,8 +129,24 @@ def check_writable(folder: Path) -> None:
 
 
 def refuse_existing(paths: list[Path], force: bool) -> None:
-    """Raises InputError if an output is there already and ``--force`` was not given."""
-    existing = [path for path in paths if path.exists() and not path.is_dir()]
+    """Check the places of outputs before anything is computed.
+
+    Raises:
+        InputError: if one is there already and ``--force`` was not given, or, forced or not, if one is a folder, would
+            need a file for a folder, or has the name of another or of its folder.
+    """
+    files, folders = set(), {folder for path in paths for folder in path.parents}
+    for path in paths:
+        if path in files:
+            raise InputError(f"{path} would be written twice: name two files")
+        if path.is_dir() or path in folders:
+            what = "is a folder" if path.is_dir() else "would be a folder too, of another output"
+            raise InputError(f"{path} {what}: no file can be written there, choose another name or place")
+        files.add(path)
+    for folder in folders:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file: nothing can be written below it, choose another name or place")
+    existing = [path for path in paths if path.exists()]
     if existing and not force:
         raise InputError(f"{existing[0]} is there already: choose another place, or overwrite it by --force")
 

@@ -11,9 +11,11 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from ...data.audio import as_waveform
 from ...data.reading import normalise_waveform, pad_batch
 from ...modules.filterbank import padding_mask_from_lengths
 from ...system.errors import InputError
+from ...system.units import SAMPLE_RATE_HZ
 
 Layer = Union[int, str]
 
@@ -183,26 +185,27 @@ class Encoder(nn.Module):
             raise InputError(f"layer {layer!r}: choose 0 (encoder input) to {self.num_layers}, all, or output")
 
     @torch.no_grad()  # not inference_mode: what comes out may well train a probe
-    def extract_batch(self, waveforms: Sequence[np.ndarray], layer: Layer = "output") -> list[Tensor]:
+    def extract_batch(
+        self, waveforms: Sequence[np.ndarray], layer: Layer = "output", *, sample_rate_hz: int = SAMPLE_RATE_HZ
+    ) -> list[Tensor]:
         """Hidden states of several clips.
 
         Args:
-            waveforms: (num_samples,) float32 each, 16 kHz, full scale = 1.
+            waveforms: (num_samples,) each, floats with full scale = 1, or int16 or int32.
             layer: 0 for the encoder's input, n for the output of layer n, "all" for these stacked, or "output" for that
                 of the last layer after the final LayerNorm, where the model has one.
+            sample_rate_hz: of the waveforms, which are resampled to 16 kHz.
 
         Returns:
             For each clip (T, D), or with "all" (num_states, T, D), float32 on the CPU.
 
         Raises:
-            InputError: for a clip too short for one frame, or no such layer.
+            InputError: for a clip too short for one frame, an array that is no audio (``as_waveform``), no such layer.
         """
         self.check_layer(layer)
         if not waveforms:
             return []
-        for waveform in waveforms:
-            if waveform.ndim != 1:
-                raise InputError(f"a waveform of shape {tuple(waveform.shape)}: one dimension (mono) is needed")
+        waveforms = [as_waveform(waveform, sample_rate_hz) for waveform in waveforms]
         source, padding_mask = pad_batch(waveforms, next(self.parameters()).device)
         only = layer if isinstance(layer, int) else None if layer == "all" else self.num_layers
         hidden_states, frame_padding = self(source, padding_mask, only)
@@ -213,6 +216,8 @@ class Encoder(nn.Module):
         states = states.float().cpu()
         return [clip[..., :length, :].clone() for clip, length in zip(states, num_frames)]
 
-    def extract(self, wave: np.ndarray | Tensor, layer: Layer = "output") -> Tensor:
-        """Hidden states of one clip: ``extract_batch`` of (num_samples,) float at 16 kHz -> (T, D)."""
-        return self.extract_batch([np.asarray(wave, dtype=np.float32)], layer)[0]
+    def extract(
+        self, wave: np.ndarray | Tensor, layer: Layer = "output", *, sample_rate_hz: int = SAMPLE_RATE_HZ
+    ) -> Tensor:
+        """Hidden states of one clip: ``extract_batch`` of (num_samples,) -> (T, D)."""
+        return self.extract_batch([np.asarray(wave)], layer, sample_rate_hz=sample_rate_hz)[0]

@@ -28,7 +28,7 @@ _SILENCE_LEVEL = 1e-3
 
 def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
     """Length of one file at the rate of the rules, or why it is refused. Any number of channels: they are averaged."""
-    from ...data.audio import DECODING_ERRORS, open_audio
+    from ...data.audio import DECODING_ERRORS, header_problem, open_audio
 
     # Paths from a corpus's own lists have not been through find_audio. A colon in the root harms only endings that
     # fairseq does not know.
@@ -42,7 +42,8 @@ def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
     absolute = os.path.join(root, path)
     try:
         with open_audio(absolute) as file:
-            reason, detail = _length_problem(file), ""
+            reason = _length_problem(file) or header_problem(absolute, file, read_flac=rules.verify)
+            detail = ""
             if rules.verify and not reason:
                 reason, detail = _content_problem(file, rules)
             num_frames, rate_hz = file.frames, file.samplerate
@@ -90,11 +91,14 @@ def _length_problem(file: SoundFile) -> str:
 
 
 def _content_problem(file: SoundFile, rules: AudioRules) -> tuple[str, str]:
-    """What only decoding shows: fewer samples than promised, NaN, silence, clipping."""
+    """What only decoding shows: fewer samples than promised, NaN, channels that cancel, silence, clipping."""
     import numpy as np
     import soundfile
 
+    from ...data.audio import Folding, sample_problem
+
     file.seek(0)
+    folding = Folding()
     num_read = num_clipped = 0
     peak = 0.0
     while True:
@@ -104,14 +108,15 @@ def _content_problem(file: SoundFile, rules: AudioRules) -> tuple[str, str]:
             return f"broken (found by decoding after {num_read / file.samplerate:.2f} s)", error.error_string
         if not len(block):
             break
-        if not np.isfinite(block).all():
-            return "samples that are not finite numbers", ""
-        level = np.abs(block)
-        peak = max(peak, float(level.max()))
-        num_clipped += int((level >= _CLIPPED_LEVEL).any(1).sum())
+        if problem := sample_problem(block):
+            return problem, ""
+        peak = max(peak, float(np.abs(folding.fold(block)).max()))
+        num_clipped += int((np.abs(block) >= _CLIPPED_LEVEL).any(1).sum())
         num_read += len(block)
     if num_read != file.frames:
         return "truncated (found by decoding)", f"{num_read} of {file.frames} samples"
+    if folding.cancels():
+        return "channels that cancel one another (one is inverted)", ""
     if peak < _SILENCE_LEVEL:
         return "silence (nothing above -60 dB)", ""
     if num_clipped > rules.max_clipped * num_read:

@@ -129,17 +129,29 @@ def cut_files(
     """Write segments to `cut_dir`/<path without its ending>/<first sample>.flac; clips relative to `cut_dir`.
 
     A file that an earlier run has written is kept.
+
+    Raises:
+        InputError: if two files would be cut to one folder.
     """
     rate_hz = options.rules.sample_rate_hz
+    source_of_folder: dict[str, str] = {}
+    for segment in segments:
+        source = source_of_folder.setdefault(_cut_folder(segment), segment.path)
+        if source != segment.path:
+            raise InputError(f"{source} and {segment.path} would be cut to one folder: rename one")
     cut = functools.partial(_cut, root=os.path.abspath(root), cut_dir=cut_dir, sample_rate_hz=rate_hz)
     return clips_of(parallel_iter(cut, segments, workers=options.workers, description="cutting segments"), refusals)
+
+
+def _cut_folder(segment: Clip) -> str:
+    return os.path.splitext(segment.path)[0]
 
 
 def _cut(segment: Clip, root: str, cut_dir: Path, sample_rate_hz: int) -> Clip | Refusal:
     from ...data.audio import read_segment
 
     offset = segment.offset or 0
-    path = f"{os.path.splitext(segment.path)[0]}/{offset:010}.flac"
+    path = f"{_cut_folder(segment)}/{offset:010}.flac"
     target = cut_dir / path
     if existing_num_samples(target, sample_rate_hz) != segment.num_samples:
         try:

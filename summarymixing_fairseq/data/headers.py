@@ -1,0 +1,127 @@
+"""Audio that a file holds beyond what its header promises, which libsndfile never decodes.
+
+Two files that were joined are such a file, a recording whose header was never finished, and an mp3 file of variable
+bitrate without the frame that says how many follow (Xing).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO
+
+# Bytes after the audio that may be anything: a tag, or what a writer fills up by. Zeros at the end do not count.
+_MOST_TRAILING_BYTES = 4_096
+# Where the first chunk begins, and name and size of each.
+_CHUNKED = {
+    "WAV": (12, "<4sI"),
+    "WAVEX": (12, "<4sI"),
+    "RF64": (12, "<4sI"),
+    "AIFF": (12, ">4sI"),
+    "CAF": (8, ">4sq"),
+}
+# How a stream begins.
+_STREAM_STARTS = {
+    "FLAC": (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22"),  # its first block has 34 bytes, and may be its last
+    "OGG": (b"OggS\x00\x02",),
+}
+# Frames of mp3 that may be more than the header says: the Xing frame, and what encoders add at both ends.
+_MOST_MP3_FRAMES_MORE = 6
+_KBITS_PER_SECOND = {  # by MPEG-1 or later, and layer
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MPEG1_RATES_HZ = (44_100, 48_000, 32_000)
+
+
+def holds_more(file: BinaryIO, sound_format: str, num_seconds: float) -> bool:
+    """Whether a file holds audio beyond what its header says. A FLAC, ogg or mp3 file is read whole.
+
+    Args:
+        file: an open one; its position is changed.
+        sound_format: as libsndfile names it; num_seconds: length by the header.
+    """
+    file.seek(0)
+    if sound_format in _CHUNKED:
+        return _more_than_trailing(file, _end_of_chunks(file, *_CHUNKED[sound_format]))
+    if sound_format == "AU":
+        data_offset, num_bytes = struct.unpack(">4xII", file.read(12))
+        return _more_than_trailing(file, data_offset + num_bytes)
+    if sound_format in _STREAM_STARTS:
+        content = file.read()
+        return sum(content.count(start) for start in _STREAM_STARTS[sound_format]) > 1
+    if sound_format in ("MP3", "MPEG"):
+        return _mp3_holds_more(file.read(), num_seconds)
+    return False
+
+
+def _more_than_trailing(file: BinaryIO, end: int) -> bool:
+    file.seek(end)
+    while block := file.read(1 << 20):
+        if len(block.rstrip(b"\0")) > _MOST_TRAILING_BYTES:
+            return True
+    return False
+
+
+def _end_of_chunks(file: BinaryIO, start: int, layout: str) -> int:
+    """Where the last chunk ends: audio, or text and the like that follows it."""
+    num_bytes = file.seek(0, 2)
+    in_ds64 = 0
+    after_audio = False
+    while True:
+        file.seek(start)
+        header = file.read(struct.calcsize(layout))
+        if len(header) < struct.calcsize(layout):
+            return start
+        name, size = struct.unpack(layout, header)
+        if name == b"ds64":
+            in_ds64 = int.from_bytes(file.read(16)[8:], "little")
+        if name == b"data" and size in (-1, 2**32 - 1):  # a stream's, to the end of the file
+            size = in_ds64 or num_bytes
+        if size < 0:
+            return start
+        end = start + len(header) + size
+        if after_audio and not (name.isascii() and name.decode().isprintable() and end <= num_bytes):
+            return start
+        after_audio = after_audio or name in (b"data", b"SSND")
+        start = end + (size % 2 if len(header) == 8 else 0)
+
+
+def _mp3_holds_more(content: bytes, num_seconds: float) -> bool:
+    """Whether the frames, one after the other, are longer together than the header says."""
+    position, seconds, frame_seconds = 0, 0.0, 0.0
+    in_step = False  # the last frame ended here
+    while 0 <= position <= len(content) - 4:
+        if content.startswith(b"ID3", position) and len(content) >= position + 10:
+            high, *low = content[position + 6 : position + 10]
+            position += 10 + (high << 21 | low[0] << 14 | low[1] << 7 | low[2])
+            continue
+        frame = _mp3_frame(content, position)
+        # elsewhere, four bytes may look like a frame: another one has to follow
+        if frame and (in_step or position + frame[0] == len(content) or _mp3_frame(content, position + frame[0])):
+            position, frame_seconds = position + frame[0], frame[1]
+            seconds += frame_seconds
+            in_step = True
+        else:
+            position, in_step = content.find(b"\xff", position + 1), False
+    return seconds > num_seconds + _MOST_MP3_FRAMES_MORE * frame_seconds
+
+
+def _mp3_frame(content: bytes, position: int) -> tuple[int, float] | None:
+    """Bytes and seconds of the frame that begins there; None where none does."""
+    if len(content) < position + 4 or content[position] != 0xFF or content[position + 1] < 0xE0:
+        return None
+    version, layer = content[position + 1] >> 3 & 3, 4 - (content[position + 1] >> 1 & 3)
+    bitrate, rate, padding = content[position + 2] >> 4, content[position + 2] >> 2 & 3, content[position + 2] >> 1 & 1
+    if version == 1 or layer == 4 or not 0 < bitrate < 15 or rate == 3:
+        return None
+    is_mpeg1 = version == 3
+    rate_hz = _MPEG1_RATES_HZ[rate] // {3: 1, 2: 2, 0: 4}[version]
+    bits_per_second = 1000 * _KBITS_PER_SECOND[is_mpeg1, layer][bitrate - 1]
+    if layer == 1:
+        return (12 * bits_per_second // rate_hz + padding) * 4, 384 / rate_hz
+    num_samples = 576 if layer == 3 and not is_mpeg1 else 1152
+    return num_samples // 8 * bits_per_second // rate_hz + padding, num_samples / rate_hz
