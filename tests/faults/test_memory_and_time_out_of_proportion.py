@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from summarymixing_fairseq.checkpoints.untrusted_file import load_safely
+from summarymixing_fairseq.probing.results import EncoderSource, EvaluationData, Results, as_json, read_results
 from summarymixing_fairseq.system.errors import InputError
 
 
@@ -99,3 +100,24 @@ def test_what_an_honest_file_repeats_is_read(tmp_path):
     shared = {"betas": [0.9, 0.98], "name": "x" * 100}
     torch.save({"groups": [shared] * 1_000, "w": torch.zeros(3)}, tmp_path / "shared.pt")
     assert len(load_safely(tmp_path / "shared.pt")["groups"]) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layer_weights": [1.0] * 100_000}, "layer_weights: 100,000 entries"),
+        ({"head": "x" * 2**20}, "head: 1,048,576 characters"),
+        ({"config": {"a": "x" * 2**25}}, "has more than 16,777,216 bytes"),
+        ({"versions": {"x" * 10_000: "1"}}, "versions: 10,000 characters"),
+    ],
+)
+def test_sizes_of_a_results_file(change, message, tmp_path):
+    results = {
+        **{"task": "probe_classification", "head": "linear", "checkpoint": "/c.pt", "config": {}, "seed": 1},
+        **{"encoder": EncoderSource("a", "b", "c", "d"), "data": EvaluationData("/d", "test", {}), "metrics": {}},
+        **{"layer_weights": [0.5, 0.5], "versions": {}, **change},
+    }
+    path = tmp_path / "results.json"
+    path.write_text(as_json(Results(**results)))
+    with pytest.raises(InputError, match=message):
+        read_results(path)
