@@ -36,6 +36,27 @@ def section(container: Any, key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def config_of(state: Any) -> dict[str, Any]:
+    """The whole configuration in what ``load_safely`` gave: ``cfg``, or ``args`` as until 2020."""
+    config = section(state, "cfg")
+    return config if config.get("model") else section(state, "args")
+
+
+def sections(config: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Model's and task's part of a configuration, ``_name`` in the model's: today's, or flat as until 2020."""
+    config = config if isinstance(config, dict) else {}
+    model, task = section(config, "model"), section(config, "task")
+    if not model:
+        model = task = config
+    name = model.get("_name") or model.get("arch")
+    return {**model, "_name": name if isinstance(name, str) else None}, task
+
+
+def first_of_type(name: str, expected: type, default: Any, *places: dict[str, Any]) -> Any:
+    """The first value of that type in one section after the other."""
+    return next((place[name] for place in places if type(place.get(name)) is expected), default)
+
+
 def weights_of(state: Any, path: Path) -> dict[str, torch.Tensor]:
     """The model's weights in what ``load_safely`` gave.
 

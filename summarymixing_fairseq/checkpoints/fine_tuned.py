@@ -13,7 +13,6 @@ from ..data.dictionary import difference, load_dictionary
 from ..data.references import Symbols, symbols_of
 from ..system.errors import InputError
 from .contents import (
-    check_proportion,
     load_weights,
     no_fairseq_checkpoint,
     over_defaults,
@@ -22,6 +21,7 @@ from .contents import (
     weights_of,
 )
 from .encoders import ours
+from .pretraining_config import pretraining_config
 from .untrusted_file import load_safely
 
 CTC_NAME = "wav2vec_ctc"
@@ -60,12 +60,12 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
     model_config = section(config, "model")
     if not model_config:
         raise no_fairseq_checkpoint(path)
-    encoder_config = section(section(model_config, "w2v_args"), "model")
+    encoder_name = section(section(model_config, "w2v_args"), "model").get("_name")
     name = model_config.get("_name")
     if name == ours.KIND:
         raise InputError(f"{path} is pre-trained only: fine-tune it first (examples/finetuning)")
-    if name != CTC_NAME or encoder_config.get("_name") != ours.KIND:
-        found = encoder_config.get("_name") if name == CTC_NAME else name
+    if name != CTC_NAME or encoder_name != ours.KIND:
+        found = encoder_name if name == CTC_NAME else name
         raise InputError(f"{path} is a checkpoint of {found!r}, not of {ours.KIND!r}")
     carried = section(state, "task_state").get("target_dictionary")
     dictionary = carried if dictionary_path is None else load_dictionary(dictionary_path)
@@ -82,8 +82,9 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
             raise InputError(
                 f"{dictionary_path} differs from the dictionary in {path}: {difference(dictionary, carried)}"
             )
-        check_proportion(ours.num_parameters(encoder_config), weights, path)
-        merged = over_defaults(Wav2Vec2CtcConfig(), model_config)
+        # nothing of a file's is compiled as an expression either
+        w2v_args = pretraining_config(model_config["w2v_args"], weights, path)
+        merged = over_defaults(Wav2Vec2CtcConfig(), {**model_config, "w2v_args": w2v_args, "freeze_regex": None})
         model = Wav2VecCtc.build_model(merged, SimpleNamespace(target_dictionary=dictionary))
     load_weights(model, weights, path)
     model.eval().requires_grad_(False)

@@ -7,7 +7,6 @@ writes it, with the configuration beside the weights.
 from __future__ import annotations
 
 import collections
-import re
 import typing
 import zipfile
 from argparse import Namespace
@@ -17,24 +16,14 @@ from typing import Any
 
 import torch
 from fairseq.data import Dictionary
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 from omegaconf.base import ContainerMetadata, Metadata
 from omegaconf.nodes import AnyNode
 
 from ..system.errors import InputError
 from ..system.finite import tensors_in
-from .literals import is_literal
+from .pickled import MAX_DEPTH, check_pickle
 from .safetensors_file import read_safetensors
-
-# Strings of configurations that fairseq hands to Python's eval somewhere: model, optimizer, criterion and dataset.
-EVALUATED_FIELDS = {
-    *("conv_feature_layers", "conv_aggregator_layers", "feature_encoder_spec", "override_encoder_layers"),
-    *("character_filters", "adam_betas", "adamax_betas", "adafactor_eps", "lamb_betas", "wer_args"),
-    *("encoder_layers", "decoder_layers", "encoder_attention", "decoder_attention", "self_attention"),
-    *("project_input", "gated_attention", "downsample", "pretrained"),
-}
-# ${name:argument}, which omegaconf hands to a function; ${name} only stands for another field
-_RESOLVER = re.compile(r"\$\{[^{}]*:")
 
 # What configurations consist of besides strings and numbers: until the end of 2020 an argparse.Namespace, then for a
 # while an untyped OmegaConf tree, which names the types of its nodes. (Typed trees hold enums that cannot be pickled.)
@@ -49,6 +38,7 @@ CONFIGURATION_CLASSES = [
     collections.defaultdict,
     *(dict, list, tuple, str, int, float, bool),
 ]
+_REFERENCE = object()  # stands for a value that refers to another
 
 
 def allow_fairseq_dictionary() -> None:
@@ -62,11 +52,13 @@ def allow_fairseq_dictionary() -> None:
 
 
 def load_safely(path: Path) -> Any:
-    """What a checkpoint holds, on the CPU.
+    """What a checkpoint holds, on the CPU; configurations of any age as plain containers without interpolation.
+
+    Nothing else of a configuration is looked at: who builds a model of it takes the fields that he knows.
 
     Raises:
-        InputError: for a file that is missing, cannot be read without running code of its own, promises more than it
-            holds, or has code in its configuration where fairseq would run it.
+        InputError: for a file that is missing, makes anything but tensors, plain containers and old configurations,
+            promises more than it holds, or calls a resolver of omegaconf's in its configuration.
     """
     path = Path(path)
     try:
@@ -74,9 +66,8 @@ def load_safely(path: Path) -> Any:
             return _checked(read_safetensors(path), path)
         if zipfile.is_zipfile(path):
             _check_archive(path)
-            state = _load(path)
-        else:
-            state = _load_old_format(path)
+        check_pickle(path)
+        state = _load(path)
     except InputError:
         raise
     except OSError as error:
@@ -108,46 +99,42 @@ def _check_archive(path: Path) -> None:
         raise InputError(f"{path} unpacks to {unpacked} bytes, more than it has: refused")
 
 
-def _load_old_format(path: Path) -> Any:
-    """A file from before torch 1.6, whose storages torch allocates as it says: it is asked for its sizes first."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    with FakeTensorMode():
-        storages = [tensor.untyped_storage() for tensor in tensors_in(_load(path))]
-        promised = sum({storage._cdata: storage.nbytes() for storage in storages}.values())
-    if promised > path.stat().st_size:
-        raise InputError(f"{path} declares tensors of {promised} bytes, more than it has: refused")
-    return _load(path)
-
-
 def _checked(state: Any, path: Path) -> Any:
     for tensor in tensors_in(state):
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise InputError(f"{path} declares a tensor of {tensor.numel()} numbers and holds fewer: refused")
     if isinstance(state, dict):
         for name in ("cfg", "args"):
-            refuse_code(state.get(name), path)
+            if state.get(name) is not None:
+                state[name] = _plain(state[name], path)
     return state
 
 
-def refuse_code(config: Any, path: Path, name: str = "") -> None:
-    """Look through a checkpoint's configuration for what fairseq or omegaconf would run.
+def _plain(config: Any, path: Path, depth: int = 0) -> Any:
+    """A configuration of any age as plain containers, without interpolation, which omegaconf would look up and run.
+
+    A value that refers to another, as ``${task.normalize}`` that fairseq has saved as text, is left out (None in a
+    list). Nodes of omegaconf's are looked into, and none of its code is asked.
 
     Raises:
-        InputError: for a string in one of ``EVALUATED_FIELDS`` that is not an expression of literals, or one that
-            calls a resolver of omegaconf's, as ``${oc.env:HOME}`` does.
+        InputError: for a reference that calls a resolver, as ``${oc.env:HOME}`` does, and for what is not plain.
     """
-    if isinstance(config, (DictConfig, ListConfig)):
-        config = OmegaConf.to_container(config, resolve=False)
+    if depth > MAX_DEPTH:
+        raise InputError(f"{path}: its configuration is nested more than {MAX_DEPTH} times: refused")
+    if isinstance(config, (DictConfig, ListConfig, AnyNode)):
+        return _plain(vars(config).get("_val" if isinstance(config, AnyNode) else "_content"), path, depth + 1)
     if isinstance(config, Namespace):
         config = vars(config)
     if isinstance(config, dict):
-        for key, value in config.items():
-            refuse_code(value, path, str(key))
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            refuse_code(value, path, name)
-    elif isinstance(config, str) and (
-        _RESOLVER.search(config) or (name in EVALUATED_FIELDS and not is_literal(config))
-    ):
-        raise InputError(f"{path}: its configuration has {name}={config[:60]!r}, which would be run as code: refused")
+        values = {key: _plain(value, path, depth + 1) for key, value in config.items()}
+        return {key: value for key, value in values.items() if value is not _REFERENCE}
+    if isinstance(config, (list, tuple)):
+        items = [_plain(value, path, depth + 1) for value in config]
+        return [None if item is _REFERENCE else item for item in items]
+    if isinstance(config, str) and "${" in config:
+        if ":" in config:
+            raise InputError(f"{path}: its configuration has {config[:60]!r}, which would be run as code: refused")
+        return _REFERENCE
+    if config is not None and not isinstance(config, (str, int, float, bool)):
+        raise InputError(f"{path}: its configuration holds a {type(config).__name__}, which is no plain value: refused")
+    return config

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..system.errors import InputError
+from ..system.errors import InputError, printable
 from ..system.files import exclusive, refuse_existing, write_together
 from .inputs import add_input_arguments, clips_to_read, prepare
 
@@ -139,6 +139,6 @@ def _report(
         write_together({args.results / name: content for name, content in contents.items()}, absent)
     else:
         for clip, text in zip(clips, texts):
-            print(f"{clip.output_name}\t{text}")
+            print(f"{printable(clip.output_name)}\t{printable(text)}")
     # stdout has the summary, or the hypotheses only
     print(summary, file=sys.stdout if args.results else sys.stderr)

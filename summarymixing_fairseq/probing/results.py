@@ -9,11 +9,15 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from ..system.errors import InputError
+from ..system.errors import InputError, printable
 
 RESULTS_NAME = "results.json"
 SCHEMA_VERSION = 1
 _NUMBER = (int, float, type(None))
+# A file that may come from anyone: bounds far above any that was written. A name is at most as long as a path.
+MAX_BYTES = 2**24
+MAX_CHARACTERS = 4_096
+MAX_ITEMS = 10_000
 
 
 @dataclass(frozen=True)
@@ -78,15 +82,22 @@ def as_json(results: Results) -> str:
 
 
 def read_results(path: Path) -> Results:
-    """Read what ``as_json`` wrote. A null among the metrics' numbers becomes NaN.
+    """Read what ``as_json`` wrote. A null among the metrics' numbers becomes NaN; names are made ``printable``.
 
     Raises:
-        InputError: for a file that is missing, not JSON, of another schema version, or lacks a field.
+        InputError: for a file that is missing, not JSON, of another schema version, lacks a field, or is far larger
+            than any that was written.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise InputError(f"{path} has more than {MAX_BYTES:,} bytes: it is not a results file")
+        content = json.loads(text.decode("utf-8"))
     except OSError as error:
         raise InputError(f"results {path} cannot be read ({error.strerror}): evaluate the task first") from None
+    except InputError:
+        raise
     except (ValueError, RecursionError):
         raise InputError(f"{path} is not JSON: evaluate the task again") from None
     if not isinstance(content, dict):
@@ -108,11 +119,18 @@ def _checked(hint: Any, value: Any, path: Path, name: str = "") -> Any:
     if not isinstance(value, types):
         raise InputError(f"{path}, field {name}: {repr(value)[:40]} is of the wrong type; evaluate the task again")
     prefix = f"{name}." if name else ""
+    if kind is str:
+        if len(value) > MAX_CHARACTERS:
+            raise InputError(f"{path}, field {name}: {len(value):,} characters, {MAX_CHARACTERS:,} may be")
+        return printable(value)
+    if kind in (dict, list) and len(value) > MAX_ITEMS:
+        raise InputError(f"{path}, field {name}: {len(value):,} entries, {MAX_ITEMS:,} may be")
     if is_object:
         hints = get_type_hints(kind).items()
         return kind(**{f: _checked(each, _field(value, f, path, prefix), path, prefix + f) for f, each in hints})
     if kind is dict and get_args(hint)[1] is not Any:
-        return {key: _checked(get_args(hint)[1], inner, path, f"{prefix}{key}") for key, inner in value.items()}
+        names = {_checked(str, key, path, name): inner for key, inner in value.items()}
+        return {key: _checked(get_args(hint)[1], inner, path, f"{prefix}{key}") for key, inner in names.items()}
     if kind is list:
         return [_checked(get_args(hint)[0], inner, path, f"{prefix}{number}") for number, inner in enumerate(value)]
     return math.nan if value is None else value

@@ -1,11 +1,20 @@
 """The error of bad input: one line that names the file, label or option, and says what to do."""
 
+import unicodedata
+
+# control characters and ends of lines; marks that turn the order of a line round
+STEERING = ("Cc", "Zl", "Zp")
+BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
 
 class InputError(ValueError):
     """An error that the user can correct. Commands print its message alone, without a stack trace."""
 
 
 def printable(text: str) -> str:
-    """``text`` on one line and in valid UTF-8: file names on Linux may hold any bytes."""
-    escaped = text.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    """``text`` on one line, in valid UTF-8, without what steers a terminal: names of files may hold any bytes."""
+    escaped = "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in STEERING or char in BIDI else char
+        for char in text
+    )
     return escaped.encode("utf-8", "backslashreplace").decode("utf-8")

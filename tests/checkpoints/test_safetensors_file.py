@@ -118,9 +118,9 @@ def test_damaged_files(pretrained, tmp_path):
         load_safely(tmp_path / "none.safetensors")
 
 
-def test_code_in_its_configuration_is_refused(pretrained, tmp_path):
+def test_a_resolver_in_its_configuration_is_refused(pretrained, tmp_path):
     state = load_safely(pretrained[1]())
-    config = {"model": {"conv_feature_layers": "exec('1')"}}
+    config = {"model": {"conv_feature_layers": "${oc.env:HOME}"}}
     write_safetensors({**state, "cfg": config}, tmp_path / "code.safetensors")
     with pytest.raises(InputError, match=r"would be run as code: refused"):
         load_safely(tmp_path / "code.safetensors")

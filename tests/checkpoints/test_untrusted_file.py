@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from fairseq import checkpoint_utils
-from omegaconf import OmegaConf
 from pipeline import run
 
 from summarymixing_fairseq.checkpoints.encoders import load_encoder, load_model
 from summarymixing_fairseq.checkpoints.fine_tuned import load_fine_tuned
-from summarymixing_fairseq.checkpoints.literals import is_literal
+from summarymixing_fairseq.checkpoints.literals import evaluate
 from summarymixing_fairseq.checkpoints.untrusted_file import load_safely
 from summarymixing_fairseq.system.errors import InputError
 
@@ -82,7 +81,7 @@ def expanded() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (rewritten(HUGE, bytes(64)), "cannot be loaded safely|can be loaded safely"),
+        (rewritten(HUGE, bytes(64)), "declares tensors of 100000000000 bytes, more than it has"),
         (rewritten(64_000_000, bytes(256_000_000), zipfile.ZIP_DEFLATED), r"unpacks to 2\d+ bytes, more than it has"),
         (in_old_format(HUGE), r"declares tensors of 100000000000 bytes, more than it has"),
         (in_old_format(2_000_000), r"declares tensors of 8000000 bytes, more than it has"),
@@ -152,59 +151,36 @@ def test_an_honest_file_of_the_old_format_is_read(tmp_path):
     state = {"args": Namespace(arch="wav2vec2"), "model": {"w": torch.arange(16.0)}}
     torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     loaded = load_safely(tmp_path / "old.pt")
-    assert torch.equal(loaded["model"]["w"], torch.arange(16.0)) and loaded["args"].arch == "wav2vec2"
+    assert torch.equal(loaded["model"]["w"], torch.arange(16.0)) and loaded["args"] == {"arch": "wav2vec2"}
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("expression", "value"),
     [
-        {"conv_feature_layers": "__import__('os').system('touch ran')"},
-        {"conv_feature_layers": "[(512, 10, 5)] * 10**12"},
-        {"encoder_embed_dim": "${oc.env:HOME}"},
-        {"w2v_args": {"model": {"conv_feature_layers": "open('ran', 'w')"}}},
-        {"layers": [{"adam_betas": "(lambda: 1)()"}]},
+        ("[(512, 10, 5)] + [(512, 3, 2)] * 2", [(512, 10, 5), (512, 3, 2), (512, 3, 2)]),
+        ("(0.9, 0.98)", (0.9, 0.98)),
+        ("[0.9,0.98]", [0.9, 0.98]),
+        ("('a', 'b', None)", ("a", "b", None)),
+        ("-1", -1),
+        ("False", False),
+        ("f()", None),
+        ("a.b", None),
+        ("a[0]", None),
+        ("[x for x in (1,)]", None),
+        ("9**9**9", None),
+        ("[0] * 99999 * 99999", None),
+        ("'x' if 1 else 2", None),
+        ("f'{1}'", None),
+        ("(" * 300 + ")" * 300, None),
+        ("1," * 5_000, None),
     ],
 )
-def test_code_in_a_configuration_is_refused(save, config):
-    path = save(config)
-    for load in (load_safely, load_model, checkpoint_utils.load_checkpoint_to_cpu):
-        with pytest.raises(InputError, match=r"would be run as code: refused") as error:
-            load(str(path) if load is checkpoint_utils.load_checkpoint_to_cpu else path)
-        one_line(error)
-
-
-def test_code_in_configurations_of_other_ages_is_refused(save):
-    code = {"conv_feature_layers": "print(1)"}
-    for name, config in (("args", Namespace(**code)), ("cfg", OmegaConf.create({"model": code}))):
-        with pytest.raises(InputError, match=r"conv_feature_layers='print\(1\)', which would be run as code"):
-            load_safely(save(**{name: config}))
-
-
-@pytest.mark.parametrize(
-    ("expression", "allowed"),
-    [
-        ("[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] * 2", True),
-        ("(0.9, 0.98)", True),
-        ("[0.9,0.98]", True),
-        ("('a', 'b', None)", True),
-        ("-1", True),
-        ("False", True),
-        ("", True),
-        ("${model.conv_feature_layers}", True),
-        ("f()", False),
-        ("a.b", False),
-        ("a[0]", False),
-        ("[x for x in (1,)]", False),
-        ("9**9**9", False),
-        ("[0] * 99999 * 99999", False),
-        ("'x' if 1 else 2", False),
-        ("f'{1}'", False),
-        ("(" * 300 + ")" * 300, False),
-        ("1," * 5_000, False),
-    ],
-)
-def test_literals(expression, allowed):
-    assert is_literal(expression) is allowed
+def test_literals(expression, value):
+    if value is not None:
+        assert evaluate(expression, 2**20) == value
+    else:
+        with pytest.raises(ValueError, match="literal|large"):
+            evaluate(expression, 2**20)
 
 
 def test_weights_that_are_not_finite(pretrained):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from ...system.errors import InputError
 from ...system.units import SAMPLE_RATE_HZ
-from ..contents import check_proportion, load_weights, no_fairseq_checkpoint, refusals_named, weights_of
+from ..contents import (
+    check_proportion,
+    config_of,
+    first_of_type,
+    load_weights,
+    no_fairseq_checkpoint,
+    refusals_named,
+    sections,
+    weights_of,
+)
 from ..untrusted_file import load_safely
 from . import ours, stock
 from .interface import Encoder, EncoderSpec
@@ -30,53 +37,26 @@ FINE_TUNED_PREFIXES = {
 }
 
 
-def _as_dict(value: Any) -> dict[str, Any]:
-    """A container of any age of fairseq's as a dictionary, its values as they are; empty for what is none."""
-    if isinstance(value, Namespace):
-        return vars(value)
-    if isinstance(value, DictConfig):
-        value = OmegaConf.to_container(value, resolve=False)
-    return value if isinstance(value, dict) else {}
-
-
-def _sections(config: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Model's and task's part of a configuration, ``_name`` in the model's: today's, or flat as until 2020."""
-    config = _as_dict(config)
-    model, task = _as_dict(config.get("model")), _as_dict(config.get("task"))
-    if not model:
-        model = task = config
-    return {**model, "_name": model.get("_name") or model.get("arch")}, task
-
-
-def _first(name: str, expected: type, default: Any, *sections: dict[str, Any]) -> Any:
-    """The first value of that type: an interpolation that was saved as text is looked up in the next section."""
-    values = (section.get(name) for section in sections)
-    return next((value for value in values if type(value) is expected), default)
-
-
 def _read_spec(state: Any, path: Path) -> tuple[EncoderSpec, str]:
     """Specification of the encoder in a checkpoint, and the prefix of its weights' names."""
-    state = _as_dict(state)
-    model, task = _sections(state.get("cfg"))
-    if not model["_name"]:
-        model, task = _sections(state.get("args"))
-    sections, prefix = [task, model], ""
+    model, task = sections(config_of(state))
+    places, prefix = [task, model], ""
     name = model["_name"]
     if not name:
         raise no_fairseq_checkpoint(path)
     if name in FINE_TUNED_PREFIXES:
         prefix = FINE_TUNED_PREFIXES[name]
-        model, task = _sections(model.get("w2v_args"))
+        model, task = sections(model.get("w2v_args"))
         if not model["_name"]:
             raise InputError(f"{path}: a {name} model without its encoder's configuration (w2v_args), so not readable")
-        sections = [task, model, *sections]
+        places = [task, model, *places]
     kind = model["_name"]
     if kind not in KINDS:
         raise InputError(
             f"{path} is a checkpoint of {kind!r}: {', '.join(KINDS[:-1])} and {KINDS[-1]} are read, pre-trained or "
             "fine-tuned by fairseq"
         )
-    sample_rate_hz = _first("sample_rate", int, SAMPLE_RATE_HZ, *sections)
+    sample_rate_hz = first_of_type("sample_rate", int, SAMPLE_RATE_HZ, *places)
     if sample_rate_hz != SAMPLE_RATE_HZ:
         raise InputError(
             f"{path}: its encoder takes audio at {sample_rate_hz} Hz, which cannot be mixed with the {SAMPLE_RATE_HZ} "
@@ -86,7 +66,7 @@ def _read_spec(state: Any, path: Path) -> tuple[EncoderSpec, str]:
         config = MODULES[kind].read_config(model)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    normalize = _first("normalize", bool, False, *sections)
+    normalize = first_of_type("normalize", bool, False, *places)
     return EncoderSpec(kind, config, normalize, sample_rate_hz, bool(prefix)), prefix
 
 

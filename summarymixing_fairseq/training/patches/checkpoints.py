@@ -12,14 +12,14 @@ import shutil
 from pathlib import Path
 from typing import IO, Any, cast
 
-import omegaconf
 import torch
 from fairseq import checkpoint_utils
-from fairseq.dataclass.utils import omegaconf_no_object_check, overwrite_args_by_name
+from fairseq.dataclass.utils import overwrite_args_by_name
 from fairseq.file_io import PathManager
 from omegaconf import OmegaConf
-from packaging import version
 
+from ...checkpoints.contents import config_of, no_fairseq_checkpoint, section, sections
+from ...checkpoints.pretraining_config import MODELS, pretraining_config
 from ...checkpoints.untrusted_file import load_safely
 from ...system.errors import InputError
 from ...system.files import hold_lock
@@ -142,28 +142,24 @@ def prepare_folder(save_dir: str) -> None:
 
 
 def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ranks: bool = False) -> Any:
-    """As fairseq's, for a file that may come from anyone.
+    """As fairseq's, for a file that may come from anyone: its configuration is that of ``pretraining_config`` or None.
 
     Raises:
-        InputError: as ``load_safely``; for weights that are not finite.
+        InputError: as ``load_safely`` and ``pretraining_config``; for weights that are not finite.
     """
     if PathManager.path_requires_pathmanager(path):
         raise InputError(f"checkpoint {path}: download it first")
     state = load_safely(Path(path))
-    if not isinstance(state, dict):
-        raise InputError(f"{path} is not a checkpoint of fairseq's")
-    if isinstance(state.get("model"), dict):
-        check_finite(state["model"], Path(path))
-    overrides = arg_overrides or {}
-    if state.get("args") is not None:
-        for name, value in overrides.items():
-            setattr(state["args"], name, value)
-    if state.get("cfg") is not None:
-        # an argparse.Namespace may lie in it, as in fairseq's own reading
-        with omegaconf_no_object_check():
-            # omegaconf 2.0 knows no flags, and goes by the check that is off
-            knows_flags = version.parse(omegaconf.__version__) >= version.parse("2.1")
-            options: Any = {"flags": {"allow_objects": True}} if knows_flags else {}
-            state["cfg"] = OmegaConf.create(state["cfg"], **options)
-        overwrite_args_by_name(state["cfg"], overrides)
-    return checkpoint_utils._upgrade_state_dict(state)
+    weights, config = section(state, "model"), config_of(state)
+    if not weights:
+        raise no_fairseq_checkpoint(Path(path))
+    check_finite(weights, Path(path))
+    state["args"] = state["cfg"] = None
+    # who builds a model has overrides, or asks for one of these; a run that goes on has a configuration of its own
+    if arg_overrides is not None or sections(config)[0]["_name"] in MODELS:
+        state["cfg"] = OmegaConf.create(pretraining_config(config, weights, path))
+        overwrite_args_by_name(state["cfg"], arg_overrides or {})
+    try:
+        return checkpoint_utils._upgrade_state_dict(state)
+    except (AttributeError, LookupError, TypeError):
+        raise no_fairseq_checkpoint(Path(path)) from None
