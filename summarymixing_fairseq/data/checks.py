@@ -105,16 +105,35 @@ def check_classes(data_dir: str, split: str, extension: str | None, dictionary: 
         logger.warning(message, path, len(unknown), sum(unknown.values()), known, label[:_SHOWN], count)
 
 
-def check_batch_limit(dataset: Any, max_tokens: int | None) -> None:
+def check_uncropped(manifest: Manifest, max_samples: int | None) -> None:
+    """Check that ``task.max_sample_size`` crops no clip that has a transcript: the transcript would stay whole.
+
+    Raises:
+        InputError: with the number of clips that are longer, and the name of the first.
+    """
+    longer = np.flatnonzero(manifest.sizes > (manifest.sizes.max() if max_samples is None else max_samples))
+    if len(longer):
+        raise InputError(
+            f"task.max_sample_size={max_samples} would crop {len(longer)} of {len(manifest)} clips of {manifest.path}, "
+            f"{manifest.name(int(longer[0]))} first, under their whole transcripts: unset it; to leave long clips out, "
+            "make the manifest with --max-seconds"
+        )
+
+
+def check_batch_limit(dataset: Any, max_tokens: int | None, may_crop: bool = True) -> None:
     """Check that a batch can hold the longest clip; fairseq would fail with a bare assertion.
+
+    Args:
+        may_crop: whether a clip means the same when it is cropped, as one with a transcript does not.
 
     Raises:
         InputError: naming the limit and the longest clip.
     """
     sizes = np.asarray(getattr(dataset, "sizes", []))
     if max_tokens and sizes.size and sizes.max() > max_tokens:
+        crop = f"crop by task.max_sample_size={max_tokens}, " if may_crop else ""
         raise InputError(
             f"dataset.max_tokens={max_tokens} samples is less than the longest clip ({int(sizes.max())} samples, "
-            f"{sizes.max() / SAMPLE_RATE_HZ:.1f} s): raise it, crop by task.max_sample_size={max_tokens}, or leave "
-            "longer clips out (--max-seconds when making the manifest)"
+            f"{sizes.max() / SAMPLE_RATE_HZ:.1f} s): raise it, {crop}or leave longer clips out "
+            "(--max-seconds when making the manifest)"
         )

@@ -9,7 +9,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
 from omegaconf import II
 
-from ..data.checks import check_labels
+from ..data.checks import check_labels, check_uncropped
 from ..data.dictionary import load_dictionary
 from ..data.manifest import Manifest
 from .speech_task import ALLOW_OUTSIDE_ROOT_HELP, AMP_DTYPE_HELP, MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
@@ -31,6 +31,8 @@ class SpeechFinetuningConfig(AudioFinetuningConfig):
 class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
     """fairseq's task, with what ``speech_pretraining`` has, and labels checked before they train."""
 
+    may_crop = False
+
     def load_target_dictionary(self) -> Optional[Dictionary]:
         """Symbols of dict.LABELS.txt, or None without labels. Raises InputError for a file that is no dictionary."""
         if not self.cfg.labels:
@@ -38,7 +40,13 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
         return load_dictionary(Path(self.cfg.target_dictionary or self.cfg.data) / f"dict.{self.cfg.labels}.txt")
 
     def check_split(self, split: str, manifest: Manifest) -> None:
-        """Raises InputError for a first clip that is not there, or labels that do not fit rows and dictionary."""
+        """Check a split before it trains.
+
+        Raises:
+            InputError: for a first clip that is not there, clips that would be cropped, or labels that do not fit rows
+                and dictionary.
+        """
         super().check_split(split, manifest)
+        check_uncropped(manifest, self.cfg.max_sample_size)
         num_rows = len(manifest) + len(manifest.skipped)
         check_labels(self.cfg.data, split, self.cfg.labels, self.target_dictionary, num_rows)

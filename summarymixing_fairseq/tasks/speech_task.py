@@ -18,6 +18,7 @@ from ..data.manifest import Manifest
 from ..data.segments import SegmentDataset
 from ..data.waveform import SpeechDataset
 from ..system.cpu_memory import keep_freed_memory
+from ..system.errors import InputError
 from ..training.optim.new_bob import note_validation
 from .watched_task import WatchedTask
 
@@ -118,7 +119,7 @@ class SpeechTask(WatchedTask):
         Raises:
             InputError: for a clip longer than ``dataset.max_tokens``.
         """
-        check_batch_limit(dataset, max_tokens)
+        check_batch_limit(dataset, max_tokens, self.may_crop)
         made_once = self.can_reuse_epoch_itr(dataset) and not (
             self.cfg.get("rebuild_batches", False)
             or kwargs.get("update_epoch_batch_itr", False)
@@ -137,14 +138,20 @@ class SpeechTask(WatchedTask):
 class SegmentedAudioTask(AudioPretrainingTask):
     """fairseq's task whose manifests may name parts of files. List it last among the bases of a task."""
 
+    may_crop: bool
+
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
         """As fairseq's. It still reads binarised data, several corpora and precomputed masks itself.
 
         Raises:
-            InputError: for a manifest that is missing, empty or malformed, or whose first clip is not there.
+            InputError: for a manifest that is missing, empty or malformed, or whose first clip is not there; for clips
+                with transcripts that ``task.max_sample_size`` would crop.
         """
         cfg = task_cfg or self.cfg
         if any(getattr(cfg, name, None) for name in LEFT_TO_FAIRSEQ):
+            if self.cfg.max_sample_size and not self.may_crop:
+                limit = f"task.max_sample_size={self.cfg.max_sample_size}"
+                raise InputError(f"{limit} crops clips under their whole transcripts: unset it")
             if not (getattr(cfg, "binarized_dataset", False) or self.cfg.allow_outside_root):
                 names = [name.rpartition(":")[2].strip() for name in split.split(",")]  # KEY:SPLIT,... of corpora
                 check_inside_roots(self.cfg.data, names)
