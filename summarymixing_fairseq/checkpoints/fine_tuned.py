@@ -11,6 +11,7 @@ from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 
 from ..data.dictionary import load_dictionary
 from ..system.errors import InputError
+from ..system.units import SAMPLE_RATE_HZ
 from .contents import (
     check_proportion,
     load_weights,
@@ -65,6 +66,12 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
     if name != CTC_NAME or encoder_config.get("_name") != ours.KIND:
         found = encoder_config.get("_name") if name == CTC_NAME else name
         raise InputError(f"{path} is a checkpoint of {found!r}, not of {ours.KIND!r}")
+    sample_rate_hz = section(config, "task").get("sample_rate", SAMPLE_RATE_HZ)
+    if sample_rate_hz != SAMPLE_RATE_HZ:
+        raise InputError(
+            f"{path} was fine-tuned with task.sample_rate={sample_rate_hz!r}, where its encoder takes audio at "
+            f"{SAMPLE_RATE_HZ} Hz: fine-tune it again"
+        )
     if dictionary_path is not None:
         dictionary = load_dictionary(dictionary_path)
     else:

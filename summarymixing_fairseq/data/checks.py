@@ -26,6 +26,15 @@ def check_data_folder(data_dir: str) -> None:
         raise InputError(f"task.data={data_dir}: no such folder; it must hold the manifests (train.tsv, valid.tsv)")
 
 
+def check_sample_rate(sample_rate_hz: int, wanted_hz: int) -> None:
+    """Raises InputError if ``task.sample_rate`` is another rate than the encoder's."""
+    if sample_rate_hz != wanted_hz:
+        raise InputError(
+            f"task.sample_rate={sample_rate_hz}: the encoder takes audio at {wanted_hz} Hz (files at other rates are "
+            "resampled to it)"
+        )
+
+
 def check_first_clip(manifest: Manifest) -> None:
     """Raises InputError if the first clip of a manifest is missing or not below its root: then most are."""
     first = manifest[0]

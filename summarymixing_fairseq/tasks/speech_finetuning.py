@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from fairseq.data import Dictionary
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
 from omegaconf import II
 
-from ..data.checks import check_labels, check_uncropped
+from ..data.checks import check_labels, check_sample_rate, check_uncropped
 from ..data.dictionary import load_dictionary
 from ..data.manifest import Manifest
+from ..system.units import SAMPLE_RATE_HZ
 from .speech_task import ALLOW_OUTSIDE_ROOT_HELP, AMP_DTYPE_HELP, MAX_BAD_FRACTION_HELP, SegmentedAudioTask, SpeechTask
 
 
@@ -32,6 +33,14 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
     """fairseq's task, with what ``speech_pretraining`` has, and labels checked before they train."""
 
     may_crop = False
+
+    def build_model(self, model_cfg: Any, from_checkpoint: bool = False) -> Any:
+        """As fairseq's. Raises InputError for audio at another rate than the pre-trained model's."""
+        model = super().build_model(model_cfg, from_checkpoint)
+        pretrained_task = (getattr(getattr(model, "cfg", None), "w2v_args", None) or {}).get("task")
+        if pretrained_task is not None:  # a probe checks its encoder itself
+            check_sample_rate(self.cfg.sample_rate, pretrained_task.get("sample_rate", SAMPLE_RATE_HZ))
+        return model
 
     def load_target_dictionary(self) -> Optional[Dictionary]:
         """Symbols of dict.LABELS.txt, or None without labels. Raises InputError for a file that is no dictionary."""
