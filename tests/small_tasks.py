@@ -15,8 +15,8 @@ def write_split(folder: Path, split: str, lengths: list[int], labels: list[str] 
     """Clips of noise of these numbers of samples, with their manifest, their .ltr where given, and a dictionary."""
     noise = np.random.default_rng(1)
     for number, length in enumerate(lengths):
-        soundfile.write(folder / f"{split}{number}.wav", noise.uniform(-0.1, 0.1, length), 16_000)
-    rows = "".join(f"{split}{number}.wav\t{length}\n" for number, length in enumerate(lengths))
+        soundfile.write(folder / f"{number}_{split}.wav", noise.uniform(-0.1, 0.1, length), 16_000)
+    rows = "".join(f"{number}_{split}.wav\t{length}\n" for number, length in enumerate(lengths))
     (folder / f"{split}.tsv").write_text(f"{folder}\n{rows}")
     if labels is not None:
         (folder / f"{split}.ltr").write_text("".join(f"{line}\n" for line in labels))

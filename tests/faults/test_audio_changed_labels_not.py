@@ -19,7 +19,7 @@ def folder(tmp_path):
 
 
 def test_a_transcribed_clip_is_not_cropped(folder):
-    with pytest.raises(InputError, match=r"max_sample_size=20000 would crop 2 of 3 clips of .*, train1\.wav first"):
+    with pytest.raises(InputError, match=r"max_sample_size=20000 would crop 2 of 3 clips of .*, 1_train\.wav first"):
         task_on(folder, max_sample_size=20_000).load_dataset("train")
 
 
