@@ -52,8 +52,35 @@ def check_inside_roots(data_dir: str, splits: Iterable[str]) -> None:
             clip.check_inside()
 
 
-def check_labels(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> None:
+def ctc_frames(transcript: str) -> int:
+    """Frames that CTC needs for the symbols of a line: one each, and a blank between two that are the same."""
+    symbols = transcript.split()
+    return len(symbols) + sum(first == second for first, second in zip(symbols, symbols[1:]))
+
+
+def warn_of_long_transcripts(path: Path, labels: Iterable[str], num_frames: Iterable[int]) -> None:
+    """Warn of transcripts of the file ``path`` that are longer than their clips' frames, with their number.
+
+    CTC has no path for them: their loss is infinite, or 0 for ever with ``criterion.zero_infinity``.
+    """
+    needed = [(ctc_frames(line), int(frames)) for line, frames in zip(labels, num_frames)]
+    long = [number for number, (symbols, frames) in enumerate(needed, start=1) if symbols > frames]
+    if long:
+        logger.warning(
+            "%s: %d of %d transcripts need more frames than their clips have, line %d first (%d for its symbols and "
+            "repeats, %d there): nothing is learnt from them; are they those of other clips?",
+            path,
+            len(long),
+            len(needed),
+            long[0],
+            *needed[long[0] - 1],
+        )
+
+
+def check_labels(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> list[str]:
     """Check a split's transcripts against its number of rows and its dictionary (fairseq's ``Dictionary``, or None).
+
+    Returns the transcripts, one a row.
 
     Raises:
         InputError: for labels that are missing or do not match the rows, or, in a training split, an empty transcript
@@ -85,6 +112,7 @@ def check_labels(data_dir: str, split: str, extension: str | None, dictionary: A
             )
         message = "%s: %d symbols are not in dict.%s.txt and can never be recognised, first %r in line %d"
         logger.warning(message, path, len(unknown), extension, symbol[:_SHOWN], number)
+    return labels
 
 
 def check_classes(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> None:
