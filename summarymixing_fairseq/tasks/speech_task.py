@@ -62,6 +62,10 @@ class SpeechTask(WatchedTask):
     cfg: DictConfig
     _validated_epoch: int | None = None
 
+    def __init__(self, cfg: Any, **kwargs: Any):
+        super().__init__(cfg, **kwargs)
+        self._splits_told_of: set[str | None] = set()  # of which clips are in no batch
+
     @classmethod
     def setup_task(cls, cfg: DictConfig, **kwargs: Any) -> Any:
         """As fairseq's.
@@ -132,7 +136,22 @@ class SpeechTask(WatchedTask):
         if made_once and is_new:
             iterator.epoch = max(epoch, 1)
             dataset.set_epoch(epoch)
+        self._count_left_out(dataset, iterator)
         return iterator
+
+    def _count_left_out(self, dataset: Any, iterator: Any) -> None:
+        """Warn, once a split, of clips that fairseq puts in no batch."""
+        split, num_clips = getattr(dataset.bad_clips, "split", None), len(dataset)
+        left_out = num_clips - sum(map(len, iterator.frozen_batches))
+        if left_out and split not in self._splits_told_of:
+            self._splits_told_of.add(split)
+            logger.warning(
+                "%d of %d clips of %s are in no batch: fairseq drops what is no multiple of "
+                "dataset.required_batch_size_multiple (8 unless set), and clips over its limits; set it to 1",
+                left_out,
+                num_clips,
+                split,
+            )
 
 
 class SegmentedAudioTask(AudioPretrainingTask):

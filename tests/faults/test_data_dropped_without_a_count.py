@@ -73,3 +73,15 @@ def test_check_manifest_counts_them(folder, capsys):
         "WRONG transcript longer than its clip: 2, e.g. train.ltr, line 2: 11 frames for its symbols and repeats, 10 "
         "there; train.ltr, line 3: 11 frames for its symbols and repeats, 10 there"
     ]
+
+
+@pytest.mark.parametrize(("multiple", "said"), [(8, "4 of 4 clips of train are in no batch"), (3, "1 of 4"), (1, None)])
+def test_clips_in_no_batch_are_counted_once(multiple, said, folder, caplog):
+    task = task_on(folder)
+    task.load_dataset("train")
+    for epoch in (1, 2):
+        task.get_batch_iterator(
+            task.dataset("train"), max_sentences=4, epoch=epoch, required_batch_size_multiple=multiple
+        )
+    assert caplog.text.count("are in no batch") == (said is not None)
+    assert said is None or said in caplog.text
