@@ -19,6 +19,7 @@ from ..data.segments import SegmentDataset
 from ..data.waveform import SpeechDataset
 from ..system.cpu_memory import keep_freed_memory
 from ..system.errors import InputError
+from ..training.contradictions import contradictions
 from ..training.optim.new_bob import note_validation
 from .watched_task import WatchedTask
 
@@ -68,13 +69,15 @@ class SpeechTask(WatchedTask):
 
     @classmethod
     def setup_task(cls, cfg: DictConfig, **kwargs: Any) -> Any:
-        """As fairseq's.
+        """As fairseq's. Settings of the run that contradict one another are warned of.
 
         Raises:
             InputError: if the folder of manifests is not there, unless a checkpoint is read, whose data may be gone.
         """
         if not kwargs.get("from_checkpoint", False):
             check_data_folder(cfg.data)
+            for line in contradictions(cfg._get_root()):
+                logger.warning(line)
         return super().setup_task(cfg, **kwargs)
 
     def begin_epoch(self, epoch: int, model: nn.Module) -> None:
