@@ -12,6 +12,7 @@ from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 from ..data.dictionary import difference, load_dictionary
 from ..data.references import Symbols, symbols_of
 from ..system.errors import InputError
+from ..system.units import SAMPLE_RATE_HZ
 from .contents import (
     load_weights,
     no_fairseq_checkpoint,
@@ -67,6 +68,12 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
     if name != CTC_NAME or encoder_name != ours.KIND:
         found = encoder_name if name == CTC_NAME else name
         raise InputError(f"{path} is a checkpoint of {found!r}, not of {ours.KIND!r}")
+    sample_rate_hz = section(config, "task").get("sample_rate", SAMPLE_RATE_HZ)
+    if sample_rate_hz != SAMPLE_RATE_HZ:
+        raise InputError(
+            f"{path} was fine-tuned with task.sample_rate={sample_rate_hz!r}, where its encoder takes audio at "
+            f"{SAMPLE_RATE_HZ} Hz: fine-tune it again"
+        )
     carried = section(state, "task_state").get("target_dictionary")
     dictionary = carried if dictionary_path is None else load_dictionary(dictionary_path)
     if not isinstance(dictionary, Dictionary):

@@ -26,6 +26,15 @@ def check_data_folder(data_dir: str) -> None:
         raise InputError(f"task.data={data_dir}: no such folder; it must hold the manifests (train.tsv, valid.tsv)")
 
 
+def check_sample_rate(sample_rate_hz: int, wanted_hz: int) -> None:
+    """Raises InputError if ``task.sample_rate`` is another rate than the encoder's."""
+    if sample_rate_hz != wanted_hz:
+        raise InputError(
+            f"task.sample_rate={sample_rate_hz}: the encoder takes audio at {wanted_hz} Hz (files at other rates are "
+            "resampled to it)"
+        )
+
+
 def check_first_clip(manifest: Manifest) -> None:
     """Raises InputError if the first clip of a manifest is missing or not below its root: then most are."""
     first = manifest[0]
@@ -43,8 +52,35 @@ def check_inside_roots(data_dir: str, splits: Iterable[str]) -> None:
             clip.check_inside()
 
 
-def check_labels(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> None:
+def ctc_frames(transcript: str) -> int:
+    """Frames that CTC needs for the symbols of a line: one each, and a blank between two that are the same."""
+    symbols = transcript.split()
+    return len(symbols) + sum(first == second for first, second in zip(symbols, symbols[1:]))
+
+
+def warn_of_long_transcripts(path: Path, labels: Iterable[str], num_frames: Iterable[int]) -> None:
+    """Warn of transcripts of the file ``path`` that are longer than their clips' frames, with their number.
+
+    CTC has no path for them: their loss is infinite, or 0 for ever with ``criterion.zero_infinity``.
+    """
+    needed = [(ctc_frames(line), int(frames)) for line, frames in zip(labels, num_frames)]
+    long = [number for number, (symbols, frames) in enumerate(needed, start=1) if symbols > frames]
+    if long:
+        logger.warning(
+            "%s: %d of %d transcripts need more frames than their clips have, line %d first (%d for its symbols and "
+            "repeats, %d there): nothing is learnt from them; are they those of other clips?",
+            path,
+            len(long),
+            len(needed),
+            long[0],
+            *needed[long[0] - 1],
+        )
+
+
+def check_labels(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> list[str]:
     """Check a split's transcripts against its number of rows and its dictionary (fairseq's ``Dictionary``, or None).
+
+    Returns the transcripts, one a row.
 
     Raises:
         InputError: for labels that are missing or do not match the rows, or, in a training split, an empty transcript
@@ -76,6 +112,7 @@ def check_labels(data_dir: str, split: str, extension: str | None, dictionary: A
             )
         message = "%s: %d symbols are not in dict.%s.txt and can never be recognised, first %r in line %d"
         logger.warning(message, path, len(unknown), extension, symbol[:_SHOWN], number)
+    return labels
 
 
 def check_classes(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> None:
@@ -105,16 +142,35 @@ def check_classes(data_dir: str, split: str, extension: str | None, dictionary: 
         logger.warning(message, path, len(unknown), sum(unknown.values()), known, label[:_SHOWN], count)
 
 
-def check_batch_limit(dataset: Any, max_tokens: int | None) -> None:
+def check_uncropped(manifest: Manifest, max_samples: int | None) -> None:
+    """Check that ``task.max_sample_size`` crops no clip that has a transcript: the transcript would stay whole.
+
+    Raises:
+        InputError: with the number of clips that are longer, and the name of the first.
+    """
+    longer = np.flatnonzero(manifest.sizes > (manifest.sizes.max() if max_samples is None else max_samples))
+    if len(longer):
+        raise InputError(
+            f"task.max_sample_size={max_samples} would crop {len(longer)} of {len(manifest)} clips of {manifest.path}, "
+            f"{manifest.name(int(longer[0]))} first, under their whole transcripts: unset it; to leave long clips out, "
+            "make the manifest with --max-seconds"
+        )
+
+
+def check_batch_limit(dataset: Any, max_tokens: int | None, may_crop: bool = True) -> None:
     """Check that a batch can hold the longest clip; fairseq would fail with a bare assertion.
+
+    Args:
+        may_crop: whether a clip means the same when it is cropped, as one with a transcript does not.
 
     Raises:
         InputError: naming the limit and the longest clip.
     """
     sizes = np.asarray(getattr(dataset, "sizes", []))
     if max_tokens and sizes.size and sizes.max() > max_tokens:
+        crop = f"crop by task.max_sample_size={max_tokens}, " if may_crop else ""
         raise InputError(
             f"dataset.max_tokens={max_tokens} samples is less than the longest clip ({int(sizes.max())} samples, "
-            f"{sizes.max() / SAMPLE_RATE_HZ:.1f} s): raise it, crop by task.max_sample_size={max_tokens}, or leave "
-            "longer clips out (--max-seconds when making the manifest)"
+            f"{sizes.max() / SAMPLE_RATE_HZ:.1f} s): raise it, {crop}or leave longer clips out "
+            "(--max-seconds when making the manifest)"
         )

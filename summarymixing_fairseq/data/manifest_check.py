@@ -17,12 +17,15 @@ from ..system.files import sha256_of
 from ..system.parallel import parallel_iter
 from ..system.units import SAMPLE_RATE_HZ
 from .audio import DECODING_ERRORS, AudioHeader, header_problem, open_audio
+from .checks import ctc_frames
 from .manifest import Clip, Manifest, OutsideRootError, read_labels
 
 OUTSIDE = "link out of the root"
 MISSING = "missing file"
 # Characters of a text that a finding shows.
 _SHOWN = 40
+# Of the published configurations at 16 kHz: frames of 20 ms.
+FIRST_FRAME_SAMPLES, FRAME_SAMPLES = 1_360, 320
 
 
 @dataclass
@@ -104,7 +107,6 @@ def check_folder(
             end = math.inf if clip.offset is None else clip.offset + clip.num_samples
             file.parts.append((split, clip.offset or 0, end))
             file_of_row[split].append(file)
-        _check_labels(data_dir, split, len(manifest), findings)
     inside = [file for file in files.values() if file.problem != OUTSIDE]
     paths = [file.path for file in inside]
     headers = parallel_iter(read_file, paths, workers=workers, description="reading headers")
@@ -114,6 +116,10 @@ def check_folder(
         else:
             file.header, file.num_bytes = found
     for split, manifest in manifests.items():
+        num_samples = manifest.sizes * SAMPLE_RATE_HZ // sample_rate_hz
+        # of files that cannot be read, that is what is wrong with them
+        num_samples[[bool(file.problem) for file in file_of_row[split]]] = np.iinfo(np.int64).max
+        _check_labels(data_dir, split, num_samples, findings)
         for number, (clip, file) in enumerate(zip(manifest, file_of_row[split]), start=2):
             _check_row(f"{split}.tsv, line {number}", clip, file, sample_rate_hz, findings)
     counts = Counter(file.header.sample_rate_hz for file in files.values() if not file.problem)
@@ -144,7 +150,8 @@ def _check_row(where: str, clip: Clip, file: _File, sample_rate_hz: int, finding
         findings.add("other length", where, what)
 
 
-def _check_labels(data_dir: Path, split: str, num_rows: int, findings: Findings) -> None:
+def _check_labels(data_dir: Path, split: str, num_samples: np.ndarray, findings: Findings) -> None:
+    num_frames = (num_samples - FIRST_FRAME_SAMPLES) // FRAME_SAMPLES + 1
     dictionaries = {path.name[len("dict.") : -len(".txt")]: path for path in sorted(data_dir.glob("dict.*.txt"))}
     words: list[str] = []
     for extension in dict.fromkeys(("wrd", "ltr", *dictionaries)):
@@ -154,7 +161,7 @@ def _check_labels(data_dir: Path, split: str, num_rows: int, findings: Findings)
                 findings.notes.append(f"{path.name} is not there, though {dictionary.name} is")
             continue
         try:
-            labels = read_labels(path, num_rows)
+            labels = read_labels(path, len(num_samples))
         except InputError as error:
             findings.add("labels that do not fit", path.name, str(error).split(" ", 1)[1])
             continue
@@ -169,6 +176,10 @@ def _check_labels(data_dir: Path, split: str, num_rows: int, findings: Findings)
             elif known is not None:
                 for symbol in sorted(set(line.split()) - known):
                     findings.add(f"not in dict.{extension}.txt", f"{path.name}, line {number}", symbol)
+                needed, frames = ctc_frames(line), max(0, int(num_frames[number - 1]))
+                if needed > max(frames, 1):  # one symbol alone may be a class
+                    what = f"{needed} frames for its symbols and repeats, {frames} there"
+                    findings.add("transcript longer than its clip", f"{path.name}, line {number}", what)
 
 
 def _check_words(words: list[str], labels: list[str], name: str, path: Path, findings: Findings) -> None:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..modules.conformer import RECOMPUTE
+from ..modules.masking import min_maskable_frames
 from ..modules.mixing import MIXERS, MixerOptions
 from ..modules.mixing import OPTIONS as MIXER_OPTIONS
 from ..system.options import MAX_WIDTH, Refused, check_choice, check_flag, check_list, check_number, read_options
@@ -288,6 +289,14 @@ def _check_fields(cfg: Wav2Vec2SummaryMixingConfig) -> None:
         raise Refused("mask_dropout", cfg.mask_dropout, "would unmask every frame")
     if cfg.mask_channel_prob > 0 and cfg.mask_channel_length < 1:
         raise Refused("mask_channel_length", cfg.mask_channel_length, "must be at least 1")
+    if cfg.mask_channel_prob > 0:
+        try:
+            min_channels = min_maskable_frames(cfg.mask_channel_prob, cfg.mask_channel_length)
+        except ValueError:
+            raise Refused("mask_channel_prob", cfg.mask_channel_prob, "masks every channel: lower it") from None
+        if cfg.encoder_embed_dim < min_channels:
+            allowed = f"spans this long can zero all {cfg.encoder_embed_dim} channels (model.encoder_embed_dim)"
+            raise Refused("mask_channel_length", cfg.mask_channel_length, allowed)
     # fairseq's mask function asks numpy for functions that it no longer has
     for prefix in ("mask", "mask_channel"):
         selection = _value(cfg, f"{prefix}_selection")

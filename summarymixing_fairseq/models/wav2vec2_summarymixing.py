@@ -11,6 +11,7 @@ from fairseq.models import BaseFairseqModel, register_model
 from fairseq.modules import GradMultiply
 from torch import Tensor, nn
 
+from ..data.checks import check_sample_rate
 from ..modules.filterbank import padding_mask_from_lengths
 from ..modules.masking import draw_channel_mask, draw_mask, min_maskable_frames
 from ..system.transfers import to_device
@@ -57,11 +58,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         Raises:
             ValueError: for a configuration that ``validate`` refuses, or a task at another sample rate.
         """
-        sample_rate_hz = getattr(getattr(task, "cfg", None), "sample_rate", SAMPLE_RATE_HZ)
-        if sample_rate_hz != SAMPLE_RATE_HZ:
-            raise ValueError(
-                f"task.sample_rate={sample_rate_hz}: the filterbank takes {SAMPLE_RATE_HZ}; resample the audio"
-            )
+        check_sample_rate(getattr(getattr(task, "cfg", None), "sample_rate", SAMPLE_RATE_HZ), SAMPLE_RATE_HZ)
         return cls(cfg)
 
     @staticmethod

@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
+import torch
 from fairseq.data import Dictionary
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
 from omegaconf import II
+from torch import nn
 
-from ..data.checks import check_labels
+from ..data.checks import check_labels, check_sample_rate, check_uncropped, warn_of_long_transcripts
 from ..data.dictionary import load_dictionary
 from ..data.manifest import Manifest
+from ..system.units import SAMPLE_RATE_HZ
 from .speech_task import (
     ALLOW_OUTSIDE_ROOT_HELP,
     AMP_DTYPE_HELP,
@@ -39,6 +42,18 @@ class SpeechFinetuningConfig(AudioFinetuningConfig):
 class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
     """fairseq's task, with what ``speech_pretraining`` has, and labels checked before they train."""
 
+    may_crop = False
+    _output_lengths: Any = None  # samples to frames, (B,) to (B,), of the model that is trained
+
+    def build_model(self, model_cfg: Any, from_checkpoint: bool = False) -> Any:
+        """As fairseq's. Raises InputError for audio at another rate than the pre-trained model's."""
+        model = super().build_model(model_cfg, from_checkpoint)
+        self._output_lengths = next(filter(None, map(_output_lengths, model.modules())), None)
+        pretrained_task = (getattr(getattr(model, "cfg", None), "w2v_args", None) or {}).get("task")
+        if pretrained_task is not None:  # a probe checks its encoder itself
+            check_sample_rate(self.cfg.sample_rate, pretrained_task.get("sample_rate", SAMPLE_RATE_HZ))
+        return model
+
     def load_target_dictionary(self) -> Optional[Dictionary]:
         """Symbols of dict.LABELS.txt, or None without labels. Raises InputError for a file that is no dictionary."""
         if not self.cfg.labels:
@@ -46,7 +61,22 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
         return load_dictionary(Path(self.cfg.target_dictionary or self.cfg.data) / f"dict.{self.cfg.labels}.txt")
 
     def check_split(self, split: str, manifest: Manifest) -> None:
-        """Raises InputError for a first clip that is not there, or labels that do not fit rows and dictionary."""
+        """Check a split before it trains.
+
+        Raises:
+            InputError: for a first clip that is not there, clips that would be cropped, or labels that do not fit rows
+                and dictionary.
+        """
         super().check_split(split, manifest)
+        check_uncropped(manifest, self.cfg.max_sample_size)
         num_rows = len(manifest) + len(manifest.skipped)
-        check_labels(self.cfg.data, split, self.cfg.labels, self.target_dictionary, num_rows)
+        labels = check_labels(self.cfg.data, split, self.cfg.labels, self.target_dictionary, num_rows)
+        if self._output_lengths is not None and not self.cfg.autoregressive:
+            kept = [line for position, line in enumerate(labels) if position not in manifest.skipped]
+            num_frames = self._output_lengths(torch.from_numpy(manifest.sizes.copy())).tolist()
+            warn_of_long_transcripts(manifest.path.with_suffix(f".{self.cfg.labels}"), kept, num_frames)
+
+
+def _output_lengths(module: nn.Module) -> Any:
+    """The function of a feature extractor from samples to frames, under our name or fairseq's."""
+    return getattr(module, "output_lengths", None) or getattr(module, "_get_feat_extract_output_lengths", None)

@@ -4,12 +4,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional
 
+import numpy as np
 import torch
 from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import II, DictConfig, open_dict
 
+from ..data.manifest import Manifest
 from ..system.errors import InputError
 from ..training.wav2vec_criterion import LazyWav2vecCriterion
 from .speech_task import (
@@ -49,13 +51,31 @@ class SpeechPretrainingConfig(AudioPretrainingConfig):
 class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
     """fairseq's task, with parts of files, files at any rate, stand-ins for bad clips, and a waveform not halved."""
 
-    _objective: Any = None  # of the model that is trained
+    _model: Any = None  # that is trained
+    _objective: Any = None  # of it
 
     def build_model(self, cfg: DictConfig, *args: Any, **kwargs: Any) -> Any:
-        """As fairseq's."""
+        """As fairseq's. Raises InputError for a model of ours that would train without masks."""
         model = super().build_model(cfg, *args, **kwargs)
         self._objective = getattr(model, "objective", None)
+        if self._objective is not None and not kwargs.get("from_checkpoint", False) and cfg.mask_prob == 0:
+            raise InputError("model.mask_prob=0: pre-training needs masked frames (0.65 in the paper)")
+        self._model = model
         return model
+
+    def check_split(self, split: str, manifest: Manifest) -> None:
+        """Raises InputError for a first clip that is not there, or clips too short for the masks of a model of ours."""
+        super().check_split(split, manifest)
+        if self._objective is None:
+            return
+        min_samples = self._model.feature_extractor.min_samples(self._model.min_maskable_frames)
+        short = np.flatnonzero(manifest.sizes < min_samples)
+        if len(short):
+            raise InputError(
+                f"{len(short)} of {len(manifest)} clips of {manifest.path} are too short to be masked in spans of "
+                f"model.mask_length={self._model.cfg.mask_length}, {manifest.name(int(short[0]))} first: set "
+                f"task.min_sample_size={min_samples} to leave them out"
+            )
 
     def build_criterion(self, cfg: DictConfig, *args: Any, **kwargs: Any) -> Any:
         """As fairseq's; ``wav2vec`` logs the perplexities, as a collapse shows in them first, and with ``infonce`` it

@@ -18,6 +18,8 @@ from ..data.manifest import Manifest
 from ..data.segments import SegmentDataset
 from ..data.waveform import SpeechDataset
 from ..system.cpu_memory import keep_freed_memory
+from ..system.errors import InputError
+from ..training.contradictions import contradictions
 from ..training.optim.new_bob import note_validation
 from .watched_task import WatchedTask
 
@@ -62,15 +64,21 @@ class SpeechTask(WatchedTask):
     cfg: DictConfig
     _validated_epoch: int | None = None
 
+    def __init__(self, cfg: Any, **kwargs: Any):
+        super().__init__(cfg, **kwargs)
+        self._splits_told_of: set[str | None] = set()  # of which clips are in no batch
+
     @classmethod
     def setup_task(cls, cfg: DictConfig, **kwargs: Any) -> Any:
-        """As fairseq's.
+        """As fairseq's. Settings of the run that contradict one another are warned of.
 
         Raises:
             InputError: if the folder of manifests is not there, unless a checkpoint is read, whose data may be gone.
         """
         if not kwargs.get("from_checkpoint", False):
             check_data_folder(cfg.data)
+            for line in contradictions(cfg._get_root()):
+                logger.warning(line)
         return super().setup_task(cfg, **kwargs)
 
     def begin_epoch(self, epoch: int, model: nn.Module) -> None:
@@ -119,7 +127,7 @@ class SpeechTask(WatchedTask):
         Raises:
             InputError: for a clip longer than ``dataset.max_tokens``.
         """
-        check_batch_limit(dataset, max_tokens)
+        check_batch_limit(dataset, max_tokens, self.may_crop)
         made_once = self.can_reuse_epoch_itr(dataset) and not (
             self.cfg.get("rebuild_batches", False)
             or kwargs.get("update_epoch_batch_itr", False)
@@ -132,20 +140,41 @@ class SpeechTask(WatchedTask):
         if made_once and is_new:
             iterator.epoch = max(epoch, 1)
             dataset.set_epoch(epoch)
+        self._count_left_out(dataset, iterator)
         return iterator
+
+    def _count_left_out(self, dataset: Any, iterator: Any) -> None:
+        """Warn, once a split, of clips that fairseq puts in no batch."""
+        split, num_clips = getattr(dataset.bad_clips, "split", None), len(dataset)
+        left_out = num_clips - sum(map(len, iterator.frozen_batches))
+        if left_out and split not in self._splits_told_of:
+            self._splits_told_of.add(split)
+            logger.warning(
+                "%d of %d clips of %s are in no batch: fairseq drops what is no multiple of "
+                "dataset.required_batch_size_multiple (8 unless set), and clips over its limits; set it to 1",
+                left_out,
+                num_clips,
+                split,
+            )
 
 
 class SegmentedAudioTask(AudioPretrainingTask):
     """fairseq's task whose manifests may name parts of files. List it last among the bases of a task."""
 
+    may_crop: bool
+
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
         """As fairseq's. It still reads binarised data, several corpora and precomputed masks itself.
 
         Raises:
-            InputError: for a manifest that is missing, empty or malformed, or whose first clip is not there.
+            InputError: for a manifest that is missing, empty or malformed, or whose first clip is not there; for clips
+                with transcripts that ``task.max_sample_size`` would crop.
         """
         cfg = task_cfg or self.cfg
         if any(getattr(cfg, name, None) for name in LEFT_TO_FAIRSEQ):
+            if self.cfg.max_sample_size and not self.may_crop:
+                limit = f"task.max_sample_size={self.cfg.max_sample_size}"
+                raise InputError(f"{limit} crops clips under their whole transcripts: unset it")
             if not (getattr(cfg, "binarized_dataset", False) or self.cfg.allow_outside_root):
                 names = [name.rpartition(":")[2].strip() for name in split.split(",")]  # KEY:SPLIT,... of corpora
                 check_inside_roots(self.cfg.data, names)

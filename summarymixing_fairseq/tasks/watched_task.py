@@ -37,6 +37,7 @@ MOST_NAMED = 8
 class WatchedTask(FairseqTask):
     """First base of our tasks, before one of fairseq's. The trainer calls begin_, read_ and end_update by our hooks."""
 
+    may_crop = True  # whether a clip means the same when it is cropped, as one with a transcript does not
     _trainer: Any = None
     _noise: UpdateNoise | None = None
 
@@ -44,7 +45,8 @@ class WatchedTask(FairseqTask):
         super().__init__(cfg, **kwargs)
         self.wait_clock = WaitClock()
         self.audio_seconds = 0.0  # heard in training, resumed runs included
-        self._health = HealthMonitor(getattr(cfg, "health_updates", 200), getattr(cfg, "min_codebook_use", 0.02))
+        health_updates, min_codebook_use = getattr(cfg, "health_updates", 200), getattr(cfg, "min_codebook_use", 0.02)
+        self._health = HealthMonitor(health_updates, min_codebook_use, self.may_crop)
         self._update_started = 0.0
         self._busy_seconds = 0.0  # of the update before
         self._wait_seconds = 0.0

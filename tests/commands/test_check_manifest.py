@@ -62,7 +62,7 @@ def test_rows_against_files(capsys, data, speech):
         ("fast.wav", 4801),
         ("1.flac", 9, 10**6),
     ]
-    write(data, "train", [*rows, ("fast.wav", 1601, 0), ("fast.wav", 1601, 0)], ["A |"] * 7)
+    write(data, "train", [*rows, ("fast.wav", 1601, 0), ("fast.wav", 1601, 0)], ["A |"] * 4 + ["A"] * 3)
     status, out, err = check(capsys, data)
     found = wrongs(out)
     assert status == 1 and found.keys() == {

@@ -396,7 +396,7 @@ def test_refuses_another_sample_rate(tiny_config):
     from types import SimpleNamespace
 
     task = SimpleNamespace(cfg=SimpleNamespace(sample_rate=8_000))
-    with pytest.raises(ValueError, match=r"task\.sample_rate=8000: the filterbank takes 16000"):
+    with pytest.raises(ValueError, match=r"task\.sample_rate=8000: the encoder takes audio at 16000 Hz"):
         Wav2Vec2SummaryMixingModel.build_model(tiny_config(), task)
 
 

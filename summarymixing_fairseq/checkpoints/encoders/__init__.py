@@ -56,7 +56,9 @@ def _read_spec(state: Any, path: Path) -> tuple[EncoderSpec, str]:
             f"{path} is a checkpoint of {kind!r}: {', '.join(KINDS[:-1])} and {KINDS[-1]} are read, pre-trained or "
             "fine-tuned by fairseq"
         )
-    sample_rate_hz = first_of_type("sample_rate", int, SAMPLE_RATE_HZ, *places)
+    # of fine-tuning too, which fairseq does not compare with the encoder's
+    rates = (first_of_type("sample_rate", int, SAMPLE_RATE_HZ, place) for place in places)
+    sample_rate_hz = next((rate for rate in rates if rate != SAMPLE_RATE_HZ), SAMPLE_RATE_HZ)
     if sample_rate_hz != SAMPLE_RATE_HZ:
         raise InputError(
             f"{path}: its encoder takes audio at {sample_rate_hz} Hz, which cannot be mixed with the {SAMPLE_RATE_HZ} "

@@ -13,6 +13,7 @@ from fairseq.data import FairseqDataset
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
+from ...data.checks import check_sample_rate
 from ...data.manifest import Manifest
 from ...data.reading import seconds_up
 from ...data.segments import SegmentDataset
@@ -60,11 +61,7 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
             fitting = ", ".join(name for name, other in HEADS.items() if other.is_frame_level == self.is_frame_level)
             raise InputError(f"model.head={model_cfg.head} is not for task {self.cfg._name}: choose one of {fitting}")
         model = super().build_model(model_cfg, from_checkpoint)
-        if self.cfg.sample_rate != model.encoder.sample_rate_hz:
-            raise InputError(
-                f"task.sample_rate={self.cfg.sample_rate}: the encoder takes audio at {model.encoder.sample_rate_hz} "
-                "Hz (files at other rates are resampled to it)"
-            )
+        check_sample_rate(self.cfg.sample_rate, model.encoder.sample_rate_hz)
         with open_dict(model_cfg):  # checkpoints take it from here, as fairseq does with w2v_args
             model_cfg.encoder_sha256 = model.cfg.encoder_sha256
         if not from_checkpoint:

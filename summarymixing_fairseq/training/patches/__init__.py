@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import fairseq_cli.train
 from fairseq import checkpoint_utils
 from fairseq import utils as fairseq_utils
 from fairseq.distributed import utils as distributed_utils
@@ -77,6 +78,12 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "DistributedDataParallel",
         processes.CpuAwareDDP,
         "torch's DDP is given device numbers, which it refuses for a module on a CPU",
+    ),
+    (
+        fairseq_cli.train,
+        "train",
+        trainer.train,
+        "a run that is finished does one more update at each start, and saves other weights: it is stopped after one",
     ),
     (
         Trainer,

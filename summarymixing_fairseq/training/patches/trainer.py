@@ -1,19 +1,42 @@
-"""Tell our tasks where an update begins and ends: fairseq's trainer calls a task for every batch only."""
+"""Tell our tasks where an update begins and ends, which fairseq's trainer does not; and end a run that is finished."""
 
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any
 
+import fairseq_cli.train
 import torch
 from fairseq.trainer import Trainer
 from torch import Tensor
 
 from ...system.transfers import read_numbers
 
+logger = logging.getLogger(__name__)
+
+_train = fairseq_cli.train.train
 _train_step = Trainer.train_step
 _clip_grad_norm = Trainer.clip_grad_norm
 _aggregate_logging_outputs = Trainer._aggregate_logging_outputs
+
+
+@functools.wraps(_train)
+def train(cfg: Any, trainer: Trainer, task: Any, epoch_itr: Any) -> tuple[list[float | None], bool]:
+    """fairseq's, but a run whose checkpoint has all updates or hours is not trained on.
+
+    Returns validation losses, and whether the run ends here.
+    """
+    options = cfg.optimization
+    num_updates, hours = trainer.get_num_updates(), trainer.cumulative_training_time() / 3600
+    if 0 < options.max_update <= num_updates:
+        limit = f"{num_updates} updates already, and optimization.max_update={options.max_update}"
+    elif num_updates and 0 < options.stop_time_hours < hours:
+        limit = f"{hours:.2f} hours already, and optimization.stop_time_hours={options.stop_time_hours}"
+    else:
+        return _train(cfg, trainer, task, epoch_itr)
+    logger.info("nothing is trained: the checkpoint has %s; raise it to train on", limit)
+    return [None], True
 
 
 @functools.wraps(_train_step)

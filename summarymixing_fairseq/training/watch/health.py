@@ -50,15 +50,23 @@ class _Watch:
     num_updates: int = 0
 
 
+# By whether clips may be cropped.
+UNEQUAL_ADVICE = {
+    True: "Cut recordings to like lengths (summarymixing manifest folder --vad), or crop them by task.max_sample_size",
+    False: "Leave the longest clips out (--max-seconds when making the manifest)",
+}
+
+
 class HealthMonitor:
     """Warns once when a condition has held long enough, and again if it returns after it was gone.
 
     Args:
         patience: updates in a row before a warning.
         min_codebook_use: code perplexity over the number of codes below which codebooks count as collapsed.
+        may_crop: whether clips may be cropped, so that a warning may advise it.
     """
 
-    def __init__(self, patience: int, min_codebook_use: float):
+    def __init__(self, patience: int, min_codebook_use: float, may_crop: bool = True):
         self.patience = patience
         self._watches = [
             _Watch(
@@ -102,9 +110,8 @@ class HealthMonitor:
             _Watch(
                 lambda r: r.padding is not None and r.padding > MOST_PADDING,
                 lambda r: (
-                    f"{r.padding:.0%} of what is computed is padding: batches are of clips of unequal length. Cut "
-                    "recordings to like lengths (summarymixing manifest folder --vad), or crop them by "
-                    "task.max_sample_size"
+                    f"{r.padding:.0%} of what is computed is padding: batches are of clips of unequal length. "
+                    f"{UNEQUAL_ADVICE[may_crop]}"
                 ),
             ),
             _Watch(
