@@ -10,10 +10,11 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from fairseq.models import distributed_fairseq_model
 from fairseq.optim.amp_optimizer import AMPOptimizer
+from fairseq.optim.lr_scheduler.reduce_lr_on_plateau import ReduceLROnPlateauLRSchedule
 from fairseq.trainer import Trainer
 
 from ...checkpoints.untrusted_file import allow_fairseq_dictionary
-from . import amp, checkpoints, processes, trainer
+from . import amp, checkpoints, processes, resuming, trainer
 
 # (object, name, replacement, reason)
 REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
@@ -40,6 +41,30 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "load_checkpoint_to_cpu",
         checkpoints.load_checkpoint_to_cpu,
         "what a checkpoint's configuration holds is evaluated, and its weights are not looked at",
+    ),
+    (
+        checkpoint_utils,
+        "load_checkpoint",
+        resuming.load_checkpoint,
+        "the best value and the count of checkpoint.patience pass from one run to the next in the same process",
+    ),
+    (
+        Trainer,
+        "load_checkpoint",
+        resuming.load_into_trainer,
+        "a run goes on from the checkpoint of another one, with other settings, if they share a folder",
+    ),
+    (
+        ReduceLROnPlateauLRSchedule,
+        "state_dict",
+        resuming.save_plateau,
+        "the count of epochs without progress is not kept",
+    ),
+    (
+        ReduceLROnPlateauLRSchedule,
+        "load_state_dict",
+        resuming.load_plateau,
+        "the count of epochs without progress is not restored",
     ),
     (
         distributed_utils,
