@@ -6,6 +6,7 @@ from typing import Any
 
 from fairseq import checkpoint_utils
 from fairseq import utils as fairseq_utils
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from fairseq.models import distributed_fairseq_model
@@ -14,7 +15,7 @@ from fairseq.optim.lr_scheduler.reduce_lr_on_plateau import ReduceLROnPlateauLRS
 from fairseq.trainer import Trainer
 
 from ...checkpoints.untrusted_file import allow_fairseq_dictionary
-from . import amp, checkpoints, processes, resuming, trainer
+from . import amp, checkpoints, position, processes, resuming, trainer
 
 # (object, name, replacement, reason)
 REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
@@ -53,6 +54,18 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "load_checkpoint",
         resuming.load_into_trainer,
         "a run goes on from the checkpoint of another one, with other settings, if they share a folder",
+    ),
+    (
+        EpochBatchIterator,
+        "state_dict",
+        position.state_dict,
+        "the position in an epoch is a number of batches, of which nobody knows how many there were",
+    ),
+    (
+        EpochBatchIterator,
+        "load_state_dict",
+        position.load_state_dict,
+        "with another dataset.max_tokens or number of processes it is another position, or a traceback",
     ),
     (
         ReduceLROnPlateauLRSchedule,
