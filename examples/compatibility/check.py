@@ -86,7 +86,7 @@ def training_log(name: str, data: Path, save_dir: Path, max_update: int) -> tupl
     """Exit status and output of a training by fairseq's command, up to an update."""
     command = [str(fairseq_command()), "--config-dir", "examples/pretraining", "--config-name", name]
     command += [f"task.data={data}", f"checkpoint.save_dir={save_dir}", f"optimization.max_update={max_update}"]
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     done = subprocess.run([*command, *OVERRIDES], cwd=ROOT, env=environment, timeout=600, **streams)
     return done.returncode, done.stdout

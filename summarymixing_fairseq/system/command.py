@@ -57,7 +57,12 @@ def run_script(work: Callable[[], str | None], dest: Path | None = None) -> int:
 
 
 def as_script(main: Callable[[], int]) -> NoReturn:
-    """Entry point of a command: a signal ends it with one line, and standard streams may be closed."""
+    """Entry point of a command: a signal ends it with one line, and standard streams may be closed.
+
+    OpenMP's threads, of this process and of those that it starts, wait without spinning unless the user says otherwise:
+    beside another process that is busy they would take each other's cores.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read once torch is imported
     interrupts.install()
     _secure_streams()
     sys.exit(main())

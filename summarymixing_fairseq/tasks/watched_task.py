@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from fairseq import checkpoint_utils
 from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
+from fairseq_cli.train import should_stop_early
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
@@ -201,8 +203,16 @@ class WatchedTask(FairseqTask):
     # what a checkpoint keeps in addition to fairseq's own
 
     def get_checkpoint_dict(self) -> dict[str, Any]:
-        """What fairseq adds to a checkpoint's extra state: audio heard, and the state of the loss scale."""
-        state: dict[str, Any] = {"audio_seconds": self.audio_seconds}
+        """What fairseq adds to a checkpoint's extra state: audio heard, the state of the loss scale, and counts.
+
+        They are for how many updates each sign of ill health has lasted, and for how many validations nothing has
+        improved (``checkpoint.patience``), which fairseq keeps in a function of the process.
+        """
+        state: dict[str, Any] = {
+            "audio_seconds": self.audio_seconds,
+            "health": self._health.counts(),
+            "early_stop": dict(vars(should_stop_early)),
+        }
         scaler = None if self._trainer is None else getattr(self._trainer.optimizer, "scaler", None)
         if scaler is not None:
             state["scaler"] = scaler.state_dict() if hasattr(scaler, "state_dict") else dict(vars(scaler))
@@ -211,6 +221,9 @@ class WatchedTask(FairseqTask):
     def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``get_checkpoint_dict`` saved."""
         self.audio_seconds = float(state.get("audio_seconds", 0.0))
+        self._health.restore(state.get("health", []))
+        if hasattr(checkpoint_utils.save_checkpoint, "best"):  # checkpoint.reset_meters forgets it
+            vars(should_stop_early).update(state.get("early_stop", {}))
         self._scaler_state = state.get("scaler")
 
     def _restore_scaler(self) -> None:

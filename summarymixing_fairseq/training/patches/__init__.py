@@ -7,15 +7,16 @@ from typing import Any
 import fairseq_cli.train
 from fairseq import checkpoint_utils
 from fairseq import utils as fairseq_utils
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from fairseq.models import distributed_fairseq_model
 from fairseq.optim.amp_optimizer import AMPOptimizer
+from fairseq.optim.lr_scheduler.reduce_lr_on_plateau import ReduceLROnPlateauLRSchedule
 from fairseq.trainer import Trainer
-from fairseq_cli import train as fairseq_train
 
 from ...checkpoints.untrusted_file import allow_fairseq_dictionary
-from . import amp, background, checkpoints, processes, trainer
+from . import amp, background, checkpoints, position, processes, resuming, trainer
 
 # (object, name, replacement, reason)
 REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
@@ -44,12 +45,6 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "on a CPU it holds the live weights, which must not be written while they are trained",
     ),
     (
-        fairseq_train,
-        "train",
-        background.train,
-        "a run must not end before its last checkpoint is written",
-    ),
-    (
         checkpoint_utils,
         "verify_checkpoint_directory",
         checkpoints.prepare_folder,
@@ -60,6 +55,42 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "load_checkpoint_to_cpu",
         checkpoints.load_checkpoint_to_cpu,
         "what a checkpoint's configuration holds is evaluated, and its weights are not looked at",
+    ),
+    (
+        checkpoint_utils,
+        "load_checkpoint",
+        resuming.load_checkpoint,
+        "the best value and the count of checkpoint.patience pass from one run to the next in the same process",
+    ),
+    (
+        Trainer,
+        "load_checkpoint",
+        resuming.load_into_trainer,
+        "a run goes on from the checkpoint of another one, with other settings, if they share a folder",
+    ),
+    (
+        EpochBatchIterator,
+        "state_dict",
+        position.state_dict,
+        "the position in an epoch is a number of batches, of which nobody knows how many there were",
+    ),
+    (
+        EpochBatchIterator,
+        "load_state_dict",
+        position.load_state_dict,
+        "with another dataset.max_tokens or number of processes it is another position, or a traceback",
+    ),
+    (
+        ReduceLROnPlateauLRSchedule,
+        "state_dict",
+        resuming.save_plateau,
+        "the count of epochs without progress is not kept",
+    ),
+    (
+        ReduceLROnPlateauLRSchedule,
+        "load_state_dict",
+        resuming.load_plateau,
+        "the count of epochs without progress is not restored",
     ),
     (
         distributed_utils,
@@ -83,7 +114,7 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         fairseq_cli.train,
         "train",
         trainer.train,
-        "a run that is finished does one more update at each start, and saves other weights: it is stopped after one",
+        "a finished run does one more update at each start; and a run must not end before its last checkpoint is written",
     ),
     (
         Trainer,

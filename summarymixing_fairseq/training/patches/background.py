@@ -17,7 +17,6 @@ from typing import Any
 
 from fairseq import checkpoint_utils, utils
 from fairseq.trainer import Trainer
-from fairseq_cli import train as fairseq_train
 from torch import Tensor
 
 from ...system import interrupts
@@ -27,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 _save_checkpoint = checkpoint_utils.save_checkpoint
 _state_dict = Trainer.state_dict
-_train = fairseq_train.train
 
 _writer = ThreadPoolExecutor(1)  # Python joins its thread before the process ends
 _last: Future | None = None
@@ -111,15 +109,8 @@ def _end_after_writing() -> None:
             signal.signal(number, interrupts.end)
 
 
-@functools.wraps(_train)
-def train(cfg: Any, trainer: Trainer, task: Any, epoch_itr: Any) -> Any:
-    """fairseq's: one epoch; waits for the write where the run may end with it.
-
-    Raises:
-        InputError: if it failed.
-    """
-    losses, should_stop = _train(cfg, trainer, task, epoch_itr)
+def wait_if_last(cfg: Any, epoch_itr: Any, should_stop: bool) -> None:
+    """Wait for the write where a run may end with this epoch. Raises InputError if it failed."""
     limits = cfg.optimization
     if should_stop or epoch_itr.next_epoch_idx > (limits.max_epoch or math.inf) or limits.stop_min_lr >= 0:
         wait()
-    return losses, should_stop

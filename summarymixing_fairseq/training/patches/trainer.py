@@ -12,6 +12,7 @@ from fairseq.trainer import Trainer
 from torch import Tensor
 
 from ...system.transfers import read_numbers
+from . import background
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,8 @@ _aggregate_logging_outputs = Trainer._aggregate_logging_outputs
 
 @functools.wraps(_train)
 def train(cfg: Any, trainer: Trainer, task: Any, epoch_itr: Any) -> tuple[list[float | None], bool]:
-    """fairseq's, but a run whose checkpoint has all updates or hours is not trained on.
+    """fairseq's, but a run whose checkpoint has all updates or hours is not trained on, and none ends before its last
+    checkpoint is written.
 
     Returns validation losses, and whether the run ends here.
     """
@@ -34,7 +36,9 @@ def train(cfg: Any, trainer: Trainer, task: Any, epoch_itr: Any) -> tuple[list[f
     elif num_updates and 0 < options.stop_time_hours < hours:
         limit = f"{hours:.2f} hours already, and optimization.stop_time_hours={options.stop_time_hours}"
     else:
-        return _train(cfg, trainer, task, epoch_itr)
+        losses, should_stop = _train(cfg, trainer, task, epoch_itr)
+        background.wait_if_last(cfg, epoch_itr, should_stop)
+        return losses, should_stop
     logger.info("nothing is trained: the checkpoint has %s; raise it to train on", limit)
     return [None], True
 

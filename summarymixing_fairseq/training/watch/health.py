@@ -133,3 +133,12 @@ class HealthMonitor:
         for warning in due:
             logger.warning(warning)
         return due
+
+    def counts(self) -> list[int]:
+        """For how many updates in a row each condition has held, for ``restore`` in a run that is taken up."""
+        return [watch.num_updates for watch in self._watches]
+
+    def restore(self, counts: list[int]) -> None:
+        """Go on from the counts of an earlier process; none from a checkpoint of version 0.1."""
+        for watch, count in zip(self._watches, counts):
+            watch.num_updates = count
