@@ -18,6 +18,7 @@ from fairseq.trainer import Trainer
 from training.conftest import load
 
 from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.training import patches
 from summarymixing_fairseq.training.patches import background, checkpoints
 
 
@@ -37,6 +38,9 @@ class TinyTrainer:
 
     def get_num_updates(self) -> int:
         return self.updates
+
+    def cumulative_training_time(self) -> float:
+        return 0.0
 
     def train_and_save(self, loss: float) -> None:
         self.updates += 1
@@ -113,9 +117,10 @@ def test_as_many_as_asked_for_are_whole_while_one_is_written(build, disk, tmp_pa
 @pytest.mark.parametrize("last", [{"should_stop": True}, {"epoch": 3}, {"stop_min_lr": 1e-9}])
 def test_the_end_of_a_run_waits_and_tells(build, disk, monkeypatch, last):
     def train_epoch(should_stop: bool = False, epoch: int = 2, stop_min_lr: float = -1.0) -> None:
-        monkeypatch.setattr(background, "_train", lambda *_: ([5.0], should_stop))
-        cfg = SimpleNamespace(optimization=SimpleNamespace(max_epoch=3, stop_min_lr=stop_min_lr))
-        assert background.train(cfg, None, None, SimpleNamespace(next_epoch_idx=epoch + 1)) == ([5.0], should_stop)
+        monkeypatch.setattr(patches.trainer, "_train", lambda *_: ([5.0], should_stop))
+        limits = SimpleNamespace(max_epoch=3, stop_min_lr=stop_min_lr, max_update=0, stop_time_hours=0)
+        cfg, epoch_itr = SimpleNamespace(optimization=limits), SimpleNamespace(next_epoch_idx=epoch + 1)
+        assert patches.trainer.train(cfg, trainer, None, epoch_itr) == ([5.0], should_stop)
 
     trainer = build()
     trainer.train_and_save(loss=5.0)

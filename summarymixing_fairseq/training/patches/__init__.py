@@ -114,7 +114,7 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         fairseq_cli.train,
         "train",
         trainer.train,
-        "a finished run does one more update at each start; and a run must not end before its last checkpoint is written",
+        "a finished run does one more update at each start, and a run may end before its last checkpoint is written",
     ),
     (
         Trainer,
