@@ -36,7 +36,7 @@ mp3s-mini: install
 # each worker imports torch once, and keeps to one thread
 WORKERS ?= 2
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 20
 
 test-long: install
 	$(BIN)/python -m pytest -m long

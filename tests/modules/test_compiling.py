@@ -25,6 +25,7 @@ def encoder(recompute="none", mixer="summarymixing", **options):
     return ConformerEncoder(build_layer, num_layers=2, embed_dim=16, **options)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_outputs_and_gradients_equal_the_plain_layers():
     plain = encoder()

@@ -120,6 +120,7 @@ def test_three_kills(zygote, arguments, tmp_path):
     assert kill_and_go_on(zygote, arguments, tmp_path, 3, seed=1)["kills"] == 3
 
 
+@pytest.mark.long
 def test_three_kills_with_checkpoints_in_the_background(zygote, arguments, tmp_path):
     options = ["+task.background_checkpoints=true"]
     assert kill_and_go_on(zygote, arguments, tmp_path, 3, 3, *options)["while writing"] >= 1

@@ -23,6 +23,7 @@ def losses(log: str) -> list[float]:
     return [float(loss) for loss in re.findall(r'"loss": "([0-9.]+)"', log)]
 
 
+@pytest.mark.long
 def test_sharding_and_recomputing_change_no_loss(arguments, tmp_path, monkeypatch):
     """With LayerDrop, which sharded processes run through all the same, and dropout in the recomputed layers."""
     runs = {
