@@ -124,7 +124,7 @@ def test_refusals(capsys, tmp_path):
         ([tmp_path / "void"], "void holds no results.json"),
         ([tmp_path / "gone"], "gone is not there"),
         ([good, "--plot", "/proc/x/y.png"], "cannot be written"),
-        ([good, "--plot", tmp_path / "void"], "void cannot be written"),
+        ([good, "--plot", tmp_path / "void"], "void is a folder: no file can be written there"),
     ):
         status, _, error = layers(capsys, *arguments)
         assert status == 1 and message in error, error

@@ -41,9 +41,12 @@ def test_every_limit(monkeypatch, caplog, max_update, stop_time_hours, num_updat
     from summarymixing_fairseq.training.patches import trainer as patches
 
     monkeypatch.setattr(patches, "_train", lambda *args: ([1.0], False))
-    optimization = SimpleNamespace(max_update=max_update, stop_time_hours=stop_time_hours)
+    optimization = SimpleNamespace(
+        max_update=max_update, stop_time_hours=stop_time_hours, max_epoch=0, stop_min_lr=-1.0
+    )
     trainer = SimpleNamespace(get_num_updates=lambda: num_updates, cumulative_training_time=lambda: seconds)
     with caplog.at_level(logging.INFO):
-        ended = fairseq_cli.train.train(SimpleNamespace(optimization=optimization), trainer, None, None)
+        epoch_itr = SimpleNamespace(next_epoch_idx=2)
+        ended = fairseq_cli.train.train(SimpleNamespace(optimization=optimization), trainer, None, epoch_itr)
     assert ended == (([1.0], False) if said is None else ([None], True))
     assert said is None or said in caplog.text

@@ -27,6 +27,8 @@ from ...system.finite import check_finite
 
 # Ending of a file that is being written. Nobody takes it for a checkpoint, and the next run in the folder removes it.
 TEMPORARY_SUFFIX = ".tmp"
+# In what is read of a checkpoint: its configuration as plain containers.
+SAVED_SETTINGS = "saved_settings"
 
 _save_remotely = checkpoint_utils.torch_persistent_save
 _copy_remotely = PathManager.copy
@@ -144,6 +146,8 @@ def prepare_folder(save_dir: str) -> None:
 def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ranks: bool = False) -> Any:
     """As fairseq's, for a file that may come from anyone: its configuration is that of ``pretraining_config`` or None.
 
+    What the file itself has is in ``SAVED_SETTINGS``, to be compared and not built from.
+
     Raises:
         InputError: as ``load_safely`` and ``pretraining_config``; for weights that are not finite.
     """
@@ -155,6 +159,7 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ran
         raise no_fairseq_checkpoint(Path(path))
     check_finite(weights, Path(path))
     state["args"] = state["cfg"] = None
+    state[SAVED_SETTINGS] = config
     # who builds a model has overrides, or asks for one of these; a run that goes on has a configuration of its own
     if arg_overrides is not None or sections(config)[0]["_name"] in MODELS:
         state["cfg"] = OmegaConf.create(pretraining_config(config, weights, path))

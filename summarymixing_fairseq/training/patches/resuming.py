@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from ...system.errors import InputError
 from ..optim.new_bob import note_validation
+from .checkpoints import SAVED_SETTINGS
 
 # What makes another run: these fields, and of the other groups all fields but the free ones. Lengths, intervals,
 # batching (max_tokens, update_freq), processes, workers and paths may change from one start to the next.
@@ -28,7 +29,14 @@ GROUPS = ("model", "task", "criterion", "optimizer", "lr_scheduler")
 FREE = {
     *("w2v_args", "encoder_sha256"),  # taken from the file of model.w2v_path, model.encoder_path
     *("max_update", "total_num_update", "metric"),  # follow other groups
-    *("max_bad_fraction", "allow_outside_root", "health_updates", "min_codebook_use", "log_keys"),
+    *(
+        "max_bad_fraction",
+        "allow_outside_root",
+        "background_checkpoints",
+        "health_updates",
+        "min_codebook_use",
+        "log_keys",
+    ),
     *("cache", "cache_max_gib", "num_batch_buckets", "reuse_dataloader", "persistent_workers", "tpu"),
     *("recompute", "compile_layers", "checkpoint_activations", "ddp_backend", "min_params_to_wrap"),
 }
@@ -80,7 +88,7 @@ def load_into_trainer(self: Trainer, filename: str, *args: Any, **kwargs: Any) -
 
     def read_own(*args: Any, **kwargs: Any) -> Any:
         state = read(*args, **kwargs)
-        check_settings(state["cfg"], self.cfg, filename)
+        check_settings(state.pop(SAVED_SETTINGS), self.cfg, filename)
         return state
 
     checkpoint_utils.load_checkpoint_to_cpu = read_own
