@@ -1,6 +1,6 @@
 """``speech_finetuning``: fairseq's ``audio_finetuning`` on segments of files, with bad clips replaced."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -8,34 +8,19 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
-from omegaconf import II
 from torch import nn
 
 from ..data.checks import check_labels, check_sample_rate, check_uncropped, warn_of_long_transcripts
 from ..data.dictionary import load_dictionary
 from ..data.manifest import Manifest
 from ..system.units import SAMPLE_RATE_HZ
-from .speech_task import (
-    ALLOW_OUTSIDE_ROOT_HELP,
-    AMP_DTYPE_HELP,
-    BACKGROUND_CHECKPOINTS_HELP,
-    MAX_BAD_FRACTION_HELP,
-    SegmentedAudioTask,
-    SpeechTask,
-)
+from .speech_fields import SpeechFields
+from .speech_task import SegmentedAudioTask, SpeechTask
 
 
 @dataclass
-class SpeechFinetuningConfig(AudioFinetuningConfig):
-    """fairseq's, how many bad clips are tolerated, and the training precision, which follows ``common``."""
-
-    max_bad_fraction: float = field(default=0.01, metadata={"help": MAX_BAD_FRACTION_HELP})
-    allow_outside_root: bool = field(default=False, metadata={"help": ALLOW_OUTSIDE_ROOT_HELP})
-    amp_dtype: str = field(default="auto", metadata={"help": AMP_DTYPE_HELP})
-    background_checkpoints: bool = field(default=False, metadata={"help": BACKGROUND_CHECKPOINTS_HELP})
-    amp: bool = II("common.amp")
-    fp16: bool = II("common.fp16")
-    bf16: bool = II("common.bf16")
+class SpeechFinetuningConfig(SpeechFields, AudioFinetuningConfig):
+    """fairseq's fields and those of all our tasks."""
 
 
 @register_task("speech_finetuning", dataclass=SpeechFinetuningConfig)

@@ -9,29 +9,21 @@ import torch
 from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
-from omegaconf import II, DictConfig, open_dict
+from omegaconf import DictConfig, open_dict
 
 from ..data.manifest import Manifest
 from ..system.errors import InputError
 from ..training.wav2vec_criterion import LazyWav2vecCriterion
-from .speech_task import (
-    ALLOW_OUTSIDE_ROOT_HELP,
-    AMP_DTYPE_HELP,
-    BACKGROUND_CHECKPOINTS_HELP,
-    MAX_BAD_FRACTION_HELP,
-    SegmentedAudioTask,
-    SpeechTask,
-)
+from .speech_fields import SpeechFields
+from .speech_task import SegmentedAudioTask, SpeechTask
 
 PERPLEXITIES = ("prob_perplexity", "code_perplexity")
 
 
 @dataclass
-class SpeechPretrainingConfig(AudioPretrainingConfig):
-    """fairseq's, how many bad clips are tolerated, and the training precision, which follows ``common``."""
+class SpeechPretrainingConfig(SpeechFields, AudioPretrainingConfig):
+    """fairseq's fields, those of all our tasks, and when a run counts as unhealthy."""
 
-    max_bad_fraction: float = field(default=0.01, metadata={"help": MAX_BAD_FRACTION_HELP})
-    allow_outside_root: bool = field(default=False, metadata={"help": ALLOW_OUTSIDE_ROOT_HELP})
     health_updates: int = field(
         default=200,
         metadata={"help": "updates in a row that a sign of ill health lasts before the log warns of it"},
@@ -40,11 +32,6 @@ class SpeechPretrainingConfig(AudioPretrainingConfig):
         default=0.02,
         metadata={"help": "code perplexity over number of codes, below which codebooks count as collapsed"},
     )
-    amp_dtype: str = field(default="auto", metadata={"help": AMP_DTYPE_HELP})
-    background_checkpoints: bool = field(default=False, metadata={"help": BACKGROUND_CHECKPOINTS_HELP})
-    amp: bool = II("common.amp")
-    fp16: bool = II("common.fp16")
-    bf16: bool = II("common.bf16")
 
 
 @register_task("speech_pretraining", dataclass=SpeechPretrainingConfig)

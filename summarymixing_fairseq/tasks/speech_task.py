@@ -25,18 +25,8 @@ from .watched_task import WatchedTask
 
 logger = logging.getLogger(__name__)
 
-MAX_BAD_FRACTION_HELP = "share of a split's clips that may be unreadable before the run stops; others stand in for them"
-ALLOW_OUTSIDE_ROOT_HELP = "read rows that lead out of their manifest's root too: absolute paths, `..`, links"
-
 # Options under which fairseq reads a split in its own way. No version of fairseq has all of them.
 LEFT_TO_FAIRSEQ = ("binarized_dataset", "multi_corpus_keys", "precompute_mask_config", "precompute_mask_indices")
-
-
-AMP_DTYPE_HELP = (
-    "dtype of products under common.amp: bfloat16, float16, float32, or auto: bfloat16 on GPUs that compute in it, "
-    "float16 on others, float32 on CPUs"
-)
-BACKGROUND_CHECKPOINTS_HELP = "write checkpoints while training goes on; a copy in main memory is made first"
 
 
 def trains_in_half(cfg: DictConfig) -> bool:
