@@ -85,6 +85,28 @@ def test_a_checkpoint_of_fairseqs_adam_goes_on():
     assert optimizer.state_dict()["state"][0]["step"] == 8
 
 
+def test_l2_equals_torchs_adam():
+    """Also where it goes on from the state of AdamW."""
+    start, gradients = torch.randn(6), torch.randn(6, 6)
+    r = torch.nn.Parameter(start.clone())
+    before = build_optimizer(config(), [r])
+    r.grad = gradients[0].clone()
+    before.step()
+    p, q = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    plain = torch.optim.Adam([q], lr=0.01, betas=(0.8, 0.9), eps=1e-6, weight_decay=0.05, foreach=False)
+    optimizer = build_optimizer(config(decoupled=False), [p])
+    for state in (None, before.state_dict()):
+        if state:
+            optimizer.load_state_dict(copy.deepcopy(state), optimizer.optimizer_config)
+            plain.load_state_dict({**plain.state_dict(), "state": copy.deepcopy(state["state"])})
+        for gradient in gradients[1:]:
+            for parameter, own in ((p, optimizer), (q, plain)):
+                parameter.grad = gradient.clone()
+                own.step()
+        torch.testing.assert_close(p, q, atol=1e-6, rtol=0)
+    assert (p - start).abs().max() > 0.05
+
+
 @pytest.mark.parametrize("betas", [[0.9], [0.9, 1.0], [-0.1, 0.9], [0.9, 0.9, 0.9]])
 def test_betas_refused(betas):
     with pytest.raises(InputError, match=r"optimizer.adam_betas=.*two numbers"):

@@ -15,6 +15,11 @@ from summarymixing_fairseq.training.optim.new_bob import note_validation
 ADAM = {"_name": "adam", "adam_betas": "(0.9,0.999)", "adam_eps": 1e-8, "weight_decay": 0.0, "tpu": False}
 
 
+@pytest.fixture(autouse=True)
+def nothing_validated(monkeypatch):
+    monkeypatch.setattr(new_bob_module, "_last_validation", (0, {}))
+
+
 def new_bob(lr: float = 1.0, **options):
     """A schedule and its optimizer of one parameter."""
     parameter = torch.nn.Parameter(torch.zeros(1))
@@ -84,9 +89,8 @@ def resumed(schedule, optimizer):
     return other
 
 
-def test_taken_up_from_a_checkpoint_that_was_saved_before_the_step(monkeypatch):
+def test_taken_up_from_a_checkpoint_that_was_saved_before_the_step():
     """fairseq's order: validation, checkpoint, step; and after loading, a step that names the epoch that begins."""
-    monkeypatch.setattr(new_bob_module, "_last_validation", (0, {}))
     metrics = [10.0, 9.0, 9.0, 8.0, 8.0, 9.0]
     whole = rates(new_bob(1.0, lr_shrink=0.5)[0], metrics)
     schedule, optimizer = new_bob(1.0, lr_shrink=0.5, metric="wer")
@@ -103,8 +107,18 @@ def test_taken_up_from_a_checkpoint_that_was_saved_before_the_step(monkeypatch):
     assert seen == whole
 
 
-def test_a_step_that_was_taken_is_not_taken_again(monkeypatch):
-    monkeypatch.setattr(new_bob_module, "_last_validation", (0, {}))
+def test_another_metric_than_the_best_checkpoints():
+    """fairseq tells a schedule the word error rate; one that follows the loss looks it up."""
+    schedule, optimizer = new_bob(1.0, lr_shrink=0.5, metric="loss")
+    seen = []
+    for epoch, (wer, loss) in enumerate([(50.0, 3.0), (50.0, 2.0), (40.0, 2.0), (30.0, 1.0)], start=1):
+        note_validation(epoch, {"wer": wer, "loss": loss})
+        seen.append(schedule.step(epoch, wer))
+    assert seen == [1.0, 1.0, 0.5, 0.5]
+    assert optimizer.get_lr() == 0.5
+
+
+def test_a_step_that_was_taken_is_not_taken_again():
     schedule, optimizer = new_bob(1.0, lr_shrink=0.5, metric="wer")
     for epoch in (1, 2):
         note_validation(epoch, {"wer": 5.0})

@@ -1,4 +1,4 @@
-"""``fused_adamw``: AdamW with one kernel for all parameters, behind fairseq's optimizer interface."""
+"""``fused_adamw``: AdamW, or Adam with L2, with one kernel for all parameters, behind fairseq's optimizer interface."""
 
 from dataclasses import dataclass, field
 from typing import Any, List  # not list[float]: fairseq reads these annotations on every Python
@@ -17,11 +17,14 @@ class FusedAdamWConfig(FairseqDataclass):
 
     adam_betas: List[float] = field(default_factory=lambda: [0.9, 0.999], metadata={"help": "betas: [0.9, 0.98]"})
     adam_eps: float = field(default=1e-8, metadata={"help": "added to the root of the second moment"})
-    weight_decay: float = field(default=0.0, metadata={"help": "decoupled weight decay"})
+    weight_decay: float = field(default=0.0, metadata={"help": "weight decay"})
+    decoupled: bool = field(
+        default=True, metadata={"help": "AdamW's weight decay; false: Adam's, which is added to the gradient (L2)"}
+    )
     lr: List[float] = II("optimization.lr")
 
 
-class _FlatAdamW(torch.optim.AdamW):
+class _Flat(torch.optim.Optimizer):
     """What fairseq's fp16 optimizer asks: may all parameters lie in one flat tensor? They may."""
 
     supports_flat_params = True
@@ -34,9 +37,24 @@ class _FlatAdamW(torch.optim.AdamW):
         return super().step(closure)
 
 
+class _FlatAdamW(_Flat, torch.optim.AdamW):
+    pass
+
+
+class _FlatAdam(_Flat, torch.optim.Adam):
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """As torch's; a checkpoint of AdamW says that its decay is decoupled, this run that it is not."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group["decoupled_weight_decay"] = False
+
+
 @register_optimizer("fused_adamw", dataclass=FusedAdamWConfig)
 class FusedAdamW(FairseqOptimizer):
     """AdamW (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2) by ``torch.optim.AdamW(fused=True)``.
+
+    With ``decoupled=false`` it is the same paper's Adam with L2 regularisation: the decay is part of the gradient, and
+    of its moments.
 
     fairseq's own ``adam`` runs some ten kernels for every parameter tensor. It also leaves epsilon out of the bias
     correction, so that the first updates differ where gradients are as small as epsilon; this one is the formula's.
@@ -51,7 +69,8 @@ class FusedAdamW(FairseqOptimizer):
             raise InputError(
                 f"optimizer.adam_betas={list(cfg.adam_betas)}: two numbers of at least 0 and below 1, as [0.9,0.98]"
             )
-        self._optimizer = _FlatAdamW(params, fused=True, **self.optimizer_config)
+        optimizer = _FlatAdamW if cfg.decoupled else _FlatAdam
+        self._optimizer = optimizer(params, fused=True, **self.optimizer_config)
 
     @property
     def optimizer_config(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class NewBobConfig(FairseqDataclass):
     )
     metric: str = field(
         default=II("checkpoint.best_checkpoint_metric"),
-        metadata={"help": "what fairseq tells schedules, by its name in the log"},
+        metadata={"help": "what is followed, by its name in the log; by default what the best checkpoint is chosen by"},
     )
     lr: List[float] = II("optimization.lr")
 
@@ -80,6 +80,9 @@ class NewBobSchedule(FairseqLRScheduler):
         if val_loss is None:  # taken up again within an epoch, or an epoch without validation
             return self.optimizer.get_lr()
         self.num_epochs = epoch
+        noted_epoch, stats = _last_validation
+        if noted_epoch == epoch:  # fairseq tells schedules of checkpoint.best_checkpoint_metric alone
+            val_loss = float(stats[self.cfg.metric])
         error = 100.0 - val_loss if self.cfg.is_accuracy else float(val_loss)
         if self.previous is not None:
             improvement = (self.previous - error) / self.previous if self.previous else 0.0
