@@ -47,7 +47,13 @@ def attentive_statistics(p: Parameters, x: Tensor) -> Tensor:
     return torch.stack(means + deviations)
 
 
-def tdnn_layer(p: Parameters, frames: list[Tensor], dilation: int, same: bool) -> list[Tensor]:
+def leaky_relu(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, 0.01 * x)
+
+
+def tdnn_layer(
+    p: Parameters, frames: list[Tensor], dilation: int, same: bool, activation: Callable = relu
+) -> list[Tensor]:
     """Frame t sees t - reach, ..., t + reach; beyond both ends are zeros (same), or there is no frame t."""
     weight = p["conv.weight"]  # (D', D, K)
     reach = dilation * (weight.size(2) - 1) // 2
@@ -58,7 +64,7 @@ def tdnn_layer(p: Parameters, frames: list[Tensor], dilation: int, same: bool) -
             seen = t + k * dilation - reach
             if 0 <= seen < len(frames):
                 y = y + weight[:, :, k] @ frames[seen]
-        outputs.append(batch_norm(p, "norm", relu(y)))
+        outputs.append(batch_norm(p, "norm", activation(y)))
     return outputs
 
 
@@ -95,17 +101,17 @@ def ecapa_embedding(p: Parameters, x: Tensor, scale: int) -> Tensor:
     return batch_norm(p, "embedding_norm", linear(p, "embedding", batch_norm(p, "pool_norm", pooled)))
 
 
-def xvector_embedding(p: Parameters, x: Tensor) -> Tensor:
+def xvector_embedding(p: Parameters, x: Tensor, activation: Callable = relu) -> Tensor:
     frames = list(x)
     for i, dilation in enumerate([1, 2, 3, 1, 1]):
-        frames = tdnn_layer(part(p, f"frame_layers.{i}"), frames, dilation, False)
+        frames = tdnn_layer(part(p, f"frame_layers.{i}"), frames, dilation, False, activation)
     return linear(p, "segment6", mean_std(frames))
 
 
-def xvector(p: Parameters, x: Tensor) -> Tensor:
-    segment6 = batch_norm(p, "classifier.1", relu(xvector_embedding(p, x)))
-    segment7 = batch_norm(p, "classifier.4", relu(linear(p, "classifier.2", segment6)))
-    return linear(p, "classifier.5", segment7)
+def xvector(p: Parameters, x: Tensor, activation: Callable = relu, classify: Callable = linear) -> Tensor:
+    segment6 = batch_norm(p, "classifier.1", activation(xvector_embedding(p, x, activation)))
+    segment7 = batch_norm(p, "classifier.4", activation(linear(p, "classifier.2", segment6)))
+    return classify(p, "classifier.5", segment7)
 
 
 def separable_conv(p: Parameters, frames: list[Tensor]) -> list[Tensor]:
@@ -169,11 +175,15 @@ def bilstm_ctc(p: Parameters, x: Tensor, num_layers: int) -> Tensor:
 def bilstm_mean(p: Parameters, x: Tensor, num_layers: int) -> Tensor:
     """Linear layer, then the mean, in the order of the paper."""
     frames = [linear(p, "project", y) for y in bilstm(part(p, "encoder.lstm"), x, num_layers)]
-    return linear(p, "output", sum(frames) / len(frames))
+    return p["output.weight"] @ (sum(frames) / len(frames)) + p.get("output.bias", 0.0)
 
 
 def linear_ctc(p: Parameters, x: Tensor) -> Tensor:
     return torch.stack([linear(p, "output", frame) for frame in x])
+
+
+def sigmoids_ctc(p: Parameters, x: Tensor) -> Tensor:
+    return torch.stack([linear(p, "output", 1 / (1 + torch.exp(-linear(p, "hidden", frame)))) for frame in x])
 
 
 def mean_linear(p: Parameters, x: Tensor) -> Tensor:

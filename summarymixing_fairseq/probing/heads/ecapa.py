@@ -15,7 +15,7 @@ STEM_KERNEL_SIZE = 5
 BLOCK_KERNEL_SIZE = 3
 BLOCK_DILATIONS = [2, 3, 4]
 RES2_SCALE = 8
-ATTENTION_DIM = SE_DIM = 128
+SE_DIM = 128
 
 
 class SeRes2Block(nn.Module):
@@ -56,7 +56,8 @@ class EcapaTdnn(EmbeddingHead):
 
     Args:
         input_dim: D; num_classes: speakers, or other classes of clips.
-        embedding_dim: 512 as in MP3S (arXiv 2308.14456) on VoxCeleb; 192 in the paper.
+        embedding_dim: in MP3S (arXiv 2308.14456) 512 on VoxCeleb, 96 on IEMOCAP; 192 in the paper.
+        attention_dim: of ``AttentiveStatisticsPooling``, 128 as in the paper; MP3S has 64 on IEMOCAP.
         channels: C of the paper, 512 or 1024; aggregated_channels: of the layer on all blocks' outputs.
         cosine: give cosines for ``aam_logits`` instead of logits.
 
@@ -70,12 +71,14 @@ class EcapaTdnn(EmbeddingHead):
         num_classes: int,
         *,
         embedding_dim: int = 512,
+        attention_dim: int = 128,
         channels: int = 512,
         aggregated_channels: int = 1536,
         cosine: bool = False,
     ):
         super().__init__(input_dim, num_classes)
-        require_positive(embedding_dim=embedding_dim, channels=channels, aggregated_channels=aggregated_channels)
+        require_positive(embedding_dim=embedding_dim, attention_dim=attention_dim)
+        require_positive(channels=channels, aggregated_channels=aggregated_channels)
         if channels % RES2_SCALE:
             raise ValueError(f"channels={channels}: must be a multiple of {RES2_SCALE}")
         self.gives_cosines = cosine
@@ -83,7 +86,7 @@ class EcapaTdnn(EmbeddingHead):
         self.stem = TdnnLayer(input_dim, channels, STEM_KERNEL_SIZE)
         self.blocks = nn.ModuleList(SeRes2Block(channels, dilation) for dilation in BLOCK_DILATIONS)
         self.aggregate = nn.Linear(len(BLOCK_DILATIONS) * channels, aggregated_channels)
-        self.pool = AttentiveStatisticsPooling(aggregated_channels, ATTENTION_DIM)
+        self.pool = AttentiveStatisticsPooling(aggregated_channels, attention_dim)
         self.pool_norm = MaskedBatchNorm1d(2 * aggregated_channels)
         self.embedding = nn.Linear(2 * aggregated_channels, embedding_dim)
         self.embedding_norm = MaskedBatchNorm1d(embedding_dim)

@@ -92,16 +92,26 @@ class SqueezeExcitation(nn.Module):
 
 
 class TdnnLayer(nn.Module):
-    """Time-delay layer of x-vector and ECAPA-TDNN: convolution over time, ReLU, batch norm, in this order.
+    """Time-delay layer of x-vector and ECAPA-TDNN: convolution over time, activation, batch norm, in this order.
 
     Args:
         input_dim, output_dim: channels.
         kernel_size: odd; dilation: frames from one tap to the next.
         same: pad with zeros at both ends, so that T stays; otherwise the output is ``2 * reach`` frames shorter.
+        activation: of each number; ReLU in both papers.
     """
 
-    def __init__(self, input_dim: int, output_dim: int, kernel_size: int = 1, dilation: int = 1, same: bool = True):
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        kernel_size: int = 1,
+        dilation: int = 1,
+        same: bool = True,
+        activation: Callable[[Tensor], Tensor] = F.relu,
+    ):
         super().__init__()
+        self.activation = activation
         self.reach = dilation * (kernel_size - 1) // 2  # frames to either side
         self.same = same
         padding = self.reach if same else 0
@@ -124,7 +134,7 @@ class TdnnLayer(nn.Module):
             y = self.conv(x.transpose(1, 2)).transpose(1, 2)  # (B, T, D) -> (B, D, T) -> (B, T', D')
         if padding_mask is not None and not self.same:
             padding_mask = padding_mask[:, 2 * self.reach :]  # padding is at the end: the last tap decides
-        return self.norm(F.relu(y), padding_mask), padding_mask
+        return self.norm(self.activation(y), padding_mask), padding_mask
 
 
 class CosineClassifier(nn.Module):

@@ -113,16 +113,24 @@ class BiLstmMean(ProbeHead):
 
     Args:
         input_dim: D; num_classes: classes.
-        num_layers, hidden_dim, dropout: of ``BiLstm``.
+        num_layers, hidden_dim, dropout: of ``BiLstm``; MP3S runs it without dropout.
+        output_bias: give the last layer a bias; MP3S does not.
     """
 
     def __init__(
-        self, input_dim: int, num_classes: int, *, num_layers: int = 2, hidden_dim: int = 768, dropout: float = 0.2
+        self,
+        input_dim: int,
+        num_classes: int,
+        *,
+        num_layers: int = 2,
+        hidden_dim: int = 768,
+        dropout: float = 0.2,
+        output_bias: bool = True,
     ):
         super().__init__(input_dim, num_classes)
         self.encoder = BiLstm(input_dim, hidden_dim, num_layers, dropout)
         self.project = nn.Linear(2 * hidden_dim, hidden_dim)
-        self.output = nn.Linear(hidden_dim, num_classes)
+        self.output = nn.Linear(hidden_dim, num_classes, bias=output_bias)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding or None -> logits (B, num_classes)."""

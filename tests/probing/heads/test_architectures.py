@@ -14,8 +14,10 @@ from probe_reference import (
     contextnet_block,
     cosines,
     ecapa_embedding,
+    leaky_relu,
     linear_ctc,
     mean_linear,
+    sigmoids_ctc,
     trained,
     xvector,
     xvector_embedding,
@@ -44,14 +46,23 @@ HEADS = {
         for name, loop in (("bilstm_ctc", bilstm_ctc), ("bilstm_mean", bilstm_mean))
         for n in (1, 2)
     },
+    "bilstm_mean_no_bias": (
+        *("bilstm_mean", {"hidden_dim": 3, "num_layers": 1, "output_bias": False}),
+        *(partial(bilstm_mean, num_layers=1), one_frame, both),
+    ),
     "linear_ctc": ("linear_ctc", {}, linear_ctc, one_frame, both),
+    "sigmoids_ctc": ("linear_ctc", {"hidden_dim": 6}, sigmoids_ctc, one_frame, both),
     "mean_linear": ("mean_linear", {}, mean_linear, one_frame, both),
     # many batch norms in a row make much of float32's rounding
     "contextnet": ("contextnet_ctc", {"width": 1 / 64}, contextnet, ([4, 4], [5, 3, 1]), [(torch.float64, 1e-9)]),
     "xvector": ("xvector", SMALL_XVECTOR, xvector, ([20, 20], [24, 19, 16]), both),
+    "xvector_leaky_cosine": (
+        *("xvector", {**SMALL_XVECTOR, "activation": "leaky_relu", "cosine": True}),
+        *(partial(xvector, activation=leaky_relu, classify=cosines), ([20, 20], [24, 19, 16]), both),
+    ),
     "ecapa": ("ecapa", SMALL_ECAPA, partial(ecapa, classify=linear), ([9, 9], [11, 7, 2]), both),
     "ecapa_cosine": (
-        *("ecapa", {**SMALL_ECAPA, "cosine": True}),
+        *("ecapa", {**SMALL_ECAPA, "attention_dim": 3, "cosine": True}),
         *(partial(ecapa, classify=cosines), ([9, 9], [11, 7, 2]), both),
     ),
 }
@@ -85,6 +96,9 @@ def test_packed_as_on_a_gpu_equals_the_loops(key, monkeypatch):
         ("bilstm_mean", 768, 30, {}, "encoder", 8 * 768 * (768 + 768 + 2) + 8 * 768 * (1536 + 768 + 2)),
         ("bilstm_mean", 768, 30, {}, "project", 1536 * 768 + 768),
         ("linear_ctc", 768, 30, {}, "", 768 * 30 + 30),
+        ("linear_ctc", 768, 30, {"hidden_dim": 1024}, "", 768 * 1024 + 1024 + 1024 * 30 + 30),
+        ("bilstm_mean", 768, 18, {"output_bias": False}, "output", 768 * 18),
+        ("ecapa", 768, 4, {"embedding_dim": 96, "attention_dim": 64}, "pool.frame", 1536 * 64 + 64),
         ("mean_linear", 768, 30, {}, "", 768 * 30 + 30),
         # Table 1 of Han et al. 2020 has 10.8, 31.4 and 112.7 million with an RNN-T decoder, whose size it does not give
         ("contextnet_ctc", 80, 30, {"width": 0.5}, "blocks", 5_765_208),

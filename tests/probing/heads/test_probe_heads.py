@@ -182,8 +182,10 @@ def test_autocast(name):
     "name, options, message",
     [
         ("lstm", {}, r"head='lstm' is unknown: choose one of contextnet_ctc, .*, xvector$"),
-        ("ecapa", {"width": 2.0}, r"head ecapa has no option 'width': it has embedding_dim, channels, .*cosine"),
-        ("linear_ctc", {"dropout": 0.1}, r"head linear_ctc has no option 'dropout': it has none"),
+        ("ecapa", {"width": 2.0}, r"head ecapa has no option 'width': it has embedding_dim, attention_dim, .*cosine"),
+        ("mean_linear", {"dropout": 0.1}, r"head mean_linear has no option 'dropout': it has none"),
+        ("linear_ctc", {"hidden_dim": -1}, r"hidden_dim=-1: must be 0 or more"),
+        ("xvector", {"activation": "gelu"}, r"activation='gelu': choose relu or leaky_relu"),
         ("ecapa", {"channels": 20}, r"channels=20: must be a multiple of 8"),
         ("ecapa", {"embedding_dim": 0}, r"embedding_dim=0: must be positive"),
         ("xvector", {"channels": -1}, r"channels=-1: must be positive"),
