@@ -62,7 +62,8 @@ results = {
     "schema_version": 1, "task": "probe", "head": "some_head",
     "encoder": {"name": args.encoder_name, "description": "an encoder", "path": "p", "sha256": "s"},
     "checkpoint": args.checkpoint, "config": {}, "data": {"folder": args.data, "split": args.split,
-    "counts": {"clips": clips}}, "seed": 1, "metrics": dict.fromkeys(("wer", "accuracy", "eer"), metric),
+    "counts": {"clips": clips}}, "seed": 1, 
+    "metrics": dict.fromkeys(("wer", "accuracy", "eer", "eer_mean_subtracted"), metric),
     "layer_weights": [0.5, 0.3, 0.2], "versions": {"python": "3.11"}}
 pathlib.Path(args.results).mkdir(parents=True, exist_ok=True)
 pathlib.Path(args.results, "results.json").write_text(json.dumps(results))

@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Evaluate a probe (examples/mp3s) on DIR/SPLIT.tsv. Recognition: WER and CER, or the error rate "
         "of phones and other symbols that spell no words (hypo.wrd, ref.wrd). "
         "Classes: accuracy, macro-F1, predictions.tsv, confusion.tsv and confusion.png. Speakers: EER and minDCF of "
-        "DIR/SPLIT.trials (scores.tsv), by the cosine of embeddings less their mean over the split's clips. All go to "
+        "DIR/SPLIT.trials (scores.tsv), by cosines of embeddings, and of embeddings less the split's mean. All go to "
         "results.json too, with checkpoint, configuration, counts and layer weights.",
     )
     parser.add_argument("checkpoint", type=Path, help="checkpoint of ssl_probe")

@@ -229,9 +229,10 @@ def _confusion_picture(confusion: np.ndarray, classes: list[str], split: str) ->
 
 
 def evaluate_trials(evaluation: Evaluation) -> tuple[Results, Files]:
-    """EER and minDCF of a list of trials.
+    """EER and minDCF of a list of trials, by the cosine of the two embeddings of each.
 
-    A trial's score is the cosine of two embeddings, less the mean embedding of the split. The prior of minDCF is 0.01.
+    ``eer`` and ``min_dcf`` are of the embeddings as they are, ``eer_mean_subtracted`` and ``min_dcf_mean_subtracted``
+    of embeddings less their mean over the split. The prior of minDCF is 0.01.
 
     Raises:
         InputError: for a list that cannot be read, or names a clip that the manifest lacks.
@@ -245,16 +246,17 @@ def evaluate_trials(evaluation: Evaluation) -> tuple[Results, Files]:
     speakers = speakers_of(evaluation.data, evaluation.split, names)
     check_speakers(trials, speakers, names)
     embeddings = np.stack(evaluation.outputs("embeddings"))
-    scores = score_trials(embeddings, trials, names)
-    intervals = interval_by_speaker(scores, trials, speakers, evaluation.num_replicates, evaluation.seed)
-    metrics = {
-        "eer": _percent(equal_error_rate(scores, trials.labels), intervals.eer),
-        "min_dcf": Metric(min_dcf(scores, trials.labels), *intervals.min_dcf, unit=""),
-    }
+    by_kind = {kind: score_trials(embeddings, trials, names, bool(kind)) for kind in ("", "_mean_subtracted")}
+    metrics = {}
+    for kind, scores in by_kind.items():
+        intervals = interval_by_speaker(scores, trials, speakers, evaluation.num_replicates, evaluation.seed)
+        metrics[f"eer{kind}"] = _percent(equal_error_rate(scores, trials.labels), intervals.eer)
+        metrics[f"min_dcf{kind}"] = Metric(min_dcf(scores, trials.labels), *intervals.min_dcf, unit="")
     used = np.union1d(trials.first, trials.second)
     counts = {"trials": len(trials), "targets": int(trials.labels.sum()), "speakers": len({speakers[i] for i in used})}
     first, second = ([names[i] for i in side] for side in (trials.first, trials.second))
-    rows = _lines(trials.labels.astype(int), first, second, [f"{score:.6f}" for score in scores])
+    shown = ([f"{score:.6f}" for score in scores] for scores in by_kind.values())
+    rows = _lines(trials.labels.astype(int), first, second, *shown)
     return evaluation.results(metrics, counts), {"scores.tsv": rows}
 
 

@@ -230,13 +230,17 @@ def test_verification_results(probes, probe_data, tmp_path):
     trials = [line.split("\t") for line in (probe_data / "test.trials").read_text().splitlines()]
     assert [row[:3] for row in rows] == trials
     results = read_results(tmp_path / "results.json")
-    assert set(results.metrics) == {"eer", "min_dcf"} and results.metrics["min_dcf"].unit == ""
+    assert set(results.metrics) == {"eer", "min_dcf", "eer_mean_subtracted", "min_dcf_mean_subtracted"}
+    assert results.metrics["min_dcf"].unit == ""
     assert results.data.counts["trials"] == 120 and results.data.counts["speakers"] == 2
-    false_alarms, hits, _ = roc_curve([int(row[0]) for row in rows], [float(row[3]) for row in rows])
-    crossing = np.abs(1 - hits - false_alarms).argmin()
-    step = 100 * max(np.diff(false_alarms).max(), np.diff(hits).max())
-    middle = 50 * (1 - hits[crossing] + false_alarms[crossing])
-    assert results.metrics["eer"].value == pytest.approx(middle, abs=step)
+    for name, column in (("eer", 3), ("eer_mean_subtracted", 4)):
+        false_alarms, hits, _ = roc_curve([int(row[0]) for row in rows], [float(row[column]) for row in rows])
+        crossing = np.abs(1 - hits - false_alarms).argmin()
+        step = 100 * max(np.diff(false_alarms).max(), np.diff(hits).max())
+        middle = 50 * (1 - hits[crossing] + false_alarms[crossing])
+        assert results.metrics[name].value == pytest.approx(middle, abs=step)
+    scores = np.array([[float(number) for number in row[3:]] for row in rows])
+    assert np.abs(scores[:, 0] - scores[:, 1]).max() > 0.1
     # the pairs of training's last validation are the same
     last = float(records(probes["verification"][1], "valid")[-1]["valid_eer"])
     assert results.metrics["eer"].value == pytest.approx(last, abs=0.01)

@@ -95,7 +95,7 @@ def test_two_encoders_and_a_random_one(bench):
     assert cells(rows["commonvoice_cy", "test", 2]) == [20, 20, 50]
     assert rows["commonvoice_cy", "test", 1]["best"] == ["Ours", "b"]
     assert rows["commonvoice_cy", "test", 1]["cells"]["b"]["clips"] == 12
-    # all figures of the paper, and only with the first row of their task
+    # all figures of the paper, and only in the row of their probe
     assert [figure["percent"] for figure in rows["commonvoice_cy", "test", 1]["paper"]] == [48.3, 50.8, 54.5, 45.4]
     assert sum(bool(row["paper"]) for row in table["rows"]) == 1
 
@@ -193,13 +193,14 @@ def test_one_failure_leaves_the_others(bench):
         bench.err.strip().splitlines()[-1].startswith("summarymixing mp3s: 1 of 4 runs failed: a slurp_probe1 (train")
     )
     table = bench.table()
-    assert [cells(row) for row in table["rows"]] == [[None], [40], [40], [40]]
+    assert [cells(row) for row in table["rows"]] == [[None], [40], *[[40]] * 4]
     assert table["notes"] == ["a slurp_probe1, training failed: exit status 3"]
-    assert table["rows"][3]["metric"] == "eer" and "a slurp_probe1, training failed" in bench.out
+    assert [row["metric"] for row in table["rows"][2:]] == ["eer", "eer_mean_subtracted"] * 2
+    assert "| mean-subtracted EER % ↓ |" in bench.out and "a slurp_probe1, training failed" in bench.out
     # with other overrides it is another run
     assert bench() == 1 and "--force" in bench.err
     assert bench("--force") == 0
-    assert [cells(row) for row in bench.table()["rows"]] == [[40]] * 4
+    assert [cells(row) for row in bench.table()["rows"]] == [[40]] * 6
 
 
 def test_a_training_that_was_refused_is_corrected_without_force(bench):

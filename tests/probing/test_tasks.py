@@ -267,11 +267,10 @@ def eer_by_roc(embeddings: np.ndarray, speakers: list[str]) -> float:
     """In percent: where the two error rates cross on scikit-learn's ROC."""
     from sklearn.metrics import roc_curve
 
-    centred = embeddings - embeddings.mean(0)
-    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     pairs = [(i, j) for i in range(len(speakers)) for j in range(i)]
     labels = [speakers[i] == speakers[j] for i, j in pairs]
-    false_alarms, hits, _ = roc_curve(labels, [centred[i] @ centred[j] for i, j in pairs], drop_intermediate=False)
+    false_alarms, hits, _ = roc_curve(labels, [units[i] @ units[j] for i, j in pairs], drop_intermediate=False)
     misses = 1 - hits
     after = int(np.argmax(misses <= false_alarms))
     (x0, x1), (y0, y1) = false_alarms[after - 1 : after + 1], misses[after - 1 : after + 1]

@@ -20,19 +20,22 @@ _BLOCK = 4096  # trials scored at a time
 _ROUNDING = 1e-6
 
 
-def score_trials(embeddings: np.ndarray, trials: Trials, names: Sequence[str]) -> np.ndarray:
-    """Cosine of the two embeddings of each trial, less the mean of all embeddings.
-
-    The mean uses the test set, though not its labels: it has to be named with a result.
+def score_trials(
+    embeddings: np.ndarray, trials: Trials, names: Sequence[str], subtract_mean: bool = False
+) -> np.ndarray:
+    """Cosine of the two embeddings of each trial.
 
     Args:
         embeddings: (clips, E), any float type; trials: of indices of clips; names: of the clips, for messages.
+        subtract_mean: take the mean of all embeddings from each first. The mean uses the test set, though not its
+            labels: it has to be named with a result.
 
     Returns:
         (trials,) float64.
 
     Raises:
-        InputError: naming the clip whose embedding is not finite, zero, or equal to the mean but for rounding.
+        InputError: naming the clip whose embedding is not finite, zero, or with ``subtract_mean`` equal to the mean but
+            for rounding.
     """
 
     def refuse(is_bad: np.ndarray, complaint: str) -> None:
@@ -42,14 +45,16 @@ def score_trials(embeddings: np.ndarray, trials: Trials, names: Sequence[str]) -
     refuse(~np.isfinite(embeddings).all(1), "is not finite: check the clip and the model for NaN")
     lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
     refuse(lengths == 0, "is zero and has no direction: is the clip silent, is the model trained?")
-    centred = embeddings - embeddings.mean(0, dtype=np.float64)
-    centred_lengths = np.linalg.norm(centred, axis=1)
-    refuse(
-        centred_lengths <= _ROUNDING * lengths,
-        "equals the mean embedding and has no direction: is it the only clip, does the model give all clips the same?",
-    )
-    centred /= centred_lengths[:, None]
-    normalised = centred.astype(np.promote_types(embeddings.dtype, np.float32))
+    vectors = embeddings.astype(np.float64)
+    if subtract_mean:
+        vectors -= vectors.mean(0)
+        original, lengths = lengths, np.linalg.norm(vectors, axis=1)
+        refuse(
+            lengths <= _ROUNDING * original,
+            "equals the mean embedding and has no direction: is it the only clip, does the model give all the same?",
+        )
+    vectors /= lengths[:, None]
+    normalised = vectors.astype(np.promote_types(embeddings.dtype, np.float32))
     scores = np.empty(len(trials))
     for start in range(0, len(trials), _BLOCK):
         block = slice(start, start + _BLOCK)

@@ -195,12 +195,13 @@ def read_run(run: Run, split: Split) -> Results:
     """Results of a run on a test split.
 
     Raises:
-        InputError: if results.json cannot be read or lacks the task's metric.
+        InputError: if results.json cannot be read or lacks a metric of the task's.
     """
-    path, key = run.results_path(split), run.task.metric.key
+    path = run.results_path(split)
     results = read_results(path)
-    if key not in results.metrics:
-        raise InputError(f"{path} lacks the metric {key}")
+    for metric in run.task.metrics:
+        if metric.key not in results.metrics:
+            raise InputError(f"{path} lacks the metric {metric.key}")
     return results
 
 

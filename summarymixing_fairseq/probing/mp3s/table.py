@@ -21,7 +21,7 @@ from .encoders import Encoder
 from .layers import Column, mean_column
 from .runner import Failure
 from .runs import TRAINED_NAME, Run, read_run
-from .tasks import ARROWS, Split, Task
+from .tasks import ARROWS, MetricKind, Split, Task
 
 SCHEMA_VERSION = 1
 POOLING = (
@@ -61,35 +61,39 @@ def _clips(results: Results) -> int:
     return int(results.data.counts.get("clips", 0))
 
 
-def read_cell(runs: Sequence[Run], split: Split) -> tuple[dict[str, Any] | None, list[Results]]:
-    """The cell of a probe on a test split, and the results it is made of: of one run, or of all folds.
+def read_cells(runs: Sequence[Run], split: Split) -> tuple[dict[str, Any], list[Results]]:
+    """The cells of a probe on a test split, and the results they are made of: of one run, or of all folds.
 
     Returns:
-        ``value`` with its 95 % interval ``low`` to ``high``, all in ``unit``, None if undefined; ``clips``, ``head``,
-        ``results`` (the files), ``seconds`` of training. (None, []) unless all runs have been evaluated.
+        by the key of each metric: ``value`` with its 95 % interval ``low`` to ``high``, all in ``unit``, None if
+        undefined; ``clips``, ``head``, ``results`` (the files), ``seconds`` of training. ({}, []) unless all runs have
+        been evaluated.
 
     Raises:
         InputError: for results that cannot be read or lack the metric.
     """
     paths = [run.results_path(split) for run in runs]
     if not paths or not all(path.exists() for path in paths):
-        return None, []
+        return {}, []
     all_results = [read_run(run, split) for run in runs]
-    metric = all_results[0].metrics[runs[0].task.metric.key]
-    numbers = (metric.value, metric.low, metric.high)
-    if len(all_results) > 1:
-        numbers = pool_accuracies(all_results)
-    value, low, high = (number if math.isfinite(number) else None for number in numbers)
-    return {
-        "value": value,
-        "low": low,
-        "high": high,
-        "unit": metric.unit,
-        "clips": sum(map(_clips, all_results)),
-        "head": all_results[0].head,
-        "results": [str(path.relative_to(runs[0].settings.results)) for path in paths],
-        "seconds": _training_seconds(runs),
-    }, all_results
+    cells = {}
+    for kind in runs[0].task.metrics:
+        metric = all_results[0].metrics[kind.key]
+        numbers = (metric.value, metric.low, metric.high)
+        if len(all_results) > 1:
+            numbers = pool_accuracies(all_results)
+        value, low, high = (number if math.isfinite(number) else None for number in numbers)
+        cells[kind.key] = {
+            "value": value,
+            "low": low,
+            "high": high,
+            "unit": metric.unit,
+            "clips": sum(map(_clips, all_results)),
+            "head": all_results[0].head,
+            "results": [str(path.relative_to(runs[0].settings.results)) for path in paths],
+            "seconds": _training_seconds(runs),
+        }
+    return cells, all_results
 
 
 def _training_seconds(runs: Sequence[Run]) -> float | None:
@@ -126,26 +130,25 @@ def build(
     for (task, probe), group in [(key, list(group)) for key, group in groups]:
         by_encoder = {encoder: [run for run in group if run.encoder == encoder] for encoder in encoders}
         for split in task.splits:
-            cells: dict[str, Any] = {}
+            by_name: dict[str, dict[str, Any]] = {}
             for encoder, its_runs in by_encoder.items():
                 try:
-                    cell, all_results = read_cell(its_runs, split)
+                    cells, all_results = read_cells(its_runs, split)
                 except InputError as error:
-                    cell, all_results = None, []
+                    cells, all_results = {}, []
                     notes.append(str(error))
-                cells[encoder.name] = cell
+                by_name[encoder.name] = cells
                 versions += [results.versions for results in all_results]
                 if all_results:
                     descriptions[encoder.name] = all_results[0].encoder.description
                     if split is task.splits[0]:
                         weights.append(_layer_weights(encoder, task, probe, all_results))
-            rows.append(_row(task, probe, split, cells))
-    reported: set[str] = set()
-    for row in rows:  # the probe of the paper's figures is not known: they are shown in a task's first row
-        shown = provenance["with_paper"] and row["task"] not in reported
-        figures = paper.FIGURES.get(row["task"], {}) if shown else {}
+            for metric in task.metrics:
+                of_metric = {name: cells.get(metric.key) for name, cells in by_name.items()}
+                rows.append(_row(task, probe, split, metric, of_metric))
+    for row in rows:
+        figures = paper.FIGURES.get((row["task"], row["probe"]), {}) if provenance["with_paper"] else {}
         row["paper"] = [{"task": row["task"], "system": name, "percent": value} for name, value in figures.items()]
-        reported.add(row["task"])
     return {
         "schema_version": SCHEMA_VERSION,
         **provenance,
@@ -166,7 +169,7 @@ def build(
     }
 
 
-def _row(task: Task, probe: int, split: Split, cells: dict[str, Any]) -> dict[str, Any]:
+def _row(task: Task, probe: int, split: Split, metric: MetricKind, cells: dict[str, Any]) -> dict[str, Any]:
     title = task.title if len(task.splits) == 1 else f"{task.title}, {split.name.replace('_', '-')}"
     heads = sorted({cell["head"] for cell in cells.values() if cell})
     return {
@@ -176,11 +179,11 @@ def _row(task: Task, probe: int, split: Split, cells: dict[str, Any]) -> dict[st
         "split": split.name,
         "probe": probe,
         "head": ", ".join(heads),
-        "metric": task.metric.key,
-        "metric_title": task.metric.title,
-        "higher_is_better": task.metric.higher_is_better,
+        "metric": metric.key,
+        "metric_title": metric.title,
+        "higher_is_better": metric.higher_is_better,
         "cells": cells,
-        "best": _best(cells, task.metric.higher_is_better),
+        "best": _best(cells, metric.higher_is_better),
     }
 
 
@@ -251,9 +254,7 @@ def _below(table: dict[str, Any], has_paper: bool) -> list[str]:
     ]
     tasks = {row["task"] for row in table["rows"]}
     if has_paper:
-        lines.append(
-            f"The paper's: {paper.SOURCE}. Their probe is not on record here, so they are shown in a task's first row."
-        )
+        lines.append(f"The paper's: {paper.SOURCE}, by the probe of the row that they stand in.")
     if has_paper and tasks & set(paper.LOW_RESOURCE_TASKS):
         lines.append(
             f"The paper's average over the low-resource recognition tasks: {paper.LOW_RESOURCE_RELATIVE_WER_PERCENT} % "

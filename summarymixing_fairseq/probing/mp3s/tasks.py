@@ -24,6 +24,7 @@ class MetricKind:
 WER = MetricKind("wer", "WER", higher_is_better=False)
 ACCURACY = MetricKind("accuracy", "accuracy", higher_is_better=True)
 EER = MetricKind("eer", "EER", higher_is_better=False)
+EER_MEAN_SUBTRACTED = MetricKind("eer_mean_subtracted", "mean-subtracted EER", higher_is_better=False)
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Task:
     Attributes:
         name: also its folder below the data's root; title: for tables.
         labels: extension of the label files.
+        also: metrics that are shown in rows of their own beside it.
         prepare: command that makes the data in the folder DIR.
         config: TASK in the names of its configurations, TASK_probeN.yaml; None: its name.
         has_folds: the folder may hold folders fold*, one for each fold of a cross-validation.
@@ -53,9 +55,15 @@ class Task:
     metric: MetricKind
     prepare: str
     splits: tuple[Split, ...] = (Split(),)
+    also: tuple[MetricKind, ...] = ()
     config: str | None = None
     has_folds: bool = False
     of_mp3s: bool = True
+
+    @property
+    def metrics(self) -> tuple[MetricKind, ...]:
+        """The task's metric, and those that are shown beside it."""
+        return (self.metric, *self.also)
 
     def config_name(self, probe: int) -> str:
         """Configuration of a probe, 1 or 2."""
@@ -98,6 +106,7 @@ TASKS = (
         EER,
         "summarymixing manifest voxceleb VOXCELEB1_DIR --dest DIR",
         splits=(Split("test", trials="test.trials"),),
+        also=(EER_MEAN_SUBTRACTED,),
     ),
     Task(
         "prompts_en",

@@ -106,17 +106,19 @@ NO_TRIALS = Trials(*np.zeros((3, 0), int))
 NAMES = [f"clip{i}.wav" for i in range(11)]
 
 
+@pytest.mark.parametrize("subtract_mean", [False, True])
 @pytest.mark.parametrize("block", [3, 4096])
 @pytest.mark.parametrize("dtype, tolerance", [(np.float16, 1e-6), (np.float32, 1e-6), (np.float64, 1e-12)])
-def test_equal_the_cosine(monkeypatch, block, dtype, tolerance):
+def test_equal_the_cosine(monkeypatch, block, dtype, tolerance, subtract_mean):
     monkeypatch.setattr(verification, "_BLOCK", block)
     embeddings = (np.random.randn(11, 6) * np.arange(1, 12)[:, None] + 3).astype(dtype)
     first, second = np.random.randint(0, 11, (2, 40))
     exact = embeddings.astype(np.float64)
-    scores = score_trials(embeddings, Trials(first == second, first, second), NAMES)
+    mean = exact.mean(0) if subtract_mean else 0.0
+    scores = score_trials(embeddings, Trials(first == second, first, second), NAMES, subtract_mean)
     assert scores.shape == (40,) and scores.dtype == np.float64
     for i, j, score in zip(first, second, scores):
-        a, b = exact[i] - exact.mean(0), exact[j] - exact.mean(0)
+        a, b = exact[i] - mean, exact[j] - mean
         assert score == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), abs=tolerance)
 
 
@@ -131,4 +133,4 @@ def test_bad_embedding(value, message):
 def test_embeddings_that_are_all_the_same():
     embeddings = np.tile(np.random.randn(4).astype(np.float32), (11, 1))
     with pytest.raises(InputError, match="the embedding of clip0.wav equals the mean embedding"):
-        score_trials(embeddings, NO_TRIALS, NAMES)
+        score_trials(embeddings, NO_TRIALS, NAMES, subtract_mean=True)
