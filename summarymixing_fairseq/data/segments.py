@@ -30,7 +30,7 @@ class _Names:
 
 
 class SegmentDataset(FileAudioDataset):
-    """fairseq's ``FileAudioDataset`` with five differences.
+    """fairseq's ``FileAudioDataset`` with six differences.
 
     1. A row may be a part of a file: only that part is read.
     2. Files at another rate than the task's are resampled, and several channels are averaged.
@@ -38,14 +38,25 @@ class SegmentDataset(FileAudioDataset):
     4. A clip that cannot be read raises InputError at once; fairseq tries three times.
     5. How a long clip is cropped depends on seed, epoch and batch only. fairseq draws from numpy's generator, whose
        state a resumed run does not restore.
+    6. Clips may be ordered by rising length.
 
     Args:
         manifest: rows to read, as loaded with fairseq's ``min_sample_size``.
         sample_rate: of the waveforms, in Hz; seed: of the crops.
         num_buckets: as in ``FileAudioDataset``; others: of ``RawAudioDataset``.
+        ascending: order clips by rising length, equal ones as in the manifest; fairseq's order falls.
     """
 
-    def __init__(self, manifest: Manifest, sample_rate: int, num_buckets: int = 0, *, seed: int = 1, **others: Any):
+    def __init__(
+        self,
+        manifest: Manifest,
+        sample_rate: int,
+        num_buckets: int = 0,
+        *,
+        seed: int = 1,
+        ascending: bool = False,
+        **others: Any,
+    ):
         RawAudioDataset.__init__(self, sample_rate, **others)  # FileAudioDataset's own would read the file again
         self.manifest = manifest
         self.root_dir = manifest.root
@@ -54,6 +65,7 @@ class SegmentDataset(FileAudioDataset):
         self.sizes = manifest.sizes
         self.set_bucket_info(num_buckets)
         self.seed = seed
+        self.ascending = ascending
         # in shared memory: data workers keep their copy of the dataset from epoch to epoch
         self._epoch = torch.ones((), dtype=torch.int64).share_memory_()
         self._crops = np.random.default_rng(seed % 2**64)
@@ -62,6 +74,10 @@ class SegmentDataset(FileAudioDataset):
     def epoch(self) -> int:
         """The current epoch, counted from 1."""
         return int(self._epoch)
+
+    def ordered_indices(self) -> np.ndarray:
+        """(clips,) rows in the order in which batches are filled."""
+        return np.argsort(self.sizes, kind="stable") if self.ascending else super().ordered_indices()
 
     def set_epoch(self, epoch: int) -> None:
         """Called by fairseq at the start of an epoch."""

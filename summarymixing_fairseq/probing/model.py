@@ -45,6 +45,12 @@ class SslProbeConfig(FairseqDataclass):
     layer_norm: bool = field(
         default=False, metadata={"help": "LayerNorm without parameters on each hidden state before the weighted sum"}
     )
+    final_norm: bool = field(
+        default=False,
+        metadata={
+            "help": "the encoder's own LayerNorm after its last layer, where it has one, on the last hidden state"
+        },
+    )
     head: str = field(default="mean_linear", metadata={"help": f"one of {', '.join(HEADS)}"})
     head_options: Dict[str, Any] = field(
         default_factory=dict, metadata={"help": "options of the head that have no field here: see its class"}
@@ -82,7 +88,7 @@ class SslProbe(BaseFairseqModel):
     Args:
         encoder: gives hidden states; head: one of ``heads``.
         freeze: run the encoder without gradients and in eval mode. Nothing is masked in either case.
-        layer_norm: normalise each hidden state.
+        layer_norm: normalise each hidden state. Before that, an encoder built ``with_output`` normalises its last one.
     """
 
     trained_on: Tensor
@@ -116,14 +122,14 @@ class SslProbe(BaseFairseqModel):
             raise ValueError(f"model.head={cfg.head!r}: choose one of {', '.join(HEADS)}")
         dropout = 0.0 if cfg.freeze else cfg.encoder_dropout
         if cfg.w2v_args is not None:
-            encoder = random_encoder(EncoderSpec.from_dict(cfg.w2v_args), dropout)
+            encoder = random_encoder(EncoderSpec.from_dict(cfg.w2v_args), dropout, cfg.final_norm)
         elif not cfg.encoder_path:
             raise InputError("model.encoder_path is not set: name the checkpoint to probe")
         else:
-            encoder = load_encoder(cfg.encoder_path, dropout)
+            encoder = load_encoder(cfg.encoder_path, dropout, cfg.final_norm)
             cfg.encoder_sha256 = sha256_of(Path(cfg.encoder_path))
             if cfg.random_encoder:
-                encoder = random_encoder(encoder.spec, dropout)
+                encoder = random_encoder(encoder.spec, dropout, cfg.final_norm)
             cfg.w2v_args = encoder.spec.to_dict()
         logger.info("probing %s by %s", encoder.describe(), cfg.head)
         head = build_head(cfg.head, encoder.state_dim, len(task.target_dictionary), **head_options(cfg))
@@ -150,6 +156,8 @@ class SslProbe(BaseFairseqModel):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
             # a waveform comes in float64 if fairseq would round it in float32
             states, frame_padding = self.encoder(source.float(), padding_mask)
+            if self.encoder.final_norm is not None:
+                states[-1] = self.encoder.final_norm(states[-1])
             if self.layer_norm:
                 states = normalise_states(states)
         return states, frame_padding

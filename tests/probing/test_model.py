@@ -211,6 +211,24 @@ def test_layer_norm_normalises_each_state(encoders, batch):
     assert not any("norm" in name for name, _ in normed.weighted_sum.named_parameters())
 
 
+@pytest.mark.parametrize("name", ["summarymixing", "wav2vec2", "hubert"])
+def test_final_norm_is_of_the_last_state_alone(encoders, batch, name):
+    """Where the encoder has one: layers of wav2vec2 here end in their own."""
+    path, _ = encoders[name]
+    states, frame_padding = build_probe(path, "mean_linear").encode(*batch[:2])
+    probe = build_probe(path, "mean_linear", final_norm=True)
+    norm = probe.encoder.final_norm
+    assert (norm is None) is (name == "wav2vec2")
+    if norm is not None:
+        norm.weight.normal_()
+        norm.bias.normal_()
+        assert build_probe(path, "mean_linear", final_norm=True, random_encoder=True).encoder.final_norm is not None
+    normed, _ = probe.encode(*batch[:2])
+    expected = states[-1] if norm is None else norm(states[-1])
+    assert all(torch.equal(state, own) for state, own in zip(states[:-1], normed))
+    assert torch.equal(expected, normed[-1])
+
+
 def test_parameter_groups_and_equal_weights_at_the_start(encoders):
     probe = build_probe(encoders["summarymixing"][0], "mean_linear")
     groups = {name: parameter.param_group for name, parameter in probe.named_parameters()}

@@ -206,8 +206,21 @@ def test_each_encoder_and_form_has_its_own_cache(corpus, encoder_paths, monkeypa
     assert kept(head="mean_linear") == (6, 4)
     assert kept(task_options={"normalize": True}) == (6, 5)
     assert kept(random_encoder=True) == (6, 6)
+    assert kept(final_norm=True) == (6, 7)
     corpus("train", CLASSES[:5], "emotion")
-    assert kept() == (5, 7), "another split under the same name"
+    assert kept() == (5, 8), "another split under the same name"
+
+
+@pytest.mark.parametrize("name", [RECOGNITION, CLASSIFICATION, VERIFICATION])
+def test_clips_by_rising_length(corpus, encoder_paths, name):
+    """Kept features and random chunks too; clips of one length in the manifest's order."""
+    data = corpus("train", TRANSCRIPTS if name == RECOGNITION else CLASSES, EXTENSIONS[name])
+    options, lengths = {}, list(LENGTHS)
+    if name == VERIFICATION:
+        options, lengths = {"chunk_seconds": 0.5}, [min(length, 8_000) for length in LENGTHS]
+    task, _ = loaded(set_up(name, data, ascending=True, **options), encoder_paths[0], HEADS[name])
+    order = [clip for batch in batches_of(task) for clip in batch["id"].tolist()]
+    assert order == sorted(range(6), key=lambda clip: (lengths[clip], clip)) != list(range(6))
 
 
 def test_features_are_those_of_the_weights_that_a_resumed_run_loads(emotions, encoder_paths):

@@ -88,11 +88,12 @@ def num_parameters(spec: EncoderSpec) -> int:
     return cast("int", MODULES[spec.kind].num_parameters(spec.config))
 
 
-def random_encoder(spec: EncoderSpec, dropout: float = 0.0) -> Encoder:
+def random_encoder(spec: EncoderSpec, dropout: float = 0.0, with_output: bool = False) -> Encoder:
     """An encoder with random weights.
 
     Args:
         dropout: in place of all its dropouts. LayerDrop is off, and nothing is ever masked.
+        with_output: keep the LayerNorm after the last layer, ``Encoder.final_norm``.
 
     Raises:
         InputError: for a specification that builds no encoder, or a dropout that is no probability.
@@ -103,7 +104,7 @@ def random_encoder(spec: EncoderSpec, dropout: float = 0.0) -> Encoder:
             f"{SAMPLE_RATE_HZ} Hz"
         )
     with refusals_named(spec.kind):
-        return _build(spec, dropout, with_output=False)
+        return _build(spec, dropout, with_output)
 
 
 def load_encoder(path: str | Path, dropout: float = 0.0, with_output: bool = False) -> Encoder:
@@ -113,7 +114,8 @@ def load_encoder(path: str | Path, dropout: float = 0.0, with_output: bool = Fal
         path: checkpoint of fairseq's with ``wav2vec2_summarymixing``, ``wav2vec2`` or ``hubert`` in it, pre-trained,
             or fine-tuned for CTC, sequence to sequence or classification; read without running code of its own.
         dropout: see ``random_encoder``.
-        with_output: keep the LayerNorm after the last layer, by which ``Encoder.extract`` gives the "output".
+        with_output: keep the LayerNorm after the last layer, by which ``Encoder.extract`` gives the "output"; see
+            ``random_encoder``.
 
     Raises:
         InputError: for a file that is missing, no checkpoint, of another model or form of one, of an encoder at

@@ -78,8 +78,8 @@ class Encoder(nn.Module):
 
     State 0 is what enters the first layer, after positions (and, where layers end in a LayerNorm, after that which
     precedes them); state n is the output of layer n. A final LayerNorm after the last layer is applied to none: where
-    a model has one (ours; ``layer_norm_first``), s3prl and transformers put it on the last state alone. Here it makes
-    the "output" of ``extract``, of an encoder that was built ``with_output``.
+    a model has one (ours; ``layer_norm_first``), s3prl and transformers put it on the last state alone. An encoder that
+    was built ``with_output`` has it as ``final_norm``: it makes the "output" of ``extract``, and probes may use it.
 
     Without that, every parameter bears on some state. Gradients flow in train and eval mode alike, the feature
     extractor's at full scale (``feature_grad_mult`` of a configuration is not used). To freeze:

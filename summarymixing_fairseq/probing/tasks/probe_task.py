@@ -93,7 +93,7 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
     def audio_dataset(self, split: str, manifest: Manifest, **options: Any) -> FairseqDataset:
         """The clips of a split: their waveforms, or the features that are kept of them."""
         self.check_lengths(split, manifest)
-        audio = SegmentDataset(manifest, **options)
+        audio = SegmentDataset(manifest, ascending=self.cfg.ascending, **options)
         return CachedStatesDataset(audio) if self._keeps_states(split, manifest) else audio
 
     def check_lengths(self, split: str, manifest: Manifest) -> None:

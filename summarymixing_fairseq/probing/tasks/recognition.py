@@ -13,6 +13,12 @@ from .probe_task import ProbeTask
 class ProbeConfig(SpeechFinetuningConfig):
     """Fields of ``speech_finetuning``, and where features are kept."""
 
+    ascending: bool = field(
+        default=False,
+        metadata={
+            "help": "fill batches with clips of rising length; dataset.curriculum=N keeps them in order for N epochs"
+        },
+    )
     cache: bool = field(
         default=True,
         metadata={

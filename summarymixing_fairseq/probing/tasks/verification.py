@@ -41,7 +41,7 @@ class ProbeVerificationTask(ProbeClassificationTask):
     """Speaker verification of MP3S (arXiv 2308.14456, Section 3).
 
     Training classifies the speakers of random chunks. Validation takes whole clips, and logs accuracy and the EER of
-    pairs of its clips. ``summarymixing evaluate`` scores a list of trials.
+    pairs of its clips by the cosine of their embeddings. ``summarymixing evaluate`` scores a list of trials.
     """
 
     own_metric, own_metric_falls = "eer", True
@@ -66,7 +66,7 @@ class ProbeVerificationTask(ProbeClassificationTask):
         if not split.startswith("train"):
             return super().audio_dataset(split, manifest, **options)
         self.check_lengths(split, manifest)
-        return ChunkDataset(manifest, chunk_seconds=self.cfg.chunk_seconds, **options)
+        return ChunkDataset(manifest, chunk_seconds=self.cfg.chunk_seconds, ascending=self.cfg.ascending, **options)
 
     def outputs_of(self, sample: Dict[str, Any]) -> Sequence[np.ndarray]:
         """The embedding of each clip."""
