@@ -10,8 +10,9 @@ import numpy as np
 from safetensors.numpy import save
 from torch import Tensor
 
-from ..system.errors import InputError
+from ..system.errors import InputError, printable
 from ..system.files import atomic_write
+from ..system.finite import is_finite
 from .manifest import Clip
 from .reading import read_in_batches
 
@@ -51,7 +52,8 @@ def write_features(
         metadata: of the safetensors file.
 
     Raises:
-        InputError: for a clip that cannot be read or gives no frame, or an output that cannot be written.
+        InputError: for a clip that cannot be read, gives no frame or states that are not finite, or an output that
+            cannot be written.
     """
     gathered = dict.fromkeys(feature_names(clips), np.zeros(0))
     names = list(gathered)
@@ -63,6 +65,11 @@ def write_features(
                     "leave it out"
                 )
         for i, states in zip(positions, extract_batch(waveforms)):
+            if not is_finite(states):
+                raise InputError(
+                    f"{clips[i].path}: its hidden states are not finite numbers: leave it out if it is the only one, "
+                    "try --precision float32, otherwise the checkpoint is broken"
+                )
             if isinstance(outputs, Path):
                 gathered[names[i]] = np.ascontiguousarray(states.numpy())  # safetensors writes what lies in memory
                 continue
@@ -71,4 +78,5 @@ def write_features(
                 np.save(SimpleNamespace(write=file.write), states.numpy())
     if isinstance(outputs, Path):
         with atomic_write(outputs, "wb") as file:
-            file.write(save(gathered, metadata))
+            # keys are UTF-8, which names of files need not be
+            file.write(save({printable(name): states for name, states in gathered.items()}, metadata))

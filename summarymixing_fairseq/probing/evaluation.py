@@ -17,7 +17,7 @@ from ..data.ctc_decoding import GreedyDecoder
 from ..data.manifest import read_labels
 from ..data.reading import pad_batch, seconds_up
 from ..data.references import read_references, symbols_of
-from ..system.errors import InputError
+from ..system.errors import InputError, printable
 from ..system.machine import installed_versions
 from .checkpoint import CLASSIFICATION, RECOGNITION, VERIFICATION, Probe
 from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio
@@ -152,7 +152,7 @@ def evaluate_recognition(evaluation: Evaluation) -> tuple[Results, Files]:
     if empty:
         counts["empty transcripts"] = empty
     results = evaluation.results({name: rate(score) for name, (score, _) in rates.items()}, counts)
-    files: Files = {"hypo.wrd": _lines(hypotheses), "ref.wrd": _lines(references)}
+    files: Files = {"hypo.wrd": _lines(map(printable, hypotheses)), "ref.wrd": _lines(references)}
     return results, files
 
 
@@ -173,6 +173,7 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
     classes = list(evaluation.probe.dictionary.symbols)
     unknown = sorted(set(references) - set(classes))
     index = {label: i for i, label in enumerate([*classes, *unknown])}
+    shown = [*map(printable, index)]  # a checkpoint's classes may be anything
     targets = np.array([index[label] for label in references])
     predictions = np.array([int(scores.argmax()) for scores in evaluation.outputs("scores")])
     confusion = confusion_matrix(targets, predictions, labels=range(len(index)))  # rows are references
@@ -191,9 +192,9 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
     if unknown:
         counts["clips of classes unknown to training"] = sum(label in unknown for label in references)
     files: Files = {
-        "predictions.tsv": _lines(evaluation.names, references, [classes[i] for i in predictions]),
+        "predictions.tsv": _lines(evaluation.names, references, [shown[i] for i in predictions]),
         "confusion.tsv": _lines(
-            ["reference \\ prediction", *index], *[[c, *confusion[:, i]] for c, i in index.items()]
+            ["reference \\ prediction", *shown], *[[c, *confusion[:, i]] for i, c in enumerate(shown)]
         ),
     }
     picture = _confusion_picture(confusion, list(index), evaluation.split)
