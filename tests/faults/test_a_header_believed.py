@@ -13,6 +13,7 @@ from summarymixing_fairseq.corpora.audio.audio_file import read_clip
 from summarymixing_fairseq.corpora.writing.options import AudioRules
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
 from summarymixing_fairseq.data.audio import read_segment
+from summarymixing_fairseq.data.manifest import Clip as Row
 from summarymixing_fairseq.data.manifest_check import read_file
 from summarymixing_fairseq.system.errors import InputError
 
@@ -49,13 +50,13 @@ def assert_refused(path) -> None:
     assert "\n" not in str(error.value)
     for verify in (True, False) if path.suffix != ".flac" else (True,):
         assert isinstance(read_clip(path.name, str(path.parent), AudioRules(verify=verify)), Refusal)
-        assert isinstance(read_file(path), str) or verify
+        assert isinstance(read_file(Row(path, path.name)), str) or verify
 
 
 def assert_taken(path) -> None:
     clip = read_clip(path.name, str(path.parent), AudioRules(verify=True, max_clipped=1.0))
     assert isinstance(clip, Clip) and len(read_segment(path)) == clip.num_samples
-    assert not isinstance(read_file(path), str)
+    assert not isinstance(read_file(Row(path, path.name)), str)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 48_000])
