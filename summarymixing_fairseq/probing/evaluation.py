@@ -20,6 +20,7 @@ from ..data.references import read_references, symbols_of
 from ..system.errors import InputError, printable
 from ..system.machine import installed_versions
 from .checkpoint import CLASSIFICATION, RECOGNITION, VERIFICATION, Probe
+from .figures import literal, new_figure
 from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio
 from .metrics.error_rate import ErrorRate, error_rates, notes_on_writing
 from .metrics.trials import check_speakers, read_trials, speakers_of
@@ -197,28 +198,25 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
             ["reference \\ prediction", *shown], *[[c, *confusion[:, i]] for i, c in enumerate(shown)]
         ),
     }
-    picture = _confusion_picture(confusion, list(index), evaluation.split)
-    if picture is not None:
-        files["confusion.png"] = picture
+    try:
+        files["confusion.png"] = _confusion_picture(confusion, shown, evaluation.split)
+    except InputError as error:
+        logger.warning("no confusion.png: %s", error)
     return evaluation.results(metrics, counts), files
 
 
-def _confusion_picture(confusion: np.ndarray, classes: list[str], split: str) -> bytes | None:
-    """PNG of a confusion matrix, each row as shares of its reference's clips; None without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return None
+def _confusion_picture(confusion: np.ndarray, classes: list[str], split: str) -> bytes:
+    """PNG of a confusion matrix, each row as shares of its reference's clips. Raises InputError where it cannot be."""
     side = 2.5 + 0.32 * len(classes)
-    figure = Figure(figsize=(side + 1, side), layout="constrained", dpi=120)
-    axes = figure.subplots()
+    axes = (figure := new_figure(side + 1, side)).subplots()
+    classes = [*map(literal, classes)]
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(classes)), classes, rotation=90)
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("prediction")
     axes.set_ylabel("reference")
-    axes.set_title(f"{split}: {int(confusion.sum()):,} clips")
+    axes.set_title(f"{literal(split)}: {int(confusion.sum()):,} clips")
     if len(classes) <= 20:
         for row, column in zip(*np.nonzero(confusion)):
             colour = "white" if shares[row, column] > 0.6 else "black"

@@ -211,7 +211,7 @@ class StateCache:
 
 def _checksum(states: np.ndarray) -> str:
     """CRC-32 of the bytes, in hexadecimal: shows what a disk has changed, at 1.6 GB a second."""
-    return f"{zlib.crc32(states):08x}"
+    return f"{zlib.crc32(states.data):08x}"
 
 
 def _read_ahead(read: Callable[[list[int]], Any], batches: list[list[int]]) -> Generator[Any, None, None]:

@@ -58,7 +58,8 @@ def pool_accuracies(folds: Sequence[Results]) -> tuple[float, float, float]:
 
 
 def _clips(results: Results) -> int:
-    return int(results.data.counts.get("clips", 0))
+    count = results.data.counts.get("clips", 0)
+    return int(count) if math.isfinite(count) else 0
 
 
 def read_cell(runs: Sequence[Run], split: Split) -> tuple[dict[str, Any] | None, list[Results]]:
