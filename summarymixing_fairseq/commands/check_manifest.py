@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..system.errors import InputError
+from ..system.errors import InputError, printable
 from ..system.files import atomic_write, check_writable, refuse_existing
 from ..system.machine import available_threads
 from ..system.units import SAMPLE_RATE_HZ
@@ -71,17 +71,19 @@ def run(args: argparse.Namespace) -> None:
     if args.report is not None:
         with atomic_write(args.report) as file:
             file.writelines(
-                f"{kind}\t{where}\t{what}\n" for kind, found in findings.problems.items() for where, what in found
+                "\t".join(map(printable, (kind, where, what))) + "\n"
+                for kind, found in findings.problems.items()
+                for where, what in found
             )
     for split, sizes in findings.sizes.items():
         seconds = sizes / args.sample_rate
-        print(f"{split}: {len(sizes):,} clips, {seconds.sum() / 3600:.2f} h")
+        print(f"{printable(split)}: {len(sizes):,} clips, {seconds.sum() / 3600:.2f} h")
         print(histogram(seconds))
     for note in findings.notes:
-        print(f"note: {note}")
+        print(f"note: {printable(note)}")
     for kind, found in findings.problems.items():
         examples = "; ".join(f"{where}: {what}" if what else where for where, what in found[:MOST_EXAMPLES])
-        print(f"WRONG {kind}: {len(found):,}, e.g. {examples}")
+        print(f"WRONG {printable(kind)}: {len(found):,}, e.g. {printable(examples)}")
     if findings.problems:
         total = sum(map(len, findings.problems.values()))
         raise InputError(f"{args.data}: {total:,} problems; --report FILE lists them all")

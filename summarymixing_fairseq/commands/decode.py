@@ -84,14 +84,14 @@ def _decode(args: argparse.Namespace, clips: Sequence[Clip]) -> None:
     found = read_references(args.data, args.split, len(clips), symbols) if args.data else None
     if args.data and found is None:
         wanted = args.data / f"{args.split}.{symbols.labels}"
-        print(f"no error rate, as there are no references: {wanted} is missing", file=sys.stderr)
+        print(f"no error rate, as there are no references: {printable(str(wanted))} is missing", file=sys.stderr)
     model = fine_tuned.model.to(device)
     decoder = _decoder(args, fine_tuned.dictionary, symbols)
     with autocast(args.precision, device.type):
         transcripts = transcribe(model, decoder, clips, args.batch_seconds, fine_tuned.normalize)
     if transcripts.too_short:
         first = f"{len(transcripts.too_short)} clips are too short for one frame and decode to nothing"
-        print(f"{first}, {transcripts.too_short[0]} first", file=sys.stderr)
+        print(f"{first}, {printable(transcripts.too_short[0])} first", file=sys.stderr)
     _report(args, clips, transcripts, found and found[1], symbols.unit)
 
 
@@ -116,6 +116,7 @@ def _report(
     from ..probing.metrics.error_rate import error_rates, notes_on_writing
 
     texts, audio_seconds = transcripts.texts, transcripts.audio_seconds
+    shown = [*map(printable, texts)]  # a model's symbols may be anything
     speed = transcripts.seconds / max(audio_seconds, 1e-9)
     summary = f"{len(texts)} utterances, {audio_seconds:.1f} s of audio, real-time factor {speed:.4f}"
     scores: dict[str, float | None] = {"utterances": len(texts), "audio_seconds": round(audio_seconds, 3)}
@@ -126,19 +127,19 @@ def _report(
             rate = score.rate if score.total else None
             scores |= {name: rate, f"{name}_errors": score.errors, f"{name}_total": score.total}
             title = name.upper() if unit == "word" else name.replace("_", " ")
-            shown = "undefined" if rate is None else f"{100 * rate:.2f} %"
-            summary += f"\n{title} {shown} ({score.errors} of {score.total} {counted})"
+            percent = "undefined" if rate is None else f"{100 * rate:.2f} %"
+            summary += f"\n{title} {percent} ({score.errors} of {score.total} {counted})"
         for note in notes_on_writing(references, texts):
             print(note, file=sys.stderr)
     if args.results:
-        lines = {"hypo.wrd": texts} if references is None else {"hypo.wrd": texts, "ref.wrd": references}
+        lines = {"hypo.wrd": shown} if references is None else {"hypo.wrd": shown, "ref.wrd": references}
         contents = {name: "".join(f"{line}\n" for line in these) for name, these in lines.items()}
         about = {"checkpoint": str(args.checkpoint), "precision": args.precision}
         contents["scores.json"] = json.dumps(about | scores, indent=2, allow_nan=False) + "\n"
         absent = [args.results / name for name in OUTPUT_NAMES if name not in contents]  # of an earlier run (--force)
         write_together({args.results / name: content for name, content in contents.items()}, absent)
     else:
-        for clip, text in zip(clips, texts):
-            print(f"{printable(clip.output_name)}\t{printable(text)}")
+        for clip, text in zip(clips, shown):
+            print(f"{printable(clip.output_name)}\t{text}")
     # stdout has the summary, or the hypotheses only
     print(summary, file=sys.stdout if args.results else sys.stderr)

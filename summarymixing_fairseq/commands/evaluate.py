@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..probing.results import RESULTS_NAME, Results, as_json
-from ..system.errors import InputError
+from ..system.errors import InputError, printable
 from ..system.files import check_writable, exclusive, refuse_existing, write_together
 from .inputs import add_device_arguments, add_outside_root_argument, prepare
 
@@ -111,4 +111,4 @@ def summary(results: Results) -> str:
     for name, metric in results.metrics.items():
         unit = f" {metric.unit}" if metric.unit else ""
         lines.append(f"{name} {metric.value:.4g}{unit} (95 % interval {metric.low:.4g} to {metric.high:.4g})")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

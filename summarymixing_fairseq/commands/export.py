@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..system.errors import InputError
+from ..system.errors import InputError, printable
 from ..system.files import exclusive, refuse_existing
 
 
@@ -44,4 +44,4 @@ def run(args: argparse.Namespace) -> None:
         weights = weights_of(state, args.checkpoint)
         write_safetensors(state, args.output)
     num_parameters = sum(weight.numel() for weight in weights.values())
-    print(f"{args.output}: {num_parameters:,} parameters, {args.output.stat().st_size:,} bytes")
+    print(printable(f"{args.output}: {num_parameters:,} parameters, {args.output.stat().st_size:,} bytes"))

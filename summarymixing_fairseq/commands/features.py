@@ -6,6 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from ..system.errors import printable
 from ..system.files import exclusive, refuse_existing
 from .inputs import add_input_arguments, clips_to_read, prepare
 
@@ -66,4 +67,4 @@ def run(args: argparse.Namespace) -> None:
         outputs, metadata = archive if one_file else arrays, {"layer": str(args.layer)}
         with autocast(args.precision, device.type):
             write_features(clips, outputs, extract_batch, encoder.min_samples(), args.batch_seconds, metadata)
-    print(f"{len(clips)} clips, layer {args.layer}: {archive if one_file else args.dest}")
+    print(printable(f"{len(clips)} clips, layer {args.layer}: {archive if one_file else args.dest}"))

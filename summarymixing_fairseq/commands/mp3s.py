@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..system.errors import InputError
+from ..system.errors import InputError, printable
 from .configs import config_dir as config_dir_of
 from .inputs import add_outside_root_argument
 
@@ -118,12 +118,12 @@ def _print_list(probes: dict[Task, list[int]], config_dir: Path, data: dict[Task
         print(f"{task.name}: {task.title}; {task.metric.title} {ARROWS[task.metric.higher_is_better]} on {splits}")
         for number in numbers:
             config = config_dir / f"{task.config_name(number)}.yaml"
-            print(f"  probe {number}: {config}" + ("" if config.is_file() else " (not there)"))
+            print(printable(f"  probe {number}: {config}" + ("" if config.is_file() else " (not there)")))
         found = data.get(task)
         if found is None:
             print(f"  data: name its root by --data; made by {task.prepare}")
         elif found.problem:
-            print(f"  data: not found: {found.problem}")
+            print(printable(f"  data: not found: {found.problem}"))
         else:
             folds = f", {len(found.folders)} folds" if found.folders[0][0] else ""
-            print(f"  data: found in {found.folders[0][1].parent if folds else found.folders[0][1]}{folds}")
+            print(printable(f"  data: found in {found.folders[0][1].parent if folds else found.folders[0][1]}{folds}"))

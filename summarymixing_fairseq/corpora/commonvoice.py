@@ -116,6 +116,8 @@ def _read_table(path: Path, refusals: list[Refusal]) -> tuple[list[Row], bool]:
     if not {"path", "sentence"} <= {*columns}:
         found = ", ".join(columns) or "none"
         raise InputError(f"{path}: columns path and sentence are needed in its first line, found: {found}")
+    if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
+        raise InputError(f"{path}: column {twice[0]} is twice in its first line: unpack the release again")
 
     rows: dict[str, Row] = {}
     contradicted: set[str] = set()

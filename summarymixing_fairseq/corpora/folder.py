@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..system.errors import InputError
 from .audio.scan import EXTENSIONS, find_audio, read_clips
-from .audio.segments import cut_files, find_speech, segments_of
+from .audio.segments import check_cut_dir, cut_files, find_speech, segment_files
 from .writing.corpus import Prepared
 from .writing.labels import Utterance
 from .writing.options import ManifestOptions, add_segment_arguments
@@ -39,15 +39,18 @@ def prepare(
         InputError: where there is no audio, or a split cannot be made.
     """
     check_valid_fraction(valid_fraction)
+    cut_dir = options.segments.cut_dir
+    check_cut_dir(cut_dir, root)
     refusals: list[Refusal] = []
+    notes: list[str] = []
     found = find_audio(root, options, refusals, extensions)
     num_found = len(found) + len(refusals)
     if not num_found:
         raise InputError(f"no audio below {root} (endings looked for: {', '.join(extensions)}; see --ext)")
     clips = read_clips(root, found, options, refusals)
     if vad:
-        clips = segments_of(clips, find_speech(root, clips, options), options, refusals)
-        if cut_dir := options.segments.cut_dir:
+        clips = segment_files(clips, find_speech(root, clips, options), options, refusals, notes)
+        if cut_dir:
             clips, root = cut_files(root, clips, cut_dir, options, refusals), cut_dir
     for clip in clips:
         if clip.path.count("/") < speaker_depth:
@@ -56,9 +59,9 @@ def prepare(
     def speaker_of(clip: Clip) -> str:
         return "/".join(clip.path.split("/")[:speaker_depth])
 
-    train, valid, notes = split_clips(clips, valid_fraction, speaker_of if speaker_depth else None)
+    train, valid, notes_on_split = split_clips(clips, valid_fraction, speaker_of if speaker_depth else None)
     splits = {"train": [Utterance(clip) for clip in train], "valid": [Utterance(clip) for clip in valid]}
-    return Prepared(root, splits, refusals, num_found, notes)
+    return Prepared(root, splits, refusals, num_found, notes + notes_on_split)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -30,7 +30,7 @@ from pathlib import Path
 from ..system.errors import InputError
 from ..system.parallel import parallel_iter
 from .audio.scan import EXTENSIONS, find_audio, read_clips
-from .audio.segments import Interval, Speech, cut_files, find_speech, segments_of
+from .audio.segments import Interval, Speech, check_cut_dir, cut_files, find_speech, segment_files
 from .librispeech import held_out_speakers
 from .writing.corpus import TRAIN, Prepared
 from .writing.labels import Utterance
@@ -71,6 +71,8 @@ def prepare(
     check_valid_fraction(valid_fraction)
     if valid_dir and valid_fraction:
         raise InputError("--valid and --valid-fraction both say what valid.tsv holds: give one of them")
+    if valid_dir:
+        check_cut_dir(cut_dir, valid_dir)
     held_out = held_out_speakers(exclude_speakers) if exclude_speakers else None
     refusals: list[Refusal] = []
     notes: list[str] = []
@@ -89,7 +91,7 @@ def prepare(
     else:
         read = functools.partial(_read_sidecar, root=os.path.abspath(root), sample_rate_hz=rate_hz)
         speech = parallel_iter(read, clips, workers=options.workers, description="reading sidecars")
-    rows = _segment(clips, speech, options, refusals, notes)
+    rows = segment_files(clips, speech, options, refusals, notes)
     splits = {TRAIN: rows, "valid": []}
     if valid_fraction:
         splits[TRAIN], splits["valid"], moved = split_clips(rows, valid_fraction, lambda clip: _speaker(clip.path))
@@ -122,9 +124,7 @@ def _find(
     for folder in folders or [""]:
         if folder and (Path(folder).name != folder or not (root / folder).is_dir()):
             raise InputError(f"--subset {folder}: no such folder in {root}: give the names of folders there")
-        absolute = os.path.abspath(root / folder)
-        if cut_dir and os.path.commonpath([absolute, os.path.abspath(cut_dir)]) == absolute:
-            raise InputError(f"--cut {cut_dir} lies in {root / folder}: give a folder beside it")
+        check_cut_dir(cut_dir, root / folder)
         refused: list[Refusal] = []
         found = find_audio(root, options, refused, (*EXTENSIONS, SIDECAR), folder=folder)
         refused = [one for one in refused if not _is_sidecar(one.path)]
@@ -193,24 +193,6 @@ def _without_duplicates(clips: Sequence[Clip], refusals: list[Refusal]) -> list[
         if first is not clip:
             refusals.append(Refusal(clip.path, "the same chapter twice", f"the first: {first.path}"))
     return sorted(first_of.values(), key=lambda clip: clip.path)
-
-
-def _segment(
-    clips: Sequence[Clip], speech: Speech, options: ManifestOptions, refusals: list[Refusal], notes: list[str]
-) -> list[Clip]:
-    """Segments of all chapters in order. A chapter without one is refused; short segments of others are counted."""
-    unusable: list[Refusal] = []
-    segments = segments_of(clips, speech, options, unusable)
-    with_segments = {segment.path for segment in segments}
-    first_of = {one.path: one for one in reversed(unusable) if one.path not in with_segments}
-    refusals += reversed(first_of.values())
-    num_short = sum(one.path in with_segments for one in unusable)
-    hours = sum(clip.num_samples for clip in clips) / options.rules.sample_rate_hz / 3600
-    notes.append(
-        f"segments are of {len(with_segments):,} files, those looked at have {hours:.2f} h; "
-        f"{num_short:,} more segments are shorter than {options.segments.min_segment_seconds:g} s"
-    )
-    return segments
 
 
 def _read_sidecar(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] | Refusal:

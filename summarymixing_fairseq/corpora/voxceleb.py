@@ -26,7 +26,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..system.errors import InputError, printable
+from ..system.errors import InputError
 from .audio.scan import find_audio, read_clips
 from .writing.corpus import Prepared
 from .writing.labels import Utterance
@@ -158,7 +158,7 @@ def _written_trials(
         note = f"{TRIALS[name]}: {len(kept):,} trials"
         if len(kept) < len(these):
             example = next(key for _, *keys in these for key in keys if key not in usable)
-            note += f"; {len(these) - len(kept):,} left out: a clip is missing or refused, e.g. {printable(example)}"
+            note += f"; {len(these) - len(kept):,} left out: a clip is missing or refused, e.g. {example}"
         notes.append(note)
     return files, notes
 

@@ -55,8 +55,8 @@ class AudioHeader(NamedTuple):
     sample_rate_hz: int
 
 
-def read_header(path: Path) -> AudioHeader:
-    """The header of a file.
+def read_header(path: Path | BinaryIO) -> AudioHeader:
+    """The header of a file, named or open.
 
     Raises:
         OSError, RuntimeError, TypeError, ValueError: as ``open_audio``.

@@ -131,8 +131,9 @@ class BeamDecoder:
             raise InputError(f"language model {language_model} cannot be read: no such file")
         try:
             self._lm = KenLM(str(language_model), self._words)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
+        except (RuntimeError, ValueError) as error:
+            # KenLM quotes the file; what is no UTF-8 does not even become a RuntimeError
+            reason = str(error).strip().splitlines()[-1] if isinstance(error, RuntimeError) else "it is no text"
             raise InputError(f"language model {language_model} cannot be read (2-gram or higher?): {reason}") from None
         boundary = dictionary.index(WORD_BOUNDARY)
         self._trie = flashlight.Trie(len(dictionary), boundary)

@@ -10,14 +10,17 @@ import numpy as np
 from safetensors.numpy import save
 from torch import Tensor
 
-from ..system.errors import InputError
+from ..system.errors import InputError, printable
 from ..system.files import atomic_write
-from .manifest import Clip
+from ..system.finite import is_finite
+from .manifest import Clip, zip_and_position
 from .reading import read_in_batches
 
 
 def feature_names(clips: Sequence[Clip]) -> list[str]:
-    """Names of the clips' features: without extension, and without folders if a path is absolute or has `..` in it.
+    """Names of the clips' features: without folders if a path is absolute or has `..` in it, and without extension.
+
+    A row FILE.zip:OFFSET:LENGTH keeps its whole name, as only its end tells the clips of a zip apart.
 
     Raises:
         InputError: if two clips would be written to one name.
@@ -27,7 +30,7 @@ def feature_names(clips: Sequence[Clip]) -> list[str]:
         path = Path(clip.output_name)
         if path.is_absolute() or ".." in path.parts:
             path = Path(path.name)
-        name = str(path.with_suffix(""))
+        name = str(path if zip_and_position(clip.path)[1] else path.with_suffix(""))
         if name in clip_of_name:
             raise InputError(f"{clip.output_name} and {clip_of_name[name]} would both be written as {name}: rename one")
         clip_of_name[name] = clip.output_name
@@ -51,7 +54,8 @@ def write_features(
         metadata: of the safetensors file.
 
     Raises:
-        InputError: for a clip that cannot be read or gives no frame, or an output that cannot be written.
+        InputError: for a clip that cannot be read, gives no frame or states that are not finite, or an output that
+            cannot be written.
     """
     gathered = dict.fromkeys(feature_names(clips), np.zeros(0))
     names = list(gathered)
@@ -63,6 +67,11 @@ def write_features(
                     "leave it out"
                 )
         for i, states in zip(positions, extract_batch(waveforms)):
+            if not is_finite(states):
+                raise InputError(
+                    f"{clips[i].path}: its hidden states are not finite numbers: leave it out if it is the only one, "
+                    "try --precision float32, otherwise the checkpoint is broken"
+                )
             if isinstance(outputs, Path):
                 gathered[names[i]] = np.ascontiguousarray(states.numpy())  # safetensors writes what lies in memory
                 continue
@@ -71,4 +80,5 @@ def write_features(
                 np.save(SimpleNamespace(write=file.write), states.numpy())
     if isinstance(outputs, Path):
         with atomic_write(outputs, "wb") as file:
-            file.write(save(gathered, metadata))
+            # keys are UTF-8, which names of files need not be
+            file.write(save({printable(name): states for name, states in gathered.items()}, metadata))

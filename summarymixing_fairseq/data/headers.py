@@ -18,6 +18,7 @@ _CHUNKED = {
     "RF64": (12, "<4sI"),
     "AIFF": (12, ">4sI"),
     "CAF": (8, ">4sq"),
+    "W64": (40, "<16sq"),
 }
 # How a stream begins.
 _STREAM_STARTS = {
@@ -52,7 +53,8 @@ def holds_more(file: BinaryIO, sound_format: str, num_seconds: float) -> bool:
         return _more_than_trailing(file, data_offset + num_bytes)
     if sound_format in _STREAM_STARTS:
         content = file.read()
-        return sum(content.count(start) for start in _STREAM_STARTS[sound_format]) > 1
+        joined = sum(content.count(start) for start in _STREAM_STARTS[sound_format]) > 1
+        return joined or (sound_format == "FLAC" and _flac_holds_more(content))
     if sound_format in ("MP3", "MPEG"):
         return _mp3_holds_more(file.read(), num_seconds)
     return False
@@ -77,6 +79,8 @@ def _end_of_chunks(file: BinaryIO, start: int, layout: str) -> int:
         if len(header) < struct.calcsize(layout):
             return start
         name, size = struct.unpack(layout, header)
+        if len(name) == 16:  # of W64, whose names begin with the letters of WAV's, and whose sizes count the header
+            name, size = name[:4], size - len(header)
         if name == b"ds64":
             in_ds64 = int.from_bytes(file.read(16)[8:], "little")
         if name == b"data" and size in (-1, 2**32 - 1):  # a stream's, to the end of the file
@@ -87,7 +91,53 @@ def _end_of_chunks(file: BinaryIO, start: int, layout: str) -> int:
         if after_audio and not (name.isascii() and name.decode().isprintable() and end <= num_bytes):
             return start
         after_audio = after_audio or name in (b"data", b"SSND")
-        start = end + (size % 2 if len(header) == 8 else 0)
+        start = end + -size % {8: 2, 24: 8}.get(len(header), 1)
+
+
+def _flac_holds_more(content: bytes) -> bool:
+    """Whether the last frame begins where the header says that the audio has ended, or later.
+
+    Format: RFC 9639, section 9. Where the last frame is not found, as before a tag, the header is believed.
+    """
+    begin = content.find(b"fLaC") + 8  # what the header says of the stream: STREAMINFO
+    block_samples, most_bytes = int.from_bytes(content[begin + 2 : begin + 4], "big"), content[begin + 7 : begin + 10]
+    num_samples = int.from_bytes(content[begin + 13 : begin + 18], "big") & 2**36 - 1
+    end = len(content) - 4
+    first = max(begin, end - (int.from_bytes(most_bytes, "big") or 2**16) - _MOST_TRAILING_BYTES)
+    while (position := max(content.rfind(sync, first, end) for sync in (b"\xff\xf8", b"\xff\xf9"))) >= 0:
+        end = position
+        length = 0  # of the coded number, in bytes
+        while length < 7 and content[position + 4] << length & 0x80:
+            length += 1
+        length = max(length, 1)
+        coded = content[position + 4 : position + 4 + length]
+        if len(coded) < length or any(byte >> 6 != 2 for byte in coded[1:]):
+            continue
+        number = coded[0] & (0x7F if length == 1 else 0xFF >> (length + 1))
+        for byte in coded[1:]:
+            number = number << 6 | byte & 0x3F
+        more = {6: 1, 7: 2}.get(content[position + 2] >> 4, 0) + {12: 1, 13: 2, 14: 2}.get(
+            content[position + 2] & 15, 0
+        )
+        start = number if content[position + 1] & 1 else number * block_samples
+        header = content[position : position + 4 + length + more + 1]
+        if _remainder(header, 8, 0x07):  # the header's own checksum, its last byte, is wrong
+            continue
+        if not 0 < num_samples <= start:
+            return False
+        if not _remainder(content[position:], 16, 0x8005):  # nor is that of the whole frame
+            return True
+    return False
+
+
+def _remainder(content: bytes, num_bits: int, polynomial: int) -> int:
+    """Of a cyclic redundancy check: 0 where ``content`` ends in its own checksum."""
+    top, mask, crc = 1 << num_bits - 1, (1 << num_bits) - 1, 0
+    for byte in content:
+        crc ^= byte << num_bits - 8
+        for _ in range(8):
+            crc = (crc << 1 ^ (polynomial if crc & top else 0)) & mask
+    return crc
 
 
 def _mp3_holds_more(content: bytes, num_seconds: float) -> bool:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
 from . import audio
+from .clips import check_length, open_clip
 from .manifest import Clip
 
 NORM_EPS = 1e-5  # torch's layer_norm, by which fairseq normalises a waveform
@@ -31,27 +32,34 @@ def read_in_batches(clips: Sequence[Clip], batch_seconds: float) -> Batches:
         positions in ``clips``, and their waveforms, (num_samples,) float32 at 16 kHz.
 
     Raises:
-        InputError: for a clip that cannot be read. Before the first batch if its header is bad, or if links lead out
-            of its manifest's root.
+        InputError: for a clip that cannot be read, or is shorter than its row says. Before the first batch if its
+            header is bad, or if links lead out of its manifest's root.
     """
     num_samples = [_num_samples(clip) for clip in clips]
     bar = tqdm(total=round(sum(num_samples) / SAMPLE_RATE_HZ), unit="s", desc="audio", mininterval=0.5)
     with bar:
         for batch in batches_by_length(num_samples, int(batch_seconds * SAMPLE_RATE_HZ)):
-            yield batch, [audio.read_segment(clips[i].path, *clips[i].part) for i in batch]
+            yield batch, [_read(clips[i]) for i in batch]
             bar.update(round(sum(num_samples[i] for i in batch) / SAMPLE_RATE_HZ))
+
+
+def _read(clip: Clip) -> np.ndarray:
+    samples = audio.read_segment(open_clip(clip), *clip.part)
+    check_length(clip, len(samples), SAMPLE_RATE_HZ)
+    return samples
 
 
 def _num_samples(clip: Clip) -> int:
     clip.check_inside()
     if clip.offset is not None:
         return clip.num_samples
+    opened = open_clip(clip)
     try:
-        header = audio.read_header(clip.path)
+        header = audio.read_header(opened)
     except audio.DECODING_ERRORS:
         header = audio.AudioHeader(0, SAMPLE_RATE_HZ)
     if header.num_frames <= 0:
-        audio.read_segment(clip.path)  # its error says what is wrong
+        audio.read_segment(opened)  # its error says what is wrong
         raise InputError(f"{clip.path} cannot be read: no audio header")
     return math.ceil(header.num_frames * SAMPLE_RATE_HZ / header.sample_rate_hz)
 

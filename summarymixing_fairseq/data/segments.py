@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from fairseq.data.audio.audio_utils import read_from_stored_zip
 from fairseq.data.audio.raw_audio_dataset import FileAudioDataset, RawAudioDataset
 
-from ..system.errors import InputError
-from .audio import TOLERANCE_SECONDS, open_audio, read_segment
-from .manifest import Clip, Manifest, zip_and_position
+from .audio import read_segment
+from .clips import check_length, open_clip
+from .manifest import Manifest
 
 
 class _Names:
@@ -106,46 +103,3 @@ class SegmentDataset(FileAudioDataset):
         """A random stretch of ``target_size``. fairseq's version indexes by a list, which torch deprecates."""
         excess = t.size(dim) - target_size
         return t if excess <= 0 else t.narrow(dim, int(self._crops.integers(excess, endpoint=True)), target_size)
-
-
-def open_clip(clip: Clip) -> Path | io.BytesIO:
-    """A clip's path, or its bytes if it is in a stored zip, as FILE.zip:OFFSET:LENGTH.
-
-    Raises:
-        InputError: for bytes that the zip does not have; OutsideRootError for a file outside the manifest's root.
-    """
-    clip.check_inside()
-    archive, position = zip_and_position(clip.path)
-    if not position:
-        return clip.path
-    try:
-        offset, length = map(int, position.split(":"))
-        content = read_from_stored_zip(archive, offset, length)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{clip.path} cannot be read: {error}") from None
-    if len(content) != length:
-        raise InputError(f"{clip.path} cannot be read: {archive} ends after {len(content)} of these bytes")
-    stored = io.BytesIO(content)
-    stored.name = str(clip.path)
-    return stored
-
-
-def check_length(clip: Clip, num_samples: int, sample_rate_hz: int) -> None:
-    """Check what was read of a whole file against its row: ogg and mp3 that are cut short end like whole ones.
-
-    Args:
-        num_samples: that were read, at ``sample_rate_hz``.
-
-    Raises:
-        InputError: if the row promises more, and does not count at the file's own rate, as other tools do.
-    """
-    missing = clip.num_samples - num_samples
-    if clip.offset is not None or missing <= TOLERANCE_SECONDS * sample_rate_hz:
-        return
-    with open_audio(open_clip(clip)) as file:
-        read_at_own_rate = num_samples * file.samplerate / sample_rate_hz
-        if abs(clip.num_samples - read_at_own_rate) <= TOLERANCE_SECONDS * file.samplerate:
-            return
-    raise InputError(
-        f"{clip.path} holds {num_samples} of the {clip.num_samples} samples that its row promises: is it truncated?"
-    )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
 from .ctc_decoding import BeamDecoder, GreedyDecoder
 from .manifest import Clip
@@ -43,7 +44,7 @@ def transcribe(
         normalize: bring each waveform to mean 0 and variance 1, as ``task.normalize`` did in training.
 
     Raises:
-        InputError: for a clip that cannot be read.
+        InputError: for a clip that cannot be read, or whose scores are not finite.
     """
     frontend = model.w2v_encoder.w2v_model.feature_extractor
     device = next(model.parameters()).device
@@ -64,5 +65,10 @@ def transcribe(
             emissions: np.ndarray = log_probs.transpose(0, 1).float().cpu().numpy()  # (B, T, symbols)
             lengths = frontend.output_lengths((~padding_mask).sum(1)).tolist()
             for i, clip_emissions, length in zip(batch, emissions, lengths):
+                if not np.isfinite(clip_emissions[:length]).all():
+                    raise InputError(
+                        f"{clips[i].path}: its scores are not finite numbers: leave it out if it is the only one, try "
+                        "--precision float32, otherwise the checkpoint is broken"
+                    )
                 texts[i] = decoder.decode(clip_emissions[:length])
     return Transcripts(texts, too_short, num_samples / SAMPLE_RATE_HZ, time.perf_counter() - started)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .kernels.recompute import made_again, remember
 
@@ -42,6 +43,7 @@ class _CastTogether(torch.autograd.Function):
         return casts
 
     @staticmethod
+    @once_differentiable  # a copy into many tensors has no second derivative: an error says so
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         given = [gradient for gradient in gradients if gradient is not None]
         dtypes = [dtype for gradient, dtype in zip(gradients, ctx.dtypes) if gradient is not None]

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from ..data.audio import read_segment
+from ..data.clips import check_length, open_clip
 from ..data.manifest import Clip, Manifest
-from ..data.segments import SegmentDataset, check_length, open_clip
+from ..data.segments import SegmentDataset
 from ..system.errors import InputError
 
 

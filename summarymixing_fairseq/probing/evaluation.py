@@ -17,9 +17,10 @@ from ..data.ctc_decoding import GreedyDecoder
 from ..data.manifest import read_labels
 from ..data.reading import pad_batch, seconds_up
 from ..data.references import read_references, symbols_of
-from ..system.errors import InputError
+from ..system.errors import InputError, printable
 from ..system.machine import installed_versions
 from .checkpoint import CLASSIFICATION, RECOGNITION, VERIFICATION, Probe
+from .figures import literal, new_figure
 from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio
 from .metrics.error_rate import ErrorRate, error_rates, notes_on_writing
 from .metrics.trials import check_speakers, read_trials, speakers_of
@@ -152,7 +153,7 @@ def evaluate_recognition(evaluation: Evaluation) -> tuple[Results, Files]:
     if empty:
         counts["empty transcripts"] = empty
     results = evaluation.results({name: rate(score) for name, (score, _) in rates.items()}, counts)
-    files: Files = {"hypo.wrd": _lines(hypotheses), "ref.wrd": _lines(references)}
+    files: Files = {"hypo.wrd": _lines(map(printable, hypotheses)), "ref.wrd": _lines(references)}
     return results, files
 
 
@@ -173,6 +174,7 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
     classes = list(evaluation.probe.dictionary.symbols)
     unknown = sorted(set(references) - set(classes))
     index = {label: i for i, label in enumerate([*classes, *unknown])}
+    shown = [*map(printable, index)]  # a checkpoint's classes may be anything
     targets = np.array([index[label] for label in references])
     predictions = np.array([int(scores.argmax()) for scores in evaluation.outputs("scores")])
     confusion = confusion_matrix(targets, predictions, labels=range(len(index)))  # rows are references
@@ -191,33 +193,30 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
     if unknown:
         counts["clips of classes unknown to training"] = sum(label in unknown for label in references)
     files: Files = {
-        "predictions.tsv": _lines(evaluation.names, references, [classes[i] for i in predictions]),
+        "predictions.tsv": _lines(evaluation.names, references, [shown[i] for i in predictions]),
         "confusion.tsv": _lines(
-            ["reference \\ prediction", *index], *[[c, *confusion[:, i]] for c, i in index.items()]
+            ["reference \\ prediction", *shown], *[[c, *confusion[:, i]] for i, c in enumerate(shown)]
         ),
     }
-    picture = _confusion_picture(confusion, list(index), evaluation.split)
-    if picture is not None:
-        files["confusion.png"] = picture
+    try:
+        files["confusion.png"] = _confusion_picture(confusion, shown, evaluation.split)
+    except InputError as error:
+        logger.warning("no confusion.png: %s", error)
     return evaluation.results(metrics, counts), files
 
 
-def _confusion_picture(confusion: np.ndarray, classes: list[str], split: str) -> bytes | None:
-    """PNG of a confusion matrix, each row as shares of its reference's clips; None without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return None
+def _confusion_picture(confusion: np.ndarray, classes: list[str], split: str) -> bytes:
+    """PNG of a confusion matrix, each row as shares of its reference's clips. Raises InputError where it cannot be."""
     side = 2.5 + 0.32 * len(classes)
-    figure = Figure(figsize=(side + 1, side), layout="constrained", dpi=120)
-    axes = figure.subplots()
+    axes = (figure := new_figure(side + 1, side)).subplots()
+    classes = [*map(literal, classes)]
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(classes)), classes, rotation=90)
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("prediction")
     axes.set_ylabel("reference")
-    axes.set_title(f"{split}: {int(confusion.sum()):,} clips")
+    axes.set_title(f"{literal(split)}: {int(confusion.sum()):,} clips")
     if len(classes) <= 20:
         for row, column in zip(*np.nonzero(confusion)):
             colour = "white" if shares[row, column] > 0.6 else "black"

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import shutil
+import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,8 +52,8 @@ def cache_key(*parts: str | bytes) -> str:
 class StateCache:
     """Hidden states of the clips of a split, ``cache[clip]``, filled by one process at a time and read by many.
 
-    A file of the folder holds the float32 states of a batch of clips, under their numbers. It is there only as a whole,
-    whatever is killed in between.
+    A file of the folder holds the float32 states of a batch of clips, under their numbers, and a checksum of each. It
+    is there only as a whole, whatever is killed in between.
 
     Args:
         folder: of this cache alone; see ``cache_key``.
@@ -86,7 +87,7 @@ class StateCache:
         """(S, T, D) float32.
 
         Raises:
-            InputError: for a bad clip, with its reason, or a file that has been removed or cut short.
+            InputError: for a bad clip, with its reason, or a file that has been removed, cut short or changed.
             KeyError: for a clip that has not been encoded.
         """
         if clip in self.bad:
@@ -95,9 +96,13 @@ class StateCache:
             raise KeyError(f"clip {clip} is not in {self.folder}: fill it first")
         try:
             with safe_open(self._file_of[clip], "np") as file:
-                return file.get_tensor(str(clip))
+                states = file.get_tensor(str(clip))
+                expected = (file.metadata() or {}).get(str(clip))
         except (OSError, SafetensorError) as error:
             raise self._damaged(error) from None
+        if _checksum(states) != expected:
+            raise self._damaged(f"{self._file_of[clip].name} holds other bytes than were written")
+        return states
 
     def fill(self, audio: SegmentDataset, encode: Encode, min_samples: int = 1) -> None:
         """Encode the clips that are missing. One process does it at a time; others wait.
@@ -162,7 +167,7 @@ class StateCache:
         path = self.folder / f"{min(encoded)}.safetensors"
         try:
             with atomic_write(path, "wb") as file:
-                file.write(save(arrays))
+                file.write(save(arrays, {clip: _checksum(states) for clip, states in arrays.items()}))
                 file.flush()
                 os.fsync(file.fileno())
         except InputError as error:
@@ -193,7 +198,7 @@ class StateCache:
                 f"has room for {free_bytes / 1e9:.3g} GB: {ADVICE}"
             )
 
-    def _damaged(self, error: Exception) -> InputError:
+    def _damaged(self, error: Exception | str) -> InputError:
         return InputError(
             f"cached hidden states in {self.folder} are damaged ({error}): delete {self.folder}, it is filled again"
         )
@@ -202,6 +207,11 @@ class StateCache:
         return InputError(
             f"cached hidden states in {self.folder} cannot be written ({error}), what is there is kept: {ADVICE}"
         )
+
+
+def _checksum(states: np.ndarray) -> str:
+    """CRC-32 of the bytes, in hexadecimal: shows what a disk has changed, at 1.6 GB a second."""
+    return f"{zlib.crc32(states.data):08x}"
 
 
 def _read_ahead(read: Callable[[list[int]], Any], batches: list[list[int]]) -> Generator[Any, None, None]:

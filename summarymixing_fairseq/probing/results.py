@@ -105,8 +105,8 @@ def read_results(path: Path) -> Results:
     version = _field(content, "schema_version", path)
     if version != SCHEMA_VERSION:
         raise InputError(
-            f"{path} has schema version {version}, this release reads {SCHEMA_VERSION}: evaluate the task again, or "
-            "use the release it was written by"
+            f"{path} has schema version {repr(version)[:40]}, this release reads {SCHEMA_VERSION}: evaluate the task "
+            "again, or use the release it was written by"
         )
     return _checked(Results, content, path)
 
@@ -133,6 +133,11 @@ def _checked(hint: Any, value: Any, path: Path, name: str = "") -> Any:
         return {key: _checked(get_args(hint)[1], inner, path, f"{prefix}{key}") for key, inner in names.items()}
     if kind is list:
         return [_checked(get_args(hint)[0], inner, path, f"{prefix}{number}") for number, inner in enumerate(value)]
+    if kind is float and value is not None:
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"{path}, field {name}: a number too large; evaluate the task again") from None
     return math.nan if value is None else value
 
 

@@ -69,7 +69,7 @@ def as_script(main: Callable[[], int]) -> NoReturn:
 
 
 def _secure_streams() -> None:
-    """Open closed streams, and drop what cannot be written to stderr.
+    """Open closed streams, escape what stdout's encoding lacks, and drop what cannot be written to stderr.
 
     The next file that is opened would get the number of a closed stream (``2>&-``), and with it all that libraries
     print there. A progress bar that nobody reads, or that a full disk has no room for, is no reason to stop working.
@@ -81,6 +81,8 @@ def _secure_streams() -> None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as Python's stderr: names of files may hold any bytes
     atexit.register(_flush_output)
     encoding = "utf-8" if sys.stderr is None else sys.stderr.encoding
     raw = io.BufferedWriter(_Droppable(2, "wb", closefd=False))

@@ -6,8 +6,10 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +23,9 @@ from .interrupts import cleanup, uninterrupted
 LOCK_NAME = ".lock"
 # A file's name may have 255 bytes. The name of a temporary file takes this many characters of the final one.
 _NAME_CHARACTERS = 50
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.DOTALL)
+# Folders without temporary files of runs that were killed, or that this process has removed them from.
+_tidied: set[str] = set()
 # Locks that this process keeps until it ends, by folder.
 _held: dict[str, int | None] = {}
 
@@ -52,14 +57,59 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
     with cleanup(remove):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, mode.replace("w", "x"), **options) as file:
-                yield file
-            os.replace(temporary, path)
+            _remove_leftovers(path.parent)
+            with _locked(temporary):
+                with open(temporary, mode, **options) as file:
+                    yield file
+                os.replace(temporary, path)
         except OSError as error:
             if error.filename is not None and Path(error.filename) not in (temporary, *temporary.parents):
                 raise  # the block has failed to read another file
             with _writing(path):
                 raise
+
+
+@contextmanager
+def _locked(temporary: Path) -> Iterator[None]:
+    """Make a file, and lock it during the block: no other run takes it for a leftover."""
+    while True:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        with suppress(OSError):  # on a file system without locks no run removes leftovers either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)  # another run has removed it before it was locked
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _names(folder: Path) -> list[str]:
+    """Of the files of a folder; none where it may be written to, but not listed."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of ``atomic_write`` whose process was killed: those that nobody has locked.
+
+    Once for each folder in a process: there may be a million files beside them.
+    """
+    key = os.path.abspath(folder)
+    if key in _tidied:
+        return
+    _tidied.add(key)
+    for name in filter(_TEMPORARY.fullmatch, _names(folder)):
+        with suppress(OSError):
+            descriptor = os.open(folder / name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(folder / name)
+            finally:
+                os.close(descriptor)
 
 
 @contextmanager
@@ -159,7 +209,8 @@ def refuse_existing(paths: list[Path], force: bool) -> None:
 def exclusive(folder: Path, what: str = "another run") -> Iterator[int | None]:
     """Lock a folder for outputs during the block; the folder is made if it is not there.
 
-    The lock ends with the process, however that ends. A file system without locks is used without one.
+    The lock ends with the process, however that ends. A file system without locks is used without one. A lock file
+    that holds anything is another program's: it is locked too, but stays.
 
     Args:
         folder: where outputs go; what: the run that is refused, for the message.
@@ -176,7 +227,9 @@ def exclusive(folder: Path, what: str = "another run") -> Iterator[int | None]:
     def remove() -> None:
         # While it is locked: a process that has opened it meanwhile sees that it is gone, and tries again.
         with suppress(OSError):
-            path.unlink(missing_ok=True)
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and not status.st_size:
+                path.unlink()
             if is_new:
                 folder.rmdir()  # if nothing has been written to it
 

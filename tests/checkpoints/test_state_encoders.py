@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from encoder_checkpoints import OURS, configuration, fine_tune, flat, own_states, save, stock_model
 from omegaconf import OmegaConf
 from reference import assert_near, padding_of
+from torch import nn
 
-from summarymixing_fairseq.checkpoints.encoders import EncoderSpec, load_encoder, random_encoder
+from summarymixing_fairseq.checkpoints.encoders import EncoderSpec, load_encoder, random_encoder, stock
 from summarymixing_fairseq.data.reading import normalise_waveform
 from summarymixing_fairseq.system.errors import InputError
 
@@ -333,6 +334,17 @@ def test_ours_refused(any_encoder, tmp_path):
             load_encoder(path)
 
 
+def test_unknown_fields_of_a_specification_reach_no_module(any_encoder, monkeypatch):
+    """As of a probe's checkpoint: fairseq's modules would follow them."""
+    encoder, _ = any_encoder("wav2vec2")
+    values = encoder.spec.to_dict()
+    values["config"].update(layer_type="transformer", encoder_layerdrop=0.5, max_positions=7, evil="x")
+    seen = []
+    monkeypatch.setattr(stock, "TransformerEncoder", lambda cfg: seen.append(cfg) or nn.Identity())
+    random_encoder(EncoderSpec.from_dict(values))
+    assert not hasattr(seen[0], "evil") and seen[0].max_positions != 7 and seen[0].encoder_layerdrop == 0.0
+
+
 def test_specifications_refused(any_encoder):
     encoder, _ = any_encoder("wav2vec2")
     values = encoder.spec.to_dict()
@@ -343,6 +355,7 @@ def test_specifications_refused(any_encoder):
         ({**values, "normalize": "no"}, r"normalize='no' is not of bool"),
         ({**values, "kind": "data2vec"}, r"encoder 'data2vec' at 16000 Hz: choose one of"),
         ({**values, "sample_rate_hz": 8_000}, r"encoder 'wav2vec2' at 8000 Hz"),
+        ({**values, "config": {**values["config"], "conv_bias": "x"}}, r"conv_bias='x'"),
         ({**values, "config": {}}, r"wav2vec2: its configuration does not build a model"),
         ({**values, "config": {**values["config"], "conv_feature_layers": "[(8, 10, 5)]"}}, r"conv_feature_layers"),
     ]:

@@ -111,14 +111,30 @@ def test_plot(capsys, tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_names_that_look_like_formulas(capsys, tmp_path):
+    r"""matplotlib would set what stands between dollar signs, and knows no \frac{."""
+    name = r"a$\frac{$ $$ \$b$_$"
+    write(tmp_path, f"/runs/{name}_probe1/checkpoint_best.pt", [0.4, 0.6], encoder=replace(OURS, name=name))
+    status, out, error = layers(capsys, tmp_path, "--plot", tmp_path / "layers.png")
+    assert (status, error) == (0, "") and out.startswith(f"{name} (equal")
+
+
+def test_more_than_a_plot_can_hold(capsys, tmp_path):
+    write(tmp_path, "/runs/slurp_probe1/checkpoint_best.pt", [0.0001] * 10_000)
+    status, _, error = layers(capsys, tmp_path, "--plot", tmp_path / "layers.png")
+    assert status == 1 and "pixels is too large to draw" in error and not (tmp_path / "layers.png").exists()
+
+
 def test_refusals(capsys, tmp_path):
     good = write(tmp_path / "good", "/runs/slurp_probe1/c.pt", [1.0])
     empty = write(tmp_path / "none", "/runs/slurp_probe1/c.pt", [])
+    large = write(tmp_path / "large", "/runs/slurp_probe1/c.pt", [1e308, 1e308])
     nan = write(tmp_path / "nan", "/runs/slurp_probe1/c.pt", [float("nan"), 0.5])
     (tmp_path / "text.json").write_text("text")
     (tmp_path / "void").mkdir()
     for arguments, message in (
         ([good, empty], f"{empty} holds no layer weights"),
+        ([large], f"{large}: the layer weights are not finite numbers from 0 to 1"),
         ([nan], f"{nan}: the layer weights are not finite numbers"),
         ([tmp_path / "text.json"], "is not JSON"),
         ([tmp_path / "void"], "void holds no results.json"),

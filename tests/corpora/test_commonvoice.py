@@ -243,6 +243,7 @@ NEEDED = r"columns path and sentence are needed in its first line, found: "
         (b"client_id\tsentence\n", rf"train\.tsv: {NEEDED}client_id, sentence$"),
         (b"client_id,path,sentence\n", rf"train\.tsv: {NEEDED}client_id,path,sentence$"),
         (b"\n", rf"train\.tsv: {NEEDED}none$"),
+        (b"path\tsentence\tup\tsentence\n", r"train\.tsv: column sentence is twice in its first line"),
         ("client_id\tpath\tŵ".encode("utf-16"), r"train\.tsv is not UTF-8 text \(byte 0\): unpack the release again"),
     ],
 )

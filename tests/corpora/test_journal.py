@@ -16,6 +16,7 @@ from summarymixing_fairseq.corpora.audio import audio_file, scan
 from summarymixing_fairseq.corpora.audio.scan import JOURNAL_NAME, forget_journals, read_clips
 from summarymixing_fairseq.corpora.writing.options import AudioRules, ManifestOptions
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
+from summarymixing_fairseq.system.errors import InputError
 
 prepare = corpus_writer("folder")
 
@@ -149,12 +150,30 @@ def test_a_journal_cut_anywhere_is_used_as_far_as_it_goes(tmp_path_factory, cut)
 
 @pytest.mark.parametrize(
     "line",
-    ["", "no json", "[]", '["d.flac"]', '["d.flac", 1, 2]', '["d.flac", 1, 2, 3, 4, 5]', "{}", "7", "[7, 1, 2, 3, 4]"],
+    [
+        *(
+            f'["d.flac", SIZE, TIME, {result}]'
+            for result in ("{}, null", "16003, true", "-1, null", '"bad", null', "[], []")
+        ),
+        "[" * 100_000,
+        *[
+            "",
+            "no json",
+            "[]",
+            '["d.flac"]',
+            '["d.flac", 1, 2]',
+            '["d.flac", 1, 2, 3, 4, 5]',
+            "{}",
+            "7",
+            "[7, 1, 2, 3, 4]",
+        ],
+    ],
 )
 def test_what_stands_after_a_damaged_line_is_read_again(tree, line):
     tree.scan()
     lines = tree.journal.read_text("utf-8").splitlines()
-    lines[4] = line
+    status = (tree.root / "d.flac").stat()
+    lines[4] = line.replace("SIZE", str(status.st_size)).replace("TIME", str(status.st_mtime_ns))
     tree.journal.write_text("".join(f"{one}\n" for one in lines), "utf-8")
     assert tree.scan() == ["d.flac", "e.flac", "f.flac"]
     assert [json.loads(one)[0] for one in tree.journal.read_text("utf-8").splitlines()[1:]] == tree.paths
@@ -166,6 +185,27 @@ def test_what_is_no_journal_is_replaced(tree, content):
     tree.journal.write_bytes(content)
     assert tree.scan() == tree.paths
     assert tree.scan() == []
+
+
+def test_a_journal_of_another_user_is_not_believed(tree, monkeypatch):
+    tree.scan()
+    monkeypatch.setattr(os, "geteuid", lambda: tree.journal.stat().st_uid + 1)
+    assert tree.scan() == tree.paths
+
+
+def test_a_journal_that_is_a_link_overwrites_nothing(tree):
+    tree.dest.mkdir()
+    (tree.dest / "target").write_text("precious")
+    tree.journal.symlink_to(tree.dest / "target")
+    with pytest.raises(
+        InputError, match=r"\.headers\.journal is not a journal but a link, folder or device: remove it"
+    ):
+        tree.scan()
+    assert (tree.dest / "target").read_text() == "precious"
+    tree.journal.unlink()
+    os.mkfifo(tree.journal)  # reading it would never end
+    with pytest.raises(InputError, match="is not a journal"):
+        tree.scan()
 
 
 def test_a_path_named_twice_gives_two_results(tree):

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from manifest_command import corpus_writer, parse_manifest, write_audio
 from synthesiser import speak
 
+from summarymixing_fairseq.corpora import folder
 from summarymixing_fairseq.corpora.audio import segments
+from summarymixing_fairseq.corpora.audio.audio_file import write_flac
 from summarymixing_fairseq.corpora.audio.segments import MAX_PAUSE_SECONDS, join, segments_of
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions, SegmentRules
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
@@ -98,6 +100,33 @@ def test_short_segments_are_named():
     kept = segments_of([Clip("a.flac", 20 * RATE_HZ)], [[(1, 2), (10, 19.5), (19.6, 30)]], options, refused)
     assert kept == [Clip("a.flac", 10 * RATE_HZ, 10 * RATE_HZ)]  # its end is that of the file
     assert [(one.reason, one.detail) for one in refused] == [("segment shorter than 5 s", "1.00 to 2.00 s")]
+
+
+def test_the_summary_counts_recordings(audio, tmp_path, monkeypatch):
+    """Not their segments: of three files no more than three can be refused."""
+    speech = {"fast.wav": [(0, 0.1), (5, 5.1), (9, 9.1)], "reader/long.flac": [(0, 0.1), (5, 5.1), (8, 10)]}
+    found = lambda root, clips, options: [speech.get(clip.path, []) for clip in clips]  # noqa: E731
+    monkeypatch.setattr(folder, "find_speech", found)
+    summary = prepare(audio, tmp_path, valid_fraction=0, vad=True, segments=RULES, workers=1)
+    assert "found 3 audio files" in summary and "2 more segments are shorter than 1 s" in summary
+    assert [line for line in summary.splitlines() if line.startswith("refused")] == [
+        "refused 1: no speech found, e.g. silent.flac",
+        "refused 1: segment shorter than 1 s, e.g. fast.wav",
+    ]
+
+
+@pytest.mark.parametrize("cut", ["audio", "audio/deep/cut", "link/cut"])
+def test_cutting_to_where_the_next_run_would_find_the_cuts(audio, tmp_path, cut):
+    (tmp_path / "link").symlink_to(audio)
+    with pytest.raises(InputError, match=r"--cut .* lies in .*audio: give a folder beside it"):
+        prepare(audio, tmp_path / "out", vad=True, segments=SegmentRules(8.0, 1.0, tmp_path / cut))
+
+
+def test_cut_files_are_not_clipped(tmp_path, speech):
+    """Float recordings may go beyond full scale: they are made quieter as a whole."""
+    wave = 3 / np.abs(speech[3]).max() * speech[3]
+    write_flac(tmp_path / "a.flac", wave, RATE_HZ)
+    np.testing.assert_allclose(read_segment(tmp_path / "a.flac"), wave / 3, atol=2**-14)
 
 
 def test_missing_model(audio, tmp_path, monkeypatch):

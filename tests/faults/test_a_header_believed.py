@@ -13,6 +13,7 @@ from summarymixing_fairseq.corpora.audio.audio_file import read_clip
 from summarymixing_fairseq.corpora.writing.options import AudioRules
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
 from summarymixing_fairseq.data.audio import read_segment
+from summarymixing_fairseq.data.manifest import Clip as Row
 from summarymixing_fairseq.data.manifest_check import read_file
 from summarymixing_fairseq.system.errors import InputError
 
@@ -28,8 +29,9 @@ KINDS = {
     "aiff": {"format": "AIFF"},
     "au": {"format": "AU"},
     "caf": {"format": "CAF"},
+    "w64": {"format": "W64"},
 }
-CHUNKED = ("wav", "rf64", "aiff", "au", "caf")
+CHUNKED = ("wav", "rf64", "aiff", "au", "caf", "w64")
 
 
 def encoded(wave: np.ndarray, kind: str, rate_hz: int = 16_000) -> bytes:
@@ -49,13 +51,13 @@ def assert_refused(path) -> None:
     assert "\n" not in str(error.value)
     for verify in (True, False) if path.suffix != ".flac" else (True,):
         assert isinstance(read_clip(path.name, str(path.parent), AudioRules(verify=verify)), Refusal)
-        assert isinstance(read_file(path), str) or verify
+        assert isinstance(read_file(Row(path, path.name)), str) or verify
 
 
 def assert_taken(path) -> None:
     clip = read_clip(path.name, str(path.parent), AudioRules(verify=True, max_clipped=1.0))
     assert isinstance(clip, Clip) and len(read_segment(path)) == clip.num_samples
-    assert not isinstance(read_file(path), str)
+    assert not isinstance(read_file(Row(path, path.name)), str)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 48_000])
@@ -88,7 +90,7 @@ def test_mp3_of_variable_bitrate_without_its_xing_frame(tmp_path, speech, tag):
             assert abs(num_samples - len(wave)) < 6 * 1152 and found == Clip("a.mp3", num_samples)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CHUNKED if kind != "rf64"])
+@pytest.mark.parametrize("kind", [kind for kind in CHUNKED if kind not in ("rf64", "w64")])
 @pytest.mark.parametrize("num_bytes", [0, 2_000])
 def test_a_header_that_was_not_finished(tmp_path, speech, kind, num_bytes):
     """As a recorder leaves it that writes the length every now and then."""
@@ -103,6 +105,24 @@ def test_a_header_that_was_not_finished(tmp_path, speech, kind, num_bytes):
     path = tmp_path / f"a.{kind}"
     path.write_bytes(content)
     assert_refused(path)
+
+
+@pytest.mark.parametrize("rate_hz, channels", [(8_000, 1), (16_000, 2), (44_100, 1)])
+def test_flac_with_more_frames_than_its_header_says(tmp_path, speech, rate_hz, channels):
+    """The total of samples, 36 bits of the stream's description, as of one cut out of a longer file."""
+    file = io.BytesIO()
+    wave = np.tile(speech[0], 3)
+    soundfile.write(file, np.stack([wave] * channels, 1), rate_hz, format="FLAC")
+    content = bytearray(file.getvalue())
+    path = tmp_path / "a.flac"
+    path.write_bytes(content)
+    assert_taken(path)
+    kept = content[21]
+    for num_samples in (1_000, len(wave) // 2, len(wave) - 4_608):
+        content[21] = kept & 0xF0
+        content[22:26] = num_samples.to_bytes(4, "big")
+        path.write_bytes(content)
+        assert_refused(path)
 
 
 def test_a_stream_without_a_length(tmp_path, speech):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.corpora.audio.segments import cut_files
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions
 from summarymixing_fairseq.corpora.writing.rows import Clip
+from summarymixing_fairseq.data.feature_files import feature_names
 from summarymixing_fairseq.data.manifest import Manifest
+from summarymixing_fairseq.data.reading import read_in_batches
 from summarymixing_fairseq.data.segments import SegmentDataset
 from summarymixing_fairseq.probing.chunks import ChunkDataset
 from summarymixing_fairseq.system.errors import InputError
@@ -83,6 +86,52 @@ def datasets(folder: Path) -> list[SegmentDataset]:
         SegmentDataset(manifest, 16_000, pad=True, normalize=False),
         ChunkDataset(manifest, 16_000, chunk_seconds=1.25, pad=True, normalize=False),
     ]
+
+
+@pytest.fixture
+def zipped(tmp_path, speech) -> tuple[Path, list[str]]:
+    """A stored zip of two clips, and the rows that name them."""
+    rows = []
+    content = b"PK"
+    for wave in speech[2:]:
+        file = io.BytesIO()
+        soundfile.write(file, wave, 16_000, format="FLAC")
+        rows.append(f"stored.zip:{len(content)}:{len(file.getvalue())}\t{len(wave)}\n")
+        content += file.getvalue()
+    (tmp_path / "stored.zip").write_bytes(content)
+    (tmp_path / "train.tsv").write_text(f"{tmp_path}\n{''.join(rows)}")
+    return tmp_path, rows
+
+
+def test_rows_of_a_zip_are_read_by_commands(zipped, speech, capsys):
+    folder, rows = zipped
+    clips = list(Manifest(folder / "train.tsv"))
+    for positions, waveforms in read_in_batches(clips, 10):
+        for i, waveform in zip(positions, waveforms):
+            np.testing.assert_allclose(waveform, speech[2 + i], atol=2**-15)
+    assert feature_names(clips) == [row.split("\t")[0] for row in rows]
+    assert main(["check-manifest", str(folder), "--workers", "1"]) == 0
+    (folder / "valid.tsv").write_text((folder / "train.tsv").read_text())
+    assert main(["check-manifest", str(folder), "--workers", "1"]) == 1
+    assert "WRONG in two splits: 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("position", ["2:99999999999999", "999999:1", "-1:5", "2:-5", "2:30"])
+def test_bytes_that_a_zip_lacks(zipped, position, capsys):
+    folder, _ = zipped
+    (folder / "train.tsv").write_text(f"{folder}\nstored.zip:{position}\t5\n")
+    with pytest.raises(InputError, match="stored.zip.* cannot be read"):
+        list(read_in_batches(list(Manifest(folder / "train.tsv")), 10))
+    assert main(["check-manifest", str(folder), "--workers", "1"]) == 1
+    assert "WRONG unreadable file: 1" in capsys.readouterr().out
+
+
+def test_a_file_that_is_shorter_than_its_row(tmp_path, speech):
+    """In commands as in training."""
+    soundfile.write(tmp_path / "a.ogg", speech[3], 16_000)
+    (tmp_path / "train.tsv").write_text(f"{tmp_path}\na.ogg\t{len(speech[3]) + 8_000}\n")
+    with pytest.raises(InputError, match="is it truncated"):
+        list(read_in_batches(list(Manifest(tmp_path / "train.tsv")), 10))
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 48_000])

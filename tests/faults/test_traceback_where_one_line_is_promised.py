@@ -9,6 +9,7 @@ from fairseq import checkpoint_utils
 
 from summarymixing_fairseq.checkpoints.encoders import load_encoder, load_model
 from summarymixing_fairseq.checkpoints.fine_tuned import load_fine_tuned
+from summarymixing_fairseq.data.ctc_decoding import BeamDecoder
 from summarymixing_fairseq.system.errors import InputError
 
 OURS = "wav2vec2_summarymixing"
@@ -45,6 +46,17 @@ def test_a_fine_tuned_checkpoint_to_fine_tune(tmp_path, tiny_model):
     path = save(tmp_path / "f.pt", config, model.state_dict(), task_state={"target_dictionary": letters()})
     with pytest.raises(InputError, match=r"f\.pt is a checkpoint of 'wav2vec_ctc': only pre-trained models"):
         checkpoint_utils.load_checkpoint_to_cpu(str(path), {"dropout": 0.0})  # as fairseq reads model.w2v_path
+
+
+@pytest.mark.parametrize("content", [b"\x9b\xff" * 500, b"\xfe", bytes(1_000), b"\x1f\x8b" + bytes(300), b"\\data\\\n"])
+def test_a_language_model_of_other_bytes(content, tmp_path):
+    """With a lexicon; without one it is read as text first."""
+    (tmp_path / "lm.bin").write_bytes(content)
+    (tmp_path / "lexicon.txt").write_text("ab\ta b |\n")
+    for lexicon in (tmp_path / "lexicon.txt", None):
+        with pytest.raises(InputError, match=r"lm\.bin (cannot be read|is no ARPA file)") as error:
+            BeamDecoder(letters("ab|"), tmp_path / "lm.bin", lexicon)
+        assert "\n" not in str(error.value)
 
 
 def test_a_dictionary_with_one_symbol_more(tmp_path, tiny_model):

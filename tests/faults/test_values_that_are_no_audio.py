@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soundfile
-from encoder_checkpoints import OURS, configuration, save
+import torch
+from encoder_checkpoints import OURS, configuration, save, save_recogniser
 
 from summarymixing_fairseq import load_model
+from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.corpora.audio.audio_file import read_clip
 from summarymixing_fairseq.corpora.writing.options import AudioRules
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
@@ -53,6 +55,26 @@ def test_loud_recordings_are_read(tmp_path, speech):
     soundfile.write(tmp_path / "a.wav", 20 * speech[3], 16_000, "FLOAT")
     np.testing.assert_array_equal(read_segment(tmp_path / "a.wav"), 20 * speech[3])
     assert isinstance(read_clip("a.wav", str(tmp_path), AudioRules(verify=True, max_clipped=1.0)), Clip)
+
+
+@pytest.mark.parametrize("command, output", [("features", "--dest"), ("decode", "--results")])
+def test_what_a_model_makes_is_checked_before_it_is_written(tmp_path, tiny_model, speech, capsys, command, output):
+    """Of finite audio and finite weights it may make numbers that are not."""
+    model = tiny_model()
+    if command == "features":
+        path = save(tmp_path / "c.pt", configuration(model, OURS), model.state_dict())
+    else:
+        path = save_recogniser(tmp_path / "c.pt", model, "AB|", "A", {"labels": "ltr"}, {})
+    state = torch.load(path, weights_only=False)
+    for name, weight in state["model"].items():
+        if "encoder.layer_norm." in name:
+            weight.fill_(3e38)
+    torch.save(state, path)
+    soundfile.write(tmp_path / "a.wav", speech[3], 16_000)
+    arguments = [command, path, tmp_path / "a.wav", output, tmp_path / "out", "--device", "cpu"]
+    assert main([*map(str, arguments)]) == 1
+    assert "are not finite numbers: leave it out if it is the only one" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -12,6 +12,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from summarymixing_fairseq.modules.conformer import RECOMPUTE, ConformerEncoder, ConformerLayer
+from summarymixing_fairseq.modules.kernels.depthwise import DepthwiseConv
 from summarymixing_fairseq.modules.kernels.recompute import _DrawnAgain, made_again, recomputing
 from summarymixing_fairseq.modules.mixing import MIXERS, build_mixer
 
@@ -149,6 +150,37 @@ def test_dropout_drawn_again_is_the_same():
         results.append([y, following, torch.rand(3), *gradients])
     for actual, expected in zip(*results):
         assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize("recompute", RECOMPUTE)
+@pytest.mark.parametrize("mixer", ["summarymixing", "mhsa"])
+def test_second_derivatives(recompute, mixer, monkeypatch):
+    """Through stored, recomputed and fast forms as through plain ones."""
+    x, padding = torch.randn(2, 9, 8, dtype=torch.float64), padding_of([9, 6])
+    results = []
+    for plain in (True, False):
+        torch.manual_seed(2)
+        layer = randomise(build_layer("none" if plain else recompute, mixer).double())
+        for module in layer.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        with monkeypatch.context() as patch:
+            if plain:
+                patch.setattr(DepthwiseConv, "forward", DepthwiseConv.forward_plain)
+            first = torch.autograd.grad(layer(x, padding).square().sum(), [*layer.parameters()], create_graph=True)
+            penalty = sum(gradient.square().sum() for gradient in first)
+            results.append(torch.autograd.grad(penalty, [*layer.parameters()]))
+    for actual, expected in zip(*results):
+        torch.testing.assert_close(actual, expected)
+
+
+def test_second_derivatives_under_autocast_are_refused():
+    layer = build_layer("none")
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = layer(torch.randn(2, 9, 8)).float().square().sum()
+    first = torch.autograd.grad(loss, [*layer.parameters()], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        sum(gradient.square().sum() for gradient in first).backward()
 
 
 @torch.no_grad()

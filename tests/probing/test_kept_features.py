@@ -22,7 +22,7 @@ import soundfile
 import torch
 from fairseq.data import AddTargetDataset, Dictionary
 from fairseq.tasks.audio_finetuning import LabelEncoder, label_len_fn
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 from torch.utils.data import DataLoader
 
 from summarymixing_fairseq.data.bad_clips import BadClips
@@ -205,6 +205,26 @@ def test_a_damaged_file_is_refused_and_one_that_is_gone_filled_again(tmp_path):
     with pytest.raises(KeyError, match=f"clip {clip} is not in"):
         cache[clip]
     assert_complete(fill(cache))
+
+
+def test_other_bytes_than_were_written(tmp_path):
+    """A flipped bit spoils one clip of its file, and the others still come back."""
+    cache = fill(new_cache(tmp_path))
+    path = next(path for path in files_of(cache) if len(load(path.read_bytes())) > 1)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    spoiled = []
+    for clip in map(int, load(bytes(content))):
+        try:
+            np.testing.assert_array_equal(new_cache(tmp_path)[clip], directly(clip))
+        except InputError as error:
+            assert f"{path.name} holds other bytes than were written): delete" in str(error)
+            spoiled.append(clip)
+    assert len(spoiled) == 1
+    path.write_bytes(save(load(bytes(content))))  # without checksums
+    with pytest.raises(InputError, match="holds other bytes"):
+        new_cache(tmp_path)[spoiled[0]]
 
 
 def test_two_processes_share_the_work(tmp_path):

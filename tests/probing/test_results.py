@@ -93,6 +93,10 @@ def test_every_field_must_be_there(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
+        ({"layer_weights": [10**400]}, "field layer_weights.0: a number too large"),
+        ({"metrics": {"eer": {"value": 10**400, "low": 1, "high": 1, "unit": ""}}}, "metrics.eer.value: a number too"),
+        ({"data": {"folder": "", "split": "", "counts": {"clips": -(10**400)}}}, "counts.clips: a number too large"),
+        ({"schema_version": "x" * 10_000}, "has schema version '.{39}, this release reads 1"),
         ({"schema_version": 2}, "has schema version 2, this release reads 1"),
         ({"seed": "3"}, "field seed: '3' is of the wrong type"),
         ({"layer_weights": ["a\nb"]}, "field layer_weights.0: 'a.nb' is of the wrong type"),

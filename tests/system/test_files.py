@@ -65,6 +65,37 @@ def test_folder_that_cannot_be(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    """Only files named as ours, and only where no process is writing them."""
+    code = (
+        "import pathlib, os, signal, sys; from summarymixing_fairseq.system.files import atomic_write\n"
+        "with atomic_write(pathlib.Path(sys.argv[1])) as file:\n"
+        "    file.write('half'); file.flush(); print(flush=True); input(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    names = ("killed.npy", "alive.npy")
+    writers = {
+        name: subprocess.Popen([sys.executable, "-c", code, tmp_path / name], stdin=-1, stdout=-1) for name in names
+    }
+    try:
+        for writer in writers.values():
+            writer.stdout.readline()
+        writers["killed.npy"].communicate(b"\n")
+        foreign = [".x.tmp", ".x.0123456789abcde.tmp", "x.0123456789abcdef.tmp", ".x.0123456789abcdef.tmp.npy"]
+        for name in foreign:
+            (tmp_path / name).touch()
+        (tmp_path / ".x.0123456789abcdef.tmp").symlink_to(tmp_path / ".x.tmp")
+        assert len([name for name in os.listdir(tmp_path) if name.startswith((".killed", ".alive"))]) == 2
+        with atomic_write(tmp_path / "out"):
+            pass
+        (alive,) = (name for name in os.listdir(tmp_path) if name.startswith((".killed", ".alive")))
+        assert alive.startswith(".alive.npy")
+        assert {*os.listdir(tmp_path)} == {*foreign, ".x.0123456789abcdef.tmp", alive, "out"}
+    finally:
+        for writer in writers.values():
+            writer.kill()
+            writer.communicate()
+
+
 def test_another_files_error_keeps_its_name(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "out"):
         open(tmp_path / "missing input")  # noqa: SIM115
@@ -104,6 +135,15 @@ def test_a_folder_is_locked_against_others_and_left_as_it_was(tmp_path):
     assert not folder.exists()  # nothing was written to it
     with exclusive(folder):
         pass
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_text("pid 1"), lambda path: path.symlink_to("elsewhere")])
+def test_a_lock_of_another_program_stays(tmp_path, make):
+    path = tmp_path / LOCK_NAME
+    make(path)
+    with exclusive(tmp_path), pytest.raises(InputError, match="another run is writing"), exclusive(tmp_path):
+        pass
+    assert os.path.lexists(path) and (path.is_symlink() or path.read_text() == "pid 1")
 
 
 def test_a_lock_whose_file_was_removed_by_its_holder_is_none(tmp_path):

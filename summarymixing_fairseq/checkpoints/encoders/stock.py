@@ -96,15 +96,16 @@ class StockEncoder(Encoder):
         dropout: in place of all its dropouts; LayerDrop and masks are off.
 
     Raises:
-        ValueError: for an unknown ``extractor_mode``.
+        ValueError: for an unknown ``extractor_mode``; InputError for a field of another type.
     """
 
     def __init__(self, spec: EncoderSpec, dropout: float = 0.0, with_output: bool = False):
         super().__init__(spec)
-        config = spec.config
+        # of a probe's checkpoint it may hold anything: fields that are not ours to read would reach fairseq's modules
+        self.conv_layers = check_conv_layers(spec.config["conv_feature_layers"])
+        config = read_config({**spec.config, "conv_feature_layers": str(self.conv_layers)})
         if config["extractor_mode"] not in EXTRACTOR_MODES:
             raise ValueError(f"extractor_mode={config['extractor_mode']!r}: choose {' or '.join(EXTRACTOR_MODES)}")
-        self.conv_layers = check_conv_layers(config["conv_feature_layers"])
         dim, channels = config["encoder_embed_dim"], self.conv_layers[-1][0]
         self.dropout = dropout
         self.feature_extractor = ConvFeatureExtractionModel(

@@ -138,11 +138,16 @@ def existing_num_samples(path: Path, sample_rate_hz: int) -> int:
 def write_flac(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
     """Write (num_samples,) as 16-bit FLAC. The file has its final name only once it is complete.
 
+    Floats are brought to full scale where they go beyond it, which 16 bits cannot hold: clipping would change what is
+    heard, the level does not.
+
     Raises:
         InputError: if the file cannot be written.
     """
     import soundfile
 
+    if samples.dtype.kind == "f" and (peak := max(samples.max(initial=0), -samples.min(initial=0))) > 1:
+        samples = samples / peak
     # encoded in memory: libsndfile's callbacks would lose or print an error of the disk
     encoded = io.BytesIO()
     soundfile.write(encoded, samples, sample_rate_hz, format="FLAC", subtype="PCM_16")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import stat
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -169,26 +170,37 @@ def _read_entry(path: str, root: str, rules: AudioRules) -> Entry:
 def _load(journal: Path, header: bytes, root: str) -> tuple[dict[str, Entry], int]:
     """Entries of an earlier run by path, without files that have changed; bytes that hold whole lines of this scan."""
     known: dict[str, Entry] = {}
-    if not journal.exists():
+    if not os.path.lexists(journal):
         return known, 0
+    if not stat.S_ISREG(journal.lstat().st_mode):  # what it links to would be overwritten
+        raise InputError(
+            f"{journal} is not a journal but a link, folder or device: remove it, or choose another --dest"
+        )
     with open(journal, "rb") as file:
-        if file.readline() != header:
+        # what another user says of the files is not believed
+        if os.fstat(file.fileno()).st_uid != os.geteuid() or file.readline() != header:
             return known, 0
         num_bytes = len(header)
         for line in file:
             try:
-                path, *entry = json.loads(line)
-                size, mtime_ns, _, _ = entry
+                path, size, mtime_ns, first, second = json.loads(line)
                 unchanged = _stamp(os.path.join(root, path)) == (size, mtime_ns)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, RecursionError):
                 break
-            if not line.endswith(b"\n"):
+            if not (line.endswith(b"\n") and isinstance(path, str) and _is_result(first, second)):
                 break
             known.pop(path, None)
             if unchanged:
-                known[path] = tuple(entry)
+                known[path] = (size, mtime_ns, first, second)
             num_bytes += len(line)
     return known, num_bytes
+
+
+def _is_result(first: object, second: object) -> bool:
+    """Whether these are samples and rate of a clip, or reason and detail of a refusal: see ``Entry``."""
+    if isinstance(first, str):
+        return isinstance(second, str)
+    return type(first) is int and first > 0 and (second is None or (type(second) is int and second > 0))
 
 
 @contextmanager

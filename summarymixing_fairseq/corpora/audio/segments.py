@@ -123,12 +123,40 @@ def segments_of(clips: Sequence[Clip], speech: Speech, options: ManifestOptions,
     return segments
 
 
+def segment_files(
+    clips: Sequence[Clip], speech: Speech, options: ManifestOptions, refusals: list[Refusal], notes: list[str]
+) -> list[Clip]:
+    """``segments_of`` files, each of which is refused once if it has none; short segments of others are counted."""
+    unusable: list[Refusal] = []
+    segments = segments_of(clips, speech, options, unusable)
+    with_segments = {segment.path for segment in segments}
+    first_of = {one.path: one for one in reversed(unusable) if one.path not in with_segments}
+    refusals += reversed(first_of.values())
+    num_short = sum(one.path in with_segments for one in unusable)
+    hours = sum(clip.num_samples for clip in clips) / options.rules.sample_rate_hz / 3600
+    notes.append(
+        f"segments are of {len(with_segments):,} files, those looked at have {hours:.2f} h; "
+        f"{num_short:,} more segments are shorter than {options.segments.min_segment_seconds:g} s"
+    )
+    return segments
+
+
+def check_cut_dir(cut_dir: Path | None, folder: Path) -> None:
+    """Raises InputError where segments would be cut to a folder below the one that audio is looked for in.
+
+    The next run would take them for recordings.
+    """
+    if cut_dir is not None and Path(os.path.realpath(cut_dir)).is_relative_to(os.path.realpath(folder)):
+        raise InputError(f"--cut {cut_dir} lies in {folder}: give a folder beside it")
+
+
 def cut_files(
     root: Path, segments: Sequence[Clip], cut_dir: Path, options: ManifestOptions, refusals: list[Refusal]
 ) -> list[Clip]:
     """Write segments to `cut_dir`/<path without its ending>/<first sample>.flac; clips relative to `cut_dir`.
 
-    A file that an earlier run has written is kept.
+    A file that an earlier run has written is kept. A recording is refused once, whatever number of its segments cannot
+    be read.
 
     Raises:
         InputError: if two files would be cut to one folder.
@@ -140,7 +168,10 @@ def cut_files(
         if source != segment.path:
             raise InputError(f"{source} and {segment.path} would be cut to one folder: rename one")
     cut = functools.partial(_cut, root=os.path.abspath(root), cut_dir=cut_dir, sample_rate_hz=rate_hz)
-    return clips_of(parallel_iter(cut, segments, workers=options.workers, description="cutting segments"), refusals)
+    unusable: list[Refusal] = []
+    clips = clips_of(parallel_iter(cut, segments, workers=options.workers, description="cutting segments"), unusable)
+    refusals += {one.path: one for one in reversed(unusable)}.values()
+    return clips
 
 
 def _cut_folder(segment: Clip) -> str:

@@ -79,7 +79,7 @@ def write_corpus(corpus: Prepared, options: ManifestOptions) -> str:
     notes += [f"{path} is from an earlier run: delete it if it is not wanted" for path in sorted(stale)]
     write_files(files, force=options.force, reports=reports)
     forget_journals(dest)
-    return "\n".join([*_summary(corpus, splits, options.rules.sample_rate_hz), *notes])
+    return "\n".join(map(printable, [*_summary(corpus, splits, options.rules.sample_rate_hz), *notes]))
 
 
 def _folder(split: str) -> str:
@@ -90,7 +90,7 @@ def _folder(split: str) -> str:
 def _problem(corpus: Prepared, max_refused: float | None) -> str | None:
     """Why a corpus is not written, or None."""
     first = corpus.refusals[0] if corpus.refusals else None
-    example = f"the first, {printable(first.path)}: {printable(first.reason)}" if first else "none was found"
+    example = f"the first, {first.path}: {first.reason}" if first else "none was found"
     num_refused = len(corpus.refusals)
     if not any(corpus.splits.values()):
         return f"none of {corpus.num_found:,} clips of {corpus.root} is usable; {example}"
@@ -146,5 +146,5 @@ def _summary(corpus: Prepared, splits: Mapping[str, Sequence[Utterance]], sample
     for refusal in corpus.refusals:
         by_reason.setdefault(refusal.reason, []).append(refusal)
     for reason, refused in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
-        lines.append(f"refused {len(refused):,}: {printable(reason)}, e.g. {printable(refused[0].path)}")
+        lines.append(f"refused {len(refused):,}: {reason}, e.g. {refused[0].path}")
     return lines

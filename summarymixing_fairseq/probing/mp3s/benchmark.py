@@ -24,7 +24,7 @@ def plan(
     """All runs: of the probes of each task, by their numbers, on the task's data.
 
     Raises:
-        InputError: for a configuration that is not there.
+        InputError: for a configuration that is not there, or a path that no configuration can hold.
     """
     # encoders in the innermost loop: runs at the same time are then of several encoders, and do not wait for each
     # other's kept features
@@ -38,6 +38,9 @@ def plan(
     for run in runs:
         if not run.config.is_file():
             raise InputError(f"{run.config} is not there: run this in a checkout of the project, or give --config-dir")
+        for path in (*run.paths().values(), run.config):
+            if "${" in str(path):  # no quoting lasts through all that hydra and fairseq do with a configuration
+                raise InputError(f"{path} holds ${{, which hydra takes for a reference: rename it")
     return runs
 
 

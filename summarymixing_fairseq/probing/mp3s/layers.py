@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -114,8 +113,8 @@ def _column(results: Results, path: Path, folder: Path) -> Column:
     weights = tuple(results.layer_weights)
     if not weights:
         raise InputError(f"{path} holds no layer weights: evaluate the probe again")
-    if not all(map(math.isfinite, weights)) or not sum(weights) > 0:
-        raise InputError(f"{path}: the layer weights are not finite numbers: has the probe's training diverged?")
+    if not all(0 <= weight <= 1 for weight in weights) or not sum(weights) > 0:
+        raise InputError(f"{path}: the layer weights are not finite numbers from 0 to 1: has its training diverged?")
     named = _RUN_FOLDER.fullmatch(folder.name)
     if named:
         return Column("", named["task"], f"probe {named['probe']}", weights)

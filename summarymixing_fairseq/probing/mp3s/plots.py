@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...system.errors import InputError
 from ...system.files import atomic_write
+from ..figures import literal, new_figure
 from .layers import Column, centre_of_gravity
 
 if TYPE_CHECKING:
@@ -22,14 +22,6 @@ MARKERS = "osD^vP"
 _COLUMN_INCHES, _STATE_INCHES = 0.42, 0.24
 
 
-def _new_figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("a plot needs matplotlib: pip install 'summarymixing-fairseq[benchmark]'") from None
-    return Figure(figsize=(width, height), layout="constrained", dpi=120)
-
-
 def _save(figure: Figure, path: Path) -> None:
     with atomic_write(Path(path), "wb") as file:
         figure.savefig(file, format="png")
@@ -39,7 +31,7 @@ def plot_layers(columns: Sequence[Column], path: Path) -> None:
     """Heat maps of layer weights as a PNG: one panel for each encoder, the same probes in all panels.
 
     Raises:
-        InputError: if the file cannot be written, or matplotlib is not installed.
+        InputError: if the file cannot be written, matplotlib is not installed, or the plot would be too large.
     """
     encoders = list(dict.fromkeys(column.encoder for column in columns))
     probes = list(dict.fromkeys((column.task, column.probe) for column in columns))
@@ -47,7 +39,7 @@ def plot_layers(columns: Sequence[Column], path: Path) -> None:
     largest = max(max(column.weights) for column in columns)
     label_inches = 0.075 * max(len(f"{task}, {probe}") for task, probe in probes)
     panel_inches = max(_COLUMN_INCHES * len(probes), 1.8)
-    figure = _new_figure(2.0 + (panel_inches + 0.2) * len(encoders), 1.3 + _STATE_INCHES * num_states + label_inches)
+    figure = new_figure(2.0 + (panel_inches + 0.2) * len(encoders), 1.3 + _STATE_INCHES * num_states + label_inches)
     all_axes = figure.subplots(1, len(encoders), sharey=True, squeeze=False)[0]
     for axes, encoder in zip(all_axes, encoders):
         grid = [[math.nan] * len(probes) for _ in range(num_states)]  # (states, probes)
@@ -64,8 +56,10 @@ def plot_layers(columns: Sequence[Column], path: Path) -> None:
             axes.plot([x - 0.42, x + 0.42], [centre] * 2, color="white", linewidth=3.5, solid_capstyle="butt", zorder=2)
             axes.plot([x - 0.42, x + 0.42], [centre] * 2, color="#D55E00", linewidth=2, solid_capstyle="butt", zorder=2)
         image = axes.imshow(grid, cmap="cividis", vmin=0, vmax=largest, origin="lower", aspect="auto")
-        axes.set_xticks(range(len(probes)), [f"{task}, {probe}" for task, probe in probes], rotation=90, fontsize=8)
-        axes.set_title(textwrap.fill(encoder, max(int(panel_inches / 0.085), 12)), fontsize=10)
+        axes.set_xticks(
+            range(len(probes)), [literal(f"{task}, {probe}") for task, probe in probes], rotation=90, fontsize=8
+        )
+        axes.set_title(literal(textwrap.fill(encoder, max(int(panel_inches / 0.085), 12))), fontsize=10)
         axes.set_yticks(range(num_states), ["0 (input)", *map(str, range(1, num_states))], fontsize=8)
         axes.set_facecolor("#e8e8e8")
     all_axes[0].set_ylabel("hidden state")
@@ -78,14 +72,14 @@ def plot_table(table: dict[str, Any], path: Path) -> None:
     """All values of a table (see ``table.build``) as points with 95 % intervals, one panel for each metric, as a PNG.
 
     Raises:
-        InputError: if the file cannot be written, or matplotlib is not installed.
+        InputError: if the file cannot be written, matplotlib is not installed, or the plot would be too large.
     """
     metrics = list(dict.fromkeys(row["metric"] for row in table["rows"]))
     panels = [[row for row in table["rows"] if row["metric"] == metric] for metric in metrics]
     encoders = [encoder["name"] for encoder in table["encoders"]]
     heights = [len(rows) + 0.6 for rows in panels]
     row_inches = max(0.32, 0.13 * len(encoders) + 0.12)
-    figure = _new_figure(8.5, 0.9 + 0.55 * len(panels) + row_inches * sum(heights))
+    figure = new_figure(8.5, 0.9 + 0.55 * len(panels) + row_inches * sum(heights))
     all_axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     spread = 0.7 / len(encoders)
     for axes, rows in zip(all_axes, panels):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...system.errors import InputError
+from ...system.errors import InputError, printable
 from ...system.files import atomic_write
 from ...system.processes import started
 from ...system.progress import OverwrittenLine
@@ -213,7 +213,7 @@ def _last_lines(log: Path, start: int) -> list[str]:
     with open(log, "rb") as file:
         file.seek(max(start, log.stat().st_size - 8192))
         lines = file.read().decode("utf-8", "replace").splitlines()
-    return [f"  | {line}" for line in lines[-TAIL_LINES:]]
+    return [f"  | {printable(line)}" for line in lines[-TAIL_LINES:]]
 
 
 def _is_evaluated(run: Run, split: Split) -> bool:

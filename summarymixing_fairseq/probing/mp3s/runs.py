@@ -117,16 +117,19 @@ class Run:
         names = ("", self.task.name, f"{self.task.name}_probe{self.probe}")
         return options + [override for name, override in self.settings.overrides if name in names]
 
-    def train_command(self, tools: Tools) -> list[str]:
-        """fairseq's training; it resumes from checkpoint_last.pt by itself."""
-        paths = {
+    def paths(self) -> dict[str, Path]:
+        """Paths of the configuration, by their keys."""
+        return {
             "common.user_dir": _PACKAGE,
             "model.encoder_path": self.encoder.path,
             "task.data": self.data,
             "checkpoint.save_dir": self.folder,
         }
+
+    def train_command(self, tools: Tools) -> list[str]:
+        """fairseq's training; it resumes from checkpoint_last.pt by itself."""
         command = [*tools.train, "--config-dir", str(self.settings.config_dir), "--config-name", self.config.stem]
-        command += [f"{key}={quoted(str(path))}" for key, path in paths.items()]
+        command += [f"{key}={quoted(str(path))}" for key, path in self.paths().items()]
         if self.settings.device == "cpu":
             command.append("common.cpu=true")
         if self.settings.allow_outside_root:
@@ -175,6 +178,8 @@ class Run:
         try:
             earlier = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
+            earlier = None
+        if not isinstance(earlier, dict):
             return f"a {RECORD_NAME} that cannot be read"
         now = self.record()
         changed = [name for key, name in _PARTS.items() if earlier.get(key) != now[key]]
@@ -206,8 +211,14 @@ def read_run(run: Run, split: Split) -> Results:
 
 
 def quoted(value: str) -> str:
-    """A value quoted for hydra, whose grammar gives spaces, commas and equals signs a meaning."""
-    return value if _PLAIN.fullmatch(value) else "'" + value.replace("'", r"\'") + "'"
+    """A value quoted for hydra, whose grammar gives spaces, commas and equals signs a meaning.
+
+    Backslashes count as such except before a quotation mark, the last one included, where two stand for one.
+    """
+    if _PLAIN.fullmatch(value):
+        return value
+    doubled = re.sub(r"\\+(?='|\Z)", lambda backslashes: 2 * backslashes[0], value)
+    return "'" + doubled.replace("'", r"\'") + "'"
 
 
 def refuse_changed(runs: Sequence[Run], force: bool) -> None:

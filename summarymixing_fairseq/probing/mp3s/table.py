@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...system.errors import InputError
+from ...system.errors import InputError, printable
 from ...system.files import write_together
 from ..metrics.bootstrap import interval_of_ratio
 from ..results import Results
@@ -58,7 +58,8 @@ def pool_accuracies(folds: Sequence[Results]) -> tuple[float, float, float]:
 
 
 def _clips(results: Results) -> int:
-    return int(results.data.counts.get("clips", 0))
+    count = results.data.counts.get("clips", 0)
+    return int(count) if math.isfinite(count) else 0
 
 
 def read_cells(runs: Sequence[Run], split: Split) -> tuple[dict[str, Any], list[Results]]:
@@ -226,7 +227,7 @@ def as_markdown(table: dict[str, Any]) -> str:
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
     lines.insert(1, ["-" * width for width in widths])
     text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines]
-    return "\n".join(["# MP3S", "", *text, "", *_below(table, has_paper)]) + "\n"
+    return "\n".join(map(printable, ["# MP3S", "", *text, "", *_below(table, has_paper)])) + "\n"
 
 
 def _shown(cell: dict[str, Any] | None, is_best: bool) -> str:
@@ -287,5 +288,5 @@ def write(table: dict[str, Any], folder: Path) -> None:
     Raises:
         InputError: if they cannot be written.
     """
-    text = json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(table, indent=1, allow_nan=False) + "\n"
     write_together({folder / "mp3s.md": as_markdown(table), folder / "mp3s.json": text})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
 from ...data.checks import check_sample_rate
-from ...data.manifest import Manifest
+from ...data.manifest import Manifest, zip_and_position
 from ...data.reading import seconds_up
 from ...data.segments import SegmentDataset
 from ...system.errors import InputError
@@ -139,6 +140,7 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
         model = self.model
         pooled = model.head.takes_mean
         what = f"{'pooled' if pooled else 'frames'}, layer_norm={model.layer_norm}, normalize={self.cfg.normalize}"
+        what += ", checksums"  # which files of version 0.1 lack
         rows: list[str | bytes] = [manifest.root, manifest.sizes.tobytes(), manifest.offsets.tobytes()]
         rows += [part for clip in manifest for part in (clip.name, _size_and_time(clip.path))]
         key = cache_key(what, repr(model.encoder.spec.to_dict()), _hash_of_weights(model.encoder), *rows)
@@ -196,7 +198,7 @@ def _digest(*parts: str | bytes) -> Tensor:
 def _size_and_time(path: Path) -> str:
     """Size and time of change of a file, by which another file of the same name is told from it."""
     try:
-        status = path.stat()
+        status = os.stat(zip_and_position(path)[0])
     except OSError:  # reported when the clip is read
         return ""
     return f"{status.st_size} {status.st_mtime_ns}"

@@ -7,16 +7,21 @@ from pathlib import Path
 import pytest
 from fake_probes import write_configs, write_data
 
+from summarymixing_fairseq.probing.mp3s.benchmark import plan
 from summarymixing_fairseq.probing.mp3s.encoders import Encoder
 from summarymixing_fairseq.probing.mp3s.runner import environment, progress
 from summarymixing_fairseq.probing.mp3s.runs import Run, Settings, Tools, parse_overrides, quoted
-from summarymixing_fairseq.probing.mp3s.tasks import task_named
+from summarymixing_fairseq.probing.mp3s.tasks import TaskData, task_named
 from summarymixing_fairseq.system.errors import InputError
 
 TOOLS = Tools(("train",), ("summarymixing", "evaluate"))
 
 
-@pytest.mark.parametrize("value", ["/a/b-c.pt", "/a b/c=d,e.pt", "/it's/[1]", "/{x}/(y)", "7", "/a:b@c%/~d", "a;b#c"])
+@pytest.mark.parametrize(
+    "value",
+    ["/a/b-c.pt", "/a b/c=d,e.pt", "/it's/[1]", "/{x}/(y)", "7", "/a:b@c%/~d", "a;b#c", '/"a"', "/a'b'"]
+    + ["/a\\", "/a\\\\", "/a\\b\\'c", "/a\nb", "/a\\\n", "/$(x)`y`$z"],
+)
 def test_hydra_reads_quoted_paths_as_they_are(value):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -30,6 +35,19 @@ def run_of(tmp_path: Path, task: str = "voxceleb1", **settings) -> Run:
     data = write_data(tmp_path / "data", task)
     encoder = Encoder("A", tmp_path / "a.pt", "abc")
     return Run(encoder, task_named(task), 1, data, Settings(tmp_path / "results", tmp_path / "configs", **settings))
+
+
+@pytest.mark.parametrize("place", ["data", "results", "encoder", "configs"])
+def test_paths_that_hold_a_reference(tmp_path, place):
+    """Refused before anything runs: hydra would put the value of another field there."""
+    folders = {name: tmp_path / name for name in ("data", "results", "encoder", "configs")}
+    folders[place] = tmp_path / "${common.seed}"
+    write_configs(folders["configs"])
+    task = task_named("voxceleb1")
+    data = TaskData([("", write_data(folders["data"], task.name))], "")
+    settings = Settings(folders["results"], folders["configs"])
+    with pytest.raises(InputError, match=r"\$\{common\.seed\}.* holds \$\{, which hydra takes for a reference"):
+        plan([Encoder("A", folders["encoder"] / "a.pt", "abc")], {task: [1]}, {task: data}, settings)
 
 
 def test_device(tmp_path):
@@ -85,8 +103,9 @@ def test_what_makes_another_run(tmp_path):
     run.config.write_text("of: [\n")
     with pytest.raises(InputError, match="voxceleb1_probe1.yaml cannot be read as YAML"):
         run.difference()
-    (run.folder / "run.json").write_text("{")
-    assert run.difference() == "a run.json that cannot be read"
+    for content in ("{", "[]"):
+        (run.folder / "run.json").write_text(content)
+        assert run.difference() == "a run.json that cannot be read"
 
 
 def test_shared_files_belong_to_a_configuration(tmp_path):

@@ -1,0 +1,58 @@
+"""The audio that a row of a manifest names: a file, or bytes of a stored zip."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+from ..system.errors import InputError
+from .audio import TOLERANCE_SECONDS, open_audio
+from .manifest import Clip, zip_and_position
+
+
+def open_clip(clip: Clip) -> Path | io.BytesIO:
+    """A clip's path, or its bytes if it is in a stored zip, as FILE.zip:OFFSET:LENGTH.
+
+    Raises:
+        InputError: for bytes that the zip does not have; OutsideRootError for a file outside the manifest's root.
+    """
+    clip.check_inside()
+    archive, position = zip_and_position(clip.path)
+    if not position:
+        return clip.path
+    try:
+        offset, length = map(int, position.split(":"))
+        if not os.path.isfile(archive):  # opening a pipe may never end
+            raise OSError(f"{archive} is no file")
+        if not 0 <= offset <= offset + length <= os.path.getsize(archive):
+            raise ValueError(f"{archive} does not have these bytes")
+        with open(archive, "rb") as file:
+            file.seek(offset)
+            content = file.read(length)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{clip.path} cannot be read: {error}") from None
+    stored = io.BytesIO(content)
+    stored.name = str(clip.path)
+    return stored
+
+
+def check_length(clip: Clip, num_samples: int, sample_rate_hz: int) -> None:
+    """Check what was read of a whole file against its row: ogg and mp3 that are cut short end like whole ones.
+
+    Args:
+        num_samples: that were read, at ``sample_rate_hz``.
+
+    Raises:
+        InputError: if the row promises more, and does not count at the file's own rate, as other tools do.
+    """
+    missing = clip.num_samples - num_samples
+    if clip.offset is not None or missing <= TOLERANCE_SECONDS * sample_rate_hz:
+        return
+    with open_audio(open_clip(clip)) as file:
+        read_at_own_rate = num_samples * file.samplerate / sample_rate_hz
+        if abs(clip.num_samples - read_at_own_rate) <= TOLERANCE_SECONDS * file.samplerate:
+            return
+    raise InputError(
+        f"{clip.path} holds {num_samples} of the {clip.num_samples} samples that its row promises: is it truncated?"
+    )
