@@ -131,7 +131,7 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
                 stats.update(self._quality.measure(model))
             num_codes = self.num_codes()
             if num_codes and "code_perplexity" in stats:
-                stats["codebook_use"] = round(float(stats["code_perplexity"]) / num_codes, 4)
+                stats.setdefault("codebook_use", round(float(stats["code_perplexity"]) / num_codes, 4))
             self._quality.check(stats, self._trainer.get_num_updates())
         super().post_validate(model, stats, agg)
 

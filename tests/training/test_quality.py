@@ -16,7 +16,8 @@ from training.conftest import NOISY, differences, load
 
 from summarymixing_fairseq.analysis import phones
 from summarymixing_fairseq.analysis.phone_speech import phone_speech
-from summarymixing_fairseq.training.watch.quality import START, QualityWatch, first_minute
+from summarymixing_fairseq.training.log_file import START
+from summarymixing_fairseq.training.watch.quality import QualityWatch, first_minute
 
 NAMES = [f"{measure}_{layer}" for measure in ("rank", "phones") for layer in ("latents", "input", "layer1", "layer2")]
 

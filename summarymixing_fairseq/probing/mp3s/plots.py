@@ -6,33 +6,15 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...system.errors import InputError
-from ...system.files import atomic_write
+from ...system.figures import COLOURS, new_figure, save_figure
 from .layers import Column, centre_of_gravity
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-# Safe for the colour-blind: Okabe and Ito, "Color Universal Design" (2008); grey for random weights
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# of an encoder with random weights: grey
 RANDOM_COLOUR = "#777777"
 MARKERS = "osD^vP"
 _COLUMN_INCHES, _STATE_INCHES = 0.42, 0.24
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("a plot needs matplotlib: pip install 'summarymixing-fairseq[benchmark]'") from None
-    return Figure(figsize=(width, height), layout="constrained", dpi=120)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_write(Path(path), "wb") as file:
-        figure.savefig(file, format="png")
 
 
 def plot_layers(columns: Sequence[Column], path: Path) -> None:
@@ -47,7 +29,7 @@ def plot_layers(columns: Sequence[Column], path: Path) -> None:
     largest = max(max(column.weights) for column in columns)
     label_inches = 0.075 * max(len(f"{task}, {probe}") for task, probe in probes)
     panel_inches = max(_COLUMN_INCHES * len(probes), 1.8)
-    figure = _new_figure(2.0 + (panel_inches + 0.2) * len(encoders), 1.3 + _STATE_INCHES * num_states + label_inches)
+    figure = new_figure(2.0 + (panel_inches + 0.2) * len(encoders), 1.3 + _STATE_INCHES * num_states + label_inches)
     all_axes = figure.subplots(1, len(encoders), sharey=True, squeeze=False)[0]
     for axes, encoder in zip(all_axes, encoders):
         grid = [[math.nan] * len(probes) for _ in range(num_states)]  # (states, probes)
@@ -71,7 +53,7 @@ def plot_layers(columns: Sequence[Column], path: Path) -> None:
     all_axes[0].set_ylabel("hidden state")
     figure.colorbar(image, ax=list(all_axes), label="weight", pad=0.01, aspect=30)
     figure.supxlabel("● largest weight,  orange bar: mean state by weight", fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_table(table: dict[str, Any], path: Path) -> None:
@@ -85,7 +67,7 @@ def plot_table(table: dict[str, Any], path: Path) -> None:
     encoders = [encoder["name"] for encoder in table["encoders"]]
     heights = [len(rows) + 0.6 for rows in panels]
     row_inches = max(0.32, 0.13 * len(encoders) + 0.12)
-    figure = _new_figure(8.5, 0.9 + 0.55 * len(panels) + row_inches * sum(heights))
+    figure = new_figure(8.5, 0.9 + 0.55 * len(panels) + row_inches * sum(heights))
     all_axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     spread = 0.7 / len(encoders)
     for axes, rows in zip(all_axes, panels):
@@ -114,4 +96,4 @@ def plot_table(table: dict[str, Any], path: Path) -> None:
     shown = [encoder["title"] for encoder in table["encoders"] if encoder["title"] in legend]
     handles = [legend[title] for title in shown]
     figure.legend(handles, shown, loc="outside upper center", ncols=min(len(shown), 4) or 1, fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)

@@ -17,12 +17,11 @@ from ...analysis.phones import accuracy_by_layer
 from ...analysis.rank import rank_by_layer
 from ...system.errors import InputError
 from ...system.units import SAMPLE_RATE_HZ
+from ..log_file import START
 
 logger = logging.getLogger(__name__)
 
 MEASURED_SECONDS = 60
-# Before the JSON of what a run began with. Readers of logs look for it.
-START = "quality at the start of the run: "
 # A phone accuracy is lower than another by more than the noise of some thousand frames.
 PHONE_MARGIN = 0.005
 LEAST_RANK = 1 / 3
