@@ -60,7 +60,7 @@ def examples_table(dest: Path) -> str:
 
 
 def write_report(dest: Path, records: dict[str, dict[str, Any]]) -> str:
-    """Write report.md and curves.png, and return the table of results.
+    """Write report.md and its plots, and return the table of results.
 
     Args:
         records: of each stage its command, seconds and peak memory, as `run_once` returns them.
@@ -68,9 +68,8 @@ def write_report(dest: Path, records: dict[str, dict[str, Any]]) -> str:
     pretrain = read_log(dest / "pretrain.log")
     model = yaml.safe_load((CONFIGS / "pretraining" / "quickstart.yaml").read_text(encoding="utf-8"))["model"]
     chance, entries = 1 / (1 + model["num_negatives"]), model["latent_groups"] * model["latent_vars"]
-    plot_curves(
-        read_runs([dest / f"{name}.log" for name in ("pretrain", *(name for name, _ in RUNS))]), dest / "curves.png"
-    )
+    plot_curves(read_runs([dest / "pretrain.log"]), dest / "curves.png")
+    plot_curves(read_runs([dest / f"{name}.log" for name, _ in RUNS]), dest / "curves_finetune.png")
     table = results_table(dest)
     accuracy = series(pretrain, "valid_accuracy")[1]
     perplexity = series(pretrain, "valid_code_perplexity")[1]
@@ -94,7 +93,9 @@ Intervals: bootstrap over prompts; for the difference both models get the same o
 
 {examples_table(dest)}
 
-![curves](curves.png)
+![curves of pre-training](curves.png)
+
+![curves of both fine-tunings](curves_finetune.png)
 
 Pre-training ended at a contrastive accuracy of {accuracy[-1]:.3f} on its validation clips (chance
 {chance:.3f}), codebook perplexity {perplexity[-1]:.0f} of {entries}.
