@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 
 from summarymixing_fairseq.analysis import phones
 from summarymixing_fairseq.analysis.phone_speech import phone_speech
@@ -68,3 +69,13 @@ def test_frames_that_hold_nothing(tiny_model, few_clips):
     model.encoder.layers[1].norm.weight.data.fill_(float("nan"))
     found = accuracy_by_layer(model)
     assert 0 < found["1"] < 0.1 < found["input"] and np.isnan(found["2"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_says_what_a_cpu_says(tiny_model, few_clips, dtype):
+    model = tiny_model()
+    found = accuracy_by_layer(model)
+    with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+        assert accuracy_by_layer(model.cuda()) == pytest.approx(found, abs=0.03)
