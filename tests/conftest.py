@@ -36,7 +36,7 @@ def seed() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def speech() -> list[np.ndarray]:
     """Four spoken sentences, 16 kHz float32, each of another length (0.8 to 3.5 s) and voice."""
-    from synthesiser import speak
+    from summarymixing_fairseq.data.synthesiser import speak
 
     return [
         speak("The summary of an utterance is one vector, whatever its length.", "en-us"),

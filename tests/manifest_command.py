@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from synthesiser import speak
 
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.corpora import all_corpora
 from summarymixing_fairseq.corpora.writing.corpus import write_corpus
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions
 from summarymixing_fairseq.corpora.writing.rows import Clip
+from summarymixing_fairseq.data.synthesiser import speak
 
 
 def corpus_command(corpus: str) -> Callable[[Sequence[str]], int]:

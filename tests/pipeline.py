@@ -64,6 +64,8 @@ def train(config_dir: str, data: Path, save_dir: Path, max_update: int, *overrid
         "dataset.num_workers=0",
         "common.log_interval=1",
         "common.cpu=true",
+        # a second a validation, which tests/training/test_quality.py spends
+        *(["+task.quality=false"] if config_dir == "pretraining" else []),
         *overrides,
         check=check,
     )

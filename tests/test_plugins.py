@@ -16,7 +16,8 @@ import soundfile
 import torch
 from omegaconf import OmegaConf
 from pipeline import BIN, ROOT, TEXTS, TINY_MODEL, VOICES
-from synthesiser import speak
+
+from summarymixing_fairseq.data.synthesiser import speak
 
 RECIPE = "examples/pretraining/quickstart.yaml"
 PLUGINS = {"shift.py": "modules/mixing", "regression.py": "models/objectives"}

@@ -30,12 +30,12 @@ from asterisk_packages import (
 from clips import make_clip
 from prompt_corpus import Prompts, write_corpus
 from sentences import PROMPTS, compose_prompts
-from synthesiser import speak
 
 from summarymixing_fairseq.corpora.text.english_text import TextRefused, normalise, without_brackets
 from summarymixing_fairseq.corpora.writing.labels import Utterance
 from summarymixing_fairseq.corpora.writing.options import positive_int
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
+from summarymixing_fairseq.data.synthesiser import speak
 from summarymixing_fairseq.system import command
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.parallel import parallel_iter

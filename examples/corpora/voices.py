@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from sentences import load
-from synthesiser import speak
 
+from summarymixing_fairseq.data.synthesiser import speak
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 # Part of the names of files. Raise it when the same recipe begins to sound different.

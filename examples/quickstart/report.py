@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,30 +17,11 @@ from summarymixing_fairseq.data.manifest import Manifest
 from summarymixing_fairseq.probing.metrics.bootstrap import interval_of_ratio
 from summarymixing_fairseq.system import files
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
+from summarymixing_fairseq.training.curves import plot_curves, read_runs
+from summarymixing_fairseq.training.log_file import read_log, series
 
 CONFIGS = Path(__file__).resolve().parents[1]
 RUNS = (("finetune", "pre-trained, then fine-tuned"), ("scratch", "the same model from random weights"))
-_RECORD = re.compile(r"\[(?:train_inner|valid)\].*?(\{.*\})")
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Figures of training (`train_inner`) and validation (`valid`) in fairseq's JSON log lines, in order of updates.
-
-    A resumed run logs some updates again: the last record of an update and kind counts.
-    """
-    records: dict[tuple[float, bool], dict[str, Any]] = {}
-    for match in _RECORD.finditer(path.read_text(encoding="utf-8", errors="replace")):
-        record = json.loads(match[1])
-        is_valid = "valid_num_updates" in record
-        record["num_updates"] = float(record["valid_num_updates" if is_valid else "num_updates"])
-        records[record["num_updates"], is_valid] = record
-    return [records[key] for key in sorted(records)]
-
-
-def series(records: list[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:
-    """Updates and values of one figure."""
-    logged = [record for record in records if name in record]
-    return [record["num_updates"] for record in logged], [float(record[name]) for record in logged]
 
 
 def manifest_row(path: Path) -> tuple[str, str]:
@@ -79,48 +59,8 @@ def examples_table(dest: Path) -> str:
     return markdown_table(("said", "pre-trained", "from random weights"), rows)
 
 
-def plot_curves(dest: Path, chance: float, num_codes: int) -> None:
-    """Write curves.png: contrastive accuracy and codebook perplexity; CER of both fine-tuning runs.
-
-    Args:
-        chance: accuracy of guessing.
-        num_codes: entries of the codebook, the largest perplexity that there can be.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.5))
-    pretrain = read_log(dest / "pretrain.log")
-    codes = left.twinx()
-    lines = [
-        *left.plot(*series(pretrain, "accuracy"), color="tab:blue", label="accuracy, masked frames of training"),
-        *left.plot(*series(pretrain, "valid_accuracy"), "o-", color="navy", label="accuracy, validation"),
-        left.axhline(chance, color="grey", linestyle=":", label=f"chance, {chance:.3f}"),
-        *codes.plot(
-            *series(pretrain, "code_perplexity"), color="tab:orange", label=f"codebook perplexity (of {num_codes})"
-        ),
-    ]
-    left.set(xlabel="updates", ylabel="contrastive accuracy", ylim=(0, 1), title="pre-training")
-    codes.set(ylabel="codebook perplexity", ylim=(0, num_codes))
-    left.legend(handles=lines, loc="upper right", fontsize=8)
-
-    runs = (("finetune", "pre-trained", "tab:blue"), ("scratch", "from random weights", "tab:red"))
-    for name, label, colour in runs:
-        updates, rates = series(read_log(dest / f"{name}.log"), "valid_uer")
-        right.plot(updates, [rate / 100 for rate in rates], "o-", color=colour, label=label)
-    right.set(xlabel="updates", ylabel="CER on the validation prompts", ylim=(0, None), title="CTC fine-tuning")
-    right.legend()
-    right.grid(alpha=0.3)
-    figure.tight_layout()
-    with files.atomic_write(dest / "curves.png", "wb") as file:
-        figure.savefig(file, format="png", dpi=120)
-    pyplot.close(figure)
-
-
 def write_report(dest: Path, records: dict[str, dict[str, Any]]) -> str:
-    """Write report.md and curves.png, and return the table of results.
+    """Write report.md and its plots, and return the table of results.
 
     Args:
         records: of each stage its command, seconds and peak memory, as `run_once` returns them.
@@ -128,7 +68,8 @@ def write_report(dest: Path, records: dict[str, dict[str, Any]]) -> str:
     pretrain = read_log(dest / "pretrain.log")
     model = yaml.safe_load((CONFIGS / "pretraining" / "quickstart.yaml").read_text(encoding="utf-8"))["model"]
     chance, entries = 1 / (1 + model["num_negatives"]), model["latent_groups"] * model["latent_vars"]
-    plot_curves(dest, chance, entries)
+    plot_curves(read_runs([dest / "pretrain.log"]), dest / "curves.png")
+    plot_curves(read_runs([dest / f"{name}.log" for name, _ in RUNS]), dest / "curves_finetune.png")
     table = results_table(dest)
     accuracy = series(pretrain, "valid_accuracy")[1]
     perplexity = series(pretrain, "valid_code_perplexity")[1]
@@ -152,7 +93,9 @@ Intervals: bootstrap over prompts; for the difference both models get the same o
 
 {examples_table(dest)}
 
-![curves](curves.png)
+![curves of pre-training](curves.png)
+
+![curves of both fine-tunings](curves_finetune.png)
 
 Pre-training ended at a contrastive accuracy of {accuracy[-1]:.3f} on its validation clips (chance
 {chance:.3f}), codebook perplexity {perplexity[-1]:.0f} of {entries}.

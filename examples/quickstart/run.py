@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from report import read_log, write_report
+from report import write_report
 
 from summarymixing_fairseq.system import command, files, interrupts
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.progress import progress_line
 from summarymixing_fairseq.system.stages import run_stage
+from summarymixing_fairseq.training.log_file import read_log
 
 ROOT = Path(__file__).resolve().parents[2]
 

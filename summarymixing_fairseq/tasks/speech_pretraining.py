@@ -1,5 +1,6 @@
 """``speech_pretraining``: fairseq's ``audio_pretraining`` on segments of files, with bad clips replaced."""
 
+import logging
 import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional
@@ -13,9 +14,12 @@ from omegaconf import DictConfig, open_dict
 
 from ..data.manifest import Manifest
 from ..system.errors import InputError
+from ..training.watch.quality import QualityWatch, first_minute, is_first_process
 from ..training.wav2vec_criterion import LazyWav2vecCriterion
 from .speech_fields import SpeechFields
 from .speech_task import SegmentedAudioTask, SpeechTask
+
+logger = logging.getLogger(__name__)
 
 PERPLEXITIES = ("prob_perplexity", "code_perplexity")
 
@@ -32,6 +36,13 @@ class SpeechPretrainingConfig(SpeechFields, AudioPretrainingConfig):
         default=0.02,
         metadata={"help": "code perplexity over number of codes, below which codebooks count as collapsed"},
     )
+    quality: bool = field(
+        default=True,
+        metadata={
+            "help": "at each validation measure effective rank of latents and layers and, where espeakng-loader is "
+            "installed, phone accuracy"
+        },
+    )
 
 
 @register_task("speech_pretraining", dataclass=SpeechPretrainingConfig)
@@ -40,6 +51,8 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
 
     _model: Any = None  # that is trained
     _objective: Any = None  # of it
+    _quality: Any = None  # QualityWatch of this process, where it measures
+    _quality_state: Optional[Dict[str, Any]] = None  # of the checkpoint that the run was taken up from
 
     def build_model(self, cfg: DictConfig, *args: Any, **kwargs: Any) -> Any:
         """As fairseq's. Raises InputError for a model of ours that would train without masks."""
@@ -94,6 +107,46 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
         if self._objective is None or "num_samples" not in sample:
             return sample
         return {**sample, "net_input": {**sample["net_input"], "num_samples": sample["num_samples"]}}
+
+    def begin_epoch(self, epoch: int, model: Any) -> None:
+        """As fairseq's. A run that begins measures what its weights tell before the first update."""
+        super().begin_epoch(epoch, model)
+        splits = [name for name in self.datasets if not name.startswith("train")]
+        # sharded weights would need all processes
+        if self._quality or not (self.cfg.quality and self._objective and splits and is_first_process()):
+            return
+        if model.encoder.run_dropped_layers:
+            logger.warning("task.quality: nothing is measured where weights are sharded (fully_sharded)")
+            return
+        waves = first_minute(self.datasets[splits[0]], self.cfg.max_sample_size)
+        self._quality = QualityWatch(waves, bool(self.cfg.normalize), self.cfg.health_updates, self._quality_state)
+        if self._quality_state is None:
+            with self.autocast(model):
+                self._quality.begin(model)
+
+    def post_validate(self, model: Any, stats: Dict[str, Any], agg: Any) -> None:
+        """As fairseq's. Adds quality to the statistics of the first validation set, which are logged next."""
+        if self._quality is not None and self._validated_epoch is not None:
+            with self.autocast(model):
+                stats.update(self._quality.measure(model))
+            num_codes = self.num_codes()
+            if num_codes and "code_perplexity" in stats:
+                stats.setdefault("codebook_use", round(float(stats["code_perplexity"]) / num_codes, 4))
+            self._quality.check(stats, self._trainer.get_num_updates())
+        super().post_validate(model, stats, agg)
+
+    def get_checkpoint_dict(self) -> Dict[str, Any]:
+        """As every task's, and the quality that the run began with."""
+        state = super().get_checkpoint_dict()
+        quality = self._quality_state if self._quality is None else self._quality.state()
+        if quality is not None:
+            state[type(self).__name__]["quality"] = quality
+        return state
+
+    def set_checkpoint_dict(self, state: Dict[str, Any]) -> None:
+        """Restore what ``get_checkpoint_dict`` saved. What an older run began with is not known."""
+        super().set_checkpoint_dict(state)
+        self._quality_state = state.get("quality", {})
 
     def mask_counts(self, sample: Any, model: Any, logging_output: Dict[str, Any]) -> Dict[str, float]:
         """Frames that were masked, which are what the criterion counts, and frames that could have been."""

@@ -33,7 +33,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., subprocess.Comp
 @pytest.fixture(scope="session")
 def labelled_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of manifests and labels over synthesised speech, made by `make_manifest.py`."""
-    from synthesiser import speak
+    from summarymixing_fairseq.data.synthesiser import speak
 
     folder = tmp_path_factory.mktemp("speech")
     audio, data = folder / "audio", folder / "data"

@@ -17,6 +17,7 @@ MISSING = {
     "manifest": ["folder", "{gone}", "--dest", "{out}"],
     "check-manifest": ["{gone}"],
     "benchmark": ["cell", "--json", "{file}"],  # a file that is there already
+    "curves": ["{gone}"],
     "decode": ["{gone}", "--data", "{gone}"],
     "evaluate": ["{gone}", "--data", "{gone}", "--results", "{out}"],
     "export": ["{gone}", "{out}.safetensors"],

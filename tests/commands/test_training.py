@@ -9,7 +9,8 @@ import pytest
 import soundfile
 import torch
 from pipeline import ROOT, TEXTS, TINY_MODEL, VOICES, Trained, records, run, train
-from synthesiser import speak
+
+from summarymixing_fairseq.data.synthesiser import speak
 
 
 def test_pretraining_logs_loss_accuracy_and_perplexity(trained: Trained) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 from manifest_command import corpus_command, corpus_writer, parse_manifest, refused, write_audio
-from synthesiser import speak
 
 from summarymixing_fairseq.corpora import librilight
 from summarymixing_fairseq.corpora.writing.rows import Refusal
+from summarymixing_fairseq.data.synthesiser import speak
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("librilight")

@@ -11,7 +11,6 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from manifest_command import corpus_writer, parse_manifest, write_audio
-from synthesiser import speak
 
 from summarymixing_fairseq.corpora import folder
 from summarymixing_fairseq.corpora.audio import segments
@@ -20,6 +19,7 @@ from summarymixing_fairseq.corpora.audio.segments import MAX_PAUSE_SECONDS, join
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions, SegmentRules
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
 from summarymixing_fairseq.data.audio import read_segment
+from summarymixing_fairseq.data.synthesiser import speak
 from summarymixing_fairseq.system.errors import InputError
 
 prepare = corpus_writer("folder")

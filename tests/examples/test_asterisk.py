@@ -21,12 +21,12 @@ from G722 import G722
 from manifest_command import all_files, lengths, lines, refused
 from prompt_corpus import split_recordings
 from sentences import PROMPTS, compose_prompts
-from synthesiser import speak
 
 from summarymixing_fairseq.corpora.text.english_text import normalise
 from summarymixing_fairseq.corpora.writing.labels import Utterance
 from summarymixing_fairseq.corpora.writing.rows import Clip
 from summarymixing_fairseq.data.manifest_check import check_folder
+from summarymixing_fairseq.data.synthesiser import speak
 from summarymixing_fairseq.system.errors import InputError
 
 ENGLISH = {

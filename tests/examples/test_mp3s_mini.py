@@ -16,10 +16,10 @@ import soundfile
 from manifest_command import all_files, lengths, lines
 from mp3s_mini import compose_lines, main, prepare
 from sentences import GRAMMARS, SCENARIOS, Grammar, compose, rich_first, split_of
-from synthesiser import variants
 from voices import HARD_READERS, TEST_SPEAKERS, TRAIN_SPEAKERS, Delivery, Voice, readers, say
 
 from summarymixing_fairseq.data.manifest_check import check_folder
+from summarymixing_fairseq.data.synthesiser import variants
 from summarymixing_fairseq.system.errors import InputError
 
 SMALLEST = 0.001

@@ -35,7 +35,8 @@ def test_report_holds_what_was_decoded(finished: tuple[Path, str]) -> None:
         assert scores["utterances"] == 60
         assert re.search(rf"\| {scores['cer']:.3f} \| [\d.]+ to [\d.]+ \| {scores['wer']:.3f} \|", report)
         assert re.search(rf"\| {scores['cer']:.3f} ", stdout)
-    assert (dest / "curves.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("curves.png", "curves_finetune.png"):
+        assert (dest / name).read_bytes().startswith(b"\x89PNG") and f"({name})" in report
 
 
 def test_held_out_texts_are_in_no_training_split(finished: tuple[Path, str]) -> None:

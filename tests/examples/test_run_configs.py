@@ -123,7 +123,7 @@ def test_two_jobs_of_four_gpus_may_share_a_node(
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Manifests over four spoken clips."""
-    from synthesiser import speak
+    from summarymixing_fairseq.data.synthesiser import speak
 
     folder = tmp_path_factory.mktemp("speech")
     rows = [str(folder)]

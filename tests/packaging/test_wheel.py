@@ -90,7 +90,7 @@ def test_the_sdist_holds_every_committed_file(distributions: tuple[Path, Path]) 
 
 
 def test_a_wheel_is_enough(machine: Machine) -> None:
-    from synthesiser import speak
+    from summarymixing_fairseq.data.synthesiser import speak
 
     where = machine.run("-c", "import summarymixing_fairseq as package; print(package.__file__)").strip()
     assert Path(where).is_relative_to(machine.site)

@@ -35,7 +35,7 @@ def zygote() -> Zygote:
 @pytest.fixture(scope="session")
 def manifests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of manifests of 12 + 4 spoken sentences."""
-    from synthesiser import speak
+    from summarymixing_fairseq.data.synthesiser import speak
 
     folder = tmp_path_factory.mktemp("speech")
     rows = []

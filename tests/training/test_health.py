@@ -12,9 +12,9 @@ import soundfile
 import torch
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
-from synthesiser import speak
 from training.conftest import NOISY
 
+from summarymixing_fairseq.data.synthesiser import speak
 from summarymixing_fairseq.tasks.speech_pretraining import SpeechPretrainingTask
 from summarymixing_fairseq.training.watch.data_wait import WaitClock
 from summarymixing_fairseq.training.watch.health import HealthMonitor, Reading

@@ -118,6 +118,11 @@ class Encoder(nn.Module):
         """One line: model, mixer, size, and how far trained."""
         return self.spec.describe()
 
+    @property
+    def latent_norm(self) -> nn.Module:
+        """The LayerNorm whose output are the latents, (B, T, channels)."""
+        raise NotImplementedError
+
     def output_lengths(self, num_samples: Tensor) -> Tensor:
         """(B,) samples -> (B,) frames; 0 for a clip too short for one frame."""
         raise NotImplementedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from omegaconf import OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...models.config import Wav2Vec2SummaryMixingConfig, validate
 from ...models.config import num_parameters as num_parameters_of
@@ -68,6 +68,10 @@ class OurEncoder(Encoder):
             elif not name.startswith(UNUSED_PREFIXES):
                 own[f"model.{name}"] = value
         return own
+
+    @property
+    def latent_norm(self) -> nn.Module:
+        return self.model.feature_extractor.norm
 
     def output_lengths(self, num_samples: Tensor) -> Tensor:
         return self.model.feature_extractor.output_lengths(num_samples)

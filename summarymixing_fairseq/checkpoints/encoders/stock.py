@@ -133,6 +133,10 @@ class StockEncoder(Encoder):
                 own.update({f"final_norm.{name[len(FINAL_NORM) :]}": value for name, value in norm.items()})
         return own
 
+    @property
+    def latent_norm(self) -> nn.Module:
+        return self.layer_norm
+
     def output_lengths(self, num_samples: Tensor) -> Tensor:
         return conv_output_lengths(num_samples, self.conv_layers)
 

@@ -6,25 +6,14 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...system.files import atomic_write
-from ..figures import literal, new_figure
+from ...system.figures import COLOURS, MARKERS, literal, new_figure, save_figure
 from .layers import Column, centre_of_gravity
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-# Safe for the colour-blind: Okabe and Ito, "Color Universal Design" (2008); grey for random weights
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# of an encoder with random weights: grey
 RANDOM_COLOUR = "#777777"
-MARKERS = "osD^vP"
 _COLUMN_INCHES, _STATE_INCHES = 0.42, 0.24
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_write(Path(path), "wb") as file:
-        figure.savefig(file, format="png")
 
 
 def plot_layers(columns: Sequence[Column], path: Path) -> None:
@@ -65,7 +54,7 @@ def plot_layers(columns: Sequence[Column], path: Path) -> None:
     all_axes[0].set_ylabel("hidden state")
     figure.colorbar(image, ax=list(all_axes), label="weight", pad=0.01, aspect=30)
     figure.supxlabel("● largest weight,  orange bar: mean state by weight", fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_table(table: dict[str, Any], path: Path) -> None:
@@ -108,4 +97,4 @@ def plot_table(table: dict[str, Any], path: Path) -> None:
     shown = [encoder["title"] for encoder in table["encoders"] if encoder["title"] in legend]
     handles = [legend[title] for title in shown]
     figure.legend(handles, shown, loc="outside upper center", ncols=min(len(shown), 4) or 1, fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)

@@ -35,6 +35,7 @@ FREE = {
         "background_checkpoints",
         "health_updates",
         "min_codebook_use",
+        "quality",
         "log_keys",
     ),
     *("cache", "cache_max_gib", "num_batch_buckets", "reuse_dataloader", "persistent_workers", "tpu"),

@@ -1,4 +1,4 @@
-"""Tests of examples/corpora/synthesiser.py: speech by espeak-ng."""
+"""Tests of data/synthesiser.py: speech by espeak-ng."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from synthesiser import speak, variants
 
+from summarymixing_fairseq.data.synthesiser import speak, variants
 from summarymixing_fairseq.system.errors import InputError
 
 GREETINGS = {

@@ -11,25 +11,66 @@ import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soxr
 
-from summarymixing_fairseq.system.errors import InputError
-from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
+from ..system.errors import InputError
+from ..system.units import SAMPLE_RATE_HZ
 
 # From espeak-ng's speak_lib.h.
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
+_INITIALIZE_PHONEME_EVENTS = 0x0001
 _INITIALIZE_DONT_EXIT = 0x8000
+_EVENT_LIST_TERMINATED = 0
+_EVENT_PHONEME = 7
 _CHARS_UTF8 = 1
 _POSITION_CHARACTER = 1
 _PARAMETER_RATE = 1
 _PARAMETER_PITCH = 3
 
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 _SHORTEST_SPEECH_SECONDS = 0.02
+# Of a phoneme's name: stress before it, and after it the number or sign of a variant.
+_STRESS = "',%=|"
+_VARIANT = re.compile(r"(?<=.)[0-9#-]+$")
+_PAUSE = "_"
+
+
+class _EventId(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _EventId),
+    )
+
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+@dataclass(frozen=True)
+class Phone:
+    """A phone and when it is spoken.
+
+    Attributes:
+        name: in espeak-ng's spelling of the language, without stress and variants.
+        start, end: in samples at the rate of the speech, not rounded.
+    """
+
+    name: str
+    start: float
+    end: float
 
 
 def speak(
@@ -52,6 +93,18 @@ def speak(
     Raises:
         InputError: for an unknown voice, values out of range, or text that gives no speech.
     """
+    return speak_phones(text, voice, sample_rate_hz=sample_rate_hz, words_per_minute=words_per_minute, pitch=pitch)[0]
+
+
+def speak_phones(
+    text: str,
+    voice: str = "en-us",
+    *,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    words_per_minute: int = 165,
+    pitch: int = 50,
+) -> tuple[np.ndarray, list[Phone]]:
+    """``speak``, and when the synthesiser began and ended each phone: its own times, not estimates. Pauses are none."""
     if not text.strip():
         raise InputError("there is no text to speak")
     if not 80 <= words_per_minute <= 450:
@@ -62,10 +115,18 @@ def speak(
     if plus and variant not in variants():  # espeak-ng itself ignores an unknown variant
         raise InputError(f"voice '{voice}' has no variant '{variant}': see synthesiser.variants()")
     blocks: list[np.ndarray] = []
+    starts: list[tuple[str, int]] = []  # of phonemes and pauses, by sample
 
-    def collect(samples: Any, num_samples: int, _events: int | None) -> int:
+    def collect(samples: Any, num_samples: int, events: Any) -> int:
         if samples and num_samples > 0:
             blocks.append(np.ctypeslib.as_array(samples, (num_samples,)).copy())
+        number = 0
+        while events and events[number].type != _EVENT_LIST_TERMINATED:
+            event = events[number]
+            if event.type == _EVENT_PHONEME:
+                name = event.id.string.decode("utf-8", "replace").lstrip(_STRESS)
+                starts.append((_VARIANT.sub("", name), event.sample))
+            number += 1
         return 0
 
     with _fresh_library() as (library, espeak_rate_hz):
@@ -88,7 +149,14 @@ def speak(
     if sample_rate_hz != espeak_rate_hz:
         # resampling overshoots a little where the signal is at its limit
         samples = np.clip(soxr.resample(samples, espeak_rate_hz, sample_rate_hz), -1.0, 1.0)
-    return samples.astype(np.float32, copy=False)
+    factor = sample_rate_hz / espeak_rate_hz
+    ends = [start for _, start in starts[1:]] + [num_spoken]
+    phones = [
+        Phone(name, start * factor, end * factor)
+        for (name, start), end in zip(starts, ends)
+        if not name.startswith(_PAUSE) and end > start
+    ]
+    return samples.astype(np.float32, copy=False), phones
 
 
 @functools.lru_cache(maxsize=1)
@@ -110,7 +178,10 @@ def _fresh_library() -> Iterator[tuple[ctypes.CDLL, int]]:
     library = ctypes.CDLL(_espeak().get_library_path())
     try:
         rate_hz = library.espeak_Initialize(
-            _AUDIO_OUTPUT_SYNCHRONOUS, 0, str(data_path).encode("utf-8"), _INITIALIZE_DONT_EXIT
+            _AUDIO_OUTPUT_SYNCHRONOUS,
+            0,
+            str(data_path).encode("utf-8"),
+            _INITIALIZE_DONT_EXIT | _INITIALIZE_PHONEME_EVENTS,
         )
         if rate_hz <= 0:
             # its buffer for the path holds 160 bytes: a deep virtual environment can exceed that

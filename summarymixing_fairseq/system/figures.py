@@ -1,21 +1,26 @@
-"""What the plots of probes share: figures, and names in them as they are."""
+"""Figures of matplotlib, which is not needed but for plots, as PNG files that are whole or not there."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..system.errors import InputError
+from .errors import InputError
+from .files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Safe for the colour-blind: Okabe and Ito, "Color Universal Design" (2008)
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = "osD^vP"
 _DPI = 120
 # Of a figure: half a gigabyte while it is drawn. matplotlib itself refuses more than 2^16 a side.
 _MOST_PIXELS, _MOST_PIXELS_A_SIDE = 2**27, 2**16 - 1
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches.
+    """An empty figure of that size in inches, which no screen is needed for.
 
     Raises:
         InputError: if matplotlib is not installed, or the figure would be too large to draw.
@@ -28,6 +33,12 @@ def new_figure(width: float, height: float) -> Figure:
     if max(sides) > _MOST_PIXELS_A_SIDE or sides[0] * sides[1] > _MOST_PIXELS:
         raise InputError(f"a plot of {sides[0]:.0f} x {sides[1]:.0f} pixels is too large to draw: plot less at a time")
     return Figure(figsize=(width, height), layout="constrained", dpi=_DPI)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG. Raises InputError if it cannot be written."""
+    with atomic_write(Path(path), "wb") as file:
+        figure.savefig(file, format="png")
 
 
 def literal(text: str) -> str:

@@ -1,0 +1,81 @@
+"""Phones of frames, and the accuracy of models of which it is known."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+from summarymixing_fairseq.analysis import phones
+from summarymixing_fairseq.analysis.phone_speech import phone_speech
+from summarymixing_fairseq.analysis.phones import accuracy_by_layer, frame_labels
+from summarymixing_fairseq.checkpoints.encoders import EncoderSpec, random_encoder
+from summarymixing_fairseq.data.synthesiser import Phone
+
+
+def test_a_frame_has_the_phone_at_its_centre():
+    """Frames of 1,360 samples, 320 apart: centres 680, 1000, 1320, 1640, 1960, 2280, 2600."""
+    spoken = [Phone("a", 700.0, 1000.0), Phone("b", 1000.0, 1640.5), Phone("new", 1800.0, 2000.0)]
+    spoken.append(Phone("a", 2200.0, 2300.0))
+    found = frame_labels(spoken, 7, 1360, 320, {"a": 0, "b": 1})
+    assert found.tolist() == [-1, 1, 1, 1, -1, 0, -1]
+    assert frame_labels([], 2, 1360, 320, {}).tolist() == [-1, -1]
+
+
+def test_phone_speech_is_what_it_says():
+    train, test = phone_speech()
+    assert 120 < sum(len(clip.wave) for clip in train) / 16_000 < 300
+    assert not {clip.voice for clip in train} & {clip.voice for clip in test}
+    assert not {clip.text for clip in train} & {clip.text for clip in test}
+    # all phones of the test are learned, and common ones often enough
+    names = [{phone.name for clip in clips for phone in clip.phones} for clips in (train, test)]
+    assert names[1] <= names[0] and len(names[0]) > 35
+    loud, quiet = [], []
+    for clip in train:
+        ends = [0.0, *(phone.end for phone in clip.phones)]
+        assert all(before <= phone.start < phone.end for before, phone in zip(ends, clip.phones))
+        for phone in clip.phones:
+            level = np.square(clip.wave[round(phone.start) : round(phone.end)]).mean()
+            {"aU": loud, "oU": loud, "T": quiet, "p": quiet}.get(phone.name, []).append(level)
+    # times are those of the sound: nearly every long vowel is louder than nearly every voiceless consonant
+    assert np.quantile(loud, 0.05) > np.quantile(quiet, 0.95)
+
+
+@pytest.fixture
+def few_clips(monkeypatch) -> None:
+    train, test = phone_speech()
+    monkeypatch.setattr(phones, "phone_speech", lambda: (train[::12], test[::12]))
+
+
+def test_model_and_encoder_of_it_say_the_same(tiny_model, few_clips):
+    model = tiny_model(dropout=0.3, encoder_layerdrop=0.5).train()
+    model.encoder.layers[0].eval()
+    found = accuracy_by_layer(model)
+    assert list(found) == ["latents", "input", "1", "2"] and all(0.1 < value < 0.7 for value in found.values())
+    assert model.training and not model.encoder.layers[0].training and not model.encoder.layers[0].conv.training
+    assert model.encoder.layers[1].conv.training
+    spec = EncoderSpec("wav2vec2_summarymixing", asdict(model.cfg), False, 16_000, False)
+    encoder = random_encoder(spec)
+    encoder.load_state_dict(encoder.own_weights(model.state_dict(), spec, False))
+    assert accuracy_by_layer(encoder) == pytest.approx(found, abs=1e-3)
+
+
+def test_frames_that_hold_nothing(tiny_model, few_clips):
+    """All alike, they are all given the commonest phone; not finite, they have no accuracy."""
+    model = tiny_model()
+    model.encoder.layers[0].norm.weight.data.zero_()
+    model.encoder.layers[1].norm.weight.data.fill_(float("nan"))
+    found = accuracy_by_layer(model)
+    assert 0 < found["1"] < 0.1 < found["input"] and np.isnan(found["2"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_says_what_a_cpu_says(tiny_model, few_clips, dtype):
+    model = tiny_model()
+    found = accuracy_by_layer(model)
+    with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+        assert accuracy_by_layer(model.cuda()) == pytest.approx(found, abs=0.03)

@@ -1,0 +1,49 @@
+"""States of a batch by name, held to those of each clip alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+import torch
+from encoder_checkpoints import SMALL, randomise
+
+from summarymixing_fairseq.analysis.states import evaluating, states_in_batches
+from summarymixing_fairseq.checkpoints.encoders import EncoderSpec, random_encoder, stock
+from summarymixing_fairseq.data.reading import normalise_waveform
+
+NAMES = ["latents", "input", "1", "2"]
+
+
+@pytest.fixture(params=["ours", "wav2vec2", "hubert"])
+def encoder(request, tiny_config):
+    if request.param == "ours":
+        spec = EncoderSpec("wav2vec2_summarymixing", asdict(tiny_config()), True, 16_000, False)
+    else:
+        spec = EncoderSpec(request.param, stock.read_config(SMALL), True, 16_000, False)
+    return randomise(random_encoder(spec))
+
+
+def test_a_batch_of_clips_of_any_length(encoder, speech):
+    with evaluating(encoder):
+        ((order, found),) = states_in_batches(encoder, speech)
+        alone = {i: next(states_in_batches(encoder, [speech[i]]))[1] for i in order}
+    assert sorted(order) == [0, 1, 2, 3] and list(found) == NAMES
+    for name in NAMES:
+        torch.testing.assert_close(found[name], torch.cat([alone[i][name] for i in order]), atol=1e-4, rtol=1e-4)
+    hidden = torch.cat([encoder.extract(speech[i], "all") for i in order], 1)  # (states, frames of all clips, D)
+    torch.testing.assert_close(torch.stack([found[name] for name in NAMES[1:]]), hidden, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_of_a_model_that_trains(tiny_model, speech, normalize):
+    model = tiny_model(dropout=0.5, mask_prob=0.65).train()
+    heard: list[torch.Tensor] = []
+    model.feature_extractor.register_forward_pre_hook(lambda _module, inputs: heard.append(inputs[0]))
+    wave = torch.from_numpy(speech[0])[None]
+    with evaluating(model):
+        ((_, found),) = states_in_batches(model, speech[:1], normalize)
+        latents, _ = model.feature_extractor(heard[0], torch.tensor([wave.size(1)]))
+    assert list(found) == NAMES
+    torch.testing.assert_close(heard[0], normalise_waveform(wave, None) if normalize else wave, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found["latents"], latents[0])
