@@ -53,7 +53,7 @@ def test_a_layer_costs_what_the_formulas_say(cost) -> None:
 def test_front_end_and_objective_cost_what_the_formulas_say(cost) -> None:
     cfg, T = cost.cfg, cost.num_frames(15)
     D, C, V, bins = cfg.encoder_embed_dim, cfg.frontend_channels, cfg.final_dim, cfg.num_mel_bins
-    masked = T * (1 - (1 - cfg.mask_prob / cfg.mask_length) ** cfg.mask_length)
+    masked = T * cfg.mask_prob  # single frames fill up the spans
     # no gradient of the filterbank, and none of the first convolution's input
     mel, first, others = 2 * 201 * bins * 1498, 6 * bins * C * 748, (6 * C * C + 2 * C * D) * T
     entries = cfg.latent_vars * (C * cfg.latent_groups + V)
@@ -71,8 +71,11 @@ def test_frames_and_parameters_are_the_models(cost) -> None:
 
 def test_as_many_frames_are_masked_as_expected(cost) -> None:
     cfg, T = cost.cfg, cost.num_frames(15)
-    drawn = draw_mask([T] * 200, T, cfg.mask_prob, cfg.mask_length, require_same_masks=False).sum(1).float().mean()
-    assert cost.flops(15)["objective"] == pytest.approx(cost.polynomials["objective"](float(drawn)), rel=0.05)
+    for fill in (True, False):
+        cfg.mask_fill = fill
+        mask = draw_mask([T] * 200, T, cfg.mask_prob, cfg.mask_length, require_same_masks=False, fill=fill)
+        drawn = float(mask.sum(1).float().mean())
+        assert cost.flops(15)["objective"] == pytest.approx(cost.polynomials["objective"](drawn), rel=0.05)
 
 
 def test_layer_drop_spares_layers_only(scaling, cost) -> None:
