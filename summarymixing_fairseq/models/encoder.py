@@ -42,8 +42,8 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
         )
         if cfg.init == "torch":
             for module in layer.modules():
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()
+                if callable(reset := getattr(module, "reset_parameters", None)):
+                    reset()
         return fsdp_wrap(layer)  # under ddp_backend=fully_sharded each layer is gathered when its turn comes
 
     encoder = ConformerEncoder(
