@@ -53,7 +53,7 @@ def test_a_layer_costs_what_the_formulas_say(cost) -> None:
 def test_front_end_and_objective_cost_what_the_formulas_say(cost) -> None:
     cfg, T = cost.cfg, cost.num_frames(15)
     D, C, V, bins = cfg.encoder_embed_dim, cfg.frontend_channels, cfg.final_dim, cfg.num_mel_bins
-    masked = T * cfg.mask_prob  # single frames fill up the spans
+    masked = T * (1 - (1 - cfg.mask_prob / cfg.mask_length) ** cfg.mask_length)
     # no gradient of the filterbank, and none of the first convolution's input
     mel, first, others = 2 * 201 * bins * 1498, 6 * bins * C * 748, (6 * C * C + 2 * C * D) * T
     entries = cfg.latent_vars * (C * cfg.latent_groups + V)
