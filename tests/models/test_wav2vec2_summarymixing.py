@@ -17,9 +17,9 @@ from reference import assert_near, batch_of
 
 import summarymixing_fairseq
 from summarymixing_fairseq.benchmarks.recipe import read_recipe
+from summarymixing_fairseq.models.encoder import build_encoder
 from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from summarymixing_fairseq.modules.contrastive import sample_negatives
-from summarymixing_fairseq.modules.mixing.summarymixing import BlockDiagonalLinear
 
 RECIPES = Path(summarymixing_fairseq.__file__).parents[1] / "examples" / "pretraining"
 MODES = [{"mixer": "mhsa"}, *({"summary_mode": mode} for mode in ("full", "lite", "expdecay"))]
@@ -298,11 +298,15 @@ def test_how_the_encoder_starts(tiny_config, mixer, init):
     assert len(kinds) == 2 * (4 + 3 + (2 if mixer == "mhsa" else 5))  # FFN twice, convolution, mixer
 
 
-def test_head_blocks_of_base_start_within_one_96th():
-    layer = BlockDiagonalLinear(768, 768, 8)
-    layer.reset_parameters()
-    assert 0.999 / 96 < layer.weight.abs().max() <= 1 / 96
-    assert 0.10 < layer.bias.abs().max() <= 96**-0.5
+@pytest.mark.parametrize(("init", "variation"), [("xavier", 0.43), ("torch", 0.006)])
+def test_the_cell_of_base_at_the_start(tiny_config, init, variation):
+    """The authors' head blocks are within 1/96, biases within 0.10; frames differ by little then."""
+    sizes = {"encoder_embed_dim": 768, "summary_heads": 8, "encoder_layers": 1}
+    cell = build_encoder(tiny_config(init=init, summary_activation="swish", **sizes)).layers[0].mixer.eval()
+    if init == "torch":
+        assert 0.999 / 96 < cell.local.inner.weight.abs().max() <= 1 / 96
+        assert 0.10 < cell.local.inner.bias.abs().max() <= 96**-0.5
+    assert cell(torch.randn(1, 200, 768)).std(1).mean().item() == pytest.approx(variation, rel=0.1)
 
 
 def test_epsilon_of_the_last_norm(tiny_model, speech):
