@@ -116,7 +116,8 @@ class Cost:
     def flops(self, seconds: float) -> dict[str, float]:
         """FLOPs of the forward and the backward pass for one clip by component, with as many masks as expected."""
         T = self.num_frames(seconds)
-        masked = T * (1 - (1 - self.cfg.mask_prob / self.cfg.mask_length) ** self.cfg.mask_length)  # spans overlap
+        spans = T * (1 - (1 - self.cfg.mask_prob / self.cfg.mask_length) ** self.cfg.mask_length)  # they overlap
+        masked = T * self.cfg.mask_prob if self.cfg.mask_fill else spans
         return {name: float(p(masked if name == "objective" else T)) for name, p in self.polynomials.items()}
 
     def run_flops(self) -> float:

@@ -69,6 +69,7 @@ MAX_KERNEL_SIZE = 1_000
 MAX_CONVOLUTIONS = 16
 MAX_PARAMETERS = 20_000_000_000
 MASK_SELECTIONS = ("static", "normal", "poisson")
+INITS = ("xavier", "torch")
 COUNTS = {
     "encoder_layers": 1_000,
     "encoder_embed_dim": MAX_WIDTH,
@@ -92,6 +93,7 @@ FLAGS = (
     "no_mask_overlap",
     "no_mask_channel_overlap",
     "require_same_masks",
+    "mask_fill",
     "mask_channel_before",
     "checkpoint_activations",
     "compile_layers",
@@ -106,6 +108,7 @@ NUMBERS: Dict[str, Tuple[bool, float, float, str]] = {
     "mask_channel_other": (False, 0, 1_000, _SPAN),
     "mask_channel_min_space": (True, 0, 1_000, _SPAN),
     "depthwise_conv_kernel_size": (True, 1, 10_001, "must be odd and positive, at most 10,001"),
+    "final_norm_eps": (False, 1e-12, 1, "must be 1e-12 to 1"),
 }
 
 # Without effect either, but fairseq-train sets them along with fields of the same name in other groups.
@@ -150,6 +153,23 @@ class Wav2Vec2SummaryMixingConfig(Wav2Vec2Config):
         default=True, metadata={"help": "LayerNorm after the local branch and after the mean of the summary branch"}
     )
     summary_activation: str = field(default="gelu", metadata={"help": "activation of the cell: gelu, relu or swish"})
+    mask_fill: bool = field(
+        default=False,
+        metadata={
+            "help": "in pre-training: after the spans, mask single frames until exactly mask_prob of the frames are "
+            "masked; false: spans alone, as in wav2vec 2.0"
+        },
+    )
+    init: str = field(
+        default="xavier",
+        metadata={
+            "help": "how the weights of the encoder's layers start: xavier, biases at zero; torch: as those of torch's "
+            "linear and convolution layers"
+        },
+    )
+    final_norm_eps: float = field(
+        default=1e-5, metadata={"help": "added to the variance in the LayerNorm after the last layer"}
+    )
     num_mel_bins: int = field(default=80, metadata={"help": "mel bins of the filterbank"})
     frontend_channels: int = field(
         default=512, metadata={"help": "channels of the feature extractor's convolutions, width of the latents"}
@@ -274,6 +294,7 @@ def _check_fields(cfg: Wav2Vec2SummaryMixingConfig) -> None:
     for name in FLAGS:
         check_flag(name, _value(cfg, name))
     check_choice("recompute", _value(cfg, "recompute"), RECOMPUTE)
+    check_choice("init", _value(cfg, "init"), INITS)
     if not cfg.quantize_targets:
         raise Refused("quantize_targets", cfg.quantize_targets, "targets are always quantized here: set it to true")
     for name, most in COUNTS.items():

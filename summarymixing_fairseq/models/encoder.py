@@ -40,6 +40,10 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
             cfg.activation_dropout,
             "layer" if cfg.checkpoint_activations else cfg.recompute,
         )
+        if cfg.init == "torch":
+            for module in layer.modules():
+                if callable(reset := getattr(module, "reset_parameters", None)):
+                    reset()
         return fsdp_wrap(layer)  # under ddp_backend=fully_sharded each layer is gathered when its turn comes
 
     encoder = ConformerEncoder(
@@ -48,6 +52,7 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
         cfg.encoder_embed_dim,
         cfg.encoder_layerdrop,
         cfg.compile_layers,
+        cfg.final_norm_eps,
     )
     encoder.run_dropped_layers = not isinstance(encoder.layers[0], ConformerLayer)
     return encoder

@@ -119,6 +119,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
                 cfg.mask_prob,
                 cfg.mask_length,
                 cfg.require_same_masks,
+                fill=cfg.mask_fill and pretraining,
                 mask_type=str(cfg.mask_selection),
                 mask_other=cfg.mask_other,
                 no_overlap=cfg.no_mask_overlap,

@@ -127,6 +127,7 @@ class ConformerEncoder(nn.Module):
         build_layer: builds one layer; called ``num_layers`` times.
         layer_drop: probability to skip a layer in training.
         compile_layers: apply ``torch.compile`` to the layers at the first forward pass in training.
+        norm_eps: of the last LayerNorm.
     """
 
     def __init__(
@@ -136,10 +137,11 @@ class ConformerEncoder(nn.Module):
         embed_dim: int,
         layer_drop: float = 0.0,
         compile_layers: bool = False,
+        norm_eps: float = 1e-5,
     ):
         super().__init__()
         self.layers = nn.ModuleList(build_layer() for _ in range(num_layers))
-        self.layer_norm = LayerNorm(embed_dim)
+        self.layer_norm = LayerNorm(embed_dim, eps=norm_eps)
         self.layer_drop = layer_drop
         self._to_compile = compile_layers
         # True if weights are sharded: then all processes must run every layer, and a dropped one without effect

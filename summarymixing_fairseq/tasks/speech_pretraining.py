@@ -157,10 +157,13 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
         return {"masked_frames": float(logging_output["sample_size"]), "valid_frames": float(valid_frames)}
 
     def mask_target(self) -> Optional[float]:
-        """Spans begin at mask_prob / mask_length of the frames and overlap: 1 - exp(-mask_prob) of them are masked."""
-        model = None if self._trainer is None else self._trainer.get_model()
-        mask_prob = getattr(getattr(model, "cfg", None), "mask_prob", None)
-        return None if mask_prob is None else 1.0 - math.exp(-mask_prob)
+        """Spans begin at mask_prob / mask_length of the frames and overlap: 1 - exp(-mask_prob) of them are masked.
+
+        Where single frames fill them up (``model.mask_fill``), mask_prob is.
+        """
+        cfg = getattr(None if self._trainer is None else self._trainer.get_model(), "cfg", None)
+        mask_prob = getattr(cfg, "mask_prob", None)
+        return mask_prob if mask_prob is None or getattr(cfg, "mask_fill", False) else 1.0 - math.exp(-mask_prob)
 
     def num_codes(self) -> Optional[int]:
         """Those of the objective, where it has codebooks."""

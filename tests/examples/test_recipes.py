@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline import ROOT
 
 import summarymixing_fairseq
+from summarymixing_fairseq.models.config import Wav2Vec2SummaryMixingConfig
 
 # hydra's, of the way that fairseq calls it
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -58,6 +60,31 @@ def test_a_variant_is_its_recipe_but_for_what_it_says(
         assert OmegaConf.select(expected, key) != value
         OmegaConf.update(expected, key, value)
     assert settings(variant) == expected
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TABLE = README[README.index("**The authors' run and wav2vec 2.0's choice.**") :].split("\n\n")[1]
+# field, value of the recipes, the other one
+AUTHORS = re.findall(r"^\| `([\w.]+)` \| ([^|]+) \| ([^|]+) \|", TABLE, flags=re.MULTILINE)
+
+
+def test_base_is_the_authors_run(composed: Callable[..., DictConfig]) -> None:
+    """It has the table's values, and takes the others, to which the fields default. Its variants do as well.
+
+    A run that was begun with the others goes on by the changelog's overrides. Fine-tuning normalises alike.
+    """
+    assert len(AUTHORS) == 8
+    overrides = [f"{field}={otherwise}".replace(" ", "") for field, _, otherwise in AUTHORS]
+    base, other = composed("base"), composed("base", *overrides)
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for (field, *values), override in zip(AUTHORS, overrides):
+        here, otherwise = (OmegaConf.create(f"value: {value}").value for value in values)
+        assert OmegaConf.select(base, field) == here and OmegaConf.select(other, field) == otherwise, field
+        group, _, name = field.partition(".")
+        assert group != "model" or getattr(Wav2Vec2SummaryMixingConfig, name) == otherwise, field
+        assert override in changelog
+    tuned = yaml.safe_load((EXAMPLES / "finetuning" / "ctc_100h.yaml").read_text(encoding="utf-8"))
+    assert tuned["task"]["normalize"] == base.task.normalize
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")

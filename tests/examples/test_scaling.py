@@ -71,8 +71,11 @@ def test_frames_and_parameters_are_the_models(cost) -> None:
 
 def test_as_many_frames_are_masked_as_expected(cost) -> None:
     cfg, T = cost.cfg, cost.num_frames(15)
-    drawn = draw_mask([T] * 200, T, cfg.mask_prob, cfg.mask_length, require_same_masks=False).sum(1).float().mean()
-    assert cost.flops(15)["objective"] == pytest.approx(cost.polynomials["objective"](float(drawn)), rel=0.05)
+    for fill in (True, False):
+        cfg.mask_fill = fill
+        mask = draw_mask([T] * 200, T, cfg.mask_prob, cfg.mask_length, require_same_masks=False, fill=fill)
+        drawn = float(mask.sum(1).float().mean())
+        assert cost.flops(15)["objective"] == pytest.approx(cost.polynomials["objective"](drawn), rel=0.05)
 
 
 def test_layer_drop_spares_layers_only(scaling, cost) -> None:

@@ -60,7 +60,8 @@ CHANGES = {
     **{"num_mel_bins": 40, "frontend_channels": 16, "frontend_kernel_sizes": [5, 3], "frontend_strides": [2, 2]},
     **{"encoder_layers": 1, "encoder_embed_dim": 64, "encoder_layerdrop": 0.9},
     **{"latent_vars": 10, "latent_groups": 4, "latent_dim": 8, "latent_temp": (1.0, 0.5, 0.9)},
-    **{"mask_length": 5, "mask_prob": 0.3, "mask_selection": "normal", "mask_dropout": 0.4},
+    **{"mask_length": 5, "mask_prob": 0.3, "mask_selection": "normal", "mask_dropout": 0.4, "mask_fill": True},
+    **{"init": "torch", "final_norm_eps": 0.5},
 }
 # Read only together with another field, or without effect on the numbers of a network.
 WITH_OTHERS = {
@@ -136,6 +137,9 @@ def test_options_by_name_are_those_of_the_fields(tiny_config):
         ({"mask_channel_prob": -1.0}, r"model\.mask_channel_prob=-1\.0: must be a probability"),
         ({"mask_prob": 1.0, "mask_length": 1}, r"mask_prob=1\.0 with mask_length=1 masks every frame"),
         ({"logit_temp": 0.0}, r"model\.logit_temp=0\.0: must be positive"),
+        ({"init": "kaiming"}, r"model\.init='kaiming': choose one of xavier, torch"),
+        ({"mask_fill": "yes"}, r"model\.mask_fill='yes': must be true or false"),
+        ({"final_norm_eps": 0.0}, r"model\.final_norm_eps=0\.0: must be 1e-12 to 1"),
         ({"depthwise_conv_kernel_size": 8}, r"depthwise_conv_kernel_size=8: must be odd and positive"),
         ({"frontend_kernel_sizes": [3]}, r"kernel_sizes=\[3\], strides=\[2, 1\]: one positive entry each"),
         ({"conv_pos": 64}, r"model\.conv_pos=64: has no effect in this model; leave it at 128"),
@@ -183,11 +187,18 @@ def test_refusals(tiny_config, overrides, message):
 
 
 NUMBERS = ["encoder_layers", "dropout", "mask_other", "logit_temp", "final_dim", "mask_length", "num_negatives"]
-NUMBERS += ["depthwise_conv_kernel_size", "feature_grad_mult", "mask_channel_length", "quantizer_factor", "mask_prob"]
+NUMBERS += [
+    "final_norm_eps",
+    "depthwise_conv_kernel_size",
+    "feature_grad_mult",
+    "mask_channel_length",
+    "quantizer_factor",
+    "mask_prob",
+]
 NO_NUMBERS = [math.nan, math.inf, -math.inf, None, "3", "x" * 10**6, True, [1], {}, 10**400]
 LISTS = ["frontend_kernel_sizes", "frontend_strides", "latent_temp"]
 NO_LISTS = [None, "123", [], [0, 1, 2], [1, math.nan, 1], [1, 1, 10**9], [1] * 17, [1, "1", 1], [1, [1], 1], 5]
-CHOICES = ["mixer", "summary_mode", "summary_activation", "mask_selection", "recompute"]
+CHOICES = ["mixer", "summary_mode", "summary_activation", "mask_selection", "recompute", "init"]
 NO_CHOICES = [None, 1.5, [], {}, "GELU"]
 WRONG = [(NUMBERS, NO_NUMBERS), (LISTS, NO_LISTS), (CHOICES, NO_CHOICES)]
 
@@ -244,14 +255,18 @@ def test_base_is_the_recipe_of_the_paper():
     assert model["latent_temp"] == [2.0, 0.25, 0.999995]
     assert (model["num_negatives"], model["logit_temp"]) == (100, 0.1)
     assert base["criterion"]["infonce"] is True and base["criterion"]["loss_weights"] == [0.1]
-    optimizer = base["optimizer"]
-    assert optimizer["_name"] == "fused_adamw" and optimizer["adam_eps"] == 1e-6 and optimizer["weight_decay"] == 0.05
-    assert base["optimization"]["lr"] == [5e-4] and base["optimization"]["clip_norm"] == 100
+    optimizer, optimization = base["optimizer"], base["optimization"]
+    assert optimizer["_name"] == "fused_adamw" and optimizer["weight_decay"] == 0.05
+    assert optimization["lr"] == [5e-4]
     assert base["lr_scheduler"] == {"_name": "polynomial_decay", "warmup_updates": 30_000}
-    assert base["optimization"]["max_update"] == 300_000
+    assert optimization["max_update"] == 300_000
     seconds = base["dataset"]["max_tokens"] / 16_000
-    assert seconds == 360 and base["optimization"]["update_freq"] == [4]
+    assert seconds == 360 and optimization["update_freq"] == [4]
     assert seconds * 4 * 4 / 3600 == 1.6  # 4 accumulations on 4 GPUs
+    # 100 and 1e-6 of a loss that is summed over the masked frames of a micro-batch, a few percent of which is padding
+    num_masked = 100 / optimization["clip_norm"]
+    assert 0.95 < num_masked / (seconds * 50 * model["mask_prob"]) < 1
+    assert optimizer["adam_eps"] * num_masked == pytest.approx(1e-6)
     assert base["common"]["amp"] is True
     assert base["task"]["enable_padding"] is True and base["task"]["max_sample_size"] == 30 * 16_000
     # fairseq's traps

@@ -17,6 +17,7 @@ from reference import assert_near, batch_of
 
 import summarymixing_fairseq
 from summarymixing_fairseq.benchmarks.recipe import read_recipe
+from summarymixing_fairseq.models.encoder import build_encoder
 from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from summarymixing_fairseq.modules.contrastive import sample_negatives
 
@@ -252,6 +253,67 @@ def test_pretraining_needs_masks(tiny_model, speech):
     with pytest.raises(ValueError, match=r"model\.mask_prob=0\.0: pre-training needs masked frames"):
         model(**batch_of(speech))
     assert torch.isfinite(model.extract_features(**batch_of(speech), mask=True)["x"]).all()
+
+
+def test_masks_are_filled_up_in_pretraining_alone(tiny_model):
+    """In fine-tuning, which takes over the field, masks only augment: they stay wav2vec 2.0's."""
+    filled, spans = (
+        tiny_model(mask_fill=True)._draw_mask([400] * 8, 400, pretraining) for pretraining in (True, False)
+    )
+    assert (filled.sum(1) == 260).all() and spans.sum(1).max() < 230
+
+
+def bound_at_the_start(init: str, name: str, weight: torch.Tensor) -> float:
+    """Of a parameter of an encoder layer: torch's formulas, Xavier's, or 0."""
+    is_bias, is_block = name.endswith("bias"), name.split(".")[-3:-2] in (["local"], ["summary"])
+    if "depthwise." in name:
+        return 7**-0.5  # one channel of 7 frames, in either case
+    if init == "xavier":
+        return 0.0 if is_bias else (6 / sum(weight.shape[-2:])) ** 0.5
+    num_inputs = weight.size(-2 if is_block else -1)
+    return (num_inputs * weight.size(-1)) ** -0.5 if is_block and not is_bias else num_inputs**-0.5
+
+
+@pytest.mark.parametrize("init", ["xavier", "torch"])
+@with_both_mixers
+def test_how_the_encoder_starts(tiny_config, mixer, init):
+    """Every linear layer, head block and convolution uniform within its bound; norms as ever."""
+    widths = {"encoder_embed_dim": 96, "encoder_ffn_embed_dim": 192, "local_hidden_dim": 64}
+    encoder = Wav2Vec2SummaryMixingModel(tiny_config(mixer=mixer, init=init, **widths)).encoder
+    parameters = dict(encoder.layers.named_parameters())
+    kinds = set()
+    for name, parameter in parameters.items():
+        if "norm" in name:
+            assert (parameter == float(name.endswith("weight"))).all(), name
+            continue
+        weight = parameters[f"{name.rpartition('.')[0]}.weight"]
+        bound = bound_at_the_start(init, name, weight)
+        assert parameter.abs().max() <= bound * (1 + 1e-6), name
+        if bound:
+            assert parameter.abs().max() > 0.9 * bound, name
+            assert parameter.std().item() == pytest.approx(
+                bound / 3**0.5, rel=0.25 if parameter.dim() == 1 else 0.06
+            ), name
+        kinds.add(name.partition(".")[2])
+    assert len(kinds) == 2 * (4 + 3 + (2 if mixer == "mhsa" else 5))  # FFN twice, convolution, mixer
+
+
+@pytest.mark.parametrize(("init", "variation"), [("xavier", 0.43), ("torch", 0.006)])
+def test_the_cell_of_base_at_the_start(tiny_config, init, variation):
+    """The authors' head blocks are within 1/96, biases within 0.10; frames differ by little then."""
+    sizes = {"encoder_embed_dim": 768, "summary_heads": 8, "encoder_layers": 1}
+    cell = build_encoder(tiny_config(init=init, summary_activation="swish", **sizes)).layers[0].mixer.eval()
+    if init == "torch":
+        assert 0.999 / 96 < cell.local.inner.weight.abs().max() <= 1 / 96
+        assert 0.10 < cell.local.inner.bias.abs().max() <= 96**-0.5
+    assert cell(torch.randn(1, 200, 768)).std(1).mean().item() == pytest.approx(variation, rel=0.1)
+
+
+def test_epsilon_of_the_last_norm(tiny_model, speech):
+    model = tiny_model(final_norm_eps=0.5)
+    result, norm = model.extract_features(**batch_of(speech[:1])), model.encoder.layer_norm
+    assert_near(result["x"], F.layer_norm(result["hidden_states"][-1], (32,), norm.weight, norm.bias, 0.5), 1e-6)
+    assert {m.eps for m in model.encoder.layers.modules() if isinstance(m, torch.nn.LayerNorm)} == {1e-5}
 
 
 @pytest.mark.parametrize("before", [False, True])

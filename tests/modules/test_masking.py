@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -50,14 +52,69 @@ def test_spans_and_share():
         assert runs[:-1].min() >= 10
 
 
-def test_same_torch_seed_same_mask_whatever_numpy_does():
+def filled_by_plain_loops(num_frames: int, mask_prob: float, mask_length: int) -> list[bool]:
+    """Spans at random starts, then single frames out of those that are still visible."""
+    masked = [False] * num_frames
+    num_spans = int(mask_prob * num_frames / mask_length + random.random())
+    for start in random.sample(range(num_frames - mask_length), num_spans):
+        masked[start : start + mask_length] = [True] * mask_length
+    visible = [t for t in range(num_frames) if not masked[t]]
+    for t in random.sample(visible, round(mask_prob * num_frames) - sum(masked)):
+        masked[t] = True
+    return masked
+
+
+def shares_of_visible_runs(masks) -> list[float]:
+    """Of all runs of visible frames those of 1, 2, ... 7 and of more frames, and the mean length."""
+    runs = [len(run) for row in masks for run in "".join(" x"[masked] for masked in row).replace("x", ",").split(",")]
+    runs = [run for run in runs if run]
+    return [sum(run == n for run in runs) / len(runs) for n in range(1, 8)] + [sum(runs) / len(runs)]
+
+
+def test_filled_masks_are_those_of_plain_loops():
+    """At 0.65 in spans of 10 what is left visible comes in runs of 2.8 frames; of spans alone in runs of 8.5."""
+    expected = shares_of_visible_runs([filled_by_plain_loops(1000, 0.65, 10) for _ in range(60)])
+    mask = draw_mask([1000] * 60, 1000, 0.65, 10, require_same_masks=True, fill=True)
+    assert (mask.sum(1) == 650).all()
+    actual = shares_of_visible_runs(mask.tolist())
+    assert actual[:-1] == pytest.approx(expected[:-1], abs=0.02)
+    assert actual[-1] == pytest.approx(expected[-1], abs=0.1) and actual[-1] == pytest.approx(2.8, abs=0.1)
+    assert shares_of_visible_runs(draw_mask([1000] * 60, 1000, 0.65, 10, False).tolist())[-1] > 8
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 150), min_size=1, max_size=6),
+    mask_prob=st.sampled_from([0.05, 0.65, 0.9, 1.0]),
+    mask_length=st.sampled_from([2, 10]),
+    same=st.booleans(),
+)
+def test_filled_masks_of_a_padded_batch(lengths, mask_prob, mask_length, same):
+    """The share is of the batch's shortest clip, or of each clip; two frames are masked, one is visible in any case."""
+    lengths = [min_maskable_frames(mask_prob, mask_length) + length for length in lengths]
+    mask = draw_mask(lengths, max(lengths) + 3, mask_prob, mask_length, same, fill=True)
+    for row, length in zip(mask, lengths):
+        counted = min(lengths) if same else length
+        assert row.sum() == min(max(round(mask_prob * counted), 2), counted - 1)
+        assert not row[length:].any(), "padding is masked"
+
+
+def test_spans_of_a_long_clip_are_not_cut_beside_a_short_one():
+    """As many spans and frames are masked in it as in the short one: 130 frames, in 13 or 14 spans and one by one."""
+    long = draw_mask([200, 2000], 2000, 0.65, 10, True, fill=True)[1]
+    runs = [len(run) for run in "".join(" x"[masked] for masked in long.tolist()).split()]
+    assert long.sum() == 130 and sum(run >= 10 for run in runs) >= 8
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_same_torch_seed_same_mask_whatever_numpy_does(fill):
     masks = []
     for numpy_seed in (1, 2):
         torch.manual_seed(11)
         np.random.seed(numpy_seed)
-        masks.append((draw_mask([60, 40], 60, 0.65, 10, True), draw_channel_mask(2, 64, 0.3, 4)))
+        masks.append((draw_mask([60, 40], 60, 0.65, 10, True, fill), draw_channel_mask(2, 64, 0.3, 4)))
     assert torch.equal(masks[0][0], masks[1][0]) and torch.equal(masks[0][1], masks[1][1])
-    assert not torch.equal(masks[0][0], draw_mask([60, 40], 60, 0.65, 10, True)), "the next update masks the same"
+    assert not torch.equal(masks[0][0], draw_mask([60, 40], 60, 0.65, 10, True, fill)), "the next update masks the same"
 
 
 def test_drawing_leaves_numpy_alone():

@@ -7,8 +7,10 @@ import io
 
 import pytest
 import torch
+import yaml
 from fairseq.optim import build_optimizer
 from omegaconf import OmegaConf
+from pipeline import ROOT
 
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.training.optim.fused_adamw import FusedAdamWConfig
@@ -45,6 +47,76 @@ def test_equals_the_formula():
         p.grad = gradient.clone()
         optimizer.step()
     torch.testing.assert_close(p.detach(), expected, atol=1e-12, rtol=0)
+
+
+def test_an_epsilon_far_below_float32s_precision():
+    """That of `base`, with gradients from far above it to far below what float32's second moment can hold."""
+    p = torch.nn.Parameter(torch.zeros(30))
+    gradients = [torch.rand(30) * 10.0 ** -torch.arange(30) for _ in range(5)]
+    expected = adamw(p.detach().double(), gradients, 0.01, 0.9, 0.999, 8.8e-11, 0.0)
+    optimizer = build_optimizer(config(adam_betas=[0.9, 0.999], adam_eps=8.8e-11, weight_decay=0.0), [p])
+    for gradient in gradients:
+        p.grad = gradient.clone()
+        optimizer.step()
+    assert (p[:10] < -0.01).all()  # the gradient's size does not matter there
+    torch.testing.assert_close(p.detach().double(), expected, rtol=1e-4, atol=1e-10)
+
+
+def updates_of(sizes_of_updates):
+    """Micro-batches of frames, some of whose inputs are so small that their gradients come near epsilon."""
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.tensor([1.0, 1.0, 1e-4, 1e-7, 1e-8, 1e-9], dtype=torch.float64)
+    for sizes in sizes_of_updates:
+        x = [torch.randn(n, 6, generator=generator, dtype=torch.float64) * scales for n in sizes]
+        yield [(batch, batch @ (2 / scales[:2].sum() * torch.ones(6, dtype=torch.float64))) for batch in x]
+
+
+def summed_path(sizes_of_updates):
+    """The authors': the loss summed over the frames of a micro-batch, averaged over micro-batches, clipped at 100."""
+    w = torch.nn.Parameter(torch.ones(6, dtype=torch.float64) * 3)
+    optimizer = torch.optim.AdamW([w], lr=0.02, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.05)
+    norms = []
+    for batches in updates_of(sizes_of_updates):
+        loss = sum(((x @ w - y) ** 2).sum() for x, y in batches) / len(batches)
+        (w.grad,) = torch.autograd.grad(loss, [w])
+        norms.append(w.grad.norm().item())
+        w.grad *= min(1.0, 100 / norms[-1])
+        optimizer.step()
+    return w.detach(), norms
+
+
+def mean_path(sizes_of_updates, clip_norm, eps):
+    """fairseq's, in float32: the gradients of all micro-batches over the number of their frames."""
+    w = torch.nn.Parameter(torch.ones(6) * 3)
+    optimizer = build_optimizer(config(adam_betas=[0.9, 0.999], adam_eps=eps, lr=[0.02]), [w])
+    for batches in updates_of(sizes_of_updates):
+        optimizer.zero_grad()
+        for x, y in batches:
+            optimizer.backward(((x.float() @ w - y.float()) ** 2).sum())
+        optimizer.multiply_grads(1 / sum(len(x) for x, _ in batches))
+        optimizer.clip_grad_norm(clip_norm)
+        optimizer.step()
+    return w.detach().double()
+
+
+def test_constant_norm_is_the_summed_loss_path():
+    """100 / n and 1e-6 / n for n frames a micro-batch, whether an update is clipped or not."""
+    sizes = [[20, 20]] * 40
+    expected, norms = summed_path(sizes)
+    assert max(norms) > 110 and min(norms) < 90
+    torch.testing.assert_close(mean_path(sizes, 100 / 20, 1e-6 / 20), expected, rtol=1e-5, atol=0)
+    for clip_norm, eps in [(100.0, 1e-6 / 20), (100 / 20, 1e-6)]:
+        assert ((mean_path(sizes, clip_norm, eps) - expected) / expected).abs().max() > 1e-3
+
+
+def test_constant_norm_of_base_is_the_summed_loss_path_in_any_batch():
+    """While each update is clipped, which it is in micro-batches of thousands of frames: only the ratio counts."""
+    base = yaml.safe_load((ROOT / "examples/pretraining/base.yaml").read_text(encoding="utf-8"))
+    sizes = [[2000 + 50 * update, 4000 - 30 * update] for update in range(40)]
+    expected, norms = summed_path(sizes)
+    assert min(norms) > 100
+    ours = mean_path(sizes, base["optimization"]["clip_norm"], base["optimizer"]["adam_eps"])
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=0)
 
 
 def test_state_survives_a_checkpoint_and_takes_the_new_learning_rate():

@@ -122,6 +122,11 @@ def test_metrics_of_all_processes_are_put_together():
     assert task.audio_seconds == pytest.approx(2.5)
 
 
+@pytest.mark.parametrize(("model_cfg", "expected"), [({}, 0.478), ({"mask_fill": True}, 0.65)])
+def test_share_of_frames_that_masks_aim_at(model_cfg, expected):
+    assert fake_task(**model_cfg).mask_target() == pytest.approx(expected, abs=1e-3)
+
+
 def test_a_checkpoint_keeps_the_hours_heard():
     task = fake_task()
     task.audio_seconds = 7_200.0

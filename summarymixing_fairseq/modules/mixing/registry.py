@@ -31,7 +31,10 @@ class MixerOptions:
 
 
 def register_mixer(name: str, options: type[MixerOptions]) -> Callable[[MixerClass], MixerClass]:
-    """Class decorator. The class takes ``embed_dim`` (D), ``dropout`` and the fields of ``options`` by keyword."""
+    """Class decorator. The class takes ``embed_dim`` (D), ``dropout`` and the fields of ``options`` by keyword.
+
+    ``model.init=torch`` calls ``reset_parameters`` of each module in it that has one, as torch's layers do.
+    """
 
     def register(mixer_class: MixerClass) -> MixerClass:
         MIXERS[name], OPTIONS[name] = mixer_class, options
