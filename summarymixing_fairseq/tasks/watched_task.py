@@ -179,13 +179,16 @@ class WatchedTask(FairseqTask):
                 found[name] = part / whole
                 metrics.log_scalar(name, found[name], weight=whole, priority=610, round=4)
         reading = Reading(
-            **found, **self._learning(logging_outputs), masked_target=self.mask_target(), num_codes=self.num_codes()
+            **found,
+            **self._learning(logging_outputs, criterion),
+            masked_target=self.mask_target(),
+            num_codes=self.num_codes(),
         )
         if self._trainer is not None and self._trainer.is_data_parallel_master:
             self._health.check(reading, self._trainer.get_num_updates())
 
     @staticmethod
-    def _learning(logging_outputs: list[dict[str, Any]]) -> dict[str, float]:
+    def _learning(logging_outputs: list[dict[str, Any]], criterion: Any) -> dict[str, float]:
         """Loss in bits, accuracy and code perplexity, as far as the criterion gives what they are made of."""
 
         def total(name: str) -> float:
@@ -197,7 +200,9 @@ class WatchedTask(FairseqTask):
         if total("count") > 0:
             found["accuracy"] = total("correct") / total("count")
         if all("code_perplexity" in output for output in logging_outputs):
-            found["code_perplexity"] = total("code_perplexity") / len(logging_outputs)
+            # a criterion of which outputs may be summed weights it by the targets, as all that it logs
+            weight = total("sample_size") if criterion.logging_outputs_can_be_summed() else len(logging_outputs)
+            found["code_perplexity"] = total("code_perplexity") / weight
         return found
 
     # what a checkpoint keeps in addition to fairseq's own
