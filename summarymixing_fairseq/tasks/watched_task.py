@@ -22,6 +22,7 @@ from ..system.finite import is_finite
 from ..system.precision import autocast
 from ..system.transfers import read_numbers
 from ..system.units import SAMPLE_RATE_HZ
+from ..training.criterion import PretrainingCriterion
 from ..training.watch.data_wait import WaitClock
 from ..training.watch.divergence import LOSS_SCALE_ADVICE, first_bad_parameter, watched
 from ..training.watch.health import HealthMonitor, Reading
@@ -200,8 +201,9 @@ class WatchedTask(FairseqTask):
         if total("count") > 0:
             found["accuracy"] = total("correct") / total("count")
         if all("code_perplexity" in output for output in logging_outputs):
-            # a criterion of which outputs may be summed weights it by the targets, as all that it logs
-            weight = total("sample_size") if criterion.logging_outputs_can_be_summed() else len(logging_outputs)
+            # one of the two gives a mean for each batch, the other sums over the targets
+            is_sum = isinstance(criterion, PretrainingCriterion)
+            weight = total("sample_size") if is_sum else len(logging_outputs)
             found["code_perplexity"] = total("code_perplexity") / weight
         return found
 

@@ -16,6 +16,7 @@ from synthesiser import speak
 from training.conftest import NOISY
 
 from summarymixing_fairseq.tasks.speech_pretraining import SpeechPretrainingTask
+from summarymixing_fairseq.training.criterion import PretrainingCriterion
 from summarymixing_fairseq.training.watch.data_wait import WaitClock
 from summarymixing_fairseq.training.watch.health import HealthMonitor, Reading
 
@@ -120,6 +121,15 @@ def test_metrics_of_all_processes_are_put_together():
     assert logged["loss"] == pytest.approx(200 / 96 / np.log(2), abs=1e-3) and "wait_seconds" not in logged
     reduced(task, [batch_output()])
     assert task.audio_seconds == pytest.approx(2.5)
+
+
+def test_perplexities_of_a_criterion_that_sums_are_weighted_by_their_targets():
+    """``pretraining``, whose outputs of several processes arrive as one."""
+    outputs = [batch_output(code_perplexity=48 * 300.0), batch_output(code_perplexity=16 * 100.0, sample_size=16)]
+    summed = {name: outputs[0][name] + outputs[1][name] for name in outputs[0]}
+    for given in (outputs, [summed]):
+        learning = SpeechPretrainingTask._learning(given, PretrainingCriterion(SimpleNamespace(), None))
+        assert learning["code_perplexity"] == pytest.approx(250.0)
 
 
 def test_a_checkpoint_keeps_the_hours_heard():
