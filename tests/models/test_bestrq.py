@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+import torch.distributed as dist
 from encoder_checkpoints import OURS, configuration, save
 from reference import assert_near, batch_of, nearest_entry, stacked_energies
 
@@ -130,6 +131,25 @@ def test_principal_components_of_the_first_batch(build, batch, speech):
     for each in (model, resumed):
         each(**batch_of(speech[2:]))
         assert torch.equal(each.objective.projection, estimated)
+
+
+def test_processes_share_their_components(build, speech, monkeypatch):
+    """Each of two has a batch of its own; the first gives its result to the second."""
+    batches = [batch_of(speech[:2]), batch_of(speech[2:])]
+    grams, shared = [], []
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "broadcast", lambda x, source: shared.append(x.clone()) or x.copy_(shared[0]))
+    monkeypatch.setattr(dist, "all_reduce", lambda gram: grams.append(gram.clone()))
+    for batch in batches:  # what each finds by itself
+        build(projection="pca")(**batch)
+    assert not torch.allclose(shared[0], shared[1])
+    monkeypatch.setattr(dist, "all_reduce", lambda gram: gram.copy_(sum(grams[:2])))
+    shared.clear()
+    for batch in batches:
+        model = build(projection="pca")
+        model(**batch)
+        assert torch.equal(model.objective.projection, shared[0])
+    assert torch.allclose(shared[0], shared[1])
 
 
 def test_each_clip_keeps_its_own_share_of_masks(build, speech):
