@@ -128,6 +128,34 @@ def conformer_layer(p: Parameters, x: Tensor, mixer: Reference) -> Tensor:
     return torch.stack([layer_norm(p, "norm", frame) for frame in x])
 
 
+def stacked_energies(energies: Tensor, kernel_sizes: list[int], strides: list[int], num_latents: int) -> Tensor:
+    """(T0, bins) energies of one clip -> (T, frames * bins): for each latent the middle of the frames that it hears."""
+    heard = [[t] for t in range(len(energies))]
+    for kernel_size, stride in zip(kernel_sizes, strides):
+        starts = range(0, len(heard) - kernel_size + 1, stride)
+        heard = [sorted({t for window in heard[s : s + kernel_size] for t in window}) for s in starts]
+    assert len(heard) == num_latents
+    rows = []
+    for window in heard:
+        frames = list(range(window[0], window[-1] + 1))
+        wanted = max(4, math.prod(strides))
+        while len(frames) > wanted:  # one off the end, one off the beginning, and so on
+            frames = frames[:-1] if (len(frames) - wanted) % 2 else frames[1:]
+        rows.append(torch.cat([energies[t] for t in frames]))
+    return torch.stack(rows)
+
+
+def nearest_entry(frame: Tensor, projection: Tensor, codebook: Tensor) -> int:
+    """Of one stacked frame: the entry of the codebook with the largest cosine to the projected frame."""
+    projected = [sum(frame[e] * projection[e, d] for e in range(len(frame))) for d in range(projection.size(1))]
+    length = math.sqrt(sum(float(x) ** 2 for x in projected))
+    cosines = []
+    for entry in codebook.tolist():
+        product = sum(float(x) * y for x, y in zip(projected, entry))
+        cosines.append(product / (length * math.sqrt(sum(y * y for y in entry))))
+    return cosines.index(max(cosines))
+
+
 def randomise(module: nn.Module) -> nn.Module:
     """Weights as they were made, biases and norms away from 0 and 1, so that no term of a formula can hide."""
     for parameter in module.parameters():

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..modules.conformer import RECOMPUTE
+from ..modules.frontend import stacked_frames
 from ..modules.masking import min_maskable_frames
 from ..modules.mixing import MIXERS, MixerOptions
 from ..modules.mixing import OPTIONS as MIXER_OPTIONS
@@ -134,6 +135,10 @@ class Wav2Vec2SummaryMixingConfig(Wav2Vec2Config):
     objective_options: Dict[str, Any] = field(
         default_factory=dict, metadata={"help": "options of the objective by name"}
     )
+    targets: str = field(
+        default="latents",
+        metadata={"help": "what the contrastive objective quantizes: latents, detached (no gradient) or filterbank"},
+    )
     summary_mode: str = field(
         default="full",
         metadata={"help": "form of the SummaryMixing cell: full, lite (no local branch) or expdecay (decaying mean)"},
@@ -252,9 +257,16 @@ def mixer_options(cfg: Wav2Vec2SummaryMixingConfig) -> MixerOptions:
     return _plugged_in(cfg, "mixer", MIXER_OPTIONS, cfg.encoder_embed_dim)
 
 
+def energies_dim(cfg: Wav2Vec2SummaryMixingConfig) -> int:
+    """Width of the log-mel frames, stacked, that an objective may make targets of."""
+    windows = list(zip(cfg.frontend_kernel_sizes, cfg.frontend_strides))
+    return stacked_frames(windows)[1] * cfg.num_mel_bins
+
+
 def objective_options(cfg: Wav2Vec2SummaryMixingConfig) -> ObjectiveOptions:
     """Options of the objective. Raises ValueError, naming the field, for one that is not valid."""
-    return _plugged_in(cfg, "objective", OBJECTIVE_OPTIONS, cfg.frontend_channels, cfg.encoder_embed_dim)
+    widths = (cfg.frontend_channels, cfg.encoder_embed_dim, energies_dim(cfg))
+    return _plugged_in(cfg, "objective", OBJECTIVE_OPTIONS, *widths)
 
 
 def num_parameters(cfg: Wav2Vec2SummaryMixingConfig) -> int:
@@ -263,7 +275,7 @@ def num_parameters(cfg: Wav2Vec2SummaryMixingConfig) -> int:
     mixer = mixer_options(cfg).num_weights(dim)
     layer = 4 * dim * cfg.encoder_ffn_embed_dim + 3 * dim * dim + dim * cfg.depthwise_conv_kernel_size + mixer
     frontend = channels * sum(k * (channels if i else bins) for i, k in enumerate(cfg.frontend_kernel_sizes))
-    objective = objective_options(cfg).num_weights(channels, dim)
+    objective = objective_options(cfg).num_weights(channels, dim, energies_dim(cfg))
     return cfg.encoder_layers * layer + frontend + channels * dim + objective
 
 

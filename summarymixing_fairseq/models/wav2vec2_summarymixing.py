@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from ..data.checks import check_sample_rate
 from ..modules.filterbank import padding_mask_from_lengths
+from ..modules.frontend import Features, stack_frames
 from ..modules.masking import draw_channel_mask, draw_mask, min_maskable_frames
 from ..system.transfers import to_device
 from ..system.units import SAMPLE_RATE_HZ
-from .config import Wav2Vec2SummaryMixingConfig, objective_options, validate
+from .config import Wav2Vec2SummaryMixingConfig, energies_dim, objective_options, validate
 from .encoder import build_encoder, build_frontend
 from .objectives import OBJECTIVES, MaskedBatch
 
@@ -47,7 +48,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         self.dropout_input = nn.Dropout(cfg.dropout_input)
         self.mask_emb = nn.Parameter(torch.empty(dim).uniform_())
         self.encoder = build_encoder(cfg)
-        self.objective: Any = OBJECTIVES[cfg.objective](objective_options(cfg), channels, dim)
+        self.objective: Any = OBJECTIVES[cfg.objective](objective_options(cfg), channels, dim, energies_dim(cfg))
         self.min_maskable_frames = min_maskable_frames(cfg.mask_prob, cfg.mask_length)
         self._warned_of_half_waveform = False
 
@@ -68,8 +69,8 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             return [source.size(1)] * source.size(0)
         return (~padding_mask).sum(1).tolist()
 
-    def _latents(self, source: Tensor, num_samples: Tensor) -> tuple[Tensor, list[int], Tensor | None]:
-        """Waveform to latents (B, T, channels), frames per clip, and frame padding mask or None without padding.
+    def _features(self, source: Tensor, num_samples: Tensor) -> tuple[Features, list[int], Tensor | None]:
+        """Waveform to the front end's output, frames per clip, and frame padding mask or None without padding.
 
         ``num_samples`` (B,) is on the CPU. Frames are counted there and on the device, so that nothing is read back.
         """
@@ -82,17 +83,20 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
                 source.dtype,
             )
         if self.cfg.feature_grad_mult > 0:
-            latents, lengths = self.feature_extractor(source, on_device)
+            features = self.feature_extractor(source, on_device)
             if self.cfg.feature_grad_mult != 1.0:
-                latents = GradMultiply.apply(latents, self.cfg.feature_grad_mult)
+                latents, before_norm = (
+                    GradMultiply.apply(x, self.cfg.feature_grad_mult) for x in (features.latents, features.before_norm)
+                )
+                features = features._replace(latents=latents, before_norm=before_norm)
         else:
             with torch.no_grad():
-                latents, lengths = self.feature_extractor(source, on_device)
+                features = self.feature_extractor(source, on_device)
         frame_padding = None
         frames_per_clip = self.feature_extractor.output_lengths(num_samples).tolist()
-        if min(frames_per_clip) < latents.size(1):
-            frame_padding = padding_mask_from_lengths(lengths, latents.size(1))
-        return latents, frames_per_clip, frame_padding
+        if min(frames_per_clip) < features.latents.size(1):
+            frame_padding = padding_mask_from_lengths(features.lengths, features.latents.size(1))
+        return features, frames_per_clip, frame_padding
 
     def _draw_mask(self, lengths: list[int], width: int, pretraining: bool) -> Tensor | None:
         """(B, width) bool on the CPU, True = masked, or None where masks are off.
@@ -212,7 +216,10 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         if num_samples is None:
             num_samples = self._num_samples(source, padding_mask)
         valid_samples = torch.as_tensor(num_samples)
-        latents, lengths, frame_padding = self._latents(source, valid_samples)
+        features, lengths, frame_padding = self._features(source, valid_samples)
+        latents = features.latents
+        if features_only:
+            del features  # the rest of it would stay in memory while the encoder runs
         x = self.dropout_input(self.post_extract_proj(latents))
         if mask:
             x, mask_indices = self.apply_mask(x, lengths, not features_only, mask_indices, mask_channel_indices)
@@ -231,7 +238,18 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
 
         if self.objective is None:
             raise ValueError("this model was fine-tuned or read for its encoder alone: it has no objective to train by")
-        return self.objective(MaskedBatch(source, valid_samples, latents, x, mask_indices, frame_padding))
+        return self.objective(
+            MaskedBatch(
+                source=source,
+                num_samples=valid_samples,
+                latents=latents,
+                encoded=x,
+                mask=mask_indices,
+                padding_mask=frame_padding,
+                energies=stack_frames(features.energies, self.feature_extractor.windows, latents.size(1)),
+                before_norm=features.before_norm,
+            )
+        )
 
     def extract_features(
         self,

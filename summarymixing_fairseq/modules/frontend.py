@@ -3,11 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .filterbank import LogMelFilterbank, normalise_per_utterance
+
+# Targets made of the filterbank are of this many frames, 40 ms as in BEST-RQ (arXiv 2202.01855), or of as many as the
+# convolutions go on by.
+STACKED_FRAMES = 4
+
+
+class Features(NamedTuple):
+    """What the front end makes of a padded batch.
+
+    Attributes:
+        latents: (B, T, channels), in the dtype of the convolutions. Frames after the end of a clip are finite and have
+            no meaning.
+        lengths: (B,) int64, valid frames of each clip.
+        energies: (B, T0, num_mel_bins) float32 without gradient, normalised; zero after the end of a clip.
+        before_norm: (B, T, channels), the latents before their last LayerNorm.
+    """
+
+    latents: Tensor
+    lengths: Tensor
+    energies: Tensor
+    before_norm: Tensor
+
+
+def stacked_frames(windows: Sequence[tuple[int, int]]) -> tuple[int, int, int]:
+    """Filterbank frames that stand for latent 0: the first, their number, and how far on those of the next latent lie.
+
+    They lie in the middle of what the latent hears: at the default sizes frames 2 t + 1 to 2 t + 4 of latent t.
+
+    Args:
+        windows: kernel size and stride of each convolution.
+    """
+    heard, shift = 1, 1
+    for kernel_size, stride in windows:
+        heard += (kernel_size - 1) * shift
+        shift *= stride
+    num_frames = min(max(STACKED_FRAMES, shift), heard)
+    return (heard - num_frames) // 2, num_frames, shift
+
+
+def stack_frames(energies: Tensor, windows: Sequence[tuple[int, int]], num_latents: int) -> Tensor:
+    """(B, T0, bins) -> (B, T, frames, bins), a view: for each of T latents the frames of ``stacked_frames``."""
+    first, num_frames, shift = stacked_frames(windows)
+    stacked = energies[:, first:].unfold(1, num_frames, shift)[:, :num_latents]  # (B, T, bins, frames)
+    return stacked.transpose(2, 3)
 
 
 class ConvBlock(nn.Module):
@@ -73,16 +118,12 @@ class FilterbankFrontend(nn.Module):
             num_frames = (num_frames - 1) * stride + kernel_size
         return (num_frames - 1) * self.filterbank.shift_samples + self.filterbank.window_samples
 
-    def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, waveform: Tensor, num_samples: Tensor) -> Features:
         """Compute the latents of a padded batch.
 
         Args:
             waveform: (B, max_samples), any floating dtype; padding (at the end) may hold any value.
             num_samples: (B,) int64, valid samples of each clip.
-
-        Returns:
-            Latents (B, T, channels) in the dtype of the convolutions, and the number of valid frames (B,) int64. Frames
-            after the end of a clip are finite and have no meaning.
 
         Raises:
             ValueError: if even the longest clip is too short for one frame.
@@ -93,8 +134,8 @@ class FilterbankFrontend(nn.Module):
                 "leave shorter clips out (task.min_sample_size, or --min-seconds when making the manifest)"
             )
         energies = self.filterbank(waveform)  # (B, max_samples) -> (B, T0, num_mel_bins)
-        x = normalise_per_utterance(energies, self.filterbank.output_lengths(num_samples))
-        x = x.to(self.norm.weight.dtype)
+        energies = normalise_per_utterance(energies, self.filterbank.output_lengths(num_samples))
+        x = energies.to(self.norm.weight.dtype)
         for block in self.blocks:
             x = block(x)
-        return self.norm(x), self.output_lengths(num_samples)
+        return Features(self.norm(x), self.output_lengths(num_samples), energies, x)

@@ -18,6 +18,7 @@ from ..data.manifest import read_labels
 from ..data.reading import pad_batch, seconds_up
 from ..data.references import read_references, symbols_of
 from ..system.errors import InputError, printable
+from ..system.figures import literal, new_figure
 from ..system.machine import installed_versions
 from .checkpoint import CLASSIFICATION, RECOGNITION, VERIFICATION, Probe
 from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio

@@ -22,6 +22,7 @@ from ..system.finite import is_finite
 from ..system.precision import autocast
 from ..system.transfers import read_numbers
 from ..system.units import SAMPLE_RATE_HZ
+from ..training.criterion import PretrainingCriterion
 from ..training.watch.data_wait import WaitClock
 from ..training.watch.divergence import LOSS_SCALE_ADVICE, first_bad_parameter, watched
 from ..training.watch.health import HealthMonitor, Reading
@@ -179,13 +180,16 @@ class WatchedTask(FairseqTask):
                 found[name] = part / whole
                 metrics.log_scalar(name, found[name], weight=whole, priority=610, round=4)
         reading = Reading(
-            **found, **self._learning(logging_outputs), masked_target=self.mask_target(), num_codes=self.num_codes()
+            **found,
+            **self._learning(logging_outputs, criterion),
+            masked_target=self.mask_target(),
+            num_codes=self.num_codes(),
         )
         if self._trainer is not None and self._trainer.is_data_parallel_master:
             self._health.check(reading, self._trainer.get_num_updates())
 
     @staticmethod
-    def _learning(logging_outputs: list[dict[str, Any]]) -> dict[str, float]:
+    def _learning(logging_outputs: list[dict[str, Any]], criterion: Any) -> dict[str, float]:
         """Loss in bits, accuracy and code perplexity, as far as the criterion gives what they are made of."""
 
         def total(name: str) -> float:
@@ -197,7 +201,10 @@ class WatchedTask(FairseqTask):
         if total("count") > 0:
             found["accuracy"] = total("correct") / total("count")
         if all("code_perplexity" in output for output in logging_outputs):
-            found["code_perplexity"] = total("code_perplexity") / len(logging_outputs)
+            # one of the two gives a mean for each batch, the other sums over the targets
+            is_sum = isinstance(criterion, PretrainingCriterion)
+            weight = total("sample_size") if is_sum else len(logging_outputs)
+            found["code_perplexity"] = total("code_perplexity") / weight
         return found
 
     # what a checkpoint keeps in addition to fairseq's own

@@ -78,7 +78,7 @@ def test_segments_of_long_files_train_and_a_bad_clip_does_not_end_the_run(tmp_pa
     assert "clips of train cannot be used, more than task.max_bad_fraction=0.01 allows" in strict
 
 
-@pytest.mark.parametrize("name", ["base", "base_mhsa"])
+@pytest.mark.parametrize("name", ["base", "base_mhsa", "base_bestrq"])
 def test_published_configs_train_two_updates_on_cpu(name: str, labelled_speech: Path, tmp_path: Path) -> None:
     """The recipe as written, but for a batch, a depth and a width that a test can afford."""
     done = run(

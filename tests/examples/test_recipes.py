@@ -28,6 +28,7 @@ VARIANTS = [
     ("pretraining", "small_mhsa", "base", {"model.encoder_layers": 6, "model.mixer": "mhsa"}),
     ("pretraining", "large", "base", {"model.encoder_layers": 24}),
     ("pretraining", "large_mhsa", "base", {"model.encoder_layers": 24, "model.mixer": "mhsa"}),
+    ("pretraining", "small_bestrq", "base_bestrq", {"model.encoder_layers": 6}),
     (
         "finetuning",
         "ctc_10h",

@@ -56,7 +56,7 @@ CHANGES = {
     **dict.fromkeys(("logit_temp", "feature_grad_mult", "mask_channel_prob"), 0.5),
     **dict.fromkeys(("encoder_ffn_embed_dim", "final_dim"), 32),
     **{"mixer": "mhsa", "mixer_options": {"mode": "lite"}, "summary_mode": "lite"},
-    **{"summary_layer_norm": False, "summary_activation": "relu"},
+    **{"summary_layer_norm": False, "summary_activation": "relu", "targets": "detached"},
     **{"num_mel_bins": 40, "frontend_channels": 16, "frontend_kernel_sizes": [5, 3], "frontend_strides": [2, 2]},
     **{"encoder_layers": 1, "encoder_embed_dim": 64, "encoder_layerdrop": 0.9},
     **{"latent_vars": 10, "latent_groups": 4, "latent_dim": 8, "latent_temp": (1.0, 0.5, 0.9)},
@@ -159,6 +159,19 @@ def test_options_by_name_are_those_of_the_fields(tiny_config):
             {"objective_options": {"latent_temp": [1.0]}},
             r"model\.objective_options\.latent_temp=\[1\.0\]: must be start",
         ),
+        ({"targets": "mfcc"}, r"model\.targets='mfcc': choose one of latents, detached, filterbank"),
+        (
+            {"objective": "bestrq", "objective_options": {"num_codebooks": 0}},
+            r"model\.objective_options\.num_codebooks=0: must be at least 1, at most 8",
+        ),
+        (
+            {"objective": "bestrq", "objective_options": {"codebook_dim": 321}},
+            r"model\.objective_options\.codebook_dim=321: must be at most 320, the width of the stacked log-mel frames",
+        ),
+        (
+            {"objective": "bestrq", "objective_options": {"projection": "lda"}},
+            r"model\.objective_options\.projection='lda': choose one of random, pca",
+        ),
         # would fail later, or be misread
         ({"mask_channel_prob": 0.5, "mask_channel_length": 0}, r"model\.mask_channel_length="),
         ({"no_mask_overlap": True}, r"model\.no_mask_overlap="),
@@ -198,7 +211,7 @@ NUMBERS += [
 NO_NUMBERS = [math.nan, math.inf, -math.inf, None, "3", "x" * 10**6, True, [1], {}, 10**400]
 LISTS = ["frontend_kernel_sizes", "frontend_strides", "latent_temp"]
 NO_LISTS = [None, "123", [], [0, 1, 2], [1, math.nan, 1], [1, 1, 10**9], [1] * 17, [1, "1", 1], [1, [1], 1], 5]
-CHOICES = ["mixer", "summary_mode", "summary_activation", "mask_selection", "recompute", "init"]
+CHOICES = ["mixer", "summary_mode", "summary_activation", "mask_selection", "recompute", "init", "targets"]
 NO_CHOICES = [None, 1.5, [], {}, "GELU"]
 WRONG = [(NUMBERS, NO_NUMBERS), (LISTS, NO_LISTS), (CHOICES, NO_CHOICES)]
 

@@ -7,10 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from encoder_checkpoints import OURS, configuration, fine_tune, letters, save
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
-from reference import batch_of
+from reference import assert_near, batch_of
 
+from summarymixing_fairseq.checkpoints.encoders import load_model
+from summarymixing_fairseq.checkpoints.fine_tuned import load_fine_tuned
 from summarymixing_fairseq.models.config import num_parameters
 from summarymixing_fairseq.models.objectives import OBJECTIVES, OPTIONS, MaskedBatch
 from summarymixing_fairseq.training.criterion import PretrainingCriterion
@@ -66,7 +69,7 @@ def test_half_precision_is_finite(tiny_model, speech, name):
 @every_objective
 def test_number_of_weights_is_as_said(tiny_model, tiny_config, name):
     config = tiny_config(objective=name)
-    weights = sum(p.numel() for p in tiny_model(objective=name).parameters() if p.dim() > 1)
+    weights = sum(weight.numel() for weight in tiny_model(objective=name).state_dict().values() if weight.dim() > 1)
     assert weights == num_parameters(config)
 
 
@@ -81,6 +84,29 @@ def test_fine_tuning_drops_it_whole(tiny_model, speech, name):
     assert torch.equal(model.extract_features(**batch)["x"], pretrained.extract_features(**batch)["x"])
     with pytest.raises(ValueError, match="has no objective to train by"):
         model(**batch)
+
+
+@every_objective
+def test_every_reader_takes_its_checkpoint(tiny_model, speech, tmp_path, name):
+    """Features and probes by ``load_model``, decoding by ``load_fine_tuned``."""
+    model = tiny_model(objective=name)
+    path = save(tmp_path / "checkpoint.pt", configuration(model, OURS), model.state_dict())
+    wave = torch.from_numpy(speech[3])[None]
+    expected = model.extract_features(wave, None)["x"][0]
+    assert_near(load_model(path).extract(speech[3]), expected, 1e-5)
+    config, ctc = fine_tune(model, OURS, tmp_path)
+    path = save(tmp_path / "ctc.pt", config, ctc.state_dict(), task_state={"target_dictionary": letters()})
+    loaded = load_fine_tuned(path).model.state_dict()
+    assert not [key for key in loaded if "objective." in key]
+    assert all(torch.equal(value, ctc.state_dict()[key]) for key, value in loaded.items())
+
+
+@every_objective
+def test_one_clip_is_a_batch(tiny_model, speech, name):
+    loss, sample_size, _ = criterion_of(name)(
+        tiny_model(objective=name), {"net_input": batch_of(speech[:1]), "id": torch.arange(1)}
+    )
+    assert torch.isfinite(loss) and sample_size > 0
 
 
 @every_objective
@@ -106,4 +132,5 @@ def test_means_and_accuracy_of_the_criterion():
 
 def test_a_batch_says_what_an_objective_gets():
     names = {field.name for field in fields(MaskedBatch)}
-    assert names == {"source", "num_samples", "latents", "encoded", "mask", "padding_mask"}
+    of_frames = {"latents", "encoded", "mask", "padding_mask", "energies", "before_norm"}
+    assert names == {"source", "num_samples", *of_frames}

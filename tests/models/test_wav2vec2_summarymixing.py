@@ -42,6 +42,7 @@ def loss_of(model, batch, seed: int = 1) -> torch.Tensor:
         ("base_mhsa", 165_335_168),
         ("large", 307_547_264),
         ("large_mhsa", 328_688_768),
+        ("base_bestrq", 179_290_112),
     ],
 )
 def test_parameter_counts(name, expected):

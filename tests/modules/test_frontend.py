@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from reference import assert_near, gelu, randomise
+from reference import assert_near, gelu, randomise, stacked_energies
 
 from summarymixing_fairseq.modules.filterbank import LogMelFilterbank
-from summarymixing_fairseq.modules.frontend import FilterbankFrontend
+from summarymixing_fairseq.modules.frontend import FilterbankFrontend, stack_frames, stacked_frames
 
 LAYOUTS = {"paper": ((3, 3), (2, 1)), "one": ((5,), (3,)), "three": ((4, 1, 2), (1, 2, 3))}
 
@@ -65,9 +65,26 @@ def test_equals_loops(speech):
         starts = range(0, len(x) - 2, stride)
         x = torch.stack([gelu(norm(sum(weight[:, :, k] @ x[t + k] for k in range(3)), block.norm)) for t in starts])
     expected = torch.stack([norm(frame, frontend.norm) for frame in x])
-    latents, lengths = frontend(wave[None], torch.tensor([len(wave)]))
+    latents, lengths, *_ = frontend(wave[None], torch.tensor([len(wave)]))
     assert lengths.tolist() == [len(expected)]
     assert_near(latents[0], expected, 1e-4)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("num_samples", [6_000, 6_201])
+def test_stacked_frames_are_the_middle_of_what_a_latent_hears(speech, layout, num_samples):
+    frontend = build(layout)
+    wave = torch.from_numpy(speech[0][None, :num_samples])
+    features = frontend(wave, torch.tensor([num_samples]))
+    T = features.latents.size(1)
+    stacked = stack_frames(features.energies, frontend.windows, T)
+    kernel_sizes, strides = LAYOUTS[layout]
+    assert torch.equal(stacked.flatten(2)[0], stacked_energies(features.energies[0], kernel_sizes, strides, T))
+    assert stacked.data_ptr() == features.energies[:, stacked_frames(frontend.windows)[0] :].data_ptr()  # no copy
+
+
+def test_latent_t_stands_for_frames_2t_plus_1_to_2t_plus_4():
+    assert stacked_frames(build().windows) == (1, 4, 2)
 
 
 def test_initialisation_and_shapes():
@@ -84,8 +101,8 @@ def test_initialisation_and_shapes():
 def test_half_precision_follows_float32(speech, dtype):
     wave = torch.from_numpy(speech[0])[None].double()
     frontend = build().eval()
-    expected, _ = frontend(wave, torch.tensor([wave.size(1)]))
-    actual, _ = frontend.to(dtype)(wave, torch.tensor([wave.size(1)]))
+    expected, *_ = frontend(wave, torch.tensor([wave.size(1)]))
+    actual, *_ = frontend.to(dtype)(wave, torch.tensor([wave.size(1)]))
     assert actual.dtype == dtype
     assert (actual.float() - expected).abs().mean() < 2e-2
 

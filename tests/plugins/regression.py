@@ -17,7 +17,7 @@ class RegressionOptions(ObjectiveOptions):
 
     scale: float = option(1.0, "factor of the loss", low=0.0, high=100.0)
 
-    def num_weights(self, latent_dim: int, encoder_dim: int) -> int:
+    def num_weights(self, latent_dim: int, encoder_dim: int, energies_dim: int) -> int:
         """One projection."""
         return latent_dim * encoder_dim
 
@@ -26,7 +26,7 @@ class RegressionOptions(ObjectiveOptions):
 class Regression(Objective):
     """Squared distance of a projection of the encoder's output and the latents, which get no gradient."""
 
-    def __init__(self, options: RegressionOptions, latent_dim: int, encoder_dim: int):
+    def __init__(self, options: RegressionOptions, latent_dim: int, encoder_dim: int, energies_dim: int):
         super().__init__()
         self.scale = options.scale
         self.projection = nn.Linear(encoder_dim, latent_dim)

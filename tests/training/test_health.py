@@ -16,6 +16,7 @@ from training.conftest import NOISY
 
 from summarymixing_fairseq.data.synthesiser import speak
 from summarymixing_fairseq.tasks.speech_pretraining import SpeechPretrainingTask
+from summarymixing_fairseq.training.criterion import PretrainingCriterion
 from summarymixing_fairseq.training.watch.data_wait import WaitClock
 from summarymixing_fairseq.training.watch.health import HealthMonitor, Reading
 
@@ -125,6 +126,15 @@ def test_metrics_of_all_processes_are_put_together():
 @pytest.mark.parametrize(("model_cfg", "expected"), [({}, 0.478), ({"mask_fill": True}, 0.65)])
 def test_share_of_frames_that_masks_aim_at(model_cfg, expected):
     assert fake_task(**model_cfg).mask_target() == pytest.approx(expected, abs=1e-3)
+
+
+def test_perplexities_of_a_criterion_that_sums_are_weighted_by_their_targets():
+    """``pretraining``, whose outputs of several processes arrive as one."""
+    outputs = [batch_output(code_perplexity=48 * 300.0), batch_output(code_perplexity=16 * 100.0, sample_size=16)]
+    summed = {name: outputs[0][name] + outputs[1][name] for name in outputs[0]}
+    for given in (outputs, [summed]):
+        learning = SpeechPretrainingTask._learning(given, PretrainingCriterion(SimpleNamespace(), None))
+        assert learning["code_perplexity"] == pytest.approx(250.0)
 
 
 def test_a_checkpoint_keeps_the_hours_heard():

@@ -22,10 +22,10 @@ from summarymixing_fairseq.training.wav2vec_criterion import LazyWav2vecCriterio
 LOG_KEYS = ["prob_perplexity", "code_perplexity", "temp"]
 
 
-def trainer_of(folder, *overrides: str, cpu: bool = True):
+def trainer_of(folder, *overrides: str, cpu: bool = True, recipe: str = "base"):
     options = [*TINY_MODEL, f"common.cpu={str(cpu).lower()}", "common.amp=false", f"checkpoint.save_dir={folder}"]
     options += ["distributed_training.distributed_world_size=1", "task.data=x", *overrides]
-    return build_trainer(read_recipe(ROOT / "examples/pretraining/base.yaml", options))
+    return build_trainer(read_recipe(ROOT / f"examples/pretraining/{recipe}.yaml", options))
 
 
 def batch(first_id: int = 0) -> dict:
@@ -100,28 +100,42 @@ def test_the_fake_gpu_is_one():
 
 @pytest.mark.parametrize("num_batches", [1, 3])
 @pytest.mark.parametrize(
-    "overrides",
+    ("recipe", "overrides"),
     [
-        (),
-        ("model.mixer=mhsa", "model.checkpoint_activations=true"),
+        ("base", ()),
         (
-            "model.summary_mode=lite",
-            "+model.mask_channel_prob=0.2",
-            "+model.mask_channel_length=4",
-            "criterion.loss_weights=null",
+            "base",
+            (
+                "model.mixer=mhsa",
+                "model.checkpoint_activations=true",
+                "model.targets=filterbank",
+                "model.objective_options.feature_penalty=true",
+                "criterion.loss_weights=[0.1,10]",
+            ),
         ),
+        (
+            "base",
+            (
+                "model.summary_mode=lite",
+                "+model.mask_channel_prob=0.2",
+                "+model.mask_channel_length=4",
+                "criterion.loss_weights=null",
+            ),
+        ),
+        ("base_bestrq", ("model.objective_options.codebook_size=64", "model.objective_options.projection=pca")),
     ],
-    ids=["summarymixing", "mhsa", "lite"],
+    ids=["summarymixing", "mhsa", "lite", "bestrq"],
 )
-def test_an_update_waits_once(tmp_path, overrides, num_batches):
+def test_an_update_waits_once(tmp_path, recipe, overrides, num_batches):
     """For the norm and all that is logged. The numbers are those of a CPU."""
+    metrics.reset()  # fairseq's meters are the process's, and those of the criteria are not of one kind
     batches = [batch(3 * number) for number in range(num_batches)]
     of_cpu, of_gpu = [], []
     with metrics.aggregate(new_root=True):
-        trainer = trainer_of(tmp_path, *overrides)
+        trainer = trainer_of(tmp_path, *overrides, recipe=recipe)
         of_cpu.extend(trainer.train_step(batches) for _ in range(2))
     with metrics.aggregate(new_root=True), FakeGpu() as gpu:
-        trainer = moved(trainer_of(tmp_path, *overrides))
+        trainer = moved(trainer_of(tmp_path, *overrides, recipe=recipe))
         for update in range(2):
             gpu.waits.clear()
             of_gpu.append(trainer.train_step([pinned(made) for made in batches]))

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ...modules.contrastive import info_nce_logits, sample_negatives
 from ...modules.quantizer import ProductQuantizer
 from ...system.options import MAX_WIDTH, Refused, option
-from ...system.transfers import to_device
 from .registry import MaskedBatch, Objective, ObjectiveOptions, register_objective
 
+TARGETS = ("latents", "detached", "filterbank")
 _LOW_TEMPERATURE, _HIGH_TEMPERATURE = 1e-6, 1e6
 
 
@@ -31,7 +31,7 @@ def _width(help: str, standing_for: str, model_field: str) -> int:
 
 @dataclass
 class ContrastiveOptions(ObjectiveOptions):
-    """Options of ``contrastive``, all of them fields of fairseq's ``Wav2Vec2Config``."""
+    """Options of ``contrastive``: fields of fairseq's ``Wav2Vec2Config``, and two of our own at the end."""
 
     final_dim: int = _width("width that targets are compared in", "encoder_embed_dim", "final_dim")
     latent_dim: int = _width("width of the quantizer's output", "final_dim", "latent_dim")
@@ -64,27 +64,43 @@ class ContrastiveOptions(ObjectiveOptions):
         allowed="must be a probability, 0 to 1",
         model_field="dropout_features",
     )
+    targets: str = option(
+        "latents",
+        "what is quantized: latents, as in the paper; detached: latents that get no gradient from their quantizer; "
+        "filterbank: stacked log-mel energies",
+        choices=TARGETS,
+        model_field="targets",
+    )
+    feature_penalty: bool = option(
+        False,
+        "a second extra loss, the mean square of the latents before their last norm; its weight is the second of "
+        "`criterion.loss_weights`, 10 in fairseq's wav2vec 2.0",
+    )
 
     def widths(self, encoder_dim: int) -> tuple[int, int]:
         """Width of the comparison, and of the quantizer's output."""
         final_dim = self.final_dim or encoder_dim
         return final_dim, self.latent_dim or final_dim
 
-    def check(self, latent_dim: int, encoder_dim: int) -> None:
+    def check(self, latent_dim: int, encoder_dim: int, energies_dim: int) -> None:
         """Raises Refused for codebooks that do not divide the quantizer's width."""
         _, quantized_dim = self.widths(encoder_dim)
         if quantized_dim % self.latent_groups:
             allowed = f"must divide the quantizer's width {quantized_dim} (latent_dim, or final_dim)"
             raise Refused("latent_groups", self.latent_groups, allowed)
 
-    def num_weights(self, latent_dim: int, encoder_dim: int) -> int:
+    def quantizer_dim(self, latent_dim: int, energies_dim: int) -> int:
+        """Width of what is quantized."""
+        return energies_dim if self.targets == "filterbank" else latent_dim
+
+    def num_weights(self, latent_dim: int, encoder_dim: int, energies_dim: int) -> int:
         """Quantizer and both projections."""
         final_dim, quantized_dim = self.widths(encoder_dim)
-        inner = latent_dim
+        inner = quantizer_dim = self.quantizer_dim(latent_dim, energies_dim)
         weights = self.latent_vars * quantized_dim + quantized_dim * final_dim + encoder_dim * final_dim
         if self.quantizer_depth > 1:
-            inner = latent_dim * self.quantizer_factor
-            weights += (latent_dim + (self.quantizer_depth - 2) * inner) * inner
+            inner = quantizer_dim * self.quantizer_factor
+            weights += (quantizer_dim + (self.quantizer_depth - 2) * inner) * inner
         return weights + inner * self.latent_vars * self.latent_groups
 
 
@@ -94,19 +110,21 @@ class Contrastive(Objective):
 
     Args:
         options: sizes and temperatures.
-        latent_dim: C, width of the latents; encoder_dim: D, of the encoder's output.
+        latent_dim: C, width of the latents; encoder_dim: D, of the encoder's output; energies_dim: E, of the stacked
+            energies.
     """
 
     criterion = "wav2vec"
 
-    def __init__(self, options: ContrastiveOptions, latent_dim: int, encoder_dim: int):
+    def __init__(self, options: ContrastiveOptions, latent_dim: int, encoder_dim: int, energies_dim: int):
         super().__init__()
         final_dim, quantized_dim = options.widths(encoder_dim)
         self.num_negatives, self.logit_temp = options.num_negatives, options.logit_temp
+        self.targets, self.feature_penalty = options.targets, options.feature_penalty
         self.num_codes = options.latent_vars * options.latent_groups
         self.dropout = nn.Dropout(options.dropout_features)
         self.quantizer = ProductQuantizer(
-            dim=latent_dim,
+            dim=options.quantizer_dim(latent_dim, energies_dim),
             num_vars=options.latent_vars,
             temp=options.latent_temp,
             groups=options.latent_groups,
@@ -133,15 +151,14 @@ class Contrastive(Objective):
                 f"masked frames per clip {num_masked.tolist()}: pre-training needs the same number in every clip "
                 "of a batch; set model.require_same_masks=true"
             )
-        masked = to_device(batch.mask.flatten().nonzero().squeeze(1), batch.encoded.device)
+        masked = batch.masked_frames()
         # masked frames, the same number M in every clip: (B, T, D) -> (B * T, D) -> (B * M, D) -> (B, M, D)
         context = self.final_proj(batch.encoded.flatten(0, 1).index_select(0, masked).view(B, -1, D))
-        latents = batch.latents.flatten(0, 1).index_select(0, masked).view(B, -1, batch.latents.size(-1))
-        quantized = self.quantizer(self.dropout(latents), produce_targets=True)
+        quantized = self.quantizer(self.dropout(self._quantizer_input(batch, masked)), produce_targets=True)
         targets = self.project_q(quantized["x"])
         codes = self.quantizer.to_codebook_index(quantized["targets"])  # (B, M, groups) -> (B, M)
         negatives = sample_negatives(B, context.size(1), self.num_negatives, context.device)
-        return {
+        net_output = {
             "x": info_nce_logits(context, targets, codes, negatives, self.logit_temp),
             "padding_mask": batch.padding_mask,
             "prob_perplexity": quantized["prob_perplexity"],
@@ -149,6 +166,25 @@ class Contrastive(Objective):
             "num_vars": quantized["num_vars"],
             "temp": quantized["temp"],
         }
+        if self.feature_penalty:
+            net_output["features_pen"] = self._feature_penalty(batch)
+        return net_output
+
+    def _quantizer_input(self, batch: MaskedBatch, masked: Tensor) -> Tensor:
+        """(B, M, C), or (B, M, E) of the filterbank, at the masked frames."""
+        B = batch.encoded.size(0)
+        if self.targets == "filterbank":
+            return batch.stacked_energies(masked).view(B, masked.size(0) // B, -1).to(self.project_q.weight.dtype)
+        latents = batch.latents.detach() if self.targets == "detached" else batch.latents
+        return latents.flatten(0, 1).index_select(0, masked).view(B, -1, latents.size(-1))
+
+    @staticmethod
+    def _feature_penalty(batch: MaskedBatch) -> Tensor:
+        """Mean square over channels and valid frames of the latents before their last norm, float32."""
+        squares = batch.before_norm.float().square().mean(-1)  # (B, T)
+        if batch.padding_mask is None:
+            return squares.mean()
+        return squares.masked_fill(batch.padding_mask, 0.0).sum() / (~batch.padding_mask).sum()
 
     # what fairseq's criterion asks for
 
@@ -162,5 +198,7 @@ class Contrastive(Objective):
         return logits.new_zeros(logits.size(0) * logits.size(1), dtype=torch.long)
 
     def get_extra_losses(self, net_output: dict[str, Any]) -> list[Tensor]:
-        """The diversity loss alone, 1 - perplexity / entries: ``criterion.loss_weights`` has one entry."""
-        return [1.0 - net_output["prob_perplexity"] / net_output["num_vars"]]
+        """The diversity loss, 1 - perplexity / entries, and the feature penalty where it is asked for, in the order of
+        ``criterion.loss_weights``."""
+        diversity = 1.0 - net_output["prob_perplexity"] / net_output["num_vars"]
+        return [diversity, net_output["features_pen"]] if "features_pen" in net_output else [diversity]
