@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
-import weakref
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
+
+import torch
 
 from ..system.errors import InputError
-from ..system.interrupts import register, uninterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -20,52 +15,41 @@ MOST_NAMED = 20
 
 
 class BadClips:
-    """The bad clips of one split so far, in a temporary file that this process and its data workers share.
+    """The bad clips of one split so far, marked in memory that this process and its data workers share.
 
     Args:
         split: its name; num_clips: in it; max_fraction: share of them that may be bad.
+
+    Attributes:
+        reasons: why a clip is bad, by its index, of those that this process has met itself.
     """
 
     def __init__(self, split: str, num_clips: int, max_fraction: float):
         self.split = split
         self.num_clips = num_clips
         self.max_fraction = max_fraction
-        with uninterrupted():
-            descriptor, self._path = tempfile.mkstemp(prefix="bad-clips-", suffix=".tsv")
-            forget = register(partial(_remove, self._path, os.getpid()))
-        os.close(descriptor)
-        weakref.finalize(self, _remove, self._path, os.getpid(), forget)
+        self.reasons: dict[int, str] = {}
+        self._is_bad = torch.zeros(num_clips, dtype=torch.bool).share_memory_()
 
     def add(self, index: int, reason: str) -> None:
         """Count a clip, once however often it is met.
 
         Raises:
-            InputError: if there are too many now, naming the first ``MOST_NAMED``.
+            InputError: if there are too many now, naming up to ``MOST_NAMED`` that this process has met.
         """
-        known = self.reasons()
-        if index not in known:
+        if not self._is_bad[index]:
             logger.warning("clip %d of %s cannot be used, another stands in: %s", index, self.split, reason)
-            line = f"{index}\t{reason}".replace("\n", " ") + "\n"
-            with open(self._path, "a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(line)  # one short write: lines of several workers do not mix
-            known = self.reasons()
-        if len(known) > self.max_fraction * self.num_clips or len(known) == self.num_clips:
-            named = "; ".join(list(known.values())[:MOST_NAMED])
+            self._is_bad[index] = True
+        self.reasons.setdefault(index, reason)  # another process may have met it first
+        num_bad = len(self.indices())
+        if num_bad > self.max_fraction * self.num_clips or num_bad == self.num_clips:
+            named = "; ".join(list(self.reasons.values())[:MOST_NAMED])
             raise InputError(
-                f"{len(known)} of {self.num_clips} clips of {self.split} cannot be used, more than "
+                f"{num_bad} of {self.num_clips} clips of {self.split} cannot be used, more than "
                 f"task.max_bad_fraction={self.max_fraction:g} allows: make the manifest again with --verify, or raise "
                 f"the limit. {named}"
             )
 
-    def reasons(self) -> dict[int, str]:
-        """Why each bad clip is bad, by its index, in the order in which they were met."""
-        with open(self._path, encoding="utf-8") as file:
-            rows = (line.rstrip("\n").partition("\t") for line in file)
-            return {int(index): reason for index, _, reason in rows}
-
-
-def _remove(path: str, owner: int, forget: Callable[[], object] = lambda: None) -> None:
-    forget()
-    if os.getpid() == owner:  # not when a data worker ends
-        with suppress(OSError):
-            os.unlink(path)
+    def indices(self) -> list[int]:
+        """The bad clips that this process and its data workers have met."""
+        return self._is_bad.nonzero()[:, 0].tolist()

@@ -37,22 +37,24 @@ def open_clip(clip: Clip) -> Path | io.BytesIO:
     return stored
 
 
-def check_length(clip: Clip, num_samples: int, sample_rate_hz: int) -> None:
-    """Check what was read of a whole file against its row: ogg and mp3 that are cut short end like whole ones.
+def check_length(clip: Clip, num_samples: int, sample_rate_hz: int, min_samples: int = 0) -> None:
+    """Check what was read of a clip against its row: ogg and mp3 that are cut short end like whole ones.
 
     Args:
-        num_samples: that were read, at ``sample_rate_hz``.
+        num_samples: that were read, at ``sample_rate_hz``; min_samples: that the model needs.
 
     Raises:
-        InputError: if the row promises more, and does not count at the file's own rate, as other tools do.
+        InputError: if the row of a whole file promises another length, and does not count at the file's own rate, as
+            other tools do; for a clip that is too short for the model.
     """
-    missing = clip.num_samples - num_samples
-    if clip.offset is not None or missing <= TOLERANCE_SECONDS * sample_rate_hz:
-        return
-    with open_audio(open_clip(clip)) as file:
-        read_at_own_rate = num_samples * file.samplerate / sample_rate_hz
-        if abs(clip.num_samples - read_at_own_rate) <= TOLERANCE_SECONDS * file.samplerate:
-            return
-    raise InputError(
-        f"{clip.path} holds {num_samples} of the {clip.num_samples} samples that its row promises: is it truncated?"
-    )
+    if clip.offset is None and abs(clip.num_samples - num_samples) > TOLERANCE_SECONDS * sample_rate_hz:
+        with open_audio(open_clip(clip)) as file:
+            read_at_own_rate = num_samples * file.samplerate / sample_rate_hz
+            fits = abs(clip.num_samples - read_at_own_rate) <= TOLERANCE_SECONDS * file.samplerate
+        if not fits:
+            raise InputError(
+                f"{clip.path} holds {num_samples} of the {clip.num_samples} samples that its row promises: is it "
+                "truncated, or another file than when the manifest was made?"
+            )
+    if num_samples < min_samples:
+        raise InputError(f"{clip.path} holds {num_samples} samples, and the model needs {min_samples}")

@@ -40,6 +40,7 @@ class SegmentDataset(FileAudioDataset):
     Args:
         manifest: rows to read, as loaded with fairseq's ``min_sample_size``.
         sample_rate: of the waveforms, in Hz; seed: of the crops.
+        min_samples: that the model needs of a clip, as all rows promise.
         num_buckets: as in ``FileAudioDataset``; others: of ``RawAudioDataset``.
         ascending: order clips by rising length, equal ones as in the manifest; fairseq's order falls.
     """
@@ -52,9 +53,11 @@ class SegmentDataset(FileAudioDataset):
         *,
         seed: int = 1,
         ascending: bool = False,
+        min_samples: int = 0,
         **others: Any,
     ):
         RawAudioDataset.__init__(self, sample_rate, **others)  # FileAudioDataset's own would read the file again
+        self.min_samples = min_samples
         self.manifest = manifest
         self.root_dir = manifest.root
         self.fnames = _Names(manifest)
@@ -85,12 +88,12 @@ class SegmentDataset(FileAudioDataset):
         """``id`` and ``source``, (num_samples,) float32, normalised if the task asks for it.
 
         Raises:
-            InputError: for a clip that cannot be read, or is shorter than its row says; OutsideRootError for a file
-                outside the manifest's root.
+            InputError: for a clip that cannot be read, is shorter than its row says, or, by as much as is tolerated
+                there, too short for the model; OutsideRootError for a file outside the manifest's root.
         """
         clip = self.manifest[index]
         samples = read_segment(open_clip(clip), *clip.part, sample_rate_hz=self.sample_rate)
-        check_length(clip, len(samples), self.sample_rate)
+        check_length(clip, len(samples), self.sample_rate, self.min_samples)
         return {"id": index, "source": self.postprocess(torch.from_numpy(samples), self.sample_rate)}
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:

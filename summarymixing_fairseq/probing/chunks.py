@@ -77,5 +77,5 @@ class ChunkDataset(SegmentDataset):
             # A file of a lossy format may be a little shorter than its manifest says. It gives its last chunk then,
             # so that the same files are bad with and without chunks.
             whole = read_segment(open_clip(clip), sample_rate_hz=self.sample_rate)
-            check_length(clip, len(whole), self.sample_rate)
+            check_length(clip, len(whole), self.sample_rate, self.min_samples)
             return whole[-self.chunk_samples :]

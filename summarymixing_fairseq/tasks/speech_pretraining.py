@@ -63,12 +63,16 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
         self._model = model
         return model
 
+    def min_samples(self) -> int:
+        """Those that the masks of a model of ours need."""
+        if self._objective is None:
+            return 0
+        return self._model.feature_extractor.min_samples(self._model.min_maskable_frames)
+
     def check_split(self, split: str, manifest: Manifest) -> None:
         """Raises InputError for a first clip that is not there, or clips too short for the masks of a model of ours."""
         super().check_split(split, manifest)
-        if self._objective is None:
-            return
-        min_samples = self._model.feature_extractor.min_samples(self._model.min_maskable_frames)
+        min_samples = self.min_samples()
         short = np.flatnonzero(manifest.sizes < min_samples)
         if len(short):
             raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ logger = logging.getLogger(__name__)
 
 # Options under which fairseq reads a split in its own way. No version of fairseq has all of them.
 LEFT_TO_FAIRSEQ = ("binarized_dataset", "multi_corpus_keys", "precompute_mask_config", "precompute_mask_indices")
+
+
+def left_to_fairseq(cfg: DictConfig) -> bool:
+    """Whether fairseq reads a split in its own way."""
+    return any(getattr(cfg, name, None) for name in LEFT_TO_FAIRSEQ)
 
 
 def trains_in_half(cfg: DictConfig) -> bool:
@@ -75,7 +81,7 @@ class SpeechTask(WatchedTask):
         """As fairseq's. From here on, a run on a CPU keeps the memory that it frees."""
         super().begin_epoch(epoch, model)
         for dataset in self.datasets.values():
-            num_bad = len(dataset.bad_clips.reasons())
+            num_bad = len(dataset.bad_clips.indices())
             if num_bad:
                 split, num_clips = dataset.bad_clips.split, dataset.bad_clips.num_clips
                 logger.warning("%d of %d clips of %s so far could not be used: see above", num_bad, num_clips, split)
@@ -101,7 +107,9 @@ class SpeechTask(WatchedTask):
             InputError: for a manifest that is missing, empty or malformed, or labels that do not fit it.
         """
         super().load_dataset(split, task_cfg, **kwargs)
-        dataset = self.datasets[split]
+        cfg, dataset = task_cfg or self.cfg, self.datasets[split]
+        if getattr(cfg, "subsample", 1) < 1 and not left_to_fairseq(cfg):  # fairseq would do so before it adds labels
+            dataset = SubsampleDataset(dataset, cfg.subsample, shuffle=True, seed=cfg.seed)
         self.datasets[split] = SpeechDataset(
             dataset,
             in_float64=trains_in_half(self.cfg),
@@ -152,6 +160,7 @@ class SegmentedAudioTask(AudioPretrainingTask):
     """fairseq's task whose manifests may name parts of files. List it last among the bases of a task."""
 
     may_crop: bool
+    min_samples: Callable[[], int]
 
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
         """As fairseq's. It still reads binarised data, several corpora and precomputed masks itself.
@@ -161,7 +170,7 @@ class SegmentedAudioTask(AudioPretrainingTask):
                 with transcripts that ``task.max_sample_size`` would crop.
         """
         cfg = task_cfg or self.cfg
-        if any(getattr(cfg, name, None) for name in LEFT_TO_FAIRSEQ):
+        if left_to_fairseq(cfg):
             if self.cfg.max_sample_size and not self.may_crop:
                 limit = f"task.max_sample_size={self.cfg.max_sample_size}"
                 raise InputError(f"{limit} crops clips under their whole transcripts: unset it")
@@ -173,7 +182,7 @@ class SegmentedAudioTask(AudioPretrainingTask):
         path = Path(self.cfg.data) / f"{split}.tsv"
         manifest = Manifest(path, self.cfg.min_sample_size or 0, self.cfg.allow_outside_root)
         self.check_split(split, manifest)
-        dataset = self.audio_dataset(
+        self.datasets[split] = self.audio_dataset(
             split,
             manifest,
             sample_rate=cfg.get("sample_rate", self.cfg.sample_rate),
@@ -183,10 +192,8 @@ class SegmentedAudioTask(AudioPretrainingTask):
             pad=cfg.labels is not None or cfg.enable_padding,
             normalize=cfg.normalize,
             seed=seed_of(self.cfg),
+            min_samples=self.min_samples(),
         )
-        if getattr(cfg, "subsample", 1) < 1:
-            dataset = SubsampleDataset(dataset, cfg.subsample, shuffle=True, seed=cfg.seed)
-        self.datasets[split] = dataset
 
     def audio_dataset(self, split: str, manifest: Manifest, **options: Any) -> FairseqDataset:
         """The audio of a split, without its labels; options: of ``SegmentDataset``."""

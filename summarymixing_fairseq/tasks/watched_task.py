@@ -71,6 +71,10 @@ class WatchedTask(FairseqTask):
         self._wait_seconds = self.wait_clock.take() if self._busy_seconds else 0.0
         self._update_started = time.perf_counter()
 
+    def min_samples(self) -> int:
+        """Samples that the model needs of a clip, beyond what all clips of a manifest have."""
+        return 0
+
     def end_update(self) -> None:
         """After an update that did not fail."""
         self._busy_seconds = time.perf_counter() - self._update_started

@@ -207,7 +207,7 @@ def test_no_stand_in_hides_it_in_training(places, name, load):
     assert len(dataset[0]["source"]) == SECOND
     with pytest.raises(OutsideRootError, match=OPTION):
         dataset[1]
-    assert not dataset.bad_clips.reasons()
+    assert not dataset.bad_clips.indices()
     assert len(load(places / "data", name, allow_outside_root=True, **fields)[1]["source"]) == SECOND
 
 

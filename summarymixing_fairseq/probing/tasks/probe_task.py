@@ -97,10 +97,13 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
         audio = SegmentDataset(manifest, ascending=self.cfg.ascending, **options)
         return CachedStatesDataset(audio) if self._keeps_states(split, manifest) else audio
 
+    def min_samples(self) -> int:
+        """Those of the head's shortest clip."""
+        return self.model.encoder.min_samples(self.model.head.min_frames)
+
     def check_lengths(self, split: str, manifest: Manifest) -> None:
         """Raises InputError for clips too short for the head."""
-        min_frames = self.model.head.min_frames
-        min_samples = self.model.encoder.min_samples(min_frames)
+        min_frames, min_samples = self.model.head.min_frames, self.min_samples()
         short = (manifest.sizes < min_samples).nonzero()[0]
         if len(short):
             raise InputError(
