@@ -86,7 +86,8 @@ def save(path: Path, config: dict[str, Any], weights: dict[str, Tensor], form: s
         entries = {"args": flat(config), "cfg": None}
     else:
         entries = {"args": None, "cfg": OmegaConf.create(config) if form == "omegaconf" else config}
-    extra = {"extra_state": {"train_iterator": {"epoch": 1}}, "optimizer_history": [{"num_updates": 3}]}
+    history = [{"num_updates": 3, "lr_scheduler_state": {}}]
+    extra = {"extra_state": {"train_iterator": {"epoch": 1}}, "optimizer_history": history}
     torch.save({**entries, "model": weights, **extra, "task_state": {}, **changes}, path)
     return path
 

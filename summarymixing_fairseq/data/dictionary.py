@@ -10,7 +10,9 @@ from ..system.errors import InputError
 
 
 def difference(dictionary: Dictionary, expected: Dictionary) -> str:
-    """The first symbol in which a dictionary differs from another one of its size, in words."""
+    """How a dictionary differs from another one: in its size, or the first symbol that is another, in words."""
+    if len(dictionary) != len(expected):
+        return f"it has {len(dictionary)} symbols, not {len(expected)}"
     pairs = enumerate(zip(dictionary.symbols, expected.symbols))
     position, (symbol, wanted) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
     return f"symbol {position} is {symbol[:40]!r}, not {wanted[:40]!r}"

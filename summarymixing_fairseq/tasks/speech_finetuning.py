@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Dict, Optional
 
 import torch
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.criterions.ctc import CtcCriterion
 from fairseq.data import Dictionary
+from fairseq.models.wav2vec.wav2vec2_asr import Wav2VecCtc
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
 from torch import nn
@@ -13,6 +16,8 @@ from torch import nn
 from ..data.checks import check_labels, check_sample_rate, check_uncropped, warn_of_long_transcripts
 from ..data.dictionary import load_dictionary
 from ..data.manifest import Manifest
+from ..system.errors import InputError
+from ..system.files import sha256_of
 from ..system.units import SAMPLE_RATE_HZ
 from .speech_fields import SpeechFields
 from .speech_task import SegmentedAudioTask, SpeechTask
@@ -28,16 +33,42 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
     """fairseq's task, with what ``speech_pretraining`` has, and labels checked before they train."""
 
     may_crop = False
+    pretrained: str = ""  # SHA-256 of the file whose weights training starts from
     _output_lengths: Any = None  # samples to frames, (B,) to (B,), of the model that is trained
+    _model: Any = None
 
     def build_model(self, model_cfg: Any, from_checkpoint: bool = False) -> Any:
-        """As fairseq's. Raises InputError for audio at another rate than the pre-trained model's."""
-        model = super().build_model(model_cfg, from_checkpoint)
+        """As fairseq's. Raises InputError for audio at another rate, or normalised in another way, than the pre-trained
+        model's."""
+        try:
+            model = super().build_model(model_cfg, from_checkpoint)
+        except AssertionError as error:
+            if "normalization" not in str(error):
+                raise
+            given = str(bool(self.cfg.normalize)).lower()
+            raise InputError(
+                f"task.normalize={given}: {model_cfg.w2v_path} was pre-trained with the opposite, so set it to that"
+            ) from None
+        self._model = model
+        if getattr(model_cfg, "w2v_path", None) and not (from_checkpoint or model_cfg.no_pretrained_weights):
+            self.pretrained = sha256_of(Path(model_cfg.w2v_path))
         self._output_lengths = next(filter(None, map(_output_lengths, model.modules())), None)
         pretrained_task = (getattr(getattr(model, "cfg", None), "w2v_args", None) or {}).get("task")
         if pretrained_task is not None:  # a probe checks its encoder itself
             check_sample_rate(self.cfg.sample_rate, pretrained_task.get("sample_rate", SAMPLE_RATE_HZ))
         return model
+
+    def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        """As fairseq's. Raises InputError for another criterion than ``ctc`` where the model is fairseq's for CTC."""
+        if isinstance(self._model, Wav2VecCtc) and not issubclass(CRITERION_REGISTRY[cfg._name], CtcCriterion):
+            raise InputError(f"criterion._name={cfg._name}: model wav2vec_ctc is trained by ctc")
+        return super().build_criterion(cfg, *args, **kwargs)
+
+    def get_checkpoint_dict(self) -> Dict[str, Any]:
+        """As every task's, and which pre-trained file this is the fine-tuning of."""
+        state = super().get_checkpoint_dict()
+        state[type(self).__name__]["pretrained"] = self.pretrained
+        return state
 
     def load_target_dictionary(self) -> Optional[Dictionary]:
         """Symbols of dict.LABELS.txt, or None without labels. Raises InputError for a file that is no dictionary."""

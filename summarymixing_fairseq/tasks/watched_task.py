@@ -110,7 +110,13 @@ class WatchedTask(FairseqTask):
                 self._explain_loss(output["loss"], sample, self._trainer.get_criterion(), self._seeds[place])
 
     def valid_step(self, sample: Any, model: nn.Module, criterion: Any) -> Any:
-        """As fairseq's, in the precision of training: fairseq validates in float32 under ``common.amp``."""
+        """As fairseq's, in the precision of training: fairseq validates in float32 under ``common.amp``.
+
+        Masks, negatives and the like depend on the updates so far and on the batch, as in training. fairseq's go on
+        from where the last batch of training and the data loaders have left torch's generator.
+        """
+        if self._noise is not None:
+            torch.manual_seed(self._noise.next_seed())
         with self.autocast(model):
             return super().valid_step(sample, model, criterion)
 
@@ -132,6 +138,9 @@ class WatchedTask(FairseqTask):
     def begin_valid_epoch(self, epoch: int, model: nn.Module) -> None:
         """As fairseq's. Waiting for validation data is not counted."""
         self.wait_clock.paused = True
+        if self._trainer is not None:
+            cfg, fixed_seed = self._trainer.cfg.common, self._trainer.cfg.dataset.fixed_validation_seed
+            self._noise = UpdateNoise(cfg.seed + self._trainer.get_num_updates() if fixed_seed is None else fixed_seed)
         super().begin_valid_epoch(epoch, model)
 
     # health

@@ -28,25 +28,28 @@ def test_weights_stay_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("max_update", "stop_time_hours", "num_updates", "seconds", "said"),
+    ("max_update", "stop_time_hours", "patience", "num_updates", "seconds", "said"),
     [
-        (12, 0, 15, 0, "15 updates already, and optimization.max_update=12"),
-        (0, 2, 15, 7_201, "2.00 hours already, and optimization.stop_time_hours=2"),
-        (12, 2, 11, 7_199, None),
-        (0, 0, 15, 7_201, None),
-        (12, 1e-9, 0, 10, None),  # a first start has used up no time
+        (12, 0, 0, 15, 0, "15 updates already, and optimization.max_update=12"),
+        (0, 2, 0, 15, 7_201, "2.00 hours already, and optimization.stop_time_hours=2"),
+        (0, 0, 3, 15, 0, "3 validations without progress already, and checkpoint.patience=3"),
+        (12, 2, 4, 11, 7_199, None),
+        (0, 0, 0, 15, 7_201, None),
+        (12, 1e-9, 0, 0, 10, None),  # a first start has used up no time
     ],
 )
-def test_every_limit(monkeypatch, caplog, max_update, stop_time_hours, num_updates, seconds, said):
+def test_every_limit(monkeypatch, caplog, max_update, stop_time_hours, patience, num_updates, seconds, said):
     from summarymixing_fairseq.training.patches import trainer as patches
 
     monkeypatch.setattr(patches, "_train", lambda *args: ([1.0], False))
     optimization = SimpleNamespace(
         max_update=max_update, stop_time_hours=stop_time_hours, max_epoch=0, stop_min_lr=-1.0
     )
+    monkeypatch.setattr(fairseq_cli.train.should_stop_early, "num_runs", 3, raising=False)
     trainer = SimpleNamespace(get_num_updates=lambda: num_updates, cumulative_training_time=lambda: seconds)
     with caplog.at_level(logging.INFO):
         epoch_itr = SimpleNamespace(next_epoch_idx=2)
-        ended = fairseq_cli.train.train(SimpleNamespace(optimization=optimization), trainer, None, epoch_itr)
+        cfg = SimpleNamespace(optimization=optimization, checkpoint=SimpleNamespace(patience=patience))
+        ended = fairseq_cli.train.train(cfg, trainer, None, epoch_itr)
     assert ended == (([1.0], False) if said is None else ([None], True))
     assert said is None or said in caplog.text

@@ -11,18 +11,21 @@ from training.conftest import NOISY, load
 
 
 class Numbers(torch.utils.data.Dataset):
-    """120 clips of one number each."""
+    """Clips of one number each."""
+
+    def __init__(self, clips: int):
+        self.clips = clips
 
     def __getitem__(self, index: int) -> int:
         return index
 
     def __len__(self) -> int:
-        return 120
+        return self.clips
 
 
-def iterator(batch_size: int, processes: int = 1, workers: int = 0) -> EpochBatchIterator:
-    batches = [list(range(start, min(120, start + batch_size))) for start in range(0, 120, batch_size)]
-    return EpochBatchIterator(Numbers(), list, batches, num_shards=processes, num_workers=workers)
+def iterator(batch_size: int, processes: int = 1, workers: int = 0, clips: int = 120) -> EpochBatchIterator:
+    batches = [list(range(start, min(clips, start + batch_size))) for start in range(0, clips, batch_size)]
+    return EpochBatchIterator(Numbers(clips), list, batches, num_shards=processes, num_workers=workers)
 
 
 def saved_after(batches: int, batch_size: int, processes: int = 1) -> dict:
@@ -53,6 +56,17 @@ def test_near_the_end_of_an_epoch():
         other = iterator(batch_size)
         other.load_state_dict(saved_after(11, 10))
         assert 0 <= other.iterations_in_epoch < len(other)
+
+
+@pytest.mark.parametrize("after", [6, 7, 11])
+def test_more_processes_and_fewer_clips_past_half_of_an_epoch(after):
+    """fairseq: the same error at each start."""
+    for processes, clips in ((2, 120), (4, 120), (1, 60), (1, 10), (2, 30)):
+        other = iterator(10, processes, clips=clips)
+        other.load_state_dict(saved_after(after, 10))
+        batches, position = len(other), other.iterations_in_epoch
+        assert position == min(round(after / 12 * batches), batches - 1)
+        assert sum(1 for _ in other.next_epoch_itr()) == batches - position
 
 
 def test_an_epoch_that_has_ended_stays_ended():

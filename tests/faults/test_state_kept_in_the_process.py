@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fairseq import checkpoint_utils
-from fairseq.optim import build_optimizer
-from fairseq.optim.composite import FairseqCompositeOptimizer
+from fairseq.optim import FairseqOptimizer, build_optimizer
+from fairseq.optim.composite import CompositeLRScheduler, FairseqCompositeOptimizer
 from fairseq.optim.lr_scheduler import build_lr_scheduler
 from fairseq_cli.train import should_stop_early
 from omegaconf import OmegaConf
@@ -37,6 +37,9 @@ def test_patience_goes_on_after_a_resume(zygote, arguments, tmp_path):
     zygote.run(arguments(tmp_path / "halves", 9, *IMPATIENT), tmp_path / "log")
     assert updates(tmp_path / "whole") == updates(tmp_path / "halves") == 4
     assert load(tmp_path / "halves" / "checkpoint_last.pt")["extra_state"]["best"] == 1
+    zygote.run(arguments(tmp_path / "halves", 9, *IMPATIENT), tmp_path / "again")
+    assert "nothing is trained: the checkpoint has 3 validations without progress" in (tmp_path / "again").read_text()
+    assert updates(tmp_path / "halves") == 4
 
 
 def test_each_run_of_a_sweep_begins_anew(zygote, arguments, tmp_path):
@@ -63,6 +66,18 @@ def test_nothing_of_an_earlier_run_is_left(monkeypatch):
     assert not FairseqCompositeOptimizer.optimizers and not FairseqCompositeOptimizer.lr_schedulers
 
 
+class OneGroup(FairseqOptimizer):
+    """Like fairseq's composite optimizer, of one group that has a schedule."""
+
+    def __init__(self, schedule):
+        super().__init__(None)
+        self._optimizer, self.lr_scheduler = schedule.optimizer.optimizer, CompositeLRScheduler({"encoder": schedule})
+
+
+def per_group(patience: int):
+    return new_bob.PerGroupSchedule(None, OneGroup(plateau(patience)))
+
+
 def plateau(patience: int):
     """fairseq's ``reduce_lr_on_plateau`` that halves a rate of 1."""
     cfg = OmegaConf.create({"_name": "fused_adamw", "lr": [1.0]})
@@ -72,12 +87,13 @@ def plateau(patience: int):
     return build_lr_scheduler(OmegaConf.create({**schedule, **more}), optimizer)
 
 
+@pytest.mark.parametrize("build", [plateau, per_group])
 @pytest.mark.parametrize("epochs", range(1, 7))
-def test_epochs_without_progress_are_counted_across_a_resume(epochs, monkeypatch):
+def test_epochs_without_progress_are_counted_across_a_resume(epochs, build, monkeypatch):
     """The checkpoint is saved before the schedule hears of the epoch's validation."""
     metrics = [5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0]
-    whole, first, second = plateau(1), plateau(1), plateau(1)
-    rates = [whole.step(epoch, metric) for epoch, metric in enumerate(metrics, start=1)]
+    whole, first, second = build(1), build(1), build(1)
+    rates = [rate_after(whole, epoch, metric) for epoch, metric in enumerate(metrics, start=1)]
     assert rates == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125]
     for epoch, metric in enumerate(metrics[: epochs - 1], start=1):
         first.step(epoch, metric)
@@ -91,9 +107,14 @@ def test_epochs_without_progress_are_counted_across_a_resume(epochs, monkeypatch
 
     monkeypatch.setattr(resuming, "_load_checkpoint", restore)
     cfg = SimpleNamespace(reset_optimizer=False, reset_lr_scheduler=False, reset_dataloader=False)
-    resuming.load_checkpoint(cfg, SimpleNamespace(lr_scheduler=second, lr_step=second.step))
+    resuming.load_checkpoint(cfg, SimpleNamespace(lr_scheduler=second))
     assert second.optimizer.get_lr() == rates[epochs - 1]
-    assert [second.step(epoch, metrics[0]) for epoch in range(epochs + 1, 8)] == rates[epochs:]
+    assert [rate_after(second, epoch, metrics[0]) for epoch in range(epochs + 1, 8)] == rates[epochs:]
+
+
+def rate_after(schedule, epoch: int, metric: float) -> float:
+    schedule.step(epoch, metric)
+    return schedule.optimizer.get_lr()
 
 
 def test_signs_of_ill_health_are_counted_across_a_resume():

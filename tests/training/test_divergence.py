@@ -9,17 +9,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fairseq.optim.dynamic_loss_scaler import DynamicLossScaler
-from pipeline import ROOT, TINY_MODEL
+from trainers import trainer_of
 
-from summarymixing_fairseq.benchmarks.recipe import build_trainer, noise_batch, read_recipe, train_step
+from summarymixing_fairseq.benchmarks.recipe import noise_batch, train_step
 from summarymixing_fairseq.training.watch.divergence import watched
 
 
 @pytest.fixture
 def trainer(tmp_path):
-    overrides = [*TINY_MODEL, "common.cpu=true", "distributed_training.distributed_world_size=1"]
-    overrides += [f"checkpoint.save_dir={tmp_path}", "task.data=x", "model.feature_grad_mult=1.0"]
-    return build_trainer(read_recipe(ROOT / "examples/pretraining/quickstart.yaml", overrides))
+    return trainer_of(tmp_path)
 
 
 def batch(first_id: int = 0) -> dict:
@@ -59,6 +57,17 @@ def test_the_first_module_of_a_forward_pass(trainer, caplog, tmp_path):
     assert "encoder.layers.1.ffn1; utterances 40, 41" in str(error.value)
     state = torch.load(tmp_path / "crash.pt", weights_only=True)
     assert all(bool(torch.isfinite(weight).all()) for weight in state["model"].values())
+
+
+def test_a_disk_that_does_not_take_crash_pt_hides_nothing(tmp_path, caplog):
+    trainer = trainer_of(tmp_path / "full")  # there is no such folder
+    trainer.get_model().encoder.layers[0].ffn1.register_forward_hook(lambda module, inputs, output: output * math.nan)
+    with (
+        caplog.at_level(logging.ERROR),
+        pytest.raises(FloatingPointError, match=r"encoder\.layers\.0\.ffn1; utterances"),
+    ):
+        train_step(trainer, batch())
+    assert "full/crash.pt cannot be written: No such file or directory" in caplog.text
 
 
 def test_the_first_module_of_a_backward_pass(trainer, caplog):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pipeline import records
 from training.conftest import NOISY, differences, load
 
 UPDATES = 9
@@ -58,6 +59,24 @@ def test_resuming_is_exact_where_batches_are_made_once(zygote, arguments, tmp_pa
     shutil.copy(saved[0], tmp_path / "half" / "checkpoint_last.pt")
     zygote.run(arguments(tmp_path / "half", 14, *options), tmp_path / "log")
     assert_same(tmp_path / "whole" / "checkpoint_last.pt", tmp_path / "half" / "checkpoint_last.pt")
+
+
+def test_validation_is_that_of_a_run_that_was_not_stopped(zygote, arguments, tmp_path):
+    """The same batches, crops and masks, and so the same checkpoint_best.pt."""
+    options = [*NOISY, "dataset.disable_validation=false", "dataset.validate_interval_updates=1"]
+    zygote.run(arguments(tmp_path / "whole", 5, *options, "dataset.num_workers=1"), tmp_path / "whole.log")
+    saved = sorted((tmp_path / "whole").glob("checkpoint_*_3.pt"))
+    (tmp_path / "half").mkdir()
+    shutil.copy(saved[0], tmp_path / "half" / "checkpoint_last.pt")
+    zygote.run(arguments(tmp_path / "half", 5, *options), tmp_path / "half.log")
+    whole, half = (
+        {
+            record["valid_num_updates"]: record["valid_loss"]
+            for record in records((tmp_path / name).read_text(), "valid")
+        }
+        for name in ("whole.log", "half.log")
+    )
+    assert list(whole) == ["1", "2", "3", "4", "5"] and half == {update: whole[update] for update in ("4", "5")}
 
 
 def kill_and_go_on(zygote, arguments, folder: Path, num_kills: int, seed: int, *more: str) -> dict[str, int]:

@@ -12,6 +12,7 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from fairseq.models import distributed_fairseq_model
 from fairseq.optim.amp_optimizer import AMPOptimizer
+from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin
 from fairseq.optim.lr_scheduler.reduce_lr_on_plateau import ReduceLROnPlateauLRSchedule
 from fairseq.trainer import Trainer
 
@@ -79,6 +80,24 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "load_state_dict",
         position.load_state_dict,
         "with another dataset.max_tokens or number of processes it is another position, or a traceback",
+    ),
+    (
+        Trainer,
+        "get_valid_iterator",
+        position.get_valid_iterator,
+        "the batches of a validation depend on how many there were since the run was started",
+    ),
+    (
+        _FP16OptimizerMixin,
+        "state_dict",
+        resuming.save_masters,
+        "under common.bf16 and fp16 the float32 weights are not kept: a run goes on from rounded ones",
+    ),
+    (
+        _FP16OptimizerMixin,
+        "load_state_dict",
+        resuming.load_masters,
+        "the float32 weights of common.bf16 and fp16 are not restored",
     ),
     (
         ReduceLROnPlateauLRSchedule,

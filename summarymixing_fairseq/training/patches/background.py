@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -20,9 +21,12 @@ from fairseq.trainer import Trainer
 from torch import Tensor
 
 from ...system import interrupts
+from ...system.errors import InputError
 from . import checkpoints
 
 logger = logging.getLogger(__name__)
+
+CRASHED = "crash.pt"
 
 _save_checkpoint = checkpoint_utils.save_checkpoint
 _state_dict = Trainer.state_dict
@@ -63,8 +67,16 @@ def _copied(tensor: Tensor) -> Tensor:
 
 
 def save_whole(state: Any, filename: str, async_write: bool = False) -> None:
-    """``checkpoints.save_whole``, or a promise of it."""
-    _run(checkpoints.save_whole, state, filename, async_write)
+    """``checkpoints.save_whole``, or a promise of it.
+
+    fairseq saves crash.pt while it handles an error, which counts for more than that the disk is full.
+    """
+    try:
+        _run(checkpoints.save_whole, state, filename, async_write)
+    except InputError as error:
+        if os.path.basename(filename) != CRASHED:
+            raise
+        logger.error("%s", error)
 
 
 def second_name(source: str, target: str, overwrite: bool = False) -> bool:

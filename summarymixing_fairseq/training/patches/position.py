@@ -1,4 +1,4 @@
-"""Position in an epoch as its share: fairseq keeps it in batches a process, which depend on how clips are batched."""
+"""Positions of iterators. That in an epoch is its share: fairseq counts batches a process, which depend on batching."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import logging
 from typing import Any
 
 from fairseq.data.iterators import EpochBatchIterator
+from fairseq.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
 _state_dict = EpochBatchIterator.state_dict
 _load_state_dict = EpochBatchIterator.load_state_dict
+_get_valid_iterator = Trainer.get_valid_iterator
 
 
 def state_dict(self: EpochBatchIterator) -> dict[str, Any]:
@@ -36,3 +38,15 @@ def load_state_dict(self: EpochBatchIterator, state_dict: dict[str, Any]) -> Non
             )
         state_dict = {**state_dict, "iterations_in_epoch": here}
     _load_state_dict(self, state_dict)
+
+
+def get_valid_iterator(self: Trainer, *args: Any, **kwargs: Any) -> Any:
+    """fairseq's, always as of epoch 1, as fairseq means it ("keep validation data consistent across epochs").
+
+    It keeps the iterator, whose epoch then counts the validations of this process: with ``task.rebuild_batches`` each
+    has other batches, and a run that was taken up others than one that was not.
+    """
+    iterator = _get_valid_iterator(self, *args, **kwargs)
+    if isinstance(iterator, EpochBatchIterator):  # fairseq's tasks have others
+        iterator.epoch, iterator._cur_epoch_itr = 1, None
+    return iterator

@@ -8,11 +8,15 @@ from typing import Any
 
 from fairseq import checkpoint_utils
 from fairseq.optim.composite import FairseqCompositeOptimizer
+from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin
+from fairseq.optim.lr_scheduler.pass_through import PassThroughScheduleSchedule
 from fairseq.optim.lr_scheduler.reduce_lr_on_plateau import ReduceLROnPlateauLRSchedule
 from fairseq.trainer import Trainer
 from fairseq_cli.train import should_stop_early
 from omegaconf import OmegaConf
+from torch import Tensor
 
+from ...data.dictionary import difference
 from ...system.errors import InputError
 from ..optim.new_bob import note_validation
 from .checkpoints import SAVED_SETTINGS
@@ -43,9 +47,13 @@ FREE = {
 }
 _PATHS = ("data", "target_dictionary", "_path", "_dir", "_file", "_lm_model", "_lexicon")
 _MOST_NAMED = 8
+# Characters that a message shows of an error of torch's.
+_SHOWN = 300
 
 _load_checkpoint = checkpoint_utils.load_checkpoint
 _load_into_trainer = Trainer.load_checkpoint
+_save_halves = _FP16OptimizerMixin.state_dict
+_load_halves = _FP16OptimizerMixin.load_state_dict
 _save_plateau = ReduceLROnPlateauLRSchedule.state_dict
 _load_plateau = ReduceLROnPlateauLRSchedule.load_state_dict
 
@@ -60,13 +68,20 @@ def load_checkpoint(cfg: Any, trainer: Trainer, **kwargs: Any) -> tuple[Any, Any
     note_validation(0, {})
     FairseqCompositeOptimizer.optimizers, FairseqCompositeOptimizer.lr_schedulers = {}, {}
     extra_state, epoch_itr = _load_checkpoint(cfg, trainer, **kwargs)
-    schedule = trainer.lr_scheduler
-    restored = extra_state is not None and not (cfg.reset_optimizer or cfg.reset_lr_scheduler or cfg.reset_dataloader)
-    if restored and isinstance(schedule, ReduceLROnPlateauLRSchedule):
+    if extra_state is not None and not (cfg.reset_optimizer or cfg.reset_lr_scheduler or cfg.reset_dataloader):
         at = extra_state["train_iterator"]
         if at["iterations_in_epoch"] == 0 and extra_state.get("val_loss") is not None:
-            trainer.lr_step(at["epoch"] - 1, extra_state["val_loss"])
+            for schedule in _schedules(trainer.lr_scheduler):
+                if isinstance(schedule, ReduceLROnPlateauLRSchedule):
+                    schedule.step(at["epoch"] - 1, extra_state["val_loss"])
     return extra_state, epoch_itr
+
+
+def _schedules(schedule: Any) -> list[Any]:
+    """The schedules of all groups of parameters, or the only one."""
+    if isinstance(schedule, PassThroughScheduleSchedule):
+        return list(schedule.optimizer.lr_scheduler.lr_schedulers.values())
+    return [schedule]
 
 
 def load_into_trainer(self: Trainer, filename: str, *args: Any, **kwargs: Any) -> Any:
@@ -75,28 +90,68 @@ def load_into_trainer(self: Trainer, filename: str, *args: Any, **kwargs: Any) -
     One that is named by ``checkpoint.restore_file``, or of which something is reset, is taken up as it is.
 
     Raises:
-        InputError: if it was written with others, naming the fields.
+        InputError: if it was written with others, naming the fields; for any checkpoint with other symbols than the
+            dictionary's, weights that do not fit the model, or the state of another optimizer.
     """
     cfg = self.cfg.checkpoint
-    if (
-        cfg.restore_file != "checkpoint_last.pt"
-        or Path(filename).parent != Path(cfg.save_dir)
-        or cfg.reset_optimizer
-        or cfg.reset_lr_scheduler
-    ):
-        return _load_into_trainer(self, filename, *args, **kwargs)
+    is_own = (
+        cfg.restore_file == "checkpoint_last.pt"
+        and Path(filename).parent == Path(cfg.save_dir)
+        and not (cfg.reset_optimizer or cfg.reset_lr_scheduler)
+    )
     read = checkpoint_utils.load_checkpoint_to_cpu
 
-    def read_own(*args: Any, **kwargs: Any) -> Any:
+    def read_fitting(*args: Any, **kwargs: Any) -> Any:
         state = read(*args, **kwargs)
-        check_settings(state.pop(SAVED_SETTINGS), self.cfg, filename)
+        saved = state.pop(SAVED_SETTINGS)
+        _check_dictionary(state, self.task, filename)
+        if is_own:
+            check_settings(saved, self.cfg, filename)
+            _check_pretrained(state, self.task, filename)
         return state
 
-    checkpoint_utils.load_checkpoint_to_cpu = read_own
+    checkpoint_utils.load_checkpoint_to_cpu = read_fitting
     try:
         return _load_into_trainer(self, filename, *args, **kwargs)
+    except AssertionError as error:
+        if "does not match; please reset the optimizer" not in str(error):
+            raise
+        what, _, classes = str(error).partition(" does not match; please reset the optimizer (--reset-optimizer). ")
+        raise InputError(
+            f"{filename} was written with another {what.lower()} ({classes.replace(' vs ', ', now ')}): go on with "
+            "that one, or take the weights alone by checkpoint.reset_optimizer=true"
+        ) from None
+    except Exception as error:
+        if not str(error).startswith("Cannot load model parameters from checkpoint"):
+            raise
+        reason = " ".join(str(error.__context__).split())
+        raise InputError(f"{filename} is not of this model: {reason[:_SHOWN]}") from None
     finally:
         checkpoint_utils.load_checkpoint_to_cpu = read
+
+
+def _check_dictionary(state: dict[str, Any], task: Any, filename: str) -> None:
+    """Raises InputError if the labels' numbers mean other symbols than when the checkpoint was written."""
+    saved = (state.get("task_state") or {}).get("target_dictionary")
+    given = getattr(task, "target_dictionary", None)
+    if saved is None or given is None or saved.symbols == given.symbols:
+        return
+    raise InputError(
+        f"dict.{task.cfg.labels}.txt is not that of {filename}: {difference(given, saved)}; go on with the "
+        "dictionary that it was trained with, or fine-tune the pre-trained model anew"
+    )
+
+
+def _check_pretrained(state: dict[str, Any], task: Any, filename: str) -> None:
+    """Raises InputError if the checkpoint is of a run that fine-tunes another pre-trained model."""
+    kept = state["extra_state"].get(type(task).__name__) or {}
+    saved, given = kept.get("pretrained"), getattr(task, "pretrained", None)
+    if saved and given and saved != given:
+        raise InputError(
+            f"{filename} was written by a run from another pre-trained model than model.w2v_path: choose another "
+            f"checkpoint.save_dir or delete that checkpoint; to go on from it all the same: checkpoint.restore_file="
+            f"{filename}"
+        )
 
 
 def check_settings(saved: Any, cfg: Any, filename: str) -> None:
@@ -146,3 +201,23 @@ def load_plateau(self: ReduceLROnPlateauLRSchedule, state_dict: dict[str, Any]) 
     """Restore what ``save_plateau`` saved; fairseq's own state has no count."""
     _load_plateau(self, state_dict)
     self.lr_scheduler.num_bad_epochs = state_dict.get("num_bad_epochs", 0)
+
+
+def save_masters(self: _FP16OptimizerMixin) -> dict[str, Any]:
+    """fairseq's, and the float32 weights, of which those of the model are rounded copies."""
+    return {**_save_halves(self), "masters": [weight.detach() for weight in _masters(self)]}
+
+
+def load_masters(self: _FP16OptimizerMixin, state_dict: dict[str, Any], optimizer_overrides: Any = None) -> None:
+    """Restore what ``save_masters`` saved; a checkpoint of version 0.1 or of another precision has none that fit."""
+    _load_halves(self, state_dict, optimizer_overrides)
+    saved, own = state_dict.get("masters", []), _masters(self)
+    if [weight.shape for weight in saved] == [weight.shape for weight in own]:
+        for weight, value in zip(own, saved):
+            weight.data.copy_(value)
+
+
+def _masters(optimizer: _FP16OptimizerMixin) -> list[Tensor]:
+    """One tensor a parameter, or where they lie in one, one a device."""
+    kept = optimizer.fp32_params
+    return list(kept.values() if isinstance(kept, dict) else kept)

@@ -24,8 +24,8 @@ _aggregate_logging_outputs = Trainer._aggregate_logging_outputs
 
 @functools.wraps(_train)
 def train(cfg: Any, trainer: Trainer, task: Any, epoch_itr: Any) -> tuple[list[float | None], bool]:
-    """fairseq's, but a run whose checkpoint has all updates or hours is not trained on, and none ends before its last
-    checkpoint is written.
+    """fairseq's, but a run whose checkpoint has all updates or hours, or ended for want of progress, is not trained on,
+    and none ends before its last checkpoint is written.
 
     Returns validation losses, and whether the run ends here.
     """
@@ -35,6 +35,8 @@ def train(cfg: Any, trainer: Trainer, task: Any, epoch_itr: Any) -> tuple[list[f
         limit = f"{num_updates} updates already, and optimization.max_update={options.max_update}"
     elif num_updates and 0 < options.stop_time_hours < hours:
         limit = f"{hours:.2f} hours already, and optimization.stop_time_hours={options.stop_time_hours}"
+    elif 0 < cfg.checkpoint.patience <= (runs := getattr(fairseq_cli.train.should_stop_early, "num_runs", 0)):
+        limit = f"{runs} validations without progress already, and checkpoint.patience={cfg.checkpoint.patience}"
     else:
         losses, should_stop = _train(cfg, trainer, task, epoch_itr)
         background.wait_if_last(cfg, epoch_itr, should_stop)
