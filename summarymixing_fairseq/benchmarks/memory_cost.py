@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from ..models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
+from ..training.watch.memory import PeakMemory
 from ..training.wav2vec_criterion import LazyWav2vecCriterion
 from .layer_cost import cuda_functions, run_backward
 from .recipe import build_trainer, noise_batch, train_step
@@ -41,26 +36,6 @@ class MemoryCost:
         return self.weights + self.optimizer + self.activations
 
 
-class _Peak(TorchDispatchMode):
-    """Knows the largest number of bytes in memory at once: of what operators read and made, weights left out."""
-
-    def __init__(self, weights: Iterable[Tensor]):
-        super().__init__()
-        self.peak_bytes = 0
-        self._weights = {weight.untyped_storage()._cdata for weight in weights}
-        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = function(*args, **(kwargs or {}))
-        for x in tree_leaves((args, kwargs, out)):
-            if isinstance(x, Tensor) and x.is_meta and x.untyped_storage()._cdata not in self._weights:
-                storage = x.untyped_storage()
-                self._alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
-        self._alive = {key: kept for key, kept in self._alive.items() if not kept[0].expired()}
-        self.peak_bytes = max(self.peak_bytes, sum(size for _, size in self._alive.values()))
-        return out
-
-
 def memory_cost(cfg: DictConfig, clips: int, num_samples: int, precision: str) -> MemoryCost:
     """Count one update without LayerDrop.
 
@@ -75,7 +50,7 @@ def memory_cost(cfg: DictConfig, clips: int, num_samples: int, precision: str) -
     source = torch.empty(clips, num_samples, device="meta")
     batch["net_input"] = {"source": source, "num_samples": batch["num_samples"]}
     criterion = LazyWav2vecCriterion(None, infonce=True, loss_weights=list(cfg.criterion.loss_weights))
-    with cuda_functions(getattr(torch, precision)), _Peak(model.parameters()) as memory:
+    with cuda_functions(getattr(torch, precision)), PeakMemory(model.parameters(), "meta") as memory:
         loss, _, _ = criterion(model, batch)
         run_backward(loss)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())

@@ -53,7 +53,7 @@ def check_length(clip: Clip, num_samples: int, sample_rate_hz: int, min_samples:
             fits = abs(clip.num_samples - read_at_own_rate) <= TOLERANCE_SECONDS * file.samplerate
         if not fits:
             raise InputError(
-                f"{clip.path} holds {num_samples} of the {clip.num_samples} samples that its row promises: is it "
+                f"{clip.path} holds {num_samples} samples, where its row promises {clip.num_samples}: is it "
                 "truncated, or another file than when the manifest was made?"
             )
     if num_samples < min_samples:

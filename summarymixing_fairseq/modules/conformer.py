@@ -143,7 +143,7 @@ class ConformerEncoder(nn.Module):
         self.layers = nn.ModuleList(build_layer() for _ in range(num_layers))
         self.layer_norm = LayerNorm(embed_dim, eps=norm_eps)
         self.layer_drop = layer_drop
-        self._to_compile = compile_layers
+        self.to_compile = compile_layers
         # True if weights are sharded: then all processes must run every layer, and a dropped one without effect
         self.run_dropped_layers = False
 
@@ -185,8 +185,8 @@ class ConformerEncoder(nn.Module):
         """
         if last_layer is not None and not 0 <= last_layer < len(self.layers):
             raise ValueError(f"layer={last_layer}: the encoder has layers 0 to {len(self.layers) - 1}")
-        if self._to_compile and self.training:
-            self._to_compile = False
+        if self.to_compile and self.training:
+            self.to_compile = False
             compile_modules(self.layers, x.device)
         half = autocast_dtype(x)
         # one dtype from the first layer to the last; outside of the layers float32, as without autocast

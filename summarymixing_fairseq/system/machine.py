@@ -16,6 +16,16 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def free_memory() -> int | None:
+    """Bytes that are free, those of files that are kept in memory included; None where the system does not say."""
+    found = []
+    with suppress(OSError, ValueError), open("/proc/meminfo", encoding="utf-8") as file:
+        found += [int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:")]
+    with suppress(OSError, ValueError), open("/sys/fs/cgroup/memory.max", encoding="utf-8") as file:
+        found.append(int(file.read()))  # the limit of a container; "max" where there is none
+    return min(found, default=None)
+
+
 def cpu_name() -> str:
     """The processor's model."""
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:

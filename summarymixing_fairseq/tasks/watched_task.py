@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..modules.conformer import ConformerEncoder
 from ..system.finite import is_finite
+from ..system.machine import free_memory
 from ..system.precision import autocast
 from ..system.transfers import read_numbers
 from ..system.units import SAMPLE_RATE_HZ
@@ -26,6 +27,7 @@ from ..training.criterion import PretrainingCriterion
 from ..training.watch.data_wait import WaitClock
 from ..training.watch.divergence import LOSS_SCALE_ADVICE, first_bad_parameter, watched
 from ..training.watch.health import HealthMonitor, Reading
+from ..training.watch.memory import bytes_of_update
 from ..training.watch.noise import UpdateNoise
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ SUMS = ("audio_samples", "computed_samples", "masked_frames", "valid_frames", "w
 # At most so many losses that are not finite are explained in a run: each costs another forward pass.
 MOST_EXPLAINED = 20
 MOST_NAMED = 8
+# Of the noise by which memory is counted: 4 s.
+TRIED_SAMPLES = 4 * SAMPLE_RATE_HZ
 
 
 class WatchedTask(FairseqTask):
@@ -74,6 +78,28 @@ class WatchedTask(FairseqTask):
     def min_samples(self) -> int:
         """Samples that the model needs of a clip, beyond what all clips of a manifest have."""
         return 0
+
+    def begin_run(self, trainer: Trainer) -> None:
+        """Before each epoch. Before the first, warn if an update takes more memory than this machine has on a CPU; a
+        GPU's error says so itself."""
+        is_begun, self._trainer = self._trainer is not None, trainer
+        max_tokens, free, model = trainer.cfg.dataset.max_tokens, free_memory(), trainer.get_model()
+        if is_begun or trainer.cuda or not max_tokens or free is None or not trainer.is_data_parallel_master:
+            return
+        encoders = [module for module in model.modules() if isinstance(module, ConformerEncoder)]
+        # models of fairseq's may not take a waveform alone, and nothing is counted in compiled layers
+        if not encoders or encoders[0].to_compile or hasattr(model, "decoder"):
+            return
+        needed = bytes_of_update(model.train(), max_tokens, max(TRIED_SAMPLES, self.min_samples()))
+        if needed > free:
+            logger.warning(
+                "an update takes about %.0f GiB of memory and %.0f GiB are free, so that the run may be killed: lower "
+                "dataset.max_tokens=%d and raise optimization.update_freq, set +model.recompute=cheap, or train a "
+                "smaller model",
+                needed / 2**30,
+                free / 2**30,
+                max_tokens,
+            )
 
     def end_update(self) -> None:
         """After an update that did not fail."""

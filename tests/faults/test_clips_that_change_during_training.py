@@ -16,8 +16,8 @@ def rewrite(folder, num_samples):
 @pytest.mark.parametrize(
     ("row", "num_samples", "said"),
     [
-        (16_000, 8_000, "holds 8000 of the 16000 samples that its row promises"),
-        (16_000, 40_000, "holds 40000 of the 16000 samples that its row promises"),
+        (16_000, 8_000, "holds 8000 samples, where its row promises 16000"),
+        (16_000, 40_000, "holds 40000 samples, where its row promises 16000"),
         # 0.1 s of difference are tolerated, but not by the masks of pre-training: spans of 10 frames need 0.325 s
         (5_200, 4_000, "holds 4000 samples, and the model needs 5200"),
     ],

@@ -1,4 +1,4 @@
-"""Tell our tasks where an update begins and ends, which fairseq's trainer does not; and end a run that is finished."""
+"""Tell our tasks where a run and each update begin, which fairseq's trainer does not; end a run that is finished."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ def train(cfg: Any, trainer: Trainer, task: Any, epoch_itr: Any) -> tuple[list[f
     elif 0 < cfg.checkpoint.patience <= (runs := getattr(fairseq_cli.train.should_stop_early, "num_runs", 0)):
         limit = f"{runs} validations without progress already, and checkpoint.patience={cfg.checkpoint.patience}"
     else:
+        if hasattr(task, "begin_run"):
+            task.begin_run(trainer)
         losses, should_stop = _train(cfg, trainer, task, epoch_itr)
         background.wait_if_last(cfg, epoch_itr, should_stop)
         return losses, should_stop

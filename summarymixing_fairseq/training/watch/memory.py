@@ -1,0 +1,59 @@
+"""Memory that an update takes, counted before the first one: on a CPU a run that takes too much is killed, no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from fairseq.data.data_utils import numpy_seed
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+# Beside each float32 weight: its gradient, and the two moments of Adam.
+BYTES_BESIDE_A_WEIGHT = 12
+
+
+class PeakMemory(TorchDispatchMode):
+    """Knows the largest number of bytes in memory at once: of what operators read and made, weights left out.
+
+    Args:
+        weights: of the model; device: type of the tensors that count, as "cpu" or "meta".
+    """
+
+    def __init__(self, weights: Iterable[Tensor], device: str):
+        super().__init__()
+        self.peak_bytes = 0
+        self._device = device
+        self._weights = {weight.untyped_storage()._cdata for weight in weights}
+        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        for x in tree_leaves((args, kwargs, out)):
+            if isinstance(x, Tensor) and x.device.type == self._device:
+                storage = x.untyped_storage()
+                if storage._cdata not in self._weights:
+                    self._alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self._alive = {key: kept for key, kept in self._alive.items() if not kept[0].expired()}
+        self.peak_bytes = max(self.peak_bytes, sum(size for _, size in self._alive.values()))
+        return out
+
+
+def bytes_of_update(model: nn.Module, max_tokens: int, num_samples: int) -> int:
+    """About what an update takes beyond the weights: gradients, moments of Adam, and what a batch keeps for its
+    backward pass.
+
+    That is counted for one clip of noise, and grows with the length of a batch. The state of torch's and numpy's random
+    numbers stays.
+
+    Args:
+        model: in training, on a CPU; max_tokens: samples of the largest batch; num_samples: of the clip.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    with torch.random.fork_rng(devices=[]), numpy_seed(1), PeakMemory(tensors, "cpu") as memory:
+        model(source=torch.randn(1, num_samples), padding_mask=None)
+    num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return memory.peak_bytes * max_tokens // num_samples + BYTES_BESIDE_A_WEIGHT * num_trained

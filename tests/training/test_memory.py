@@ -1,0 +1,57 @@
+"""The memory of an update on a CPU: the count beside what the system says, and the warning."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import pytest
+import torch
+from trainers import trainer_of
+
+from summarymixing_fairseq.benchmarks.recipe import noise_batch, train_step
+from summarymixing_fairseq.system.machine import free_memory
+from summarymixing_fairseq.tasks import watched_task
+from summarymixing_fairseq.training.watch.memory import bytes_of_update
+
+SECOND = 16_000
+
+
+def resident_kib(name: str) -> int:
+    """This process's memory: VmRSS now, VmHWM at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system counts no peak of memory")
+@pytest.mark.parametrize(
+    "options", [[], ["model.mixer=mhsa", "model.encoder_attention_heads=4"], ["+model.recompute=cheap"]], ids=str
+)
+def test_the_count_is_near_what_the_system_says(options, tmp_path):
+    sizes = ["model.encoder_embed_dim=128", "model.encoder_ffn_embed_dim=512", "model.frontend_channels=128"]
+    trainer = trainer_of(tmp_path, *sizes, *options)
+    counted = bytes_of_update(trainer.get_model().train(), 60 * SECOND, 4 * SECOND)
+    ctypes.CDLL(None).malloc_trim(0)
+    before = resident_kib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    train_step(trainer, noise_batch(6, 10 * SECOND))
+    measured = (resident_kib("VmHWM") - before) * 1024
+    assert measured > 100 * 2**20
+    assert counted == pytest.approx(measured, rel=0.3)
+
+
+def test_what_exceeds_the_memory_is_warned_of_once(tmp_path, monkeypatch, caplog):
+    trainer, state = trainer_of(tmp_path), torch.get_rng_state()
+    for free, warnings in ((2**40, 0), (2**20, 1)):
+        monkeypatch.setattr(watched_task, "free_memory", lambda free=free: free)
+        trainer.task._trainer = None
+        trainer.task.begin_run(trainer)
+        trainer.task.begin_run(trainer)
+        assert [record.levelname for record in caplog.records] == ["WARNING"] * warnings
+    assert "GiB of memory and 0 GiB are free" in caplog.text and "dataset.max_tokens=800000" in caplog.text
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+
+
+def test_free_memory():
+    assert 2**20 < free_memory() < 2**50
