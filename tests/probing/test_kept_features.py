@@ -458,7 +458,7 @@ def test_with_labels_workers_and_a_stand_in(audio, tmp_path):
     dataset = SpeechDataset(labelled, in_float64=True, bad_clips=BadClips("train", 5, 0.5))
     (batch,) = DataLoader(dataset, batch_size=5, num_workers=1, collate_fn=dataset.collater)
     stand_in = batch["id"][1].item()
-    assert stand_in != 1 and "1.wav cannot be read" in dataset.bad_clips.reasons[1]
+    assert stand_in != 1 and dataset.bad_clips.indices() == [1]
     assert [letters[target] for target in batch["target"][:, 0]] == ["ABCDE"[i] for i in batch["id"]]
     assert batch["net_input"].keys() == {"states", "padding_mask"}
     assert batch["net_input"]["states"].dtype == torch.float32
