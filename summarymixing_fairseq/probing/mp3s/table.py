@@ -14,6 +14,7 @@ import numpy as np
 
 from ...system.errors import InputError, printable
 from ...system.files import write_together
+from ...system.strict_json import to_json
 from ..metrics.bootstrap import interval_of_ratio
 from ..results import Results
 from . import paper
@@ -288,5 +289,5 @@ def write(table: dict[str, Any], folder: Path) -> None:
     Raises:
         InputError: if they cannot be written.
     """
-    text = json.dumps(table, indent=1, allow_nan=False) + "\n"
+    text = to_json(table, indent=1) + "\n"
     write_together({folder / "mp3s.md": as_markdown(table), folder / "mp3s.json": text})
