@@ -114,7 +114,7 @@ def test_damaged_files(pretrained, tmp_path):
         (tmp_path / "damaged.safetensors").write_bytes(content)
         with pytest.raises(InputError, match=r"damaged\.safetensors is not a safetensors file that can be read"):
             load_safely(tmp_path / "damaged.safetensors")
-    with pytest.raises(InputError, match=r"no such file"):
+    with pytest.raises(InputError, match=r"cannot be read: No such file"):
         load_safely(tmp_path / "none.safetensors")
 
 
