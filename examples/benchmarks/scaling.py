@@ -17,10 +17,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from summarymixing_fairseq.benchmarks.report import markdown_table
 from summarymixing_fairseq.system import command, files
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.strict_json import to_json
+from summarymixing_fairseq.system.tables import markdown_table
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 HERE = Path(__file__).resolve().parent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..data.references import read_references, symbols_of
 from ..system.errors import InputError, printable
 from ..system.figures import literal, new_figure
 from ..system.machine import installed_versions
+from ..system.tables import tsv_rows
 from .checkpoint import CLASSIFICATION, RECOGNITION, VERIFICATION, Probe
 from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio
 from .metrics.error_rate import ErrorRate, error_rates, notes_on_writing
@@ -120,8 +121,8 @@ def _percent(value: float, interval: tuple[float, float]) -> Metric:
     return Metric(100 * value, 100 * interval[0], 100 * interval[1], "%")
 
 
-def _lines(*columns: Any) -> str:
-    return "".join("\t".join(map(str, row)) + "\n" for row in zip(*columns))
+def _lines(texts: Iterable[str]) -> str:
+    return "".join(f"{text}\n" for text in texts)
 
 
 def evaluate_recognition(evaluation: Evaluation) -> tuple[Results, Files]:
@@ -195,9 +196,9 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
     if unknown:
         counts["clips of classes unknown to training"] = sum(label in unknown for label in references)
     files: Files = {
-        "predictions.tsv": _lines(evaluation.names, references, [shown[i] for i in predictions]),
-        "confusion.tsv": _lines(
-            ["reference \\ prediction", *shown], *[[c, *confusion[:, i]] for i, c in enumerate(shown)]
+        "predictions.tsv": tsv_rows(zip(evaluation.names, references, [classes[i] for i in predictions])),
+        "confusion.tsv": tsv_rows(
+            [["reference \\ prediction", *index], *([c, *confusion[i]] for c, i in index.items())]
         ),
     }
     try:
@@ -257,7 +258,7 @@ def evaluate_trials(evaluation: Evaluation) -> tuple[Results, Files]:
     counts = {"trials": len(trials), "targets": int(trials.labels.sum()), "speakers": len({speakers[i] for i in used})}
     first, second = ([names[i] for i in side] for side in (trials.first, trials.second))
     shown = ([f"{score:.6f}" for score in scores] for scores in by_kind.values())
-    rows = _lines(trials.labels.astype(int), first, second, *shown)
+    rows = tsv_rows(zip(trials.labels.astype(int), first, second, *shown))
     return evaluation.results(metrics, counts), {"scores.tsv": rows}
 
 
