@@ -37,7 +37,7 @@ def write_safetensors(state: dict[str, Any], path: Path) -> None:
     history = state.get("optimizer_history")
     last = history[-1:] if isinstance(history, list) else []
     described = {
-        "cfg": state.get("cfg"),
+        "cfg": state.get("cfg") or state.get("args"),
         "dictionary": _described(dictionary) if isinstance(dictionary, Dictionary) else None,
         "num_updates": first_of_type("num_updates", int, 0, *(entry for entry in last if isinstance(entry, dict))),
     }
@@ -77,9 +77,10 @@ def read_safetensors(path: Path) -> dict[str, Any]:
             "checkpoint it was made of"
         ) from None
     history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": num_updates}
+    is_flat = isinstance(config, dict) and not config.get("model")  # as fairseq saved it until 2020
     return {
-        "args": None,
-        "cfg": config,
+        "args": config if is_flat else None,
+        "cfg": None if is_flat else config,
         "model": weights,
         "task_state": task_state,
         "optimizer_history": [history],
