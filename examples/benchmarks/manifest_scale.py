@@ -29,7 +29,6 @@ from typing import Any
 
 import numpy as np
 
-from summarymixing_fairseq.benchmarks.report import markdown_table
 from summarymixing_fairseq.commands.main import main as summarymixing
 from summarymixing_fairseq.corpora import folder as folder_corpus
 from summarymixing_fairseq.corpora.audio import scan
@@ -39,6 +38,7 @@ from summarymixing_fairseq.corpora.writing.options import ManifestOptions, posit
 from summarymixing_fairseq.system import command, processes
 from summarymixing_fairseq.system.files import temporary_folder
 from summarymixing_fairseq.system.machine import available_threads, cpu_name
+from summarymixing_fairseq.system.tables import markdown_table
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 # Targets, printed beside the medians.

@@ -17,9 +17,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from summarymixing_fairseq.benchmarks.report import markdown_table
 from summarymixing_fairseq.system import command, files
 from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.system.strict_json import to_json
+from summarymixing_fairseq.system.tables import markdown_table
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 HERE = Path(__file__).resolve().parent
@@ -320,7 +321,7 @@ def _run(args: argparse.Namespace) -> str:
         measured = measure(("base", "base_mhsa"), args.clips, args.seconds, args.repeats)
         measured["command"] = " ".join(["python examples/benchmarks/scaling.py", *sys.argv[1:]])
         with files.atomic_write(results) as file:
-            file.write(json.dumps(measured, indent=2) + "\n")
+            file.write(to_json(measured, indent=2) + "\n")
     measured = json.loads(results.read_text(encoding="utf-8"))
     costs = {name: Cost(read_recipe(recipe_path(name), ["task.data=."]).model) for name in NAMES}
     values = {**SIZES, **counted(costs), **timed(measured), **predicted(costs), **by_clip_length(costs)}

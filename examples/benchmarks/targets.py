@@ -8,7 +8,8 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from summarymixing_fairseq.benchmarks.report import find_row, markdown_table, memory_ratio, time_ratio
+from summarymixing_fairseq.benchmarks.report import find_row, memory_ratio, time_ratio
+from summarymixing_fairseq.system.tables import markdown_table
 
 NOT_MEASURED = "not measured"
 HOUR_SECONDS = 3600

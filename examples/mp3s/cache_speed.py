@@ -17,10 +17,10 @@ from pathlib import Path
 
 from mini import OVERRIDES, ROOT
 
-from summarymixing_fairseq.benchmarks.report import markdown_table
 from summarymixing_fairseq.system import command, processes
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.files import temporary_folder
+from summarymixing_fairseq.system.tables import markdown_table
 
 
 def train(config: str, encoder: Path, data: Path, epochs: int, cache: bool) -> float:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from summarymixing_fairseq.system import command, files, interrupts
 from summarymixing_fairseq.system.stages import run_stage
+from summarymixing_fairseq.system.strict_json import to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,7 +84,7 @@ def publish(results: Path, here: Path) -> None:
     for encoder in table["encoders"]:
         encoder["path"] = Path(encoder["path"]).name
     published: dict[Path, str | bytes] = {here / "results" / name: (results / name).read_bytes() for name in PLOTS}
-    published[here / "results" / "mp3s.json"] = json.dumps(table, indent=1, ensure_ascii=False) + "\n"
+    published[here / "results" / "mp3s.json"] = to_json(table, indent=1) + "\n"
     files.write_together(published)
     render(here)
 

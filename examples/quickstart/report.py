@@ -12,10 +12,10 @@ import editdistance
 import numpy as np
 import yaml
 
-from summarymixing_fairseq.benchmarks.report import markdown_table
 from summarymixing_fairseq.data.manifest import Manifest
 from summarymixing_fairseq.probing.metrics.bootstrap import interval_of_ratio
 from summarymixing_fairseq.system import files
+from summarymixing_fairseq.system.tables import markdown_table
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 from summarymixing_fairseq.training.curves import plot_curves, read_runs
 from summarymixing_fairseq.training.log_file import read_log, series

@@ -25,6 +25,7 @@ from summarymixing_fairseq.system import command, files, interrupts
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.progress import progress_line
 from summarymixing_fairseq.system.stages import run_stage
+from summarymixing_fairseq.system.strict_json import to_json
 from summarymixing_fairseq.training.log_file import read_log
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +105,7 @@ def run_once(stage: Stage, dest: Path) -> dict[str, Any]:
     peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     record = {"command": stage.command, "seconds": seconds, "peak_mib": peak_mib}
     with files.atomic_write(done) as file:
-        json.dump(record, file, indent=2)
+        file.write(to_json(record, indent=2))
     return record
 
 

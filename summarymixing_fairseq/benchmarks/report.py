@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from ..system.files import atomic_write
+from ..system.tables import markdown_table
 
 HEADER = ("contender", "size", "median", "min to max", "peak memory", "time", "memory")
 
@@ -81,11 +81,6 @@ def as_markdown(result: dict[str, Any]) -> str:
     header, *rows = table(result)
     header = (*header[:5], f"time of {result['reference']} ÷", f"memory of {result['reference']} ÷")
     return markdown_table(header, rows)
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells as a table in Markdown."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
 def provenance(result: dict[str, Any]) -> list[str]:

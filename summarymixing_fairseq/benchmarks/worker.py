@@ -12,6 +12,7 @@ from typing import Any
 
 from ..system import interrupts
 from ..system.files import temporary_folder
+from ..system.strict_json import to_json
 
 # Repetitions before the first that counts: they fill caches, set up what is lazy, and let the heap find its size.
 WARM_UPS = 3
@@ -68,7 +69,7 @@ def serve(job: dict[str, Any], replies: Any) -> None:
     repetitions = GPU_REPETITIONS if on_gpu and not benchmark.hold and not is_long else 1
 
     def reply(**values: Any) -> None:
-        print(json.dumps(values), file=replies, flush=True)
+        print(to_json(values), file=replies, flush=True)
 
     reply()
     for _ in sys.stdin:
@@ -97,7 +98,7 @@ def main() -> None:
         try:
             serve(json.loads(sys.argv[1]), replies)
         except Exception as error:  # a contender that fails is reported in the table
-            print(json.dumps({"failed": f"{type(error).__name__}: {error}".splitlines()[0]}), file=replies, flush=True)
+            print(to_json({"failed": f"{type(error).__name__}: {error}".splitlines()[0]}), file=replies, flush=True)
             raise
 
 

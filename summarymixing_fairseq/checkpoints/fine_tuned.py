@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from fairseq.data import Dictionary
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 
-from ..data.dictionary import difference, load_dictionary
+from ..data.dictionary import INDICES, difference, load_dictionary
 from ..data.references import Symbols, symbols_of
 from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
@@ -78,6 +78,8 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
     dictionary = carried if dictionary_path is None else load_dictionary(dictionary_path)
     if not isinstance(dictionary, Dictionary):
         raise InputError(f"{path} carries no dictionary: give the one it was trained with by --dictionary")
+    if not all(hasattr(dictionary, name) for name in INDICES):
+        raise InputError(f"{path}: its dictionary has no <s>, <pad>, </s> and <unk>, so it is of no CTC model")
     with refusals_named(path):
         symbols = symbols_of(section(config, "task"), section(config, "criterion"), dictionary.symbols)
         num_outputs = weights["w2v_encoder.proj.weight"].size(0)

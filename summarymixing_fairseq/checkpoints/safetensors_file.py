@@ -12,15 +12,14 @@ from typing import Any
 
 import torch
 from fairseq.data import Dictionary
-from omegaconf import DictConfig, OmegaConf
 
+from ..data.dictionary import INDICES, WORDS, check_fields
 from ..system.errors import InputError
 from ..system.files import atomic_write
+from ..system.strict_json import to_json
+from .contents import first_of_type, section
 
 METADATA_KEY = "summarymixing_fairseq"
-_WORDS = ("bos_word", "eos_word", "pad_word", "unk_word")
-# a dictionary of classes has no special symbols, and so none of these
-_INDICES = ("bos_index", "eos_index", "pad_index", "unk_index", "nspecial")
 
 
 def write_safetensors(state: dict[str, Any], path: Path) -> None:
@@ -34,18 +33,17 @@ def write_safetensors(state: dict[str, Any], path: Path) -> None:
     """
     from safetensors.torch import save
 
-    config = state.get("cfg")
-    if isinstance(config, DictConfig):
-        config = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-    dictionary = (state.get("task_state") or {}).get("target_dictionary")
+    dictionary = section(state, "task_state").get("target_dictionary")
+    history = state.get("optimizer_history")
+    last = history[-1:] if isinstance(history, list) else []
     described = {
-        "cfg": config,
-        "dictionary": None if dictionary is None else _described(dictionary),
-        "num_updates": state["optimizer_history"][-1].get("num_updates", 0) if state.get("optimizer_history") else 0,
+        "cfg": state.get("cfg") or state.get("args"),
+        "dictionary": _described(dictionary) if isinstance(dictionary, Dictionary) else None,
+        "num_updates": first_of_type("num_updates", int, 0, *(entry for entry in last if isinstance(entry, dict))),
     }
     try:
         # one entry: safetensors gives several an order by chance, and the same weights should give the same file
-        metadata = {METADATA_KEY: json.dumps(described)}
+        metadata = {METADATA_KEY: to_json(described)}
     except (TypeError, ValueError):
         raise InputError(
             f"{path}: the checkpoint's configuration is not of plain values, so it cannot be written"
@@ -59,7 +57,7 @@ def read_safetensors(path: Path) -> dict[str, Any]:
     """What ``write_safetensors`` wrote, in the form of a checkpoint of fairseq's without its optimizer.
 
     Raises:
-        InputError: for a file that is missing, damaged, or without the configuration.
+        InputError: for a file that is damaged, or without the configuration.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -67,8 +65,6 @@ def read_safetensors(path: Path) -> dict[str, Any]:
         with safe_open(str(path), framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             weights: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"checkpoint {path} cannot be read: no such file") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a safetensors file that can be read: {error}") from None
     try:
@@ -81,9 +77,10 @@ def read_safetensors(path: Path) -> dict[str, Any]:
             "checkpoint it was made of"
         ) from None
     history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": num_updates}
+    is_flat = isinstance(config, dict) and not config.get("model")  # as fairseq saved it until 2020
     return {
-        "args": None,
-        "cfg": config,
+        "args": config if is_flat else None,
+        "cfg": None if is_flat else config,
         "model": weights,
         "task_state": task_state,
         "optimizer_history": [history],
@@ -92,22 +89,17 @@ def read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _described(dictionary: Dictionary) -> dict[str, Any]:
-    special = {name: getattr(dictionary, name) for name in _WORDS + _INDICES if hasattr(dictionary, name)}
+    special = {name: getattr(dictionary, name) for name in WORDS + INDICES if hasattr(dictionary, name)}
     return {"symbols": dictionary.symbols, "count": dictionary.count, **special}
 
 
 def _dictionary(described: dict[str, Any]) -> Dictionary:
     """Raises KeyError, TypeError or ValueError for what describes none."""
-    symbols, counts = list(described["symbols"]), [int(count) for count in described["count"]]
-    if len(symbols) != len(counts) or len(set(symbols)) != len(symbols):
-        raise ValueError("a symbol without its count, or twice")
+    symbols = described["symbols"]
+    indices = {symbol: index for index, symbol in enumerate(symbols)}
+    fields = {**{name: described[name] for name in WORDS + INDICES if name in described}, "indices": indices}
+    fields.update(symbols=symbols, count=described["count"])
+    check_fields(fields)
     dictionary = Dictionary(add_special_symbols=False)
-    dictionary.symbols, dictionary.count = symbols, counts
-    dictionary.indices = {symbol: index for index, symbol in enumerate(symbols)}
-    for names, kind in ((_WORDS, str), (_INDICES, int)):
-        for name in names:
-            if name in described:
-                setattr(dictionary, name, kind(described[name]))
-    if not all(isinstance(symbol, str) for symbol in symbols):
-        raise ValueError("a symbol that is no text")
+    vars(dictionary).update(fields)
     return dictionary

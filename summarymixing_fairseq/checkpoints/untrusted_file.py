@@ -7,8 +7,10 @@ writes it, with the configuration beside the weights.
 from __future__ import annotations
 
 import collections
+import errno
+import os
+import stat
 import typing
-import zipfile
 from argparse import Namespace
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,7 +23,7 @@ from omegaconf.base import ContainerMetadata, Metadata
 from omegaconf.nodes import AnyNode
 
 from ..system.errors import InputError
-from ..system.finite import tensors_in
+from .archive import check_archive, is_archive
 from .pickled import MAX_DEPTH, check_pickle
 from .safetensors_file import read_safetensors
 
@@ -57,15 +59,17 @@ def load_safely(path: Path) -> Any:
     Nothing else of a configuration is looked at: who builds a model of it takes the fields that he knows.
 
     Raises:
-        InputError: for a file that is missing, makes anything but tensors, plain containers and old configurations,
-            promises more than it holds, or calls a resolver of omegaconf's in its configuration.
+        InputError: for a file that is missing, no file but a pipe or a device, or damaged; that makes anything but
+            tensors, plain containers and old configurations, promises more than it holds, or calls a resolver of
+            omegaconf's in its configuration.
     """
     path = Path(path)
     try:
+        _check_regular(path)
         if path.suffix == ".safetensors":
             return _checked(read_safetensors(path), path)
-        if zipfile.is_zipfile(path):
-            _check_archive(path)
+        if is_archive(path):
+            check_archive(path)
         check_pickle(path)
         state = _load(path)
     except InputError:
@@ -74,7 +78,7 @@ def load_safely(path: Path) -> Any:
         raise InputError(f"checkpoint {path} cannot be read: {error.strerror or error}") from None
     except Exception:  # torch raises half a dozen types here, depending on where a file goes wrong
         raise InputError(
-            f"{path} is not a checkpoint that can be loaded safely (tensors and plain containers, no code)"
+            f"{path} is no checkpoint, or a damaged one (cut short?): copy it again, or take another"
         ) from None
     return _checked(state, path)
 
@@ -91,18 +95,16 @@ def _load(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _check_archive(path: Path) -> None:
-    """Raises InputError for an archive that would unpack to more than its own size, which torch would do."""
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > path.stat().st_size:
-        raise InputError(f"{path} unpacks to {unpacked} bytes, more than it has: refused")
+def _check_regular(path: Path) -> None:
+    """Raises InputError for a pipe or a device, which may have no end; OSError for no file."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise InputError(f"checkpoint {path} is a pipe or a device: name a file")
 
 
 def _checked(state: Any, path: Path) -> Any:
-    for tensor in tensors_in(state):
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise InputError(f"{path} declares a tensor of {tensor.numel()} numbers and holds fewer: refused")
     if isinstance(state, dict):
         for name in ("cfg", "args"):
             if state.get(name) is not None:

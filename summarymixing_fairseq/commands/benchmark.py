@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from ..benchmarks.suite import BENCHMARKS
 from ..system.errors import InputError
 from ..system.files import atomic_write, check_writable, refuse_existing
 from ..system.progress import progress_line
+from ..system.strict_json import to_json
 from . import benchmark_layer, benchmark_memory
 from .inputs import prepare
 
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     result = runner.result(conditions, machine.describe(device, num_threads), _command(sys.argv[1:]), rows)
     if args.json is not None:
         with atomic_write(args.json) as file:
-            json.dump(result, file, indent=1)
+            file.write(to_json(result, indent=1) + "\n")
     if args.plot is not None:
         report.plot(result, args.plot)
     print(report.as_text(result))

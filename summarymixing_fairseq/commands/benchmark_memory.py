@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _table(rows: Any) -> str:
-    from ..benchmarks.report import markdown_table
+    from ..system.tables import markdown_table
 
     cells = []
     for size, mixer, seconds, cost in rows:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..system.errors import InputError, printable
 from ..system.files import atomic_write, check_writable, refuse_existing
 from ..system.machine import available_threads
+from ..system.tables import tsv_rows
 from ..system.units import SAMPLE_RATE_HZ
 from .inputs import add_outside_root_argument
 
@@ -70,11 +71,7 @@ def run(args: argparse.Namespace) -> None:
     )
     if args.report is not None:
         with atomic_write(args.report) as file:
-            file.writelines(
-                "\t".join(map(printable, (kind, where, what))) + "\n"
-                for kind, found in findings.problems.items()
-                for where, what in found
-            )
+            file.write(tsv_rows((kind, *one) for kind, found in findings.problems.items() for one in found))
     for split, sizes in findings.sizes.items():
         seconds = sizes / args.sample_rate
         print(f"{printable(split)}: {len(sizes):,} clips, {seconds.sum() / 3600:.2f} h")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..system.errors import InputError, printable
 from ..system.files import exclusive, refuse_existing, write_together
+from ..system.strict_json import to_json
 from .inputs import add_input_arguments, clips_to_read, prepare
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _report(
         lines = {"hypo.wrd": shown} if references is None else {"hypo.wrd": shown, "ref.wrd": references}
         contents = {name: "".join(f"{line}\n" for line in these) for name, these in lines.items()}
         about = {"checkpoint": str(args.checkpoint), "precision": args.precision}
-        contents["scores.json"] = json.dumps(about | scores, indent=2, allow_nan=False) + "\n"
+        contents["scores.json"] = to_json(about | scores, indent=2) + "\n"
         absent = [args.results / name for name in OUTPUT_NAMES if name not in contents]  # of an earlier run (--force)
         write_together({args.results / name: content for name, content in contents.items()}, absent)
     else:

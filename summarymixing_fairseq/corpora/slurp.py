@@ -118,13 +118,13 @@ def _read_listings(root: Path, files: Mapping[str, str], audio: str, refusals: l
                 refusals.append(Refusal(where, "entry without a list of recordings"))
                 continue
             problem = None
-            slurp_id = json.dumps(entry.get("slurp_id"))
+            slurp_id = repr(entry.get("slurp_id"))
             missing = [field for field in NUM_CLASSES if not _is_word(entry.get(field))]
             if missing:
                 problem = f"entry without {' and '.join(missing)}"
             elif slurp_id in seen_ids:
                 problem = "slurp_id given twice"
-            elif slurp_id != "null":
+            elif slurp_id != "None":
                 seen_ids.add(slurp_id)
             for path in paths:
                 yield _Listing(split, path, entry, where, problem)

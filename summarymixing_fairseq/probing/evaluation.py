@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Union
 import numpy as np
 import torch
 
+from ..checkpoints.contents import first_of_type, section
 from ..data.ctc_decoding import GreedyDecoder
 from ..data.manifest import read_labels
 from ..data.reading import pad_batch, seconds_up
@@ -20,6 +21,7 @@ from ..data.references import read_references, symbols_of
 from ..system.errors import InputError, printable
 from ..system.figures import literal, new_figure
 from ..system.machine import installed_versions
+from ..system.tables import tsv_rows
 from .checkpoint import CLASSIFICATION, RECOGNITION, VERIFICATION, Probe
 from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio
 from .metrics.error_rate import ErrorRate, error_rates, notes_on_writing
@@ -88,27 +90,27 @@ class Evaluation:
     def results(self, metrics: dict[str, Metric], counts: Mapping[str, float]) -> Results:
         """Metrics, with the description of probe, data and software that belongs to them."""
         config, model = self.probe.config, self.probe.model
-        path = config["model"].get("encoder_path") or ""
+        path = model.cfg.encoder_path or ""
         description = model.encoder.describe()
-        if config["model"].get("random_encoder"):
+        if model.cfg.random_encoder:
             description = description.rsplit(", ", 1)[0] + ", random weights"
         source = EncoderSource(
             name=Path(path).stem or "unknown",
             description=description,
             path=path,
             # recorded in training: by now the file may be another one, as checkpoint_last.pt of a pre-training
-            sha256=config["model"].get("encoder_sha256") or "",
+            sha256=model.cfg.encoder_sha256 or "",
         )
         hours = float(self.num_samples.sum()) / model.encoder.sample_rate_hz / 3600
         return Results(
             task=self.probe.task,
-            head=config["model"]["head"],
+            head=model.cfg.head,
             encoder=source,
             checkpoint=str(self.probe.path),
             # logging is no part of what was trained
             config={name: value for name, value in config.items() if name != "job_logging_cfg"},
             data=EvaluationData(str(self.data), self.split, {"clips": len(self.names), "hours": hours, **counts}),
-            seed=int((config.get("common") or {}).get("seed", 1)),
+            seed=first_of_type("seed", int, 1, section(config, "common")),
             metrics=metrics,
             layer_weights=model.layer_weights(),
             versions=installed_versions(),
@@ -119,8 +121,8 @@ def _percent(value: float, interval: tuple[float, float]) -> Metric:
     return Metric(100 * value, 100 * interval[0], 100 * interval[1], "%")
 
 
-def _lines(*columns: Any) -> str:
-    return "".join("\t".join(map(str, row)) + "\n" for row in zip(*columns))
+def _lines(texts: Iterable[str]) -> str:
+    return "".join(f"{text}\n" for text in texts)
 
 
 def evaluate_recognition(evaluation: Evaluation) -> tuple[Results, Files]:
@@ -130,7 +132,7 @@ def evaluate_recognition(evaluation: Evaluation) -> tuple[Results, Files]:
         InputError: for references that are missing or do not fit the manifest.
     """
     config, dictionary = evaluation.probe.config, evaluation.probe.dictionary
-    symbols = symbols_of(config["task"], config.get("criterion") or {}, dictionary.symbols)
+    symbols = symbols_of(config["task"], section(config, "criterion"), dictionary.symbols)
     decoder = GreedyDecoder(dictionary, symbols)
     found = read_references(evaluation.data, evaluation.split, len(evaluation.names), symbols)
     if found is None:
@@ -165,8 +167,9 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
     """
     from sklearn.metrics import confusion_matrix, f1_score  # takes a second
 
-    labels = evaluation.probe.config["task"]["labels"]
-    path = evaluation.data / f"{evaluation.split}.{labels}"
+    probe = evaluation.probe
+    symbols = symbols_of(probe.config["task"], {}, probe.dictionary.symbols)
+    path = evaluation.data / f"{evaluation.split}.{symbols.labels}"
     references = [line.strip() for line in read_labels(path, len(evaluation.names))]
     for number, label in enumerate(references, start=1):
         if len(label.split()) != 1:
@@ -193,9 +196,9 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
     if unknown:
         counts["clips of classes unknown to training"] = sum(label in unknown for label in references)
     files: Files = {
-        "predictions.tsv": _lines(evaluation.names, references, [shown[i] for i in predictions]),
-        "confusion.tsv": _lines(
-            ["reference \\ prediction", *shown], *[[c, *confusion[:, i]] for i, c in enumerate(shown)]
+        "predictions.tsv": tsv_rows(zip(evaluation.names, references, [classes[i] for i in predictions])),
+        "confusion.tsv": tsv_rows(
+            [["reference \\ prediction", *index], *([c, *confusion[i]] for c, i in index.items())]
         ),
     }
     try:
@@ -255,7 +258,7 @@ def evaluate_trials(evaluation: Evaluation) -> tuple[Results, Files]:
     counts = {"trials": len(trials), "targets": int(trials.labels.sum()), "speakers": len({speakers[i] for i in used})}
     first, second = ([names[i] for i in side] for side in (trials.first, trials.second))
     shown = ([f"{score:.6f}" for score in scores] for scores in by_kind.values())
-    rows = _lines(trials.labels.astype(int), first, second, *shown)
+    rows = tsv_rows(zip(trials.labels.astype(int), first, second, *shown))
     return evaluation.results(metrics, counts), {"scores.tsv": rows}
 
 

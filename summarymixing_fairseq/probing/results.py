@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ..system.errors import InputError, printable
+from ..system.strict_json import to_json
 
 RESULTS_NAME = "results.json"
 SCHEMA_VERSION = 1
@@ -77,8 +77,7 @@ def as_json(results: Results) -> str:
     Raises:
         TypeError: for a value that JSON has no form for.
     """
-    content = {"schema_version": SCHEMA_VERSION, **asdict(results)}
-    return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
+    return to_json({"schema_version": SCHEMA_VERSION, **asdict(results)}, indent=2) + "\n"
 
 
 def read_results(path: Path) -> Results:
@@ -145,16 +144,3 @@ def _field(content: dict[str, Any], name: str, path: Path, prefix: str = "") -> 
     if name not in content:
         raise InputError(f"{path} lacks the field {prefix}{name}: it is not a results file; evaluate the task again")
     return content[name]
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON can hold it: numpy's types as Python's, paths as text, numbers that are not finite as None."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value) if isinstance(value, Path) else value

@@ -21,6 +21,7 @@ from summarymixing_fairseq.system.errors import InputError
 
 HISTORY = [{"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 3}]
 KINDS = ("wav2vec2", "wav2vec2_summarymixing")
+OTHER_TASKS = ("multilingual_translation", "online_backtranslation", "translation_multi_simple_epoch")
 
 
 def save_state(*arguments, **changes) -> Path:
@@ -90,6 +91,39 @@ def test_no_code_of_a_pretrained_file_runs(kind, attack, form, tmp_path, code, r
         except RuntimeError as error:  # the field is left out: weights do not fit the default
             assert attack == "reference" and "size mismatch" in str(error)
         assert not ran.exists()
+
+
+@pytest.mark.parametrize("task", OTHER_TASKS)
+def test_no_task_of_a_file_is_set_up(task, tmp_path, code, ran, tiny_model):
+    """Their fields are evaluated when fairseq sets them up: in a pre-trained file, in w2v_args, in safetensors too."""
+    fields = {"_name": task, "task": task, "left_pad_source": code, "left_pad_target": "False", "lang_pairs": "a-b"}
+    model = tiny_model()
+    config = configuration(model, KINDS[1])
+    config["task"].update(fields)
+    whole, ctc = fine_tune(model, KINDS[1], tmp_path)
+    whole["model"]["w2v_args"]["task"].update(fields)
+    path = save_state(tmp_path / "p.pt", config, model.state_dict())
+    tuned = save_state(tmp_path / "f.pt", whole, ctc.state_dict(), task_state={"target_dictionary": letters()})
+    for one in (path, tuned):
+        write_safetensors(load_safely(one), one.with_suffix(".safetensors"))
+    for one in (path, path.with_suffix(".safetensors")):
+        assert checkpoint_utils.load_checkpoint_to_cpu(str(one), {})["cfg"]["task"]["_name"] == "speech_pretraining"
+    start_fine_tuning(path)
+    load_fine_tuned(tuned.with_suffix(".safetensors"))
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("value", [b"code", bytearray(b"code"), {"code"}, AnyNode("code"), 1j, Path("code")])
+def test_no_values_but_plain_ones(value, tmp_path, tiny_model):
+    model = tiny_model()
+    config = configuration(model, KINDS[1])
+    config["model"]["conv_feature_layers"] = value
+    path = save_state(tmp_path / "v.pt", config, model.state_dict())
+    if isinstance(value, AnyNode):  # looked into, as untyped trees of OmegaConf's have it
+        assert load_safely(path)["cfg"]["model"]["conv_feature_layers"] == "code"
+    else:
+        with pytest.raises(InputError, match=r"v\.pt is not a checkpoint that can be loaded safely"):
+            load_safely(path)
 
 
 @pytest.mark.parametrize("attack", ["code", "reference", "task"])

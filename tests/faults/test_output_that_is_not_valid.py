@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import os
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from summarymixing_fairseq.commands.decode import _report
+from summarymixing_fairseq.commands.main import main
+from summarymixing_fairseq.corpora.writing.rows import Refusal, format_refusals
 from summarymixing_fairseq.data.manifest import Clip
 from summarymixing_fairseq.data.transcribing import Transcripts
+from summarymixing_fairseq.system.tables import markdown_table, tsv_rows
+
+# what a file's name may hold
+NAMES = [
+    "tab\there",
+    "line\nbreak",
+    "return\rhere",
+    "\x1b]0;owned\x07",
+    "next\x85line",
+    "a | b",
+    "\udcff",
+    "\u2028",
+    "",
+]
 
 
 def strict(path: Path) -> dict:
@@ -35,3 +54,37 @@ def test_scores_without_words(tmp_path, capsys, references, hypotheses, wer, sum
     _report(Namespace(results=tmp_path, checkpoint="a.pt", precision="float32"), clips, transcripts, references, "word")
     scores = strict(tmp_path / "scores.json")
     assert scores["wer"] == wer and summary in capsys.readouterr().out
+
+
+def test_cells_stay_cells_and_rows_rows():
+    rows = [[name, 1.5, other] for name, other in zip(NAMES, reversed(NAMES))]
+    text = tsv_rows(rows)
+    text.encode("utf-8")
+    assert len(text.splitlines()) == len(rows)
+    read = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE))
+    assert [len(row) for row in read] == [3] * len(rows) and read[0][0] == "tab\\there"
+
+
+@pytest.mark.parametrize("pad", [False, True])
+def test_cells_of_markdown(pad):
+    text = markdown_table(["name", "value"], [[name, "1"] for name in NAMES], pad)
+    text.encode("utf-8")
+    lines = text.splitlines()
+    assert len(lines) == len(NAMES) + 2
+    assert {line.replace("\\|", "").count("|") for line in lines} == {3}
+
+
+def test_what_a_corpus_refuses():
+    refusals = [Refusal(name, "a reason", name) for name in NAMES]
+    lines = format_refusals(refusals).splitlines()
+    assert len(lines) == len(NAMES) and {line.count("\t") for line in lines} == {1}
+
+
+def test_report_of_a_manifest(tmp_path, capsys):
+    """Rows whose names hold anything but tabs and ends of lines, which rows cannot."""
+    names = [b"none\x1b[2J.wav", b"byte\xff.wav", b"bar|.wav", b"return\r.wav"]
+    (tmp_path / "train.tsv").write_bytes(b"%s\n" % os.fsencode(tmp_path) + b"".join(b"%s\t16000\n" % n for n in names))
+    assert main(["check-manifest", str(tmp_path), "--report", str(tmp_path / "report.txt"), "--workers", "1"]) == 1
+    lines = (tmp_path / "report.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(names) and {line.count("\t") for line in lines} == {2}
+    assert "\x1b" not in capsys.readouterr().out

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...system.errors import printable
+from ...system.tables import tsv_rows
 
 # The endings that fairseq's parse_path takes as plain audio files; any other path is split at its colons.
 _PLAIN_ENDINGS = {".npy", ".wav", ".flac", ".ogg"}
@@ -94,8 +94,5 @@ def format_manifest(root: Path, clips: Iterable[Clip]) -> str:
 
 def format_refusals(refusals: Iterable[Refusal]) -> str:
     """The text of refused.tsv: `path<TAB>reason` for each file; tabs and line breaks as escapes."""
-    rows = []
-    for refusal in sorted(refusals, key=lambda refusal: (refusal.path, refusal.reason)):
-        reason = f"{refusal.reason}: {refusal.detail}" if refusal.detail else refusal.reason
-        rows.append(f"{printable(refusal.path)}\t{printable(reason)}\n")
-    return "".join(rows)
+    in_order = sorted(refusals, key=lambda refusal: (refusal.path, refusal.reason))
+    return tsv_rows((one.path, f"{one.reason}: {one.detail}" if one.detail else one.reason) for one in in_order)

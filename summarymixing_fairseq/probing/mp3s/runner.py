@@ -18,6 +18,7 @@ from ...system.errors import InputError, printable
 from ...system.files import atomic_write
 from ...system.processes import started
 from ...system.progress import OverwrittenLine
+from ...system.strict_json import to_json
 from .runs import CHECKPOINT_NAME, LOG_NAME, TRAINED_NAME, Run, Tools, read_run
 from .tasks import Split
 
@@ -161,7 +162,7 @@ def _stages(
                 shutil.rmtree(run.results_path(split).parent, ignore_errors=True)
             seconds = yield from process(run.train_command(tools), run.folder / CHECKPOINT_NAME)
             with atomic_write(run.folder / TRAINED_NAME) as file:
-                json.dump({"seconds": round(seconds, 1), "reached": reached()}, file)
+                file.write(to_json({"seconds": round(seconds, 1), "reached": reached()}))
             say(f"{run.name}: trained in {seconds:.0f} s; {reached()}")
         for split in run.task.splits:
             if _is_evaluated(run, split):

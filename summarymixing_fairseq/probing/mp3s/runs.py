@@ -16,6 +16,7 @@ import yaml
 
 from ...system.errors import InputError
 from ...system.files import atomic_write, sha256_of
+from ...system.strict_json import to_json
 from ..results import RESULTS_NAME, Results, read_results
 from .encoders import Encoder
 from .tasks import PROBES, TASKS, Split, Task
@@ -181,15 +182,14 @@ class Run:
             earlier = None
         if not isinstance(earlier, dict):
             return f"a {RECORD_NAME} that cannot be read"
-        now = self.record()
+        now = json.loads(to_json(self.record()))
         changed = [name for key, name in _PARTS.items() if earlier.get(key) != now[key]]
         return f"other {', '.join(changed)}" if changed else None
 
     def begin(self) -> None:
         """Make the folder and write the record into it."""
         with atomic_write(self.folder / RECORD_NAME) as file:
-            json.dump(self.record(), file, indent=1)
-            file.write("\n")
+            file.write(to_json(self.record(), indent=1) + "\n")
 
     def is_trained(self) -> bool:
         """Whether training has ended."""

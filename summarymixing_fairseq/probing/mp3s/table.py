@@ -14,6 +14,8 @@ import numpy as np
 
 from ...system.errors import InputError, printable
 from ...system.files import write_together
+from ...system.strict_json import to_json
+from ...system.tables import markdown_table
 from ..metrics.bootstrap import interval_of_ratio
 from ..results import Results
 from . import paper
@@ -224,10 +226,8 @@ def as_markdown(table: dict[str, Any]) -> str:
             *shown,
         ]
         lines.append(line + ([_reported(row["paper"])] if has_paper else []))
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
-    lines.insert(1, ["-" * width for width in widths])
-    text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines]
-    return "\n".join(map(printable, ["# MP3S", "", *text, "", *_below(table, has_paper)])) + "\n"
+    text = markdown_table(lines[0], lines[1:], pad=True)
+    return "\n".join(["# MP3S", "", text, "", *_below(table, has_paper)]) + "\n"
 
 
 def _shown(cell: dict[str, Any] | None, is_best: bool) -> str:
@@ -267,7 +267,7 @@ def _below(table: dict[str, Any], has_paper: bool) -> list[str]:
         lines.append(NOT_OF_MP3S)
     lines += [f"Not found: {line}" for line in table["missing"]]
     lead = [table["note"]] if table.get("note") else []
-    return [f"- {line}" for line in lead + lines + table["notes"]]
+    return [f"- {printable(line)}" for line in lead + lines + table["notes"]]
 
 
 def _encoder_line(encoder: dict[str, Any]) -> str:
@@ -288,5 +288,5 @@ def write(table: dict[str, Any], folder: Path) -> None:
     Raises:
         InputError: if they cannot be written.
     """
-    text = json.dumps(table, indent=1, allow_nan=False) + "\n"
+    text = to_json(table, indent=1) + "\n"
     write_together({folder / "mp3s.md": as_markdown(table), folder / "mp3s.json": text})

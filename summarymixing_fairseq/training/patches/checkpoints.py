@@ -18,12 +18,11 @@ from fairseq.dataclass.utils import overwrite_args_by_name
 from fairseq.file_io import PathManager
 from omegaconf import OmegaConf
 
-from ...checkpoints.contents import config_of, no_fairseq_checkpoint, section, sections
+from ...checkpoints.contents import config_of, no_fairseq_checkpoint, sections, weights_of
 from ...checkpoints.pretraining_config import MODELS, pretraining_config
 from ...checkpoints.untrusted_file import load_safely
 from ...system.errors import InputError
 from ...system.files import hold_lock
-from ...system.finite import check_finite
 
 # Ending of a file that is being written. Nobody takes it for a checkpoint, and the next run in the folder removes it.
 TEMPORARY_SUFFIX = ".tmp"
@@ -154,10 +153,7 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ran
     if PathManager.path_requires_pathmanager(path):
         raise InputError(f"checkpoint {path}: download it first")
     state = load_safely(Path(path))
-    weights, config = section(state, "model"), config_of(state)
-    if not weights:
-        raise no_fairseq_checkpoint(Path(path))
-    check_finite(weights, Path(path))
+    weights, config = weights_of(state, Path(path)), config_of(state)
     state["args"] = state["cfg"] = None
     state[SAVED_SETTINGS] = config
     # who builds a model has overrides, or asks for one of these; a run that goes on has a configuration of its own

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -16,6 +15,7 @@ from torch import nn
 from ...analysis.phones import accuracy_by_layer
 from ...analysis.rank import rank_by_layer
 from ...system.errors import InputError
+from ...system.strict_json import to_json
 from ...system.units import SAMPLE_RATE_HZ
 from ..log_file import START
 
@@ -80,7 +80,7 @@ class QualityWatch:
     def begin(self, model: nn.Module) -> None:
         """Measure and log what the run begins with."""
         self._start = self.measure(model)
-        logger.info("%s%s", START, json.dumps(self._start))
+        logger.info("%s%s", START, to_json(self._start))
 
     def measure(self, model: nn.Module) -> dict[str, float]:
         """``rank_NAME`` and, where speech can be made, ``phones_NAME`` (0 to 1) for ``latents``, ``input``, ``layer1``,
