@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from summarymixing_fairseq.probing.mp3s.runs import Tools
 from summarymixing_fairseq.probing.mp3s.tasks import TASKS, task_named
+from summarymixing_fairseq.system.tools import Tools
 
 TRAIN = """
 import json, os, pathlib, sys, time
@@ -44,7 +44,8 @@ pathlib.Path(folder, "checkpoint_best.pt").write_text(json.dumps({"value": value
 EVALUATE = """
 import argparse, json, pathlib, sys
 parser = argparse.ArgumentParser()
-parser.add_argument("checkpoint")
+for name in ("command", "checkpoint"):
+    parser.add_argument(name)
 for name in ("data", "split", "results", "trials", "device", "encoder-name"):
     parser.add_argument("--" + name)
 parser.add_argument("--allow-outside-root", action="store_true")
@@ -88,7 +89,7 @@ def mp3s_command(tools: Tools, *arguments: object) -> list[str]:
         sys.argv = ["summarymixing", "mp3s", "--device", "cpu", *{list(map(str, arguments))!r}]
         from summarymixing_fairseq.commands.main import console_main
         from summarymixing_fairseq.probing.mp3s import benchmark
-        from summarymixing_fairseq.probing.mp3s.runs import Tools
+        from summarymixing_fairseq.system.tools import Tools
         benchmark.find_tools = lambda: {tools!r}
         benchmark._machine = lambda device: {{"num_threads": 1}}
         console_main()

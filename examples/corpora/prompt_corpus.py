@@ -1,6 +1,6 @@
 """Splits and files of a corpus of prompts: pre-training in all languages, fine-tuning in English.
 
-DEST/pretrain/{train,valid}.tsv        DEST/finetune/{train,valid,test}.{tsv,ltr,wrd}, dict.ltr.txt
+DEST/pretrain/{train,valid}.tsv        DEST/finetune/{train,train_5min,valid,test}.{tsv,ltr,wrd}, dict.ltr.txt
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 PRETRAIN_VALID_FRACTION = 0.02
+# Of `train_5min`, the part of `train` for fine-tuning on few labels.
+FEW_SECONDS = 300
 # Shorter prompts (one letter, one digit) say little about a recogniser: they are held out last.
 _USEFUL_SECONDS = 1.0
 
@@ -85,6 +87,17 @@ def split_recordings(
     return splits, pretrain, left_out
 
 
+def few(recordings: Sequence[Utterance]) -> list[Utterance]:
+    """Five minutes of the recordings, in their order: whose paths have the lowest hashes."""
+    chosen, seconds = set(), 0.0
+    for one in sorted(recordings, key=lambda one: (stable_fraction(one.clip.path), one.clip.path)):
+        seconds += one.clip.num_samples / SAMPLE_RATE_HZ
+        if seconds > FEW_SECONDS:
+            break
+        chosen.add(one.clip.path)
+    return [one for one in recordings if one.clip.path in chosen]
+
+
 def _is_short(one: Utterance) -> bool:
     return one.clip.num_samples < _USEFUL_SECONDS * SAMPLE_RATE_HZ
 
@@ -112,6 +125,7 @@ def write_corpus(
         "pretrain/train": [Utterance(clip) for clip in pretrain_train],
         "pretrain/valid": [Utterance(clip) for clip in pretrain_valid],
         **{f"finetune/{name}": part for name, part in finetune.items()},
+        "finetune/train_5min": few(finetune["train"]),
     }
     corpus = corpus_files.Prepared(
         dest / "audio",

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..system.files import atomic_write
+from ..system.figures import new_figure, save_figure
 from ..system.tables import markdown_table
 
 HEADER = ("contender", "size", "median", "min to max", "peak memory", "time", "memory")
@@ -102,17 +102,14 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
     A line that ends before the others says why.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     rows = [row for row in result["rows"] if row["seconds"]]
     sizes = sorted({row["size"] for row in rows})
     names = list(dict.fromkeys(row["contender"] for row in rows))
     height = 4.4 if len(sizes) > 1 else 1.6 + 0.35 * len(names)
-    figure, axes = plt.subplots(1, 2, figsize=(11, height), layout="constrained")
+    figure = new_figure(11, height)
+    axes = figure.subplots(1, 2)
     peaks = [(row["peak_bytes"] / 2**20, 0.0, 0.0) for row in rows]
     medians = [median(row["seconds"]) for row in rows]
     times = [(m, m - min(row["seconds"]), max(row["seconds"]) - m) for m, row in zip(medians, rows)]
@@ -147,6 +144,4 @@ def plot(result: dict[str, Any], path: Path) -> None:
     at = f", {sizes[0]:g} {result['size_unit']}" if len(sizes) == 1 else ""
     title = f"{result['benchmark']}{at}, {result['date']}: {settings}\n{hardware}; {software}"
     figure.suptitle(title, fontsize="x-small")
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=120)
-    plt.close(figure)
+    save_figure(figure, path)

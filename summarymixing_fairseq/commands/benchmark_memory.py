@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..system.errors import InputError
-from ..system.files import atomic_write, check_writable, refuse_existing
+from ..system.figures import new_figure, save_figure
+from ..system.files import check_writable, refuse_existing
 from ..system.progress import progress_line
 from ..system.units import SAMPLE_RATE_HZ
 from .configs import config_dir
@@ -99,13 +100,9 @@ def _table(rows: Any) -> str:
 
 def _plot(rows: Any, title: str, path: Path) -> None:
     """Stacked bars: a panel for each model size, a group for each length, a bar for each mixer."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     sizes, mixers, lengths = (list(dict.fromkeys(row[i] for row in rows)) for i in range(3))
-    figure, axes = plt.subplots(1, len(sizes), figsize=(4.2 * len(sizes), 4.4), layout="constrained", squeeze=False)
+    figure = new_figure(4.2 * len(sizes), 4.4)
+    axes = figure.subplots(1, len(sizes), squeeze=False)
     width = 0.8 / len(mixers)
     shades = {"weights": 0.45, "optimizer": 0.7, "activations": 1.0}
     for axis, size in zip(axes[0], sizes):
@@ -123,6 +120,4 @@ def _plot(rows: Any, title: str, path: Path) -> None:
     axes[0][0].set_ylabel("peak memory (GiB)")
     axes[0][0].legend(fontsize="small")
     figure.suptitle(title, fontsize="small")
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=120)
-    plt.close(figure)
+    save_figure(figure, path)

@@ -23,6 +23,7 @@ MISSING = {
     "export": ["{gone}", "{out}.safetensors"],
     "features": ["{gone}", "--data", "{gone}", "--dest", "{out}"],
     "layers": ["{gone}"],
+    "study": ["run", "{gone}"],
     "mp3s": ["--data", "{gone}", "--results", "{out}", "--encoder", "{gone}"],
 }
 

@@ -20,8 +20,9 @@ from pipeline import ROOT
 from summarymixing_fairseq.commands.configs import config_dir
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.probing.metrics.bootstrap import interval_of_ratio
-from summarymixing_fairseq.probing.mp3s import benchmark, runner
-from summarymixing_fairseq.probing.mp3s.runs import Tools
+from summarymixing_fairseq.probing.mp3s import benchmark
+from summarymixing_fairseq.system import jobs
+from summarymixing_fairseq.system.tools import Tools
 
 
 class Bench:
@@ -56,7 +57,7 @@ class Bench:
 def bench(tmp_path, capsys, monkeypatch, request) -> Bench:
     tools = fake_tools(tmp_path / "tools")
     monkeypatch.setattr(benchmark, "find_tools", lambda: tools)
-    monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0.01)
     if "random" not in request.node.name and "plots" not in request.node.name:  # they are the slowest part
         monkeypatch.setattr(benchmark, "_plot", lambda *_: None)
     return Bench(tmp_path, capsys)

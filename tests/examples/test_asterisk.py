@@ -19,7 +19,7 @@ from asterisk import main, prepare
 from asterisk_packages import VOICES, parse_transcripts
 from G722 import G722
 from manifest_command import all_files, lengths, lines, refused
-from prompt_corpus import split_recordings
+from prompt_corpus import few, split_recordings
 from sentences import PROMPTS, compose_prompts
 
 from summarymixing_fairseq.corpora.text.english_text import normalise
@@ -111,6 +111,15 @@ def test_layout_and_labels(corpus):
     assert "finetune/test: 3 clips" in summary and "finetune/valid: 2 clips" in summary
     assert "Allison Smith" in (folder / "LICENSES.txt").read_text()
     assert "en: without transcript 0 clips, without clip 1 transcripts" in summary
+
+
+def test_five_minutes_to_fine_tune_on():
+    recordings = [Utterance(Clip(f"en/{number:02}.flac", 7 * 16_000), "a") for number in range(100)]
+    chosen = [one.clip.path for one in few(recordings)]
+    assert len(chosen) == 42 and chosen == sorted(chosen)
+    # a corpus that grows keeps those whose paths come first
+    of_fewer = {one.clip.path for one in few(recordings[:60])}
+    assert of_fewer >= {path for path in chosen if path < "en/60"}
 
 
 def _learnable() -> list[str]:

@@ -10,10 +10,12 @@ from typing import Any
 from ...system import machine
 from ...system.errors import InputError
 from ...system.files import check_writable, exclusive
+from ...system.jobs import Messages, environment
+from ...system.tools import find_tools
 from .encoders import Encoder
 from .plots import plot_layers, plot_table
-from .runner import Failure, Messages, environment, run_all
-from .runs import Run, Settings, encoders_of_other_runs, find_tools, refuse_changed
+from .runner import Failure, run_all
+from .runs import Run, Settings, encoders_of_other_runs, refuse_changed
 from .table import build, columns_of, write
 from .tasks import Task, TaskData
 

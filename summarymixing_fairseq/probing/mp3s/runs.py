@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,7 @@ import yaml
 from ...system.errors import InputError
 from ...system.files import atomic_write, sha256_of
 from ...system.strict_json import to_json
+from ...system.tools import Tools, quoted
 from ..results import RESULTS_NAME, Results, read_results
 from .encoders import Encoder
 from .tasks import PROBES, TASKS, Split, Task
@@ -28,37 +27,12 @@ CHECKPOINT_NAME = "checkpoint_best.pt"
 # Keys of the configuration that are set by options of the command
 OWN_KEYS = ("model.encoder_path", "model.random_encoder", "task.data", "checkpoint.save_dir", "common.seed")
 _PACKAGE = Path(__file__).resolve().parents[2]
-_PLAIN = re.compile(r"[A-Za-z0-9_/.+:@%-]+")
 _PARTS = {
     "config": "the configuration file",
     "options": "overrides, seed or --random",
     "encoder": "the encoder's file",
     "data": "manifests or labels",
 }
-
-
-@dataclass(frozen=True)
-class Tools:
-    """The two commands of a run, as lists of arguments."""
-
-    train: tuple[str, ...]
-    evaluate: tuple[str, ...]
-
-
-def find_tools() -> Tools:
-    """The commands of this Python environment.
-
-    Raises:
-        InputError: if one is not installed.
-    """
-    paths = []
-    for name in ("fairseq-hydra-train", "summarymixing"):
-        beside = Path(sys.executable).with_name(name)
-        found = str(beside) if beside.exists() else shutil.which(name)
-        if found is None:
-            raise InputError(f"{name} is not installed in this environment: pip install summarymixing-fairseq")
-        paths.append(found)
-    return Tools((paths[0],), (paths[1], "evaluate"))
 
 
 @dataclass(frozen=True)
@@ -139,7 +113,7 @@ class Run:
 
     def evaluate_command(self, tools: Tools, split: Split) -> list[str]:
         """Evaluation of the best checkpoint on a test split."""
-        command = [*tools.evaluate, str(self.folder / CHECKPOINT_NAME), "--data", str(self.data)]
+        command = [*tools.summarymixing, "evaluate", str(self.folder / CHECKPOINT_NAME), "--data", str(self.data)]
         command += ["--split", split.name, "--results", str(self.results_path(split).parent)]
         command += ["--encoder-name", self.encoder.name]
         if split.trials:
@@ -208,17 +182,6 @@ def read_run(run: Run, split: Split) -> Results:
         if metric.key not in results.metrics:
             raise InputError(f"{path} lacks the metric {metric.key}")
     return results
-
-
-def quoted(value: str) -> str:
-    """A value quoted for hydra, whose grammar gives spaces, commas and equals signs a meaning.
-
-    Backslashes count as such except before a quotation mark, the last one included, where two stand for one.
-    """
-    if _PLAIN.fullmatch(value):
-        return value
-    doubled = re.sub(r"\\+(?='|\Z)", lambda backslashes: 2 * backslashes[0], value)
-    return "'" + doubled.replace("'", r"\'") + "'"
 
 
 def refuse_changed(runs: Sequence[Run], force: bool) -> None:

@@ -9,12 +9,14 @@ from fake_probes import write_configs, write_data
 
 from summarymixing_fairseq.probing.mp3s.benchmark import plan
 from summarymixing_fairseq.probing.mp3s.encoders import Encoder
-from summarymixing_fairseq.probing.mp3s.runner import environment, progress
-from summarymixing_fairseq.probing.mp3s.runs import Run, Settings, Tools, parse_overrides, quoted
+from summarymixing_fairseq.probing.mp3s.runner import progress
+from summarymixing_fairseq.probing.mp3s.runs import Run, Settings, parse_overrides
 from summarymixing_fairseq.probing.mp3s.tasks import TaskData, task_named
 from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.system.jobs import environment
+from summarymixing_fairseq.system.tools import Tools, quoted
 
-TOOLS = Tools(("train",), ("summarymixing", "evaluate"))
+TOOLS = Tools(("train",), ("summarymixing",))
 
 
 @pytest.mark.parametrize(

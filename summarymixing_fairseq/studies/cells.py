@@ -1,0 +1,137 @@
+"""One cell of a study: pre-training, fine-tuning of several lengths, and the error rate of the best of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ..probing.metrics.error_rate import character_error_rate
+from ..system.errors import InputError
+from ..system.files import atomic_write
+from ..system.jobs import Describe, Job, run_process
+from ..system.strict_json import to_json
+from ..system.tools import Tools, quoted
+from ..training.log_file import read_log, series
+from .plan import Cell, FineTuning, Study
+
+PRETRAINED, FINE_TUNED = "pretrain", "finetune"
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell computes, and with what.
+
+    Attributes:
+        work: folder for logs and checkpoints of all cells; results: folder for their results.
+        descriptors: open files that the processes inherit.
+    """
+
+    work: Path
+    results: Path
+    tools: Tools
+    env: Mapping[str, str]
+    device: str
+    descriptors: Sequence[int] = ()
+
+
+def run_cell(
+    study: Study,
+    cell: Cell,
+    settings: Mapping[str, Any],
+    place: Place,
+    machine: Mapping[str, Any],
+    say: Callable[[str], None],
+    failures: list[str],
+) -> Job:
+    """Compute a cell and write its result, ``RESULTS/NAME.json``. A failure is said, and added to ``failures``."""
+    folder = place.work / cell.name
+    doing = "pre-training"
+    log = folder / f"{PRETRAINED}.log"
+
+    def describe() -> str:
+        records = read_log(log) if log.exists() else []
+        return f"{cell.name}: {doing}, update {int(records[-1]['num_updates']) if records else 0}"
+
+    def process(command: Sequence[str], output: Path, log: Path) -> Generator[Describe, None, float]:
+        return run_process(command, output, log, folder, place.env, place.descriptors, describe)
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = folder / PRETRAINED / "checkpoint_last.pt"
+        command = _training(place, cell.encoder.config, folder / PRETRAINED, study.pretraining_data, cell.seed)
+        seconds = yield from process([*command, *cell.encoder.overrides], checkpoint, log)
+        result: dict[str, Any] = {"encoder": cell.encoder.name, "seed": cell.seed, "pretraining": _pretraining(log)}
+        if (after := study.finetuning) is not None:
+            tried = []
+            for updates in after.updates:
+                name = f"{FINE_TUNED}{updates}"
+                doing, log = f"fine-tuning for {updates}", folder / f"{name}.log"
+                command = _fine_tuning(place, after, folder / name, cell.seed, checkpoint, updates)
+                best = folder / name / "checkpoint_best.pt"
+                yield from process([*command, *after.overrides], best, log)
+                valid = min(series(read_log(log), "valid_uer")[1]) / 100
+                tried.append({"updates": updates, "valid_cer": valid})
+            chosen = min(tried, key=lambda one: one["valid_cer"])
+            best = folder / f"{FINE_TUNED}{chosen['updates']}" / "checkpoint_best.pt"
+            doing, scores = "decoding", folder / "decoded" / "scores.json"
+            yield from process(_decoding(place, best, after, scores.parent), scores, folder / "decode.log")
+            result["finetuning"] = {"tried": tried, "chosen": chosen["updates"], "test": _counts(scores.parent)}
+        result |= {"settings": settings, "machine": machine, "date": time.strftime("%Y-%m-%d")}
+        with atomic_write(place.results / f"{cell.name}.json") as file:
+            file.write(f"{to_json(result, indent=1)}\n")
+        say(f"{cell.name}: done, pre-trained in {seconds:.0f} s")
+    except (InputError, OSError) as error:  # e.g. the disk is full
+        reason, *tail = str(error).splitlines()
+        failures.append(cell.name)
+        say("\n".join([f"{cell.name}: {doing} FAILED: {reason}; log: {log}", *tail]))
+
+
+def _training(place: Place, config: Path, folder: Path, data: Path, seed: int) -> list[str]:
+    command = [*place.tools.train, "--config-dir", str(config.parent), "--config-name", config.stem]
+    paths = {"common.user_dir": _PACKAGE, "task.data": data.absolute(), "checkpoint.save_dir": folder}
+    command += [*(f"{key}={quoted(str(path))}" for key, path in paths.items()), f"common.seed={seed}"]
+    return [*command, "common.cpu=true"] if place.device == "cpu" else command
+
+
+def _fine_tuning(place: Place, after: FineTuning, folder: Path, seed: int, checkpoint: Path, updates: int) -> list[str]:
+    command = _training(place, after.config, folder, after.data, seed)
+    command += [f"model.w2v_path={quoted(str(checkpoint))}", f"optimization.max_update={updates}"]
+    return [*command, f"dataset.train_subset={after.train}", f"dataset.valid_subset={after.valid}"]
+
+
+def _decoding(place: Place, checkpoint: Path, after: FineTuning, dest: Path) -> list[str]:
+    command = [*place.tools.summarymixing, "decode", str(checkpoint), "--data", str(after.data.absolute())]
+    command += ["--split", after.test, "--results", str(dest), "--force"]
+    return [*command, "--device", "cpu"] if place.device == "cpu" else command
+
+
+def _pretraining(log: Path) -> dict[str, Any]:
+    """Length, speed, what the run began with and its last validation, as its log has them."""
+    records = read_log(log)
+    validations = [
+        {
+            key.removeprefix("valid_"): float(value)
+            for key, value in record.items()
+            if key.startswith("valid_") and key != "valid_num_updates"
+        }
+        for record in records
+    ]
+    speeds = series(records, "ups")[1]
+    return {
+        "updates": int(records[-1]["num_updates"]),
+        "updates_per_second": median(speeds) if speeds else None,
+        "start": validations[0] if records[0]["num_updates"] == 0 else {},
+        "valid": next(filter(None, reversed(validations)), {}),
+    }
+
+
+def _counts(decoded: Path) -> dict[str, list[int]]:
+    """Letters wrong and letters in all, of each test clip."""
+    texts = [(decoded / name).read_text(encoding="utf-8").splitlines() for name in ("ref.wrd", "hypo.wrd")]
+    rate = character_error_rate(*texts)
+    return {"errors": rate.utterance_errors.tolist(), "totals": rate.utterance_lengths.tolist()}

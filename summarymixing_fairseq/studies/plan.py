@@ -1,0 +1,282 @@
+"""A study: the encoders that a YAML file names, and the settings that make their results comparable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..system.errors import InputError, printable
+from ..system.strict_json import to_json
+
+_KEYS = {"title", "data", "data_from", "pretraining", "finetuning", "seeds", "baseline", "encoders"}
+_PRETRAINING_KEYS = {"config", "data", "overrides"}
+_FINETUNING_KEYS = {"config", "data", "overrides", "train", "valid", "test", "updates"}
+_ENCODER_KEYS = {"config", "overrides"}
+# An encoder's name is part of the names of files.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
+# Keys that the study sets itself.
+OWN_KEYS = {"task.data", "checkpoint.save_dir", "common.seed", "common.user_dir", "model.w2v_path"}
+MOST_DIFFERENCES = 3
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder under study: a configuration of pre-training, and what is changed in it."""
+
+    name: str
+    config: Path
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """CTC fine-tuning that is the same for all encoders.
+
+    Attributes:
+        data: folder; train, valid, test: splits in it.
+        updates: lengths that are tried, each a training of its own. The best on ``valid`` goes to ``test``.
+    """
+
+    config: Path
+    data: Path
+    overrides: tuple[str, ...]
+    train: str
+    valid: str
+    test: str
+    updates: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as its file has it. Folders count from the working directory.
+
+    Attributes:
+        pretraining_data: folder of the manifests; finetuning: None where no recogniser is trained.
+        baseline: the encoder that the error rates of the others are divided by, or None.
+    """
+
+    name: str
+    title: str
+    data_from: str
+    pretraining_data: Path
+    finetuning: FineTuning | None
+    seeds: tuple[int, ...]
+    baseline: str | None
+    encoders: tuple[Encoder, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One encoder from one seed."""
+
+    encoder: Encoder
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its file and its folder."""
+        return f"{self.encoder.name}-seed{self.seed}"
+
+
+def read_study(path: Path, config_dir: Callable[[str], Path]) -> Study:
+    """Read and check a study's file.
+
+    Args:
+        config_dir: folder of a group's configurations, by ``pretraining`` and ``finetuning``.
+
+    Raises:
+        InputError: naming the key, for what is missing, unknown or of another kind.
+    """
+    content = _mapping(_load(path), str(path), _KEYS)
+    for key in ("data", "pretraining", "seeds", "encoders"):
+        if key not in content:
+            raise InputError(f"{path}: {key} is missing")
+    data = Path(_text(content["data"], f"{path}: data"))
+    before = _mapping(content["pretraining"], f"{path}: pretraining", _PRETRAINING_KEYS)
+    shared = _overrides(before.get("overrides", []), f"{path}: pretraining.overrides")
+    encoders = []
+    for name, given in _mapping(content["encoders"], f"{path}: encoders").items():
+        where = f"{path}: encoders.{name}"
+        if not _NAME.fullmatch(str(name)):
+            raise InputError(f"{where}: a name has letters, digits, '_', '.' and '-' only")
+        own = _mapping(given or {}, where, _ENCODER_KEYS)
+        config = _config(own.get("config", before.get("config")), config_dir("pretraining"), f"{where}: config")
+        encoders.append(Encoder(name, config, (*shared, *_overrides(own.get("overrides", []), f"{where}.overrides"))))
+    if not encoders:
+        raise InputError(f"{path}: encoders names none")
+    finetuning = None
+    if "finetuning" in content:
+        finetuning = _finetuning(content["finetuning"], data, config_dir, f"{path}: finetuning")
+    baseline = content.get("baseline")
+    if baseline is not None and baseline not in {encoder.name for encoder in encoders}:
+        raise InputError(f"{path}: baseline: {baseline!r} is none of the encoders")
+    return Study(
+        path.stem,
+        _text(content.get("title", path.stem), f"{path}: title"),
+        _text(content.get("data_from", ""), f"{path}: data_from"),
+        data / _text(before.get("data", "."), f"{path}: pretraining.data"),
+        finetuning,
+        _whole_numbers(content["seeds"], f"{path}: seeds", 0),
+        baseline,
+        tuple(encoders),
+    )
+
+
+def _finetuning(given: object, data: Path, config_dir: Callable[[str], Path], where: str) -> FineTuning:
+    after = _mapping(given, where, _FINETUNING_KEYS)
+    splits = {name: _text(after.get(name, name), f"{where}.{name}") for name in ("train", "valid", "test")}
+    return FineTuning(
+        _config(after.get("config"), config_dir("finetuning"), f"{where}.config"),
+        data / _text(after.get("data", "."), f"{where}.data"),
+        tuple(_overrides(after.get("overrides", []), f"{where}.overrides")),
+        updates=_whole_numbers(after.get("updates", []), f"{where}.updates", 1),
+        **splits,
+    )
+
+
+def _load(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path} is no YAML: {printable(str(error))[:200]}") from None
+
+
+def _mapping(value: object, where: str, known: Iterable[str] | None = None) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: must be keys with values")
+    unknown = set() if known is None else set(value) - set(known)
+    if unknown:
+        raise InputError(f"{where}: {min(map(str, unknown))} is unknown: choose from {', '.join(sorted(known or []))}")
+    return value
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{where}: must be a text")
+    return value
+
+
+def _overrides(value: object, where: str) -> list[str]:
+    """KEY=VALUE of hydra's, without the keys that the study sets."""
+    if not isinstance(value, list):
+        raise InputError(f"{where}: must be a list of KEY=VALUE")
+    for one in value:
+        key, equals, _ = _text(one, where).partition("=")
+        if not equals:
+            raise InputError(f"{where}: {one}: must be KEY=VALUE")
+        if key.lstrip("+") in OWN_KEYS:
+            raise InputError(f"{where}: {one}: the study sets {key} itself")
+    return value
+
+
+def _whole_numbers(value: object, where: str, least: int) -> tuple[int, ...]:
+    numbers = value if isinstance(value, list) else [value]
+    if not numbers or any(not isinstance(one, int) or isinstance(one, bool) or one < least for one in numbers):
+        raise InputError(f"{where}: must be a list of whole numbers from {least}")
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"{where}: a number stands there twice")
+    return tuple(numbers)
+
+
+def _config(name: object, folder: Path, where: str) -> Path:
+    """A configuration by its name in the package, or by its path, which ends in .yaml."""
+    name = _text(name, where)
+    path = Path(name).absolute() if name.endswith(".yaml") else folder / f"{name}.yaml"
+    if not path.is_file():
+        raise InputError(f"{where}: {path} is not there")
+    return path
+
+
+# what makes results comparable
+
+
+def settings_of(study: Study, cell: Cell) -> dict[str, Any]:
+    """All that decides a cell's result: fields of both trainings, and the data.
+
+    Raises:
+        InputError: for configurations or data that are not there.
+    """
+    settings: dict[str, Any] = {
+        "seed": cell.seed,
+        "pretraining": fields_of(cell.encoder.config, cell.encoder.overrides),
+        "pretraining_data": fingerprint(study.pretraining_data, ["train.tsv", "valid.tsv"], study.data_from),
+    }
+    if (after := study.finetuning) is not None:
+        names = [f"{split}.{kind}" for split in (after.train, after.valid, after.test) for kind in ("tsv", "ltr")]
+        settings["finetuning"] = fields_of(after.config, after.overrides)
+        settings["finetuning"] |= {"train": after.train, "valid": after.valid, "test": after.test}
+        settings["finetuning"]["updates"] = list(after.updates)
+        settings["finetuning_data"] = fingerprint(after.data, [*names, "dict.ltr.txt"], study.data_from)
+    return settings
+
+
+def fields_of(config: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Fields of a configuration, with those of its defaults and the overrides, as GROUP.FIELD."""
+    content = _mapping(_load(config), str(config))
+    own = dict(_flat({key: value for key, value in content.items() if key not in ("defaults", "hydra")}))
+    fields: dict[str, Any] = {}
+    for name in content.get("defaults", ["_self_"]):
+        fields |= own if name == "_self_" else fields_of(config.parent / f"{name}.yaml", ())
+    for override in overrides:
+        key, _, value = override.partition("=")
+        fields[key.lstrip("+")] = yaml.safe_load(value)
+    return fields
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, below in value.items():
+        if isinstance(below, dict) and below:
+            yield from _flat(below, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", below
+
+
+def fingerprint(folder: Path, names: Sequence[str], data_from: str) -> str:
+    """Hash of files of a data folder. The first line of a manifest, its root, is left out: it differs by machine.
+
+    Raises:
+        InputError: for a file that is not there, and how the data are made.
+    """
+    digest = hashlib.sha256()
+    for name in names:
+        try:
+            lines = (folder / name).read_bytes().splitlines()
+        except OSError:
+            made = f": make the data by {data_from}" if data_from else ""
+            raise InputError(f"{folder / name} is not there{made}") from None
+        digest.update(b"\n".join([name.encode(), *lines[name.endswith(".tsv") :]]))
+    return digest.hexdigest()
+
+
+def read_cell(path: Path, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A cell's result on record.
+
+    Args:
+        settings: what it has to be of; None: its data are not here to compare.
+
+    Raises:
+        InputError: for a file that cannot be read, or a result of other settings, whose fields are named.
+    """
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        earlier = result["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is no result of a study: delete it to compute it again") from None
+    # as JSON has it: lists for tuples
+    now = earlier if settings is None else json.loads(to_json(settings))
+    if now != earlier:
+        then, now = dict(_flat(earlier)), dict(_flat(now))
+        changed = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
+        shown = "; ".join(f"{key} {then.get(key)!r} there, {now.get(key)!r} here" for key in changed[:MOST_DIFFERENCES])
+        more = f" and {len(changed) - MOST_DIFFERENCES} more" if len(changed) > MOST_DIFFERENCES else ""
+        raise InputError(f"{path} is of other settings ({printable(shown)}{more}): delete it to compute it again")
+    return result

@@ -1,0 +1,106 @@
+"""A whole study: cells that have no result are computed, then table, CSV and plot are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..system import machine
+from ..system.errors import InputError
+from ..system.files import atomic_write, check_writable, exclusive
+from ..system.jobs import Messages, environment, run_jobs
+from ..system.tools import find_tools
+from .cells import Place, run_cell
+from .plan import Cell, Study, read_cell, settings_of
+from .table import as_csv, as_markdown, build, plot
+
+
+def run_study(study: Study, results: Path, work: Path, jobs: int, device: str) -> list[str]:
+    """Compute the cells that have no result, ``jobs`` at a time.
+
+    A training that was interrupted goes on from its last checkpoint in ``work``.
+
+    Returns:
+        the names of the cells that failed.
+
+    Raises:
+        InputError: before any cell starts, for data that are not there, or a result of other settings.
+    """
+    cells = [Cell(encoder, seed) for seed in study.seeds for encoder in study.encoders]
+    check_writable(results)
+    with exclusive(work, "another run of a study") as lock:
+        waiting: list[Cell] = []
+        failures: list[str] = []
+        messages = Messages()
+        settings = {cell.name: settings_of(study, cell) for cell in cells}
+        for cell in cells:
+            path = results / f"{cell.name}.json"
+            if path.exists():
+                read_cell(path, settings[cell.name])
+            else:
+                waiting.append(cell)
+        hardware = machine.describe("cpu" if device == "cpu" else _device(), machine.available_threads())
+        env = environment(device, jobs, hardware["num_threads"])
+        place = Place(work, results, find_tools(), env, device, () if lock is None else (lock,))
+        messages.say(f"{len(waiting)} of {len(cells)} cells to compute, {jobs} at a time; logs: {work}/CELL")
+        run_jobs(
+            [run_cell(study, cell, settings[cell.name], place, hardware, messages.say, failures) for cell in waiting],
+            jobs,
+            messages,
+        )
+        messages.show("")
+    return failures
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def write_tables(study: Study, results: Path) -> str:
+    """Write NAME.md, NAME.csv and NAME.png into the folder of results, from the results there, and return the page.
+
+    Raises:
+        InputError: where there is no result, or where two are not comparable.
+    """
+    found, missing = read_results(study, results)
+    rows = build(study, found)
+    machines = sorted({f"{one['machine']['hardware']}, torch {one['machine']['torch']}" for one in found})
+    page = as_markdown(study, rows, missing, machines)
+    for name, content in ((f"{study.name}.md", page), (f"{study.name}.csv", as_csv(rows))):
+        with atomic_write(results / name) as file:
+            file.write(content)
+    plot(study, rows, results / f"{study.name}.png")
+    return page
+
+
+def read_results(study: Study, results: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Results on record in the study's order, and the names of the cells that have none.
+
+    Raises:
+        InputError: where there is no result, or where two are of other data or another fine-tuning.
+    """
+    found: list[dict[str, Any]] = []
+    missing: list[str] = []
+    for cell in (Cell(encoder, seed) for encoder in study.encoders for seed in study.seeds):
+        path = results / f"{cell.name}.json"
+        if path.exists():
+            found.append(read_cell(path, None))
+        else:
+            missing.append(cell.name)
+    if not found:
+        raise InputError(f"{results} holds no result of {study.name}: compute them by summarymixing study run")
+    _refuse_mixed(found)
+    return found, missing
+
+
+def _refuse_mixed(found: Sequence[dict[str, Any]]) -> None:
+    """Raises InputError for results that are of other data or another fine-tuning than the first."""
+    first = found[0]["settings"]
+    for one in found:
+        for key in ("pretraining_data", "finetuning", "finetuning_data"):
+            if one["settings"].get(key) != first.get(key):
+                pair = f"{found[0]['encoder']}-seed{found[0]['seed']} and {one['encoder']}-seed{one['seed']}"
+                raise InputError(f"{pair} differ in {key}: they cannot stand in one table")

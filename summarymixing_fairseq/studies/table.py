@@ -1,0 +1,223 @@
+"""Results of a study: a table with intervals over seeds and clips, and a plot."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+from ..probing.metrics.bootstrap import NUM_REPLICATES, UNDEFINED, Interval
+from ..system.figures import COLOURS, MARKERS, new_figure, save_figure
+from ..system.tables import markdown_table
+from .plan import Study
+
+PHONES = "phones_"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a study found of an encoder.
+
+    Attributes:
+        seeds: of its results.
+        phones: mean accuracy of a linear map to phones, by the place it reads, as far as it was measured.
+        phones_range: lowest and highest accuracy at the best place, over the seeds.
+        cer: error rate on the test clips, with its 95 % interval; ratio: to the baseline's, with its own.
+        updates: chosen lengths of fine-tuning, a seed each.
+        updates_per_second: median of the seeds.
+    """
+
+    encoder: str
+    seeds: tuple[int, ...]
+    phones: Mapping[str, float]
+    phones_range: Interval
+    valid_cer: float | None
+    cer: float | None
+    cer_interval: Interval
+    ratio: float | None
+    ratio_interval: Interval
+    updates: tuple[int, ...]
+    updates_per_second: float | None
+
+
+def build(study: Study, results: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """A row for each encoder that has a result, in the study's order."""
+    of_encoder = {
+        encoder.name: [result for result in results if result["encoder"] == encoder.name] for encoder in study.encoders
+    }
+    baseline = of_encoder.get(study.baseline or "", [])
+    found = {name: these for name, these in of_encoder.items() if these}
+    return [_row(name, these, [] if name == study.baseline else baseline) for name, these in found.items()]
+
+
+def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]]) -> Row:
+    phones: dict[str, list[float]] = {}
+    for result in results:
+        for key, value in result["pretraining"]["valid"].items():
+            if key.startswith(PHONES):
+                phones.setdefault(key.removeprefix(PHONES), []).append(float(value))
+    best = max(phones.values(), key=mean, default=[])
+    speeds = [speed for result in results if (speed := result["pretraining"]["updates_per_second"]) is not None]
+    scored = [result["finetuning"] for result in results if "finetuning" in result]
+    rivals = [result["finetuning"] for result in baseline if "finetuning" in result]
+    ratio = _rate(scored) / _rate(rivals) if scored and rivals else None
+    return Row(
+        name,
+        tuple(result["seed"] for result in results),
+        {place: mean(values) for place, values in phones.items()},
+        (min(best), max(best)) if len(best) > 1 else UNDEFINED,
+        mean(min(one["valid_cer"] for one in cell["tried"]) for cell in scored) if scored else None,
+        _rate(scored) if scored else None,
+        _interval(scored, None),
+        ratio,
+        _interval(scored, rivals) if ratio is not None else UNDEFINED,
+        tuple(cell["chosen"] for cell in scored),
+        float(np.median(speeds)) if speeds else None,
+    )
+
+
+def _rate(cells: Sequence[Mapping[str, Any]]) -> float:
+    return sum(sum(cell["test"]["errors"]) for cell in cells) / sum(sum(cell["test"]["totals"]) for cell in cells)
+
+
+def _interval(cells: Sequence[Mapping[str, Any]], rivals: Sequence[Mapping[str, Any]] | None) -> Interval:
+    """95 % interval of the error rate, or of its ratio to the rivals': seeds and test clips are drawn with replacement.
+
+    Both sides are scored on the same clips of a draw; their seeds are drawn apart. Without two seeds a side it is not
+    defined: clips alone do not say how much a second training would differ.
+    """
+    sides = [cells] if rivals is None else [cells, rivals]
+    if any(len(side) < 2 for side in sides):
+        return UNDEFINED
+    rng = np.random.default_rng(0)
+    counts = [
+        tuple(np.array([cell["test"][kind] for cell in side], np.float64) for kind in ("errors", "totals"))
+        for side in sides
+    ]  # for each side errors and totals, (seeds, clips)
+    num_clips = counts[0][0].shape[1]
+    replicates = np.empty((NUM_REPLICATES, len(sides)))
+    for replicate in replicates:
+        clips = rng.integers(num_clips, size=num_clips)
+        for side, (errors, totals) in enumerate(counts):
+            seeds = rng.integers(len(errors), size=len(errors))
+            replicate[side] = errors[seeds][:, clips].sum() / totals[seeds][:, clips].sum()
+    values = replicates[:, 0] if rivals is None else replicates[:, 0] / replicates[:, 1]
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _number(value: float | None, digits: int = 3, scale: float = 1.0) -> str:
+    return "" if value is None or math.isnan(value) else f"{scale * value:.{digits}f}"
+
+
+def _spread(interval: Interval, digits: int = 3, scale: float = 1.0) -> str:
+    return "" if math.isnan(interval[0]) else " to ".join(_number(end, digits, scale) for end in interval)
+
+
+# Title and content of each column; `_places` puts those of phone accuracy between them.
+_BEFORE: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("encoder", lambda row: row.encoder),
+    ("seeds", lambda row: str(len(row.seeds))),
+)
+_AFTER: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("best: range of seeds", lambda row: _spread(row.phones_range, 1, 100)),
+    ("CER valid", lambda row: _number(row.valid_cer)),
+    ("CER test", lambda row: _number(row.cer)),
+    ("95 %", lambda row: _spread(row.cer_interval)),
+    ("to baseline", lambda row: _number(row.ratio, 2)),
+    ("95 %", lambda row: _spread(row.ratio_interval, 2)),
+    ("updates chosen", lambda row: " ".join(map(str, row.updates))),
+    ("updates/s", lambda row: _number(row.updates_per_second, 2)),
+)
+
+
+def _places(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(place for row in rows for place in row.phones))
+
+
+def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells; columns that are empty in all rows are left out."""
+    places = [(f"phones % {place}", _phones(place)) for place in _places(rows)]
+    columns = [*_BEFORE, *places, *_AFTER]
+    table = [[content(row) for _, content in columns] for row in rows]
+    used = [number for number in range(len(columns)) if any(line[number] for line in table)]
+    return [columns[number][0] for number in used], [[line[number] for number in used] for line in table]
+
+
+def _phones(place: str) -> Callable[[Row], str]:
+    return lambda row: _number(row.phones.get(place), 1, 100)
+
+
+def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machines: Sequence[str]) -> str:
+    """The page of a study: its table, and what it is to be read with.
+
+    Args:
+        missing: names of cells without a result; machines: that computed the others.
+    """
+    lines = [f"# {study.title}", "", markdown_table(*_cells(rows)), ""]
+    if any(row.cer is not None for row in rows):
+        lines.append(
+            "CER: letters wrong on the test clips, greedy decoding, means of the seeds. Of the lengths of fine-tuning "
+            "that were tried, and of the checkpoints of each, the best on the validation clips is scored, for each "
+            "seed. Intervals: 95 %, bootstrap over seeds and clips."
+        )
+    if any(row.phones for row in rows):
+        lines.append(
+            "Phones: accuracy of a linear map from single frames to phones on synthesised speech of unseen voices."
+        )
+    if any(len(row.seeds) < 2 for row in rows):
+        lines.append("An encoder with one seed has no interval.")
+    if missing:
+        lines.append(f"Not there: {', '.join(missing)}.")
+    lines.append(f"Computed on: {'; '.join(machines)}.")
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """The table as CSV."""
+    text = io.StringIO()
+    header, cells = _cells(rows)
+    csv.writer(text, lineterminator="\n").writerows([header, *cells])
+    return text.getvalue()
+
+
+def plot(study: Study, rows: Sequence[Row], path: Path) -> None:
+    """Phone accuracy by the place that is read, and error rates with their intervals, as a PNG.
+
+    Raises:
+        InputError: if the file cannot be written, or matplotlib is not installed.
+    """
+    places = _places(rows)
+    scored = [(row, row.cer) for row in rows if row.cer is not None]
+    panels = bool(places) + bool(scored)
+    if not panels:
+        return
+    figure = new_figure(6.2 * panels, 1.6 + max(3.4, 0.32 * len(rows)))
+    axes = iter(figure.subplots(1, panels, squeeze=False)[0])
+    if places:
+        left = next(axes)
+        for number, row in enumerate(rows):
+            style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+            left.plot([100 * row.phones.get(place, math.nan) for place in places], label=row.encoder, **style)
+        left.set(xticks=range(len(places)), ylabel="phone accuracy, %", title="linear map from frames to phones")
+        left.set_xticklabels(places, rotation=30, ha="right")
+        left.grid(alpha=0.3)
+        left.legend(fontsize=8)
+    if scored:
+        right = next(axes)
+        for number, (row, cer) in enumerate(reversed(scored)):
+            low, high = (cer if math.isnan(end) else end for end in row.cer_interval)
+            right.errorbar(cer, number, xerr=[[max(cer - low, 0)], [max(high - cer, 0)]], fmt="o", capsize=4)
+        right.set(yticks=range(len(scored)), xlabel="CER on test clips, 95 % over seeds and clips")
+        right.set_yticklabels([row.encoder for row, _ in reversed(scored)])
+        right.set_xlim(left=0)
+        right.grid(alpha=0.3)
+    figure.suptitle(study.title, fontsize=10)
+    save_figure(figure, path)

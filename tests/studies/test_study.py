@@ -1,0 +1,223 @@
+"""`summarymixing study` with stand-ins for training and decoding: what it computes, keeps, refuses and writes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from summarymixing_fairseq.commands.main import main
+from summarymixing_fairseq.studies import study as study_module
+from summarymixing_fairseq.system import jobs
+from summarymixing_fairseq.system.tools import Tools
+
+# Errors of a clip: the letters that a hypothesis lacks. `fake.errors` of pre-training stands in the checkpoint; each
+# seed adds one, and a fine-tuning of 20 updates takes away two.
+TRAIN = """
+import json, pathlib, sys
+options = dict(argument.lstrip("+").split("=", 1) for argument in sys.argv[5:])
+folder = pathlib.Path(options["checkpoint.save_dir"].strip("'"))
+folder.mkdir(parents=True, exist_ok=True)
+with open(folder.parent / "trace", "a") as file:
+    print(folder.name, file=file)
+if options.get("fake.fail") == str(options["common.seed"]):
+    sys.exit("no room in the boat")
+if "model.w2v_path" in options:
+    errors = int(pathlib.Path(options["model.w2v_path"].strip("'")).read_text())
+    errors -= 2 * (options["optimization.max_update"] == "20")
+    valid = {"valid_num_updates": "5", "valid_uer": str(10 * errors)}
+    print('[2026-11-26 12:00:00][valid][INFO] - ' + json.dumps(valid))
+    pathlib.Path(folder, "checkpoint_best.pt").write_text(str(errors))
+    sys.exit()
+errors = int(options["fake.errors"]) + int(options["common.seed"])
+print('[2026-11-26 12:00:00][watch][INFO] - quality at the start of the run: {"phones_latents": "0.25"}')
+print('[2026-11-26 12:00:00][train_inner][INFO] - ' + json.dumps({"num_updates": "8", "ups": "2.5"}))
+valid = {"valid_num_updates": "8", "valid_phones_latents": str(errors / 100), "valid_phones_layer1": "0.5"}
+print('[2026-11-26 12:00:00][valid][INFO] - ' + json.dumps(valid))
+pathlib.Path(folder, "checkpoint_last.pt").write_text(str(errors))
+"""
+DECODE = """
+import json, pathlib, sys
+command, checkpoint = sys.argv[1:3]
+assert command == "decode"
+folder = pathlib.Path(sys.argv[sys.argv.index("--results") + 1])
+folder.mkdir(parents=True, exist_ok=True)
+errors = int(pathlib.Path(checkpoint).read_text())
+(folder / "ref.wrd").write_text("ABCDEFGHIJ\\n" * 4)
+(folder / "hypo.wrd").write_text("ABCDEFGHIJ"[errors:] + "\\n" + ("ABCDEFGHIJ"[errors:] + "\\n") * 3)
+(folder / "scores.json").write_text("{}")
+"""
+STUDY = """
+title: Two of them
+data: data
+data_from: hand
+pretraining: {config: pre.yaml, overrides: [optimization.lr=0.5]}
+finetuning: {config: fine.yaml, updates: [10, 20]}
+seeds: [1, 2]
+baseline: plain
+encoders:
+  plain: {overrides: [+fake.errors=6]}
+  better: {overrides: [+fake.errors=3]}
+"""
+
+
+class Lab:
+    """A folder with a study, its data and configurations; calling it runs the command."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture):
+        self.folder, self.capsys = folder, capsys
+        self.write(STUDY)
+        (folder / "pre.yaml").write_text("optimization: {lr: 1, clip: 2}\n")
+        (folder / "fine.yaml").write_text("optimization: {lr: 3}\n")
+        (folder / "data").mkdir()
+        for name in ("train.tsv", "valid.tsv", "test.tsv"):
+            (folder / "data" / name).write_text("/here\na.flac\t16000\n")
+        for name in ("train.ltr", "valid.ltr", "test.ltr", "dict.ltr.txt"):
+            (folder / "data" / name).write_text("A B |\n")
+
+    def write(self, study: str) -> None:
+        (self.folder / "two.yaml").write_text(study)
+
+    def __call__(self, what: str = "run", *options: str) -> int:
+        status = main(["study", what, "two.yaml", "--work", "work", "--device", "cpu", *options])
+        captured = self.capsys.readouterr()
+        self.out, self.err = captured.out, captured.err
+        return status
+
+    def computed(self, cell: str) -> list[str]:
+        path = self.folder / "work" / cell / "trace"
+        return path.read_text().split() if path.exists() else []
+
+    def result(self, cell: str) -> dict[str, Any]:
+        return json.loads((self.folder / "two" / f"{cell}.json").read_text())
+
+
+@pytest.fixture
+def lab(tmp_path, capsys, monkeypatch) -> Lab:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text(TRAIN)
+    (tmp_path / "decode.py").write_text(DECODE)
+    python = (sys.executable, "-I", "-S")
+    tools = Tools((*python, str(tmp_path / "train.py")), (*python, str(tmp_path / "decode.py")))
+    monkeypatch.setattr(study_module, "find_tools", lambda: tools)
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0.01)
+    return Lab(tmp_path, capsys)
+
+
+def test_a_study_from_its_file_to_its_table(lab):
+    assert lab("run", "--jobs", "2") == 0, lab.err
+    result = lab.result("better-seed2")
+    assert result["pretraining"]["valid"] == {"phones_latents": 0.05, "phones_layer1": 0.5}
+    assert result["pretraining"]["start"] == {"phones_latents": 0.25}
+    assert result["pretraining"]["updates_per_second"] == 2.5
+    # the longer fine-tuning is the better one on the validation clips, and the test clips are decoded by it alone
+    tried = [{"updates": 10, "valid_cer": 0.5}, {"updates": 20, "valid_cer": 0.3}]
+    assert result["finetuning"] == {"tried": tried, "chosen": 20, "test": {"errors": [3] * 4, "totals": [10] * 4}}
+    assert result["settings"]["pretraining"] == {"optimization.lr": 0.5, "optimization.clip": 2, "fake.errors": 3}
+    lines = [line.strip("| \n").split(" | ") for line in lab.out.splitlines() if line.startswith("|")]
+    header = ["encoder", "seeds", "phones % latents", "phones % layer1", "best: range of seeds"]
+    header += ["CER valid", "CER test", "95 %", "to baseline", "95 %", "updates chosen", "updates/s"]
+    assert lines[0] == header
+    # seeds have 5 and 6 errors of 10 letters in each clip, and 2 and 3
+    plain = ["plain", "2", "7.5", "50.0", "50.0 to 50.0", "0.550", "0.550", "0.500 to 0.600", "", "", "20 20", "2.50"]
+    assert lines[2] == plain
+    assert lines[3][:9] == ["better", "2", "4.5", "50.0", "50.0 to 50.0", "0.250", "0.250", "0.200 to 0.300", "0.45"]
+    low, high = map(float, lines[3][9].split(" to "))
+    assert low == pytest.approx(2 / 6, abs=0.01) and high == pytest.approx(3 / 5, abs=0.01)
+    assert (lab.folder / "two" / "two.md").read_text() == lab.out
+    assert (lab.folder / "two" / "two.csv").read_text().splitlines()[0] == ",".join(header)
+    assert (lab.folder / "two" / "two.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_there_is_not_computed_again(lab):
+    assert lab() == 0, lab.err
+    (lab.folder / "two" / "plain-seed2.json").unlink()
+    # elsewhere the data have another root
+    (lab.folder / "data" / "train.tsv").write_text("/elsewhere\na.flac\t16000\n")
+    lab.write(STUDY + "  third: {overrides: [+fake.errors=4]}\n")
+    assert lab() == 0, lab.err
+    assert lab.computed("better-seed1") == ["pretrain", "finetune10", "finetune20"]
+    assert len(lab.computed("plain-seed2")) == 6 and len(lab.computed("third-seed2")) == 3
+    assert "3 of 6 cells to compute" in lab.err
+
+
+def test_a_cell_that_fails_stops_no_other_and_the_table_says_so(lab):
+    lab.write(STUDY.replace("errors=3", "errors=3, +fake.fail=1"))
+    assert lab() == 1
+    assert "better-seed1: pre-training FAILED: exit status 1" in lab.err and "no room in the boat" in lab.err
+    assert lab.err.splitlines()[-1].endswith("1 cells failed: better-seed1: see their logs, and run this again")
+    assert "Not there: better-seed1." in lab.out
+    better = next(line for line in lab.out.splitlines() if line.startswith("| better"))
+    assert " to " not in better and "An encoder with one seed has no interval." in lab.out
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("lr=0.5", "lr=0.25"), "optimization.lr"),
+        (("[10, 20]", "[10, 30]"), "finetuning.updates"),
+        (("errors=6", "errors=7"), "fake.errors"),
+    ],
+)
+def test_results_of_other_settings_are_refused_by_the_field(lab, change, named):
+    assert lab() == 0, lab.err
+    before = lab.computed("plain-seed1")
+    lab.write(STUDY.replace(*change))
+    assert lab() == 1
+    assert named in lab.err and "delete it to compute it again" in lab.err and lab.computed("plain-seed1") == before
+
+
+def test_other_data_are_refused(lab):
+    assert lab() == 0, lab.err
+    (lab.folder / "data" / "train.tsv").write_text("/here\nb.flac\t16000\n")
+    assert lab() == 1 and "pretraining_data" in lab.err
+    # one that was computed on them cannot stand beside the others
+    path = lab.folder / "two" / "better-seed1.json"
+    result = json.loads(path.read_text())
+    result["settings"]["finetuning_data"] = "other"
+    path.write_text(json.dumps(result))
+    assert lab("table") == 1 and "differ in finetuning_data" in lab.err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("title", "titel"), "titel is unknown"),
+        (("seeds: [1, 2]", "seeds: []"), "seeds: must be a list of whole numbers from 0"),
+        (("seeds: [1, 2]", "seeds: [1, 1]"), "seeds: a number stands there twice"),
+        (("baseline: plain", "baseline: plane"), "'plane' is none of the encoders"),
+        (("pre.yaml", "gone.yaml"), "gone.yaml is not there"),
+        (("pre.yaml", "nothing_of_that_name"), "nothing_of_that_name.yaml is not there"),
+        (("  better:", "  ../better:"), "a name has letters"),
+        (("+fake.errors=3", "fake.errors"), "must be KEY=VALUE"),
+        (("+fake.errors=3", "task.data=x"), "the study sets task.data itself"),
+        (("data: data", "data: nowhere"), "nowhere/train.tsv is not there: make the data by hand"),
+        ((STUDY, "- a\n"), "must be keys with values"),
+        ((STUDY, "a: [\n"), "is no YAML"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line(lab, change, message):
+    lab.write(STUDY.replace(*change))
+    assert lab() == 1
+    assert message in lab.err and len(lab.err.splitlines()) == 1, lab.err
+    assert not (lab.folder / "work").exists() or not list((lab.folder / "work").glob("*/trace"))
+
+
+def test_nothing_to_put_into_a_table(lab):
+    assert lab("table") == 1 and "holds no result of two" in lab.err
+
+
+def test_intervals_against_a_plain_bootstrap():
+    """One clip is resampled to itself: the interval is that of the seeds alone, all pairs of which can be listed."""
+    from summarymixing_fairseq.studies.table import _interval
+
+    cells = [{"test": {"errors": [errors], "totals": [10]}} for errors in (1, 2, 6)]
+    means = sorted((a + b + c) / 30 for a in (1, 2, 6) for b in (1, 2, 6) for c in (1, 2, 6))
+    expected = np.percentile(np.repeat(means, 1000), (2.5, 97.5))
+    np.testing.assert_allclose(_interval(cells, None), expected, atol=0.035)
+    low, high = _interval(cells, cells)
+    assert low < 0.5 < 1 < 2 < high
