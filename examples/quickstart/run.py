@@ -15,12 +15,14 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from report import write_report
 
+from summarymixing_fairseq.corpora.writing.options import positive_int
 from summarymixing_fairseq.system import command, files, interrupts
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.progress import progress_line
@@ -29,6 +31,8 @@ from summarymixing_fairseq.system.strict_json import to_json
 from summarymixing_fairseq.training.log_file import read_log
 
 ROOT = Path(__file__).resolve().parents[2]
+# Splits of English, by how much is labelled. With few labels it matters most what an encoder has learned without any.
+LABELS = {"5min": "train_5min", "all": "train"}
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,10 @@ class Stage:
     max_update: int = 0
 
 
-def stages(dest: Path, source: str, pretrain_updates: int, finetune_updates: int) -> list[Stage]:
-    """All stages in their order."""
+def stages(
+    dest: Path, source: str, labels: str, seeds: Sequence[int], pretrain_updates: int, finetune_updates: int
+) -> list[Stage]:
+    """All stages in their order. Both models are fine-tuned from each of the seeds, on `LABELS[labels]`."""
     corpus, pretrained = dest / "corpus", dest / "pretrain" / "checkpoint_last.pt"
 
     def training(name: str, config_dir: str, data: str, max_update: int, *overrides: str) -> Stage:
@@ -50,19 +56,22 @@ def stages(dest: Path, source: str, pretrain_updates: int, finetune_updates: int
         return Stage(name, [*command, f"optimization.max_update={max_update}", *overrides], max_update)
 
     def decoding(model: str) -> Stage:
-        name, checkpoint = f"decode_{model}", str(dest / model / "checkpoint_last.pt")
+        name, checkpoint = f"decode_{model}", str(dest / model / "checkpoint_best.pt")
         where = ["--data", str(corpus / "finetune"), "--split", "test", "--results", str(dest / name), "--force"]
         return Stage(name, ["summarymixing", "decode", checkpoint, *where])
 
     asterisk = [sys.executable, "examples/corpora/asterisk.py", "--dest", str(corpus), "--source", source]
     w2v_path, random = f"model.w2v_path={pretrained}", "model.no_pretrained_weights=true"
+    shared = [f"dataset.train_subset={LABELS[labels]}"]
     return [
         Stage("corpus", asterisk),
         training("pretrain", "pretraining", "pretrain", pretrain_updates),
-        training("finetune", "finetuning", "finetune", finetune_updates, w2v_path),
-        training("scratch", "finetuning", "finetune", finetune_updates, w2v_path, random),
-        decoding("finetune"),
-        decoding("scratch"),
+        *(
+            training(name, "finetuning", "finetune", finetune_updates, w2v_path, *own, *shared, f"common.seed={seed}")
+            for seed in seeds
+            for name, own in ((f"finetune_{labels}_{seed}", ()), (f"scratch_{labels}_{seed}", (random,)))
+        ),
+        *(decoding(f"{model}_{labels}_{seed}") for seed in seeds for model in ("finetune", "scratch")),
     ]
 
 
@@ -121,8 +130,12 @@ def main() -> int:
         default="auto",
         help="real prompts by apt, synthesised speech, or (auto, the default) real ones if apt has them",
     )
-    parser.add_argument("--pretrain-updates", type=int, default=1400)
-    parser.add_argument("--finetune-updates", type=int, default=500)
+    parser.add_argument(
+        "--labels", choices=LABELS, default="5min", help="of English to fine-tune on: 5 minutes, or all 16 (all)"
+    )
+    parser.add_argument("--seeds", type=positive_int, default=3, help="fine-tunings of each model (default: 3)")
+    parser.add_argument("--pretrain-updates", type=int, default=700)
+    parser.add_argument("--finetune-updates", type=int, default=300)
     args = parser.parse_args()
     interrupts.install("interrupted: run the same command again to go on")
     dest = args.dest.resolve()
@@ -130,8 +143,9 @@ def main() -> int:
 
 
 def _run(args: argparse.Namespace, dest: Path) -> str:
-    todo = stages(dest, args.source, args.pretrain_updates, args.finetune_updates)
-    table = write_report(dest, {stage.name: run_once(stage, dest) for stage in todo})
+    seeds = range(1, args.seeds + 1)
+    todo = stages(dest, args.source, args.labels, seeds, args.pretrain_updates, args.finetune_updates)
+    table = write_report(dest, LABELS[args.labels], {stage.name: run_once(stage, dest) for stage in todo})
     return f"{table}\nreport: {dest / 'report.md'}, curves: {dest / 'curves.png'}"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..probing.metrics.bootstrap import NUM_REPLICATES, UNDEFINED, Interval
+from ..probing.metrics.bootstrap import UNDEFINED, Interval, interval_over_seeds
 from ..system.figures import COLOURS, MARKERS, new_figure, save_figure
 from ..system.tables import markdown_table
 from .plan import Study
@@ -88,29 +88,11 @@ def _rate(cells: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _interval(cells: Sequence[Mapping[str, Any]], rivals: Sequence[Mapping[str, Any]] | None) -> Interval:
-    """95 % interval of the error rate, or of its ratio to the rivals': seeds and test clips are drawn with replacement.
-
-    Both sides are scored on the same clips of a draw; their seeds are drawn apart. Without two seeds a side it is not
-    defined: clips alone do not say how much a second training would differ.
-    """
-    sides = [cells] if rivals is None else [cells, rivals]
-    if any(len(side) < 2 for side in sides):
+    """95 % interval of the error rate, or of its ratio to the rivals', over seeds and test clips."""
+    if not cells:
         return UNDEFINED
-    rng = np.random.default_rng(0)
-    counts = [
-        tuple(np.array([cell["test"][kind] for cell in side], np.float64) for kind in ("errors", "totals"))
-        for side in sides
-    ]  # for each side errors and totals, (seeds, clips)
-    num_clips = counts[0][0].shape[1]
-    replicates = np.empty((NUM_REPLICATES, len(sides)))
-    for replicate in replicates:
-        clips = rng.integers(num_clips, size=num_clips)
-        for side, (errors, totals) in enumerate(counts):
-            seeds = rng.integers(len(errors), size=len(errors))
-            replicate[side] = errors[seeds][:, clips].sum() / totals[seeds][:, clips].sum()
-    values = replicates[:, 0] if rivals is None else replicates[:, 0] / replicates[:, 1]
-    low, high = np.percentile(values, (2.5, 97.5))
-    return float(low), float(high)
+    errors, of_rivals = ([cell["test"]["errors"] for cell in side] for side in (cells, rivals or []))
+    return interval_over_seeds(errors, cells[0]["test"]["totals"], None if rivals is None else of_rivals)
 
 
 def _number(value: float | None, digits: int = 3, scale: float = 1.0) -> str:

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from summarymixing_fairseq.commands.main import main
@@ -209,15 +208,3 @@ def test_a_file_that_cannot_be_used_is_one_line(lab, change, message):
 
 def test_nothing_to_put_into_a_table(lab):
     assert lab("table") == 1 and "holds no result of two" in lab.err
-
-
-def test_intervals_against_a_plain_bootstrap():
-    """One clip is resampled to itself: the interval is that of the seeds alone, all pairs of which can be listed."""
-    from summarymixing_fairseq.studies.table import _interval
-
-    cells = [{"test": {"errors": [errors], "totals": [10]}} for errors in (1, 2, 6)]
-    means = sorted((a + b + c) / 30 for a in (1, 2, 6) for b in (1, 2, 6) for c in (1, 2, 6))
-    expected = np.percentile(np.repeat(means, 1000), (2.5, 97.5))
-    np.testing.assert_allclose(_interval(cells, None), expected, atol=0.035)
-    low, high = _interval(cells, cells)
-    assert low < 0.5 < 1 < 2 < high
