@@ -16,6 +16,7 @@ import numpy as np
 from ..probing.metrics.bootstrap import UNDEFINED, Interval, interval_over_seeds
 from ..system.figures import COLOURS, MARKERS, new_figure, save_figure
 from ..system.tables import markdown_table
+from ..training.watch.quality import signs_of_collapse
 from .plan import Study
 
 PHONES = "phones_"
@@ -29,6 +30,7 @@ class Row:
         seeds: of its results.
         phones: mean accuracy of a linear map to phones, by the place it reads, as far as it was measured.
         phones_range: lowest and highest accuracy at the best place, over the seeds.
+        collapsed: how many seeds end with latents that hold less than at their start, of how many that were measured.
         cer: error rate on the test clips, with its 95 % interval; ratio: to the baseline's, with its own.
         updates: chosen lengths of fine-tuning, a seed each.
         updates_per_second: median of the seeds.
@@ -38,6 +40,7 @@ class Row:
     seeds: tuple[int, ...]
     phones: Mapping[str, float]
     phones_range: Interval
+    collapsed: tuple[int, int]
     valid_cer: float | None
     cer: float | None
     cer_interval: Interval
@@ -65,6 +68,7 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
                 phones.setdefault(key.removeprefix(PHONES), []).append(float(value))
     best = max(phones.values(), key=mean, default=[])
     speeds = [speed for result in results if (speed := result["pretraining"]["updates_per_second"]) is not None]
+    measured = [one["pretraining"] for one in results if one["pretraining"]["start"] and one["pretraining"]["valid"]]
     scored = [result["finetuning"] for result in results if "finetuning" in result]
     rivals = [result["finetuning"] for result in baseline if "finetuning" in result]
     ratio = _rate(scored) / _rate(rivals) if scored and rivals else None
@@ -73,6 +77,7 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
         tuple(result["seed"] for result in results),
         {place: mean(values) for place, values in phones.items()},
         (min(best), max(best)) if len(best) > 1 else UNDEFINED,
+        (sum(bool(signs_of_collapse(one["start"], one["valid"])) for one in measured), len(measured)),
         mean(min(one["valid_cer"] for one in cell["tried"]) for cell in scored) if scored else None,
         _rate(scored) if scored else None,
         _interval(scored, None),
@@ -110,6 +115,7 @@ _BEFORE: tuple[tuple[str, Callable[[Row], str]], ...] = (
 )
 _AFTER: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("best: range of seeds", lambda row: _spread(row.phones_range, 1, 100)),
+    ("collapsed", lambda row: "{} of {}".format(*row.collapsed) if row.collapsed[1] else ""),
     ("CER valid", lambda row: _number(row.valid_cer)),
     ("CER test", lambda row: _number(row.cer)),
     ("95 %", lambda row: _spread(row.cer_interval)),
@@ -152,7 +158,9 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
         )
     if any(row.phones for row in rows):
         lines.append(
-            "Phones: accuracy of a linear map from single frames to phones on synthesised speech of unseen voices."
+            "Phones: accuracy of a linear map from single frames to phones on synthesised speech of unseen voices. "
+            "Collapsed: seeds that end with fewer phones told from the latents than at their random start, or an "
+            "effective rank of the latents below a third of it."
         )
     if any(len(row.seeds) < 2 for row in rows):
         lines.append("An encoder with one seed has no interval.")

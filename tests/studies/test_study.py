@@ -118,14 +118,39 @@ def test_a_study_from_its_file_to_its_table(lab):
     assert result["finetuning"] == {"tried": tried, "chosen": 20, "test": {"errors": [3] * 4, "totals": [10] * 4}}
     assert result["settings"]["pretraining"] == {"optimization.lr": 0.5, "optimization.clip": 2, "fake.errors": 3}
     lines = [line.strip("| \n").split(" | ") for line in lab.out.splitlines() if line.startswith("|")]
-    header = ["encoder", "seeds", "phones % latents", "phones % layer1", "best: range of seeds"]
+    header = ["encoder", "seeds", "phones % latents", "phones % layer1", "best: range of seeds", "collapsed"]
     header += ["CER valid", "CER test", "95 %", "to baseline", "95 %", "updates chosen", "updates/s"]
     assert lines[0] == header
     # seeds have 5 and 6 errors of 10 letters in each clip, and 2 and 3
-    plain = ["plain", "2", "7.5", "50.0", "50.0 to 50.0", "0.550", "0.550", "0.500 to 0.600", "", "", "20 20", "2.50"]
+    plain = [
+        "plain",
+        "2",
+        "7.5",
+        "50.0",
+        "50.0 to 50.0",
+        "2 of 2",
+        "0.550",
+        "0.550",
+        "0.500 to 0.600",
+        "",
+        "",
+        "20 20",
+        "2.50",
+    ]
     assert lines[2] == plain
-    assert lines[3][:9] == ["better", "2", "4.5", "50.0", "50.0 to 50.0", "0.250", "0.250", "0.200 to 0.300", "0.45"]
-    low, high = map(float, lines[3][9].split(" to "))
+    assert lines[3][:10] == [
+        "better",
+        "2",
+        "4.5",
+        "50.0",
+        "50.0 to 50.0",
+        "2 of 2",
+        "0.250",
+        "0.250",
+        "0.200 to 0.300",
+        "0.45",
+    ]
+    low, high = map(float, lines[3][10].split(" to "))
     assert low == pytest.approx(2 / 6, abs=0.01) and high == pytest.approx(3 / 5, abs=0.01)
     assert (lab.folder / "two" / "two.md").read_text() == lab.out
     assert (lab.folder / "two" / "two.csv").read_text().splitlines()[0] == ",".join(header)

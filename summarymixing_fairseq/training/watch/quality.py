@@ -101,7 +101,7 @@ class QualityWatch:
 
     def check(self, values: Mapping[str, Any], num_updates: int) -> list[str]:
         """Look at what a validation has measured; log and return the warnings that are due."""
-        signs = self._signs(values)
+        signs = signs_of_collapse(self._start, values)
         self._since = {sign: self._since.get(sign, num_updates) for sign in signs}
         self._warned &= set(signs)
         due = {
@@ -114,18 +114,24 @@ class QualityWatch:
             logger.warning(warning)
         return list(due.values())
 
-    def _signs(self, values: Mapping[str, Any]) -> dict[str, str]:
-        limits = {
-            "phones_latents": (-PHONE_MARGIN, 1.0, "a linear map tells fewer phones from the latents"),
-            "rank_latents": (0.0, LEAST_RANK, "the latents spread over less than a third of the directions"),
-        }
-        signs = {}
-        for name, (margin, factor, message) in limits.items():
-            start, value = self._start.get(name, math.nan), values.get(name)
-            # "not": a value that is no number is a sign as well
-            if value is not None and math.isfinite(start) and not value >= factor * start + margin:
-                signs[name] = f"{message} than at the start of the run ({name} {value:g}, then {start:g})"
-        return signs
+
+def signs_of_collapse(start: Mapping[str, float], values: Mapping[str, Any]) -> dict[str, str]:
+    """What says that frames are worse than those of the random start: a message by the name of the number.
+
+    Args:
+        start, values: ``phones_latents`` and ``rank_latents``, as ``QualityWatch.measure`` gives them, as far as known.
+    """
+    limits = {
+        "phones_latents": (-PHONE_MARGIN, 1.0, "a linear map tells fewer phones from the latents"),
+        "rank_latents": (0.0, LEAST_RANK, "the latents spread over less than a third of the directions"),
+    }
+    signs = {}
+    for name, (margin, factor, message) in limits.items():
+        before, value = start.get(name, math.nan), values.get(name)
+        # "not": a value that is no number is a sign as well
+        if value is not None and math.isfinite(before) and not value >= factor * before + margin:
+            signs[name] = f"{message} than at the start of the run ({name} {value:g}, then {before:g})"
+    return signs
 
 
 def _named(measure: str, by_layer: Mapping[str, float], digits: int) -> dict[str, float]:
