@@ -289,8 +289,13 @@ def _serve() -> None:
     summarymixing_fairseq.register()
 
     torch.set_num_threads(1)
-    # without -m, hydra composes the configuration twice, the first time to read hydra.mode, which nothing here sets
-    Hydra.get_mode = lambda *_, **__: None
+    get_mode = getattr(Hydra, "get_mode", None)  # 1.0 has none
+
+    def mode(hydra: object, config_name: str, overrides: list[str]) -> object:
+        """hydra composes the configuration twice, the first time to read hydra.mode: only run_config/ sets it."""
+        return get_mode(hydra, config_name, overrides) if any("run_config" in one for one in overrides) else None
+
+    Hydra.get_mode = mode
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
