@@ -155,6 +155,7 @@ def test_an_interruption_waits_for_the_write(zygote, tmp_path):
     for number, process in processes.items():
         process.wait_for("saved")
         os.kill(process.pid, number)
+    for number, process in processes.items():
         assert process.wait(30) in (-number, 128 + number)
         folder = tmp_path / number.name
         assert sorted(os.listdir(folder)) == ["checkpoint_1_1.pt", "checkpoint_last.pt"]
