@@ -37,9 +37,9 @@ TINY_MODEL = (
 
 
 def run(*command: object, check: bool = True) -> subprocess.CompletedProcess:
-    """Run a command from the repository's root, as the README says."""
+    """Run a command from the repository's root, as the README says; a Python command by fork."""
     name, *arguments = map(str, command)
-    if name in COMMANDS:
+    if name in (*COMMANDS, "python"):
         done = shared_zygote().complete([name, *arguments])
     else:
         done = subprocess.run([BIN / name, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -6,16 +6,16 @@ The files of tests/plugins are laid into a copy of the package. What trains, rea
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
 from omegaconf import OmegaConf
-from pipeline import BIN, ROOT, TEXTS, TINY_MODEL, VOICES
+from pipeline import ROOT, TEXTS, TINY_MODEL, VOICES
+from zygote import Zygote
 
 from summarymixing_fairseq.data.synthesiser import speak
 
@@ -25,7 +25,7 @@ PLUGINS = {"shift.py": "modules/mixing", "regression.py": "models/objectives"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package with both files in it, and manifests."""
+    """A copy of the package with both files in it, manifests, and a recipe."""
     folder = tmp_path_factory.mktemp("plugins")
     shutil.copytree(ROOT / "summarymixing_fairseq", folder / "summarymixing_fairseq")
     for name, place in PLUGINS.items():
@@ -43,30 +43,45 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path, *command: object, check: bool = True) -> str:
-    """A command with the copy in the place of the package; what it prints."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    arguments = [str(BIN / str(command[0])), *map(str, command[1:])]
-    done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-    assert not check or not done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def zygote(folder: Path) -> Iterator[Zygote]:
+    """Starts commands with the copy in the place of the package."""
+    zygote = Zygote(package=folder, folder=folder)
+    yield zygote
+    zygote.close()
 
 
-def train(folder: Path, *overrides: str, check: bool = True, recipe: Path = ROOT / RECIPE) -> str:
-    return run(
-        folder,
-        *("fairseq-hydra-train", "--config-dir", recipe.parent, "--config-name", recipe.stem),
-        *(f"task.data={folder}", f"common.user_dir={folder}/summarymixing_fairseq", "common.cpu=true"),
-        *("optimization.max_update=2", "common.log_interval=1", "dataset.num_workers=0"),
-        *TINY_MODEL,
-        *overrides,
-        check=check,
-    )
+@pytest.fixture(scope="module")
+def run(zygote: Zygote) -> Callable[..., str]:
+    """``run("summarymixing", ..., check=True)``: what the command prints."""
+
+    def call(*command: object, check: bool = True) -> str:
+        done = zygote.complete(command)
+        assert not check or not done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+    return call
 
 
-def test_both_train_through_fairseq_and_every_reader_takes_the_checkpoint(folder):
+@pytest.fixture(scope="module")
+def train(folder: Path, run: Callable[..., str]) -> Callable[..., str]:
+    """``train(*overrides, check=True, recipe=...)``: the log of two updates."""
+
+    def call(*overrides: str, check: bool = True, recipe: Path = ROOT / RECIPE) -> str:
+        return run(
+            *("fairseq-hydra-train", "--config-dir", recipe.parent, "--config-name", recipe.stem),
+            *(f"task.data={folder}", f"common.user_dir={folder}/summarymixing_fairseq", "common.cpu=true"),
+            *("optimization.max_update=2", "common.log_interval=1", "dataset.num_workers=0"),
+            *TINY_MODEL,
+            *overrides,
+            check=check,
+        )
+
+    return call
+
+
+def test_both_train_through_fairseq_and_every_reader_takes_the_checkpoint(folder, run, train):
     log = train(
-        folder,
         f"checkpoint.save_dir={folder}/run",
         "model.mixer=shift",
         "+model.mixer_options.steps=3",
@@ -80,26 +95,24 @@ def test_both_train_through_fairseq_and_every_reader_takes_the_checkpoint(folder
     checkpoint = folder / "run" / "checkpoint_last.pt"
     weights = torch.load(checkpoint, weights_only=True)["model"]
     assert "objective.projection.weight" in weights and "encoder.layers.0.mixer.linear.weight" in weights
-    run(folder, "summarymixing", "export", checkpoint, folder / "shared.safetensors")
+    run("summarymixing", "export", checkpoint, folder / "shared.safetensors")
     for number, path in enumerate((checkpoint, folder / "shared.safetensors")):
-        run(folder, "summarymixing", "features", path, folder / "0.flac", "--dest", folder / f"features{number}")
+        run("summarymixing", "features", path, folder / "0.flac", "--dest", folder / f"features{number}")
         assert len(list((folder / f"features{number}").glob("*.npy"))) == 1
 
 
-def test_a_wrong_option_is_told_in_one_line(folder):
-    log = train(
-        folder, f"checkpoint.save_dir={folder}/no", "model.mixer=shift", "+model.mixer_options.steps=0", check=False
-    )
+def test_a_wrong_option_is_told_in_one_line(folder, train):
+    log = train(f"checkpoint.save_dir={folder}/no", "model.mixer=shift", "+model.mixer_options.steps=0", check=False)
     assert "model.mixer_options.steps=0: must be at least 1, at most 100" in log
 
 
-def test_the_objectives_criterion_is_asked_for(folder):
-    log = train(folder, f"checkpoint.save_dir={folder}/no", "+model.objective=regression", check=False)
+def test_the_objectives_criterion_is_asked_for(folder, train):
+    log = train(f"checkpoint.save_dir={folder}/no", "+model.objective=regression", check=False)
     assert "criterion._name=wav2vec: the model's objective is trained by pretraining" in log
 
 
-def test_they_are_listed_and_benchmarked(folder):
-    listed = run(folder, "summarymixing", "options")
+def test_they_are_listed_and_benchmarked(run):
+    listed = run("summarymixing", "options")
     assert "`mixer_options.steps`" in listed and "`objective_options.scale`" in listed
-    cell = run(folder, "summarymixing", "benchmark", "cell", "--contenders", "no such one", check=False)
+    cell = run("summarymixing", "benchmark", "cell", "--contenders", "no such one", check=False)
     assert "'shift'" in cell

@@ -41,18 +41,39 @@ def test_user_dir_after_the_import():
 
 
 def test_in_a_fresh_process(tmp_path):
-    """From another folder, by user-dir, and by import after it."""
+    """From another folder. A plain import loads neither torch nor fairseq, and changes nothing of fairseq.
+
+    Then, in a fork that has fairseq but not this package, by user-dir and by import after it; in the process itself,
+    where it is imported, by ``register``.
+    """
     code = f"""
+import os
 import sys
 from argparse import Namespace
-from fairseq.utils import import_user_module
 PACKAGE = {str(PACKAGE)!r}
 sys.path.insert(0, {str(PACKAGE.parent)!r})
-import_user_module(Namespace(user_dir=PACKAGE))
 import summarymixing_fairseq
-import_user_module(Namespace(user_dir=PACKAGE))
+heavy = {{"torch", "fairseq", "numpy", "omegaconf", "hydra"}} & set(sys.modules)
+assert not heavy, heavy
+from fairseq import checkpoint_utils
 from fairseq.models import MODEL_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
+from fairseq.trainer import Trainer
+from fairseq.utils import import_user_module
+names = {{**vars(checkpoint_utils), **vars(Trainer)}}
+ours = {{name for name, value in names.items() if "summarymixing" in str(getattr(value, "__module__", ""))}}
+assert not ours, ours
+assert "wav2vec2_summarymixing" not in MODEL_REGISTRY
+child = os.fork()
+if child == 0:
+    for name in [name for name in sys.modules if name.startswith("summarymixing_fairseq")]:
+        del sys.modules[name]
+    import_user_module(Namespace(user_dir=PACKAGE))
+    import summarymixing_fairseq
+    import_user_module(Namespace(user_dir=PACKAGE))
+else:
+    assert os.waitpid(child, 0)[1] == 0
+    summarymixing_fairseq.register()
 assert "wav2vec2_summarymixing" in MODEL_REGISTRY
 assert "speech_pretraining" in TASK_REGISTRY and "speech_finetuning" in TASK_REGISTRY
 """

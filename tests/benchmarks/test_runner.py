@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 
 import pytest
+from zygote import shared_zygote
 
 from summarymixing_fairseq.benchmarks import runner
 from summarymixing_fairseq.benchmarks.suite import BENCHMARKS
@@ -22,9 +24,17 @@ def run(contenders, sizes, repeats=2, limit_seconds=60.0):
 
 
 def test_samples_and_failures_of_real_workers():
-    rows, _ = run(["no such mixer", "summarymixing"], [10])
-    assert "no such mixer" in rows[0].failed and not rows[0].seconds
-    assert rows[1].failed is None and len(rows[1].seconds) == 2 and min(rows[1].seconds) > 0
+    code = f"""if True:
+        import dataclasses, json
+        from summarymixing_fairseq.benchmarks import runner
+        conditions = runner.Conditions("cell", {TINY!r}, "cpu", 1, 60.0)
+        rows = runner.run(["no such mixer", "summarymixing"], [10], conditions, 2, lambda told: None)
+        print(json.dumps(list(map(dataclasses.asdict, rows))))
+    """
+    done = shared_zygote().complete(["python", "-c", code])
+    failed, timed = json.loads(done.stdout)
+    assert "no such mixer" in failed["failed"] and not failed["seconds"]
+    assert timed["failed"] is None and len(timed["seconds"]) == 2 and min(timed["seconds"]) > 0
 
 
 def test_a_contender_beyond_the_limit_is_stopped():

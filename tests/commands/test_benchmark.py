@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pipeline import run
 
 from summarymixing_fairseq.benchmarks.suite import BENCHMARKS
 from summarymixing_fairseq.benchmarks.suite.update import PAPER_SETTING
@@ -55,28 +56,28 @@ def test_every_contender_runs(name, tiny_recipe, tmp_path, monkeypatch):
             assert step.other_bytes is None or (step.other_bytes() > 0) == contender.endswith("workers")
 
 
-def measure(tmp_path: Path, *typed: str) -> list[dict]:
+def measure(tmp_path: Path, *typed: str) -> tuple[list[dict], str]:
+    """Rows of the result, and what was printed."""
     output = tmp_path / "result.json"
-    assert main([*typed, "--repeats", "2", "--json", str(output)]) == 0
+    printed = run("summarymixing", *typed, "--repeats", "2", "--json", output).stdout
     rows = json.loads(output.read_text())["rows"]
     for row in rows:
         assert row["failed"] is None, row
         assert len(row["seconds"]) == 2 and min(row["seconds"]) > 0 and row["peak_bytes"] >= 0
-    return rows
+    return rows, printed
 
 
-def test_cell_as_typed(tmp_path, capsys):
+def test_cell_as_typed(tmp_path):
     plot, names = tmp_path / "cell.png", ["summarymixing, padding mask", "literal cell"]
-    rows = measure(tmp_path, *arguments("cell", ""), "--contenders", *names, "--plot", str(plot))
+    rows, printed = measure(tmp_path, *arguments("cell", ""), "--contenders", *names, "--plot", str(plot))
     assert [row["contender"] for row in rows] == names
     assert plot.read_bytes().startswith(b"\x89PNG")
-    printed = capsys.readouterr().out
     for words in ("literal cell", "1 threads", "torch 2", "median", "batch 2, dim 16, heads 2", "dtype float32"):
         assert words in printed
 
 
 def test_update_in_the_papers_setting(tmp_path, tiny_recipe):
-    (row,) = measure(tmp_path, *arguments("update", tiny_recipe), "--contenders", PAPER_SETTING)
+    (row,), _ = measure(tmp_path, *arguments("update", tiny_recipe), "--contenders", PAPER_SETTING)
     assert row["peak_bytes"] > 0
 
 

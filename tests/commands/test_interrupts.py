@@ -96,7 +96,8 @@ def assert_whole(out: Path) -> None:
 def test_interrupted_at_work(trained, many_files, tmp_path, name, number, group, has_begun):
     out, temporary = tmp_path / "out", tmp_path / "temporary"
     temporary.mkdir()
-    started = Started(COMMANDS[name](trained, many_files, out), temporary=temporary)
+    forked = name in ("decode", "features", "benchmark")  # these import torch
+    started = Started(COMMANDS[name](trained, many_files, out), temporary=temporary, forked=forked)
     started.wait_for(lambda: has_begun(started, out))
     ended = started.interrupt(number, group)
     if name == "mp3s":  # it prints its progress before

@@ -76,13 +76,13 @@ def test_head_that_leaves_in_the_middle(labelled_speech: Path, tmp_path: Path):
     assert done.stdout.count("\n") == 1 and not done.stderr and done.returncode == 141
 
 
-@pytest.mark.parametrize("closed", [True, False])
-def test_progress_that_nobody_reads_is_no_reason_to_stop(trained: Trained, tmp_path: Path, closed: bool):
+def test_progress_on_a_closed_stream_is_no_reason_to_stop(trained: Trained, tmp_path: Path):
+    """A pipe that nobody reads: the next test, with the same progress bars."""
     command = summarymixing(
         *("features", trained.pretrained, "--data", trained.data, "--split", "valid", "--dest", tmp_path),
         *("--device", "cpu"),
     )
-    done = run_closed(command, "2>&-") if closed else run_unread(command, "stderr")
+    done = run_closed(command, "2>&-")
     num_clips = len((trained.data / "valid.tsv").read_text().splitlines()) - 1
     assert done.returncode == 0 and done.stdout.startswith(f"{num_clips} clips")
     assert len(list(tmp_path.iterdir())) == num_clips

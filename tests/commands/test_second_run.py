@@ -31,7 +31,8 @@ def test_two_at_a_time_do_not_mix_their_files(trained: Trained, tmp_path: Path):
             summarymixing(
                 *("decode", trained.fine_tuned, "--data", trained.data, "--split", split),
                 *("--results", tmp_path, "--device", "cpu", "--force"),
-            )
+            ),
+            forked=True,
         )
         for split in ("train", "valid")
     ]

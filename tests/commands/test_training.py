@@ -78,11 +78,13 @@ def test_segments_of_long_files_train_and_a_bad_clip_does_not_end_the_run(tmp_pa
     assert "clips of train cannot be used, more than task.max_bad_fraction=0.01 allows" in strict
 
 
-@pytest.mark.parametrize("name", ["base", "base_mhsa", "base_bestrq"])
-def test_published_configs_train_two_updates_on_cpu(name: str, labelled_speech: Path, tmp_path: Path) -> None:
-    """The recipe as written, but for a batch, a depth and a width that a test can afford."""
+def test_a_published_config_trains_two_updates_on_cpu(labelled_speech: Path, tmp_path: Path) -> None:
+    """The recipe as written, but for a batch, a depth and a width that a test can afford.
+
+    `base` and `base_mhsa` do so in tests/examples/test_compatibility.py.
+    """
     done = run(
-        *("fairseq-hydra-train", "--config-dir", "examples/pretraining", "--config-name", name),
+        *("fairseq-hydra-train", "--config-dir", "examples/pretraining", "--config-name", "base_bestrq"),
         *(f"task.data={labelled_speech}", f"checkpoint.save_dir={tmp_path}"),
         *("optimization.max_update=2", "optimization.update_freq=[1]", "dataset.max_tokens=100000"),
         *("common.cpu=true", "dataset.num_workers=0", "common.log_interval=1"),

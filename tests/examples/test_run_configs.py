@@ -20,7 +20,8 @@ import soundfile
 import torch
 from fairseq.distributed.utils import infer_init_method
 from omegaconf import DictConfig, OmegaConf
-from pipeline import BIN, ROOT, TEXTS, TINY_MODEL
+from pipeline import ROOT, TEXTS, TINY_MODEL
+from zygote import Forked, shared_zygote
 
 # hydra's, of the way that fairseq calls it
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -40,8 +41,9 @@ TINY_RUN = (
 )
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("run", ("local", "slurm_4gpu", "slurm_multinode"))
+@pytest.mark.parametrize(
+    ("name", "run"), [("base", "local"), ("base", "slurm_multinode"), *((name, "slurm_4gpu") for name in NAMES)]
+)
 def test_an_update_is_the_papers_batch(composed: Callable[..., DictConfig], name: str, run: str) -> None:
     # local takes all GPUs of the machine, and is the recipe with four
     cfg = composed(
@@ -138,22 +140,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def launch(
     run: str, data: Path, save_dir: Path, *overrides: str, flags: tuple[str, ...] = ("-m",), **environment: str
-) -> subprocess.Popen:
+) -> Forked:
     """The command of the README from the repository's root, with relative paths."""
     command = [
-        *(str(BIN / "fairseq-hydra-train"), *flags, "--config-dir", "examples/pretraining", "--config-name", "base"),
+        *("fairseq-hydra-train", *flags, "--config-dir", "examples/pretraining", "--config-name", "base"),
         *(f"+run_config={run}", f"task.data={os.path.relpath(data, ROOT)}"),
         *(f"checkpoint.save_dir={os.path.relpath(save_dir, ROOT)}", *TINY_RUN, *overrides),
     ]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, text=True, **pipes)
+    return Forked(shared_zygote(), command, environment)
 
 
-def finished(launched: subprocess.Popen) -> str:
-    """The output of the command, which must succeed."""
-    output, _ = launched.communicate(timeout=300)
-    assert launched.returncode == 0, output[-3000:]
-    return output
+def finished(launched: Forked) -> None:
+    """Wait for the command, which must succeed."""
+    output, errors = launched.communicate(timeout=300)
+    assert launched.returncode == 0, output[-3000:] + errors[-3000:]
 
 
 def updates(log: str) -> list[int]:
@@ -210,26 +210,24 @@ def files_of_root() -> set[str]:
 
 
 def test_local_trains_to_the_end_and_four_gpus_are_asked_of_slurm(data: Path, tmp_path: Path, cluster: Cluster) -> None:
-    """Two launches at once, as each spends seconds on imports. The cluster holds its job: a later test runs it."""
+    """The cluster holds its job: the long tests run it."""
     local_dir, held_dir, before = tmp_path / "local", tmp_path / "held", files_of_root()
     one_process = ["distributed_training.distributed_world_size=1", "optimization.max_update=2"]
     held_environment = cluster.environment | {"FAKE_SLURM_HOLD": "1"}
-    with (
-        launch("local", data, local_dir, *one_process, flags=()) as local,  # -m may be left out
-        launch("slurm_4gpu", data, held_dir, "hydra.launcher.partition=gpu", **held_environment) as held,
-    ):
-        try:
-            while not (cluster.folder / "7.submitted").exists():
-                assert held.poll() is None, held.communicate()[0][-3000:]
-                time.sleep(0.02)
-            directives, script = cluster.submitted()
-            assert FOUR_GPUS.items() <= directives.items()
-            assert script.index("SRUN_CPUS_PER_TASK") < script.index("\nsrun ")
-            finished(local)
-            assert held.poll() is None and not (held_dir / "checkpoint_last.pt").exists()
-        finally:
-            local.kill()
-            held.kill()
+    local = launch("local", data, local_dir, *one_process, flags=())  # -m may be left out
+    held = launch("slurm_4gpu", data, held_dir, "hydra.launcher.partition=gpu", **held_environment)
+    try:
+        while not (cluster.folder / "7.submitted").exists():
+            assert held.poll() is None, held.communicate()[1][-3000:]
+            time.sleep(0.02)
+        directives, script = cluster.submitted()
+        assert FOUR_GPUS.items() <= directives.items()
+        assert script.index("SRUN_CPUS_PER_TASK") < script.index("\nsrun ")
+        finished(local)
+        assert held.poll() is None and not (held_dir / "checkpoint_last.pt").exists()
+    finally:
+        local.kill()
+        held.kill()
     assert num_updates(local_dir / "checkpoint_last.pt") == 2
     (log,) = local_dir.glob("submitit/*/*_0_log.out")
     assert updates(log.read_text()) == [1, 2]
@@ -244,7 +242,7 @@ def test_pre_empted_slurm_job_is_queued_again_and_resumes(data: Path, tmp_path: 
     launched = launch("slurm_4gpu", data, tmp_path / "run", *overrides, **cluster.environment)
     checkpoint, log = tmp_path / "run" / "checkpoint_last.pt", tmp_path / "run" / "submitit" / "7" / "7_0_log.out"
     while not checkpoint.exists():
-        assert launched.poll() is None, launched.communicate()[0][-3000:]
+        assert launched.poll() is None, launched.communicate()[1][-3000:]
         time.sleep(0.02)
     cluster.signal("USR2")
     finished(launched)
@@ -260,6 +258,7 @@ def test_pre_empted_slurm_job_is_queued_again_and_resumes(data: Path, tmp_path: 
     assert num_updates(checkpoint) == 100
 
 
+@pytest.mark.long
 def test_slurm_nodes_meet_and_train(data: Path, tmp_path: Path, cluster: Cluster) -> None:
     """Two nodes with one process each train to the end."""
     overrides = ["hydra.launcher.partition=gpu", "distributed_training.distributed_backend=gloo"]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import soundfile
-from pipeline import BIN, ROOT, TEXTS, TINY_MODEL, spelled
+from pipeline import ROOT, TEXTS, TINY_MODEL, spelled
+from zygote import Zygote
 
 GROUPS = ("pretraining", "finetuning", "mp3s")
 ONE_RUN = (
@@ -37,33 +38,26 @@ class Machine:
         self.folder, self.site = folder, folder / "site"
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", self.site, wheel]
         subprocess.run(install, check=True, capture_output=True)
-
-    def start(self, *command: object) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": str(self.site), "OMP_NUM_THREADS": "1"}
-        arguments = [sys.executable, *map(str, command)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(arguments, cwd=self.folder, env=environment, text=True, **pipes)
+        self.zygote = Zygote(package=self.site, folder=folder)
 
     def run(self, *command: object) -> str:
-        return output(self.start(*command))
+        """What a command that must succeed has printed."""
+        done = self.zygote.complete(command)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
 
-    def train(self, group: str, name: str, *overrides: str) -> subprocess.Popen[str]:
+    def train(self, group: str, name: str, *overrides: str) -> None:
         """The README's command line, from a folder that has nothing to do with the package."""
-        config_dir = self.run("-m", "summarymixing_fairseq", "configs", group).strip()
-        command = (BIN / "fairseq-hydra-train", "--config-dir", config_dir, "--config-name", name)
-        return self.start(*command, "task.data=data", f"checkpoint.save_dir={group}", *ONE_RUN, *overrides)
-
-
-def output(started: subprocess.Popen[str]) -> str:
-    """What a command that must succeed has printed."""
-    printed, errors = started.communicate(timeout=300)
-    assert started.returncode == 0, printed[-3000:] + errors[-3000:]
-    return printed
+        config_dir = self.run("python", "-m", "summarymixing_fairseq", "configs", group).strip()
+        command = ("fairseq-hydra-train", "--config-dir", config_dir, "--config-name", name)
+        self.run(*command, "task.data=data", f"checkpoint.save_dir={group}", *ONE_RUN, *overrides)
 
 
 @pytest.fixture(scope="module")
-def machine(distributions: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    return Machine(tmp_path_factory.mktemp("machine"), distributions[1])
+def machine(distributions: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    machine = Machine(tmp_path_factory.mktemp("machine"), distributions[1])
+    yield machine
+    machine.zygote.close()
 
 
 def yaml_files(folder: Path) -> set[str]:
@@ -92,7 +86,7 @@ def test_the_sdist_holds_every_committed_file(distributions: tuple[Path, Path]) 
 def test_a_wheel_is_enough(machine: Machine) -> None:
     from summarymixing_fairseq.data.synthesiser import speak
 
-    where = machine.run("-c", "import summarymixing_fairseq as package; print(package.__file__)").strip()
+    where = machine.run("python", "-c", "import summarymixing_fairseq as package; print(package.__file__)").strip()
     assert Path(where).is_relative_to(machine.site)
 
     audio, data = machine.folder / "audio", machine.folder / "data"
@@ -100,7 +94,7 @@ def test_a_wheel_is_enough(machine: Machine) -> None:
     for number, text in enumerate(TEXTS):
         soundfile.write(audio / f"{number}.flac", speak(text, "en-us"), 16_000)
     manifest = ("manifest", "folder", "audio", "--dest", "data", "--valid-fraction", "0.3", "--workers", "1")
-    machine.run("-m", "summarymixing_fairseq", *manifest)
+    machine.run("python", "-m", "summarymixing_fairseq", *manifest)
     for split in ("train", "valid"):
         clips = [int(line.split(".")[0]) for line in (data / f"{split}.tsv").read_text().splitlines()[1:]]
         (data / f"{split}.ltr").write_text("".join(f"{spelled(TEXTS[clip])}\n" for clip in clips))
@@ -110,12 +104,8 @@ def test_a_wheel_is_enough(machine: Machine) -> None:
     (data / "dict.ltr.txt").write_text("".join(f"{letter} 1\n" for letter in letters))
     (data / "dict.emotion.txt").write_text("a 1\nb 1\n")
 
-    output(machine.train("pretraining", "quickstart", *TINY_MODEL, "optimization.max_update=2"))
+    machine.train("pretraining", "quickstart", *TINY_MODEL, "optimization.max_update=2")
     pretrained = machine.folder / "pretraining" / "checkpoint_last.pt"
-    trainings = [
-        machine.train("finetuning", "quickstart", f"model.w2v_path={pretrained}", "optimization.max_update=2"),
-        machine.train("mp3s", "iemocap_probe1", f"model.encoder_path={pretrained}", "optimization.max_epoch=1"),
-    ]
-    for training in trainings:
-        output(training)
+    machine.train("finetuning", "quickstart", f"model.w2v_path={pretrained}", "optimization.max_update=2")
+    machine.train("mp3s", "iemocap_probe1", f"model.encoder_path={pretrained}", "optimization.max_epoch=1")
     assert all((machine.folder / group / "checkpoint_last.pt").exists() for group in GROUPS)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +14,7 @@ from fairseq import checkpoint_utils
 from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.trainer import Trainer
 from training.conftest import load
+from zygote import Forked
 
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.training import patches
@@ -146,19 +145,18 @@ time.sleep(60)
 """
 
 
-def test_an_interruption_waits_for_the_write(tmp_path):
+def test_an_interruption_waits_for_the_write(zygote, tmp_path):
     processes = {}
     for number in (signal.SIGINT, signal.SIGTERM):
         folder = tmp_path / number.name
         folder.mkdir()
         names = [folder / "checkpoint_1_1.pt", folder / "checkpoint_last.pt"]
-        command = [sys.executable, "-W", "ignore", "-c", INTERRUPTED, *names]
-        processes[number] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        processes[number] = Forked(zygote, ["python", "-c", INTERRUPTED, *names], {})
     for number, process in processes.items():
-        with process:
-            assert process.stdout.readline() == b"saved\n"
-            process.send_signal(number)
-            assert process.wait(30) in (-number, 128 + number)
+        process.wait_for("saved")
+        os.kill(process.pid, number)
+    for number, process in processes.items():
+        assert process.wait(30) in (-number, 128 + number)
         folder = tmp_path / number.name
         assert sorted(os.listdir(folder)) == ["checkpoint_1_1.pt", "checkpoint_last.pt"]
         assert weight_in(folder / "checkpoint_last.pt") == 1

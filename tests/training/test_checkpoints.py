@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 import torch
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
-from zygote import FILE_SIZE_LIMIT
+from zygote import FILE_SIZE_LIMIT, Forked
 
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.training.patches import background, checkpoints
@@ -104,11 +102,11 @@ time.sleep(60)
 """
 
 
-def test_a_second_run_in_the_folder_is_refused_until_the_first_is_gone(tmp_path):
+def test_a_second_run_in_the_folder_is_refused_until_the_first_is_gone(zygote, tmp_path):
     folder = tmp_path / "run"
-    first = subprocess.Popen([sys.executable, "-c", HOLD, folder], stdout=subprocess.PIPE, start_new_session=True)
+    first = Forked(zygote, ["python", "-c", HOLD, folder], {})
     try:
-        assert first.stdout.readline() == b"held\n"
+        first.wait_for("held")
         (folder / "checkpoint_last.pt.tmp").write_bytes(b"of the first run")
         with pytest.raises(InputError, match=r"another training is writing to .*/run: wait for it, end it"):
             checkpoints.prepare_folder(str(folder))

@@ -5,33 +5,26 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from pipeline import BIN, ROOT
+from pipeline import BIN
 from training.conftest import NOISY, differences, load
+from zygote import Forked, shared_zygote
 
 UPDATES = 6
 
 
-def torchrun(arguments: list[str], log: Path, *options: str) -> subprocess.Popen:
+def torchrun(arguments: list[str], log: Path, *options: str) -> Forked:
     """`torchrun` with two processes and the documented run configuration; output, errors included, goes to a log."""
-    command = [BIN / "torchrun", "--standalone", "--nproc_per_node", "2", *options, BIN / "fairseq-hydra-train"]
-    with open(log, "w") as file:
-        return subprocess.Popen(
-            [*map(str, command), *arguments, "+run_config=torchrun_cpu"],
-            cwd=ROOT,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
-            start_new_session=True,
-        )
+    command = ["torchrun", "--standalone", "--nproc_per_node", "2", *options, BIN / "fairseq-hydra-train", *arguments]
+    environment = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return Forked(shared_zygote(), [*command, "+run_config=torchrun_cpu"], environment, log)
 
 
-def ended(process: subprocess.Popen, log: Path, seconds: float = 240.0) -> str:
+def ended(process: Forked, log: Path, seconds: float = 240.0) -> str:
     """Wait for it; what it wrote."""
     try:
         process.wait(seconds)
@@ -89,13 +82,9 @@ def test_an_all_reduce_during_the_backward_pass_gives_the_same(zygote, arguments
 
 
 def workers_of(launcher: int) -> list[int]:
-    """Processes that torchrun has started, by rank."""
-    ranks = {}
-    for task in Path(f"/proc/{launcher}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-            ranks.update({int(entry[5:]): int(child) for entry in environment if entry.startswith(b"RANK=")})
-    return [ranks[rank] for rank in sorted(ranks)]
+    """Processes that torchrun has started, by rank: it starts them in this order."""
+    tasks = Path(f"/proc/{launcher}/task").iterdir()
+    return sorted(int(child) for task in tasks for child in (task / "children").read_text().split())
 
 
 def test_a_process_that_is_killed_is_replaced_and_the_run_resumes_exactly(arguments, two_processes, tmp_path):
