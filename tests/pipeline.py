@@ -25,6 +25,9 @@ TEXTS = (
 )
 VOICES = ("en-us", "en-us+f3")
 
+# of the quickstart, by the folder of configurations; the contrastive one has more to go wrong
+RECIPES = {"pretraining": "quickstart_contrastive", "finetuning": "quickstart"}
+# of the first
 TINY_MODEL = (
     "model.encoder_layers=2",
     "model.encoder_embed_dim=32",
@@ -55,7 +58,7 @@ def train(config_dir: str, data: Path, save_dir: Path, max_update: int, *overrid
         "--config-dir",
         f"examples/{config_dir}",
         "--config-name",
-        "quickstart",
+        RECIPES[config_dir],
         f"task.data={data}",
         f"checkpoint.save_dir={save_dir}",
         f"optimization.max_update={max_update}",

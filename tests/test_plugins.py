@@ -19,7 +19,7 @@ from zygote import Zygote
 
 from summarymixing_fairseq.data.synthesiser import speak
 
-RECIPE = "examples/pretraining/quickstart.yaml"
+RECIPE = "examples/pretraining/quickstart_contrastive.yaml"
 PLUGINS = {"shift.py": "modules/mixing", "regression.py": "models/objectives"}
 
 
@@ -35,8 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         wave = speak(text, VOICES[number % 2])
         soundfile.write(folder / f"{number}.flac", wave, 16_000)
         rows.append(f"{number}.flac\t{len(wave)}\n")
-    recipe = OmegaConf.load(ROOT / "examples" / "pretraining" / "quickstart.yaml")
+    recipe = OmegaConf.load(ROOT / "examples" / "pretraining" / "_quickstart.yaml")
     recipe.criterion = {"_name": "pretraining"}
+    recipe.model.update(latent_vars=20, final_dim=16, num_negatives=10)  # to be changed by TINY_MODEL
     (folder / "regression.yaml").write_text(f"# @package _group_\n{OmegaConf.to_yaml(recipe)}")
     for split in ("train", "valid"):
         (folder / f"{split}.tsv").write_text(f"{folder}\n" + "".join(rows))

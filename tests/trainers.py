@@ -17,7 +17,7 @@ def trainer_of(save_dir: Path, *overrides: str) -> Trainer:
     """Built of the quickstart's recipe."""
     given = [*TINY_MODEL, "common.cpu=true", "distributed_training.distributed_world_size=1", "task.data=x"]
     given += [f"checkpoint.save_dir={save_dir}", "model.feature_grad_mult=1.0", *overrides]
-    return build_trainer(read_recipe(ROOT / "examples/pretraining/quickstart.yaml", given))
+    return build_trainer(read_recipe(ROOT / "examples/pretraining/quickstart_contrastive.yaml", given))
 
 
 def save(trainer: Trainer, path: Path) -> str:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pipeline import BIN, ROOT, TINY_MODEL, run
+from pipeline import BIN, RECIPES, ROOT, TINY_MODEL, run
 from training.conftest import load
 
 from summarymixing_fairseq.system.errors import InputError
@@ -106,7 +106,7 @@ def test_relative_paths_in_a_sweep(manifests, tmp_path):
     config = Path("examples/pretraining").resolve()
     options = ["optimization.max_update=1", "common.cpu=true", "dataset.num_workers=0", *TINY_MODEL]
     (tmp_path / "data").symlink_to(manifests)
-    command = ["--config-dir", config, "--config-name", "quickstart", "task.data=data", *options]
+    command = ["--config-dir", config, "--config-name", RECIPES["pretraining"], "task.data=data", *options]
     sweep = ["optimization.lr=[0.001],[0.002]", "checkpoint.save_dir=run${hydra:job.num}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [str(argument) for argument in (BIN / "fairseq-hydra-train", "-m", *command, *sweep)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from pipeline import TEXTS, TINY_MODEL, VOICES
+from pipeline import RECIPES, TEXTS, TINY_MODEL, VOICES
 from zygote import Zygote, shared_zygote
 
 # LayerDrop, dropout everywhere, masks, Gumbel noise, and clips longer than they may train at
@@ -66,7 +66,8 @@ def arguments(manifests: Path) -> Callable[..., list[str]]:
             "dataset.disable_validation": "true",
         }
         given = [f"{name}={value}" for name, value in settings.items()]
-        return ["--config-dir", "examples/pretraining", "--config-name", "quickstart", *given, *TINY_MODEL, *overrides]
+        recipe = ["--config-dir", "examples/pretraining", "--config-name", RECIPES["pretraining"]]
+        return [*recipe, *given, *TINY_MODEL, *overrides]
 
     return build
 

@@ -23,7 +23,7 @@ EXACT = ["model.dropout=0", "model.activation_dropout=0", "model.attention_dropo
 def make_trainer(folder, *overrides):
     overrides = [*TINY_MODEL, *EXACT, "common.cpu=true", "common.amp=true", *overrides]
     overrides += ["distributed_training.distributed_world_size=1", f"checkpoint.save_dir={folder}", "task.data=x"]
-    return build_trainer(read_recipe(ROOT / "examples/pretraining/quickstart.yaml", overrides))
+    return build_trainer(read_recipe(ROOT / "examples/pretraining/quickstart_contrastive.yaml", overrides))
 
 
 def batch():

@@ -28,7 +28,7 @@ DEVICE = "cuda"
 DIM = 64
 # how far a mean over many numbers may be from float64's, as a share of their size
 TOLERANCES = {"float32": 1e-5, "tf32": 2e-3, "bfloat16": 5e-2, "float16": 1e-2}
-RECIPE = ROOT / "examples/pretraining/quickstart.yaml"
+RECIPE = ROOT / "examples/pretraining/quickstart_contrastive.yaml"
 every_mixer = pytest.mark.parametrize("mixer", sorted(MIXERS))
 
 

@@ -25,7 +25,7 @@ def test_an_update_by_fairseqs_trainer(precision, mixer, tmp_path):
     overrides += [f"checkpoint.save_dir={tmp_path}", f"model.mixer={mixer}", "model.encoder_attention_heads=4"]
     if precision != "fp32":
         overrides.append(f"common.{precision}=true")
-    trainer = build_trainer(read_recipe(ROOT / "examples/pretraining/quickstart.yaml", overrides))
+    trainer = build_trainer(read_recipe(ROOT / "examples/pretraining/quickstart_contrastive.yaml", overrides))
     before = [parameter.detach().clone() for parameter in trainer.get_model().parameters()]
     half = precision == "bf16"
     for _ in range(2):
