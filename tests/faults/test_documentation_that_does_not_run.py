@@ -30,9 +30,9 @@ def commands(text: str) -> list[list[str]]:
     found = []
     for block in _BLOCK.findall(text.replace("$(which fairseq-hydra-train)", "fairseq-hydra-train")):
         for line in block.replace("\\\n", " ").splitlines():
-            if "fairseq-hydra-train" in line:
-                line = re.sub(r'"?\$\(summarymixing configs (\w+)\)"?', r"examples/\1", line)
-                words = shlex.split(line, comments=True)
+            line = re.sub(r'"?\$\(summarymixing configs (\w+)\)"?', r"examples/\1", line)
+            words = shlex.split(line, comments=True) if "fairseq-hydra-train" in line else []
+            if "fairseq-hydra-train" in words:
                 found.append(words[words.index("fairseq-hydra-train") + 1 :])
     return found
 
