@@ -84,8 +84,8 @@ def train(folder: Path, run: Callable[..., str]) -> Callable[..., str]:
 def test_both_train_through_fairseq_and_every_reader_takes_the_checkpoint(folder, run, train):
     log = train(
         f"checkpoint.save_dir={folder}/run",
-        "model.mixer=shift",
-        "+model.mixer_options.steps=3",
+        "+model.mixers=[shift,summarymixing]",
+        "+model.mixer_options={shift:{steps:3}}",
         "+model.objective=regression",
         "+model.objective_options.scale=2.0",
         recipe=folder / "regression.yaml",

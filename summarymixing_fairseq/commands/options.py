@@ -14,7 +14,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "options",
         help="mixers and objectives, with the options of each",
         description="Print a Markdown table of the options of every mixer and objective. An option is given as "
-        "model.mixer_options.NAME or model.objective_options.NAME, or by the field of the model that stands for it.",
+        "model.mixer_options.NAME (with model.mixers: model.mixer_options.MIXER.NAME) or model.objective_options.NAME, "
+        "or by the field of the model that stands for it.",
     )
     parser.set_defaults(run=run)
 

@@ -1,5 +1,6 @@
 """Configuration of ``wav2vec2_summarymixing``: fairseq's ``Wav2Vec2Config`` and the fields it lacks."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -69,6 +70,8 @@ USED_PARENT_FIELDS = frozenset(
 MAX_KERNEL_SIZE = 1_000
 MAX_CONVOLUTIONS = 16
 MAX_PARAMETERS = 20_000_000_000
+# An entry of `mixers`: a mixer, and for how many layers.
+_MIXER_TIMES = re.compile(r"(\w{1,80})(?:\*(\d{1,4}))?")
 MASK_SELECTIONS = ("static", "normal", "poisson")
 INITS = ("xavier", "torch")
 COUNTS = {
@@ -126,8 +129,18 @@ class Wav2Vec2SummaryMixingConfig(Wav2Vec2Config):
     mixer: str = field(
         default="summarymixing", metadata={"help": f"token mixer of every layer: {', '.join(sorted(MIXERS))}"}
     )
+    mixers: List[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "in place of mixer: one for each layer from the first, NAME, or NAME*N for N layers: "
+            "[summarymixing*10,mhsa*2]"
+        },
+    )
     mixer_options: Dict[str, Any] = field(
-        default_factory=dict, metadata={"help": "options of the mixer by name (summarymixing options lists them)"}
+        default_factory=dict,
+        metadata={
+            "help": "options of the mixer by name (see summarymixing options); with mixers: by mixer, then by name"
+        },
     )
     objective: str = field(
         default="contrastive", metadata={"help": f"what pre-training learns: {', '.join(sorted(OBJECTIVES))}"}
@@ -224,19 +237,19 @@ def _named(names: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
         raise ValueError(f"model.{Refused(name, refused.value, refused.allowed)}") from None
 
 
-def _plugged_in(cfg: Wav2Vec2SummaryMixingConfig, kind: str, classes: Mapping[str, Any], *sizes: int) -> Any:
-    """Options of the mixer or objective that a configuration names, checked.
+def _plugged_in(
+    cfg: Wav2Vec2SummaryMixingConfig, kind: str, name: str, place: str, given: Any, options_class: Any, *sizes: int
+) -> Any:
+    """Options of the mixer or objective of a name, checked.
 
-    An option stands in ``<kind>_options``, or in the field of the configuration that it is known by.
+    Args:
+        kind: "mixer" or "objective"; place: where in the configuration ``given`` stands, options by name. An option
+            that is not among them stands in the field of the configuration that it is known by.
     """
-    chosen = _value(cfg, kind)
-    with _named():
-        check_choice(kind, chosen, sorted(classes))
-    given = _value(cfg, f"{kind}_options")
     if not isinstance(given, dict):
-        raise ValueError(f"model.{Refused(f'{kind}_options', given, 'must be options by name')}")
-    values, names = dict(given), {name: f"{kind}_options.{name}" for name in given}
-    for option in fields(classes[chosen]):
+        raise ValueError(f"model.{Refused(place, given, 'must be options by name')}")
+    values, names = dict(given), {option: f"{place}.{option}" for option in given}
+    for option in fields(options_class):
         model_field = option.metadata["model_field"]
         if model_field is None:
             continue
@@ -247,14 +260,56 @@ def _plugged_in(cfg: Wav2Vec2SummaryMixingConfig, kind: str, classes: Mapping[st
             allowed = f"model.{model_field}={value!r} says otherwise: set one of the two"
             raise ValueError(f"model.{Refused(names[option.name], given[option.name], allowed)}")
     with _named(names):
-        options = read_options(classes[chosen], values, f"model.{kind}={chosen}")
+        options = read_options(options_class, values, f"model.{kind}={name}")
         options.check(*sizes)
     return options
 
 
-def mixer_options(cfg: Wav2Vec2SummaryMixingConfig) -> MixerOptions:
-    """Options of the mixer of every layer. Raises ValueError, naming the field, for one that is not valid."""
-    return _plugged_in(cfg, "mixer", MIXER_OPTIONS, cfg.encoder_embed_dim)
+def layer_mixers(cfg: Wav2Vec2SummaryMixingConfig) -> List[Tuple[str, MixerOptions]]:
+    """The mixer of each layer, and its options.
+
+    Raises:
+        ValueError: naming the field, for a mixer, a number of layers or an option that is not valid.
+    """
+    width, given = cfg.encoder_embed_dim, _value(cfg, "mixer_options")
+    with _named():
+        names = _mixer_names(cfg)
+        if not names:
+            name, num_layers = _value(cfg, "mixer"), cfg.encoder_layers
+            check_choice("mixer", name, sorted(MIXERS))
+            options = _plugged_in(cfg, "mixer", name, "mixer_options", given, MIXER_OPTIONS[name], width)
+            return [(name, options)] * num_layers
+        if not isinstance(given, dict) or not all(isinstance(of_one, dict) for of_one in given.values()):
+            raise Refused("mixer_options", given, "with model.mixers these must be options by name for each mixer")
+        for name in given:
+            if name not in names:
+                raise Refused("mixer_options", {name: given[name]}, "no layer has this mixer (model.mixers)")
+    of_mixer = {
+        name: _plugged_in(cfg, "mixer", name, f"mixer_options.{name}", given.get(name, {}), MIXER_OPTIONS[name], width)
+        for name in dict.fromkeys(names)
+    }
+    return [(name, of_mixer[name]) for name in names]
+
+
+def _mixer_names(cfg: Wav2Vec2SummaryMixingConfig) -> List[str]:
+    """Names out of ``mixers``, one for each layer; empty where ``mixer`` holds for all. Raises Refused."""
+    given = _value(cfg, "mixers")
+    if not isinstance(given, list):
+        raise Refused("mixers", given, "must be a list of NAME or NAME*N, for the layers from the first")
+    if not given:
+        return []
+    if not _same(_value(cfg, "mixer"), _DEFAULTS["mixer"]):
+        raise Refused("mixers", given, f"model.mixer={cfg.mixer!r} says otherwise: set one of the two")
+    counts = []
+    for entry in given:
+        found = _MIXER_TIMES.fullmatch(entry) if isinstance(entry, str) else None
+        if found is None or found[1] not in MIXERS or found[2] == "0":
+            mixers = ", ".join(sorted(MIXERS))
+            raise Refused("mixers", entry, f"must be NAME or NAME*N, NAME one of {mixers}, and N at least 1")
+        counts.append((found[1], int(found[2] or 1)))
+    if (num_mixers := sum(times for _, times in counts)) != cfg.encoder_layers:
+        raise Refused("mixers", given, f"these are {num_mixers} layers, model.encoder_layers={cfg.encoder_layers}")
+    return [name for name, times in counts for _ in range(times)]
 
 
 def energies_dim(cfg: Wav2Vec2SummaryMixingConfig) -> int:
@@ -265,18 +320,21 @@ def energies_dim(cfg: Wav2Vec2SummaryMixingConfig) -> int:
 
 def objective_options(cfg: Wav2Vec2SummaryMixingConfig) -> ObjectiveOptions:
     """Options of the objective. Raises ValueError, naming the field, for one that is not valid."""
+    name, given = _value(cfg, "objective"), _value(cfg, "objective_options")
+    with _named():
+        check_choice("objective", name, sorted(OBJECTIVES))
     widths = (cfg.frontend_channels, cfg.encoder_embed_dim, energies_dim(cfg))
-    return _plugged_in(cfg, "objective", OBJECTIVE_OPTIONS, *widths)
+    return _plugged_in(cfg, "objective", name, "objective_options", given, OBJECTIVE_OPTIONS[name], *widths)
 
 
 def num_parameters(cfg: Wav2Vec2SummaryMixingConfig) -> int:
     """How many weights a configuration that is valid asks for, before any is made; without biases and norms."""
     dim, channels, bins = cfg.encoder_embed_dim, cfg.frontend_channels, cfg.num_mel_bins
-    mixer = mixer_options(cfg).num_weights(dim)
-    layer = 4 * dim * cfg.encoder_ffn_embed_dim + 3 * dim * dim + dim * cfg.depthwise_conv_kernel_size + mixer
+    mixers = sum(options.num_weights(dim) for _, options in layer_mixers(cfg))
+    layer = 4 * dim * cfg.encoder_ffn_embed_dim + 3 * dim * dim + dim * cfg.depthwise_conv_kernel_size
     frontend = channels * sum(k * (channels if i else bins) for i, k in enumerate(cfg.frontend_kernel_sizes))
     objective = objective_options(cfg).num_weights(channels, dim, energies_dim(cfg))
-    return cfg.encoder_layers * layer + frontend + channels * dim + objective
+    return cfg.encoder_layers * layer + mixers + frontend + channels * dim + objective
 
 
 def validate(cfg: Wav2Vec2SummaryMixingConfig) -> None:
@@ -287,7 +345,7 @@ def validate(cfg: Wav2Vec2SummaryMixingConfig) -> None:
     """
     with _named():
         _check_fields(cfg)
-    mixer_options(cfg)
+    layer_mixers(cfg)
     objective_options(cfg)
     with _named():
         if (wanted := num_parameters(cfg)) > MAX_PARAMETERS:

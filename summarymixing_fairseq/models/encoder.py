@@ -11,7 +11,7 @@ from ..modules.filterbank import LogMelFilterbank
 from ..modules.frontend import FilterbankFrontend
 from ..modules.mixing import build_mixer
 from ..system.units import SAMPLE_RATE_HZ
-from .config import Wav2Vec2SummaryMixingConfig, mixer_options
+from .config import Wav2Vec2SummaryMixingConfig, layer_mixers
 
 
 def build_frontend(cfg: Wav2Vec2SummaryMixingConfig) -> FilterbankFrontend:
@@ -28,11 +28,12 @@ def build_frontend(cfg: Wav2Vec2SummaryMixingConfig) -> FilterbankFrontend:
 
 def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
     """Context encoder of a configuration."""
-    options = asdict(mixer_options(cfg))
+    mixers = iter(layer_mixers(cfg))
 
     def build_layer() -> ConformerLayer:
+        name, options = next(mixers)
         layer = ConformerLayer(
-            build_mixer(cfg.mixer, embed_dim=cfg.encoder_embed_dim, dropout=cfg.attention_dropout, **options),
+            build_mixer(name, embed_dim=cfg.encoder_embed_dim, dropout=cfg.attention_dropout, **asdict(options)),
             cfg.encoder_embed_dim,
             cfg.encoder_ffn_embed_dim,
             cfg.depthwise_conv_kernel_size,

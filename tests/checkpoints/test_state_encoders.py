@@ -250,9 +250,10 @@ def test_fields_that_are_younger_than_a_checkpoint(any_encoder, tmp_path):
 
 
 FINE_TUNED = [("wav2vec2", LAYER_NORM), ("hubert", {}), *((OURS, {"mixer": mixer}) for mixer in MIXERS)]
+FINE_TUNED.append((OURS, {"mixers": ["mhsa", "summarymixing"]}))
 
 
-@pytest.mark.parametrize("kind, changes", FINE_TUNED, ids=["wav2vec2", "hubert", *MIXERS])
+@pytest.mark.parametrize("kind, changes", FINE_TUNED, ids=["wav2vec2", "hubert", *MIXERS, "hybrid"])
 def test_fine_tuned(tmp_path, tiny_model, kind, changes):
     model = tiny_model(**changes) if kind == OURS else stock_model(kind, **changes)
     config, ctc = fine_tune(model, kind, tmp_path)
@@ -279,6 +280,8 @@ def test_fine_tuned(tmp_path, tiny_model, kind, changes):
 
 def test_descriptions(any_encoder):
     assert any_encoder(OURS, mixer="mhsa")[0].describe() == f"{OURS} (mhsa), 2 layers of 32, pre-trained"
+    hybrid = any_encoder(OURS, mixers=["summarymixing*2", "mhsa"], encoder_layers=3)[0]
+    assert hybrid.describe() == f"{OURS} (summarymixing*2, mhsa), 3 layers of 32, pre-trained"
     assert any_encoder("hubert")[0].describe() == "hubert, 2 layers of 16, pre-trained"
 
 

@@ -18,7 +18,7 @@ import summarymixing_fairseq
 from summarymixing_fairseq.models.config import (
     USED_PARENT_FIELDS,
     Wav2Vec2SummaryMixingConfig,
-    mixer_options,
+    layer_mixers,
     num_parameters,
     validate,
 )
@@ -61,7 +61,7 @@ CHANGES = {
     **{"encoder_layers": 1, "encoder_embed_dim": 64, "encoder_layerdrop": 0.9},
     **{"latent_vars": 10, "latent_groups": 4, "latent_dim": 8, "latent_temp": (1.0, 0.5, 0.9)},
     **{"mask_length": 5, "mask_prob": 0.3, "mask_selection": "normal", "mask_dropout": 0.4, "mask_fill": True},
-    **{"init": "torch", "final_norm_eps": 0.5},
+    **{"mixers": ["mhsa", "summarymixing"], "init": "torch", "final_norm_eps": 0.5},
 }
 # Read only together with another field, or without effect on the numbers of a network.
 WITH_OTHERS = {
@@ -102,9 +102,23 @@ def test_changing_a_field_changes_the_network(tiny_config, speech, name):
 
 def test_options_by_name_are_those_of_the_fields(tiny_config):
     options = {"num_heads": 2, "mode": "expdecay", "activation": "swish"}
-    assert mixer_options(tiny_config(summary_heads=8, mixer_options=options)) == mixer_options(
+    assert layer_mixers(tiny_config(summary_heads=8, mixer_options=options)) == layer_mixers(
         tiny_config(summary_heads=2, summary_mode="expdecay", summary_activation="swish")
     )
+
+
+def test_a_mixer_for_each_layer(tiny_config):
+    options = {"summarymixing": {"mode": "lite"}, "mhsa": {"num_heads": 2}}
+    mixers = ["mhsa", "summarymixing*2", "mhsa"]
+    cfg = tiny_config(encoder_layers=4, encoder_attention_heads=12, mixers=mixers, mixer_options=options)
+    model = Wav2Vec2SummaryMixingModel(cfg)
+    assert [type(layer.mixer) for layer in model.encoder.layers] == [
+        MIXERS[name] for name in ("mhsa", "summarymixing", "summarymixing", "mhsa")
+    ]
+    assert [layer.mixer.num_heads for layer in (model.encoder.layers[0], model.encoder.layers[3])] == [2, 2]
+    (_, attention), (_, lite), _, _ = layer_mixers(cfg)
+    assert (attention.num_heads, lite.mode, lite.num_heads) == (2, "lite", 4)  # the last by the model's field
+    assert sum(p.numel() for p in model.parameters() if p.dim() > 1) == num_parameters(cfg)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +168,30 @@ def test_options_by_name_are_those_of_the_fields(tiny_config):
         ),
         ({"mixer_options": {"local_out_dim": "wide"}}, r"model\.mixer_options\.local_out_dim='wide': must be a width"),
         ({"mixer_options": 3}, r"model\.mixer_options=3: must be options by name"),
+        ({"mixers": ["mhsa"]}, r"model\.mixers=\['mhsa'\]: these are 1 layers, model\.encoder_layers=2"),
+        ({"mixers": ["mhsa*9999"]}, r"model\.mixers=\['mhsa\*9999'\]: these are 9999 layers"),
+        ({"mixers": ["mhsa", "mamba"]}, r"model\.mixers='mamba': must be NAME or NAME\*N, NAME one of .*mhsa"),
+        ({"mixers": ["mhsa*0", "mhsa*2"]}, r"model\.mixers='mhsa\*0': must be NAME or NAME\*N"),
+        ({"mixers": [["mhsa"], 1]}, r"model\.mixers=\['mhsa'\]: must be NAME"),
+        ({"mixers": "mhsa*2"}, r"model\.mixers='mhsa\*2': must be a list"),
+        (
+            {"mixers": ["mhsa*2"], "mixer": "mhsa"},
+            r"model\.mixers=\['mhsa\*2'\]: model\.mixer='mhsa' says otherwise: set one of the two",
+        ),
+        ({"mixers": ["mhsa*2"], "encoder_attention_heads": 5}, r"model\.encoder_attention_heads=5: must divide"),
+        (
+            {"mixers": ["mhsa*2"], "mixer_options": {"num_heads": 2}},
+            r"mixer_options=.*: with model\.mixers these must be",
+        ),
+        (
+            {"mixers": ["mhsa*2"], "mixer_options": {"summarymixing": {"mode": "lite"}}},
+            r"model\.mixer_options={'summarymixing': .*}: no layer has this mixer",
+        ),
+        ({"mixers": ["mhsa*2"], "mixer_options": {"mhsa": {"mode": "lite"}}}, r"mixer=mhsa has no option 'mode'"),
+        (
+            {"mixers": ["mhsa*2"], "encoder_attention_heads": 12, "mixer_options": {"mhsa": {"num_heads": 0}}},
+            r"model\.mixer_options\.mhsa\.num_heads=0: must be at least 1",
+        ),
         ({"objective": "guess"}, r"model\.objective='guess': choose one of "),
         (
             {"objective_options": {"latent_temp": [1.0]}},

@@ -62,7 +62,8 @@ class EncoderSpec:
     def describe(self) -> str:
         """One line: model, mixer, size, and how far trained."""
         config = self.config
-        mixer = f" ({config['mixer']})" if "mixer" in config else ""
+        mixers = ", ".join(config.get("mixers") or [config.get("mixer", "")])
+        mixer = f" ({mixers})" if mixers else ""
         stage = "fine-tuned" if self.fine_tuned else "pre-trained"
         return f"{self.kind}{mixer}, {config['encoder_layers']} layers of {config['encoder_embed_dim']}, {stage}"
 
