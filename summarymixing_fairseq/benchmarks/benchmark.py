@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..system.errors import InputError
+
+ALL = "all"
+CONTENDERS_HELP = f"only these; {ALL}: every registered mixer; an unknown name lists them"
+# The mixers that the paper compares, which are measured unless more are asked for.
+PAPER_MIXERS = ("summarymixing", "mhsa")
 PRECISIONS = ("fp32", "amp", "fp16", "bf16")
 
 
@@ -54,6 +60,34 @@ class Benchmark:
     keep_freed_memory: bool = True
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    def choose(self, given: Sequence[str] | None) -> list[str]:
+        """Contenders by what ``--contenders`` says, in the benchmark's order.
+
+        Args:
+            given: names; "all": every registered mixer, each once; None: the paper's mixers, their variants and the
+                rivals. A benchmark without mixers has all its contenders in both cases.
+
+        Raises:
+            InputError: for an unknown name.
+        """
+        from ..modules.mixing import MIXERS
+
+        names = self.contenders()
+        mixers = [name for name in names if name in MIXERS]
+        if given == [ALL]:
+            return mixers or names
+        if given is not None:
+            return in_order(given, names)
+        others = set(MIXERS) - set(PAPER_MIXERS)
+        return [name for name in names if name.partition(",")[0] not in others]
+
+
+def in_order(given: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that are given. Raises InputError for one that is unknown."""
+    if unknown := sorted(set(given) - set(names)):
+        raise InputError(f"--contenders {unknown[0]!r}: choose among {', '.join(map(repr, names))}, or {ALL}")
+    return [name for name in names if name in given]
+
 
 def add_sizes(parser: argparse.ArgumentParser, option: str, kind: type, default: list[Any], text: str) -> None:
     """Add the option that holds the sizes: at least one number, of a kind (int or float)."""
@@ -63,6 +97,11 @@ def add_sizes(parser: argparse.ArgumentParser, option: str, kind: type, default:
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add ``--config``, the recipe."""
     parser.add_argument("--config", default="examples/pretraining/base.yaml", metavar="YAML", help="recipe")
+
+
+def of_mixer(name: str) -> list[str]:
+    """Overrides of a recipe that give every layer that mixer."""
+    return [f"model.mixer={name}", "model.mixers=[]"]
 
 
 def mixer_names(first: str) -> list[str]:

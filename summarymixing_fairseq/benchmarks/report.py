@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..system.figures import new_figure, save_figure
+from ..system.figures import line_style, new_figure, save_figure
 from ..system.tables import markdown_table
 
 HEADER = ("contender", "size", "median", "min to max", "peak memory", "time", "memory")
@@ -107,21 +107,21 @@ def plot(result: dict[str, Any], path: Path) -> None:
     rows = [row for row in result["rows"] if row["seconds"]]
     sizes = sorted({row["size"] for row in rows})
     names = list(dict.fromkeys(row["contender"] for row in rows))
-    height = 4.4 if len(sizes) > 1 else 1.6 + 0.35 * len(names)
-    figure = new_figure(11, height)
+    height = max(4.4, 0.25 * len(names)) if len(sizes) > 1 else 1.6 + 0.35 * len(names)
+    figure = new_figure(12, height)
     axes = figure.subplots(1, 2)
     peaks = [(row["peak_bytes"] / 2**20, 0.0, 0.0) for row in rows]
     medians = [median(row["seconds"]) for row in rows]
     times = [(m, m - min(row["seconds"]), max(row["seconds"]) - m) for m, row in zip(medians, rows)]
     for axis, label, values in zip(axes, ("median time (s), minimum to maximum", "peak memory (MiB)"), (times, peaks)):
-        for name in names:
+        for number, name in enumerate(names):
             of_name = [(row["size"], *value) for row, value in zip(rows, values) if row["contender"] == name]
             places, middle, *to_ends = zip(*of_name)
             whiskers = to_ends if any(map(any, to_ends)) else None
             if len(sizes) == 1:
                 axis.barh([name], middle, xerr=whiskers, color="C0", capsize=3)
                 continue
-            axis.errorbar(places, middle, yerr=whiskers, marker="o", capsize=3, label=name)
+            axis.errorbar(places, middle, yerr=whiskers, capsize=3, label=name, **line_style(number))
             ended = [row for row in result["rows"] if row["contender"] == name and not row["seconds"]]
             if ended and places[-1] < sizes[-1]:
                 text = f"{ended[0]['size']:g}: {ended[0]['failed'].partition(',')[0]}"
@@ -139,7 +139,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
             axis.invert_yaxis()
             axis.set(xlabel=label)
     if len(sizes) > 1:
-        axes[0].legend(fontsize="small")
+        axes[1].legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     hardware, software, settings, _ = provenance(result)
     at = f", {sizes[0]:g} {result['size_unit']}" if len(sizes) == 1 else ""
     title = f"{result['benchmark']}{at}, {result['date']}: {settings}\n{hardware}; {software}"

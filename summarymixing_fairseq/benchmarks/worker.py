@@ -12,6 +12,7 @@ from typing import Any
 
 from ..system import interrupts
 from ..system.files import temporary_folder
+from ..system.processes import resident_bytes
 from ..system.strict_json import to_json
 
 # Repetitions before the first that counts: they fill caches, set up what is lazy, and let the heap find its size.
@@ -20,13 +21,6 @@ WARM_UPS = 3
 LONG_SECONDS = 1.0
 # Short repetitions of which one sample is the mean, where a process gives one sample only and has a GPU.
 GPU_REPETITIONS = 5
-
-
-def resident_bytes(field: str = "VmRSS") -> int:
-    """Resident memory of this process: ``VmRSS`` now, ``VmHWM`` at its peak; 0 without /proc."""
-    with suppress(OSError), open("/proc/self/status", encoding="ascii") as file:
-        return next((int(line.split()[1]) * 1024 for line in file if line.startswith(field + ":")), 0)
-    return 0
 
 
 def serve(job: dict[str, Any], replies: Any) -> None:

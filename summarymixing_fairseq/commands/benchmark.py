@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..benchmarks.benchmark import CONTENDERS_HELP
 from ..benchmarks.suite import BENCHMARKS
 from ..system.errors import InputError
 from ..system.files import atomic_write, check_writable, refuse_existing
@@ -38,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         sub.add_argument("--repeats", type=int, default=5, help="rounds")
         sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
         sub.add_argument("--threads", type=int, default=0, help="of each contender; 0: all processors")
-        sub.add_argument("--contenders", nargs="+", metavar="NAME", help="only these; an unknown name lists them")
+        sub.add_argument("--contenders", nargs="+", metavar="NAME", help=CONTENDERS_HELP)
         sub.add_argument("--limit-seconds", type=float, default=900, help="skip a contender that takes longer once")
         sub.add_argument("--json", type=Path, metavar="FILE", help="write every sample")
         sub.add_argument("--plot", type=Path, metavar="PNG", help="plot time and memory")
@@ -79,11 +80,7 @@ def run(args: argparse.Namespace) -> None:
     settings = {name: value for name, value in vars(args).items() if name in args.settings}
     if "config" in settings and not Path(settings["config"]).is_file():
         raise InputError(f"{args.config}: no such recipe; run this in a checkout of the project, or give --config")
-    names = BENCHMARKS[args.benchmark].contenders()
-    unknown = sorted(set(args.contenders or ()) - set(names))
-    if unknown:
-        raise InputError(f"--contenders {unknown[0]!r}: choose among {', '.join(map(repr, names))}")
-    names = [name for name in names if name in (args.contenders or names)]
+    names = BENCHMARKS[args.benchmark].choose(args.contenders)
     num_threads = args.threads or machine.available_threads()
     conditions = runner.Conditions(args.benchmark, settings, device, num_threads, args.limit_seconds)
     progress = progress_line()

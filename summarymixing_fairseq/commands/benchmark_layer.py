@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from ..benchmarks.benchmark import add_config
+from ..benchmarks.benchmark import add_config, of_mixer
 from ..system.errors import InputError
 
 COLUMNS = ("mixer", "precision", "recompute", "kernels", "bytes beside products", "kept for backward", "H100 at best")
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     for mixer in sorted(MIXERS, reverse=True):
         for precision in PRECISIONS:
             for recompute in ("none", "cheap"):
-                overrides = ["task.data=.", f"model.mixer={mixer}", f"model.recompute={recompute}"]
+                overrides = ["task.data=.", *of_mixer(mixer), f"model.recompute={recompute}"]
                 cost = layer_cost(read_recipe(Path(args.config), overrides).model, precision)
                 kernels = " + ".join(map(str, cost.kernels))
                 traffic = " + ".join(f"{value:.0f}" for value in cost.bytes_per_value)

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..benchmarks.benchmark import ALL, CONTENDERS_HELP, PAPER_MIXERS, in_order, mixer_names, of_mixer
 from ..system.errors import InputError
-from ..system.figures import new_figure, save_figure
+from ..system.figures import line_style, new_figure, save_figure
 from ..system.files import check_writable, refuse_existing
 from ..system.progress import progress_line
 from ..system.units import SAMPLE_RATE_HZ
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 SIZES = ("small", "base", "large")
 PARTS = ("weights", "optimizer", "activations")
 HEADER = ("model", "mixer", "weights", "s a clip", "peak", *PARTS)
+# Mixers a length whose parts can be told apart in a plot.
+_MOST_BARS = 3
 LEGEND = "activations: what the backward pass reads, gradients, and what operators need in passing; optimizer: AdamW"
 
 
@@ -37,6 +40,9 @@ def add_benchmark(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser
         "--precision", choices=("float32", "bfloat16", "float16"), default="bfloat16", help="of products"
     )
     parser.add_argument("--recompute", choices=("none", "cheap", "layer"), default="none", help="model.recompute")
+    parser.add_argument(
+        "--contenders", nargs="+", metavar="NAME", default=list(PAPER_MIXERS), help=f"mixers: {CONTENDERS_HELP}"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="cpu: count; cuda: measure")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="plot the parts")
     parser.add_argument("--force", action="store_true", help="overwrite the plot")
@@ -47,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     """Count or measure, and print.
 
     Raises:
-        InputError: for a batch or length below 1, or a plot that cannot be written.
+        InputError: for a batch or length below 1, an unknown mixer, or a plot that cannot be written.
     """
     if args.clips < 1 or min(args.seconds) < 1:
         raise InputError(f"--clips {args.clips} --seconds {min(args.seconds):g}: at least 1 each")
@@ -58,15 +64,17 @@ def run(args: argparse.Namespace) -> None:
 
     from ..benchmarks.memory_cost import measured_cost, memory_cost
     from ..benchmarks.recipe import read_recipe
-    from ..modules.mixing import MIXERS
 
+    mixers = mixer_names(PAPER_MIXERS[0])
+    if args.contenders != [ALL]:
+        mixers = in_order(args.contenders, mixers)
     progress = progress_line()
     rows: list[tuple[str, str, float, MemoryCost | None]] = []
     for size in args.sizes:
-        for mixer in sorted(MIXERS, reverse=True):
+        for mixer in mixers:
             for seconds in args.seconds:
                 progress(f"{size}, {mixer}, {seconds:g} s")
-                overrides = ["task.data=.", f"model.mixer={mixer}", f"model.recompute={args.recompute}"]
+                overrides = ["task.data=.", *of_mixer(mixer), f"model.recompute={args.recompute}"]
                 cfg = read_recipe(config_dir("pretraining") / f"{size}.yaml", overrides)
                 batch = args.clips, round(seconds * SAMPLE_RATE_HZ), args.precision
                 cost = measured_cost(cfg, *batch) if device.type == "cuda" else memory_cost(cfg, *batch)
@@ -99,13 +107,20 @@ def _table(rows: Any) -> str:
 
 
 def _plot(rows: Any, title: str, path: Path) -> None:
-    """Stacked bars: a panel for each model size, a group for each length, a bar for each mixer."""
+    """A panel for each model size: bars of the parts by length and mixer, or lines of the peak for many mixers."""
     sizes, mixers, lengths = (list(dict.fromkeys(row[i] for row in rows)) for i in range(3))
-    figure = new_figure(4.2 * len(sizes), 4.4)
+    figure = new_figure(4.2 * len(sizes) + 2, max(4.4, 0.25 * len(mixers)))
     axes = figure.subplots(1, len(sizes), squeeze=False)
     width = 0.8 / len(mixers)
     shades = {"weights": 0.45, "optimizer": 0.7, "activations": 1.0}
     for axis, size in zip(axes[0], sizes):
+        axis.set(title=size, xlabel="s a clip")
+        axis.grid(axis="y", alpha=0.3)
+        if len(mixers) > _MOST_BARS:
+            for number, mixer in enumerate(mixers):
+                peaks = [(row[2], row[3].peak / 2**30) for row in rows if row[:2] == (size, mixer) and row[3]]
+                axis.plot(*zip(*peaks), label=mixer, **line_style(number))
+            continue
         for number, mixer in enumerate(mixers):
             of_mixer = [(lengths.index(row[2]), row[3]) for row in rows if row[:2] == (size, mixer) and row[3]]
             places = [place + (number - (len(mixers) - 1) / 2) * width for place, _ in of_mixer]
@@ -115,9 +130,8 @@ def _plot(rows: Any, title: str, path: Path) -> None:
                 label = f"{mixer}: {part}"
                 axis.bar(places, heights, 0.9 * width, bottom, color=f"C{number}", alpha=shades[part], label=label)
                 bottom = [low + height for low, height in zip(bottom, heights)]
-        axis.set(title=size, xlabel="s a clip", xticks=range(len(lengths)), xticklabels=[f"{s:g}" for s in lengths])
-        axis.grid(axis="y", alpha=0.3)
+        axis.set(xticks=range(len(lengths)), xticklabels=[f"{s:g}" for s in lengths])
     axes[0][0].set_ylabel("peak memory (GiB)")
-    axes[0][0].legend(fontsize="small")
+    axes[0][-1].legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     figure.suptitle(title, fontsize="small")
     save_figure(figure, path)

@@ -35,6 +35,12 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", dpi=_DPI)
 
 
+def line_style(number: int) -> dict[str, str]:
+    """Colour and marker of the line of a number, from 0; 36 lines are told apart."""
+    turn, colour = divmod(number, len(COLOURS))
+    return {"color": COLOURS[colour], "marker": MARKERS[(colour + turn) % len(MARKERS)]}
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG. Raises InputError if it cannot be written."""
     with atomic_write(Path(path), "wb") as file:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, printable
-from .processes import started
+from .processes import resident_bytes, started
 from .progress import OverwrittenLine
 
 POLL_SECONDS = 0.2
 # between two progress messages
 SHOW_SECONDS = 30.0
 TAIL_LINES = 12
+# What a log ends with, before the MiB that the process took at most.
+PEAK = "resident memory at most, MiB: "
 
 # Text on the progress of a job
 Describe = Callable[[], str]
@@ -105,7 +107,7 @@ def run_process(
     descriptors: Sequence[int],
     describe: Describe,
 ) -> Generator[Describe, None, float]:
-    """Run a process of a job, and return the seconds that it took.
+    """Run a process of a job, and return the seconds that it took. Its log ends with its peak memory.
 
     Args:
         command: program and arguments; output: file that it has to write.
@@ -124,8 +126,12 @@ def run_process(
         start = file.tell()
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": subprocess.STDOUT}
         with started(command, cwd=folder, env=env, pass_fds=descriptors, **options) as running:
+            peak = 0
             while running.poll() is None:
+                peak = max(peak, resident_bytes("VmHWM", running.pid))
                 yield describe
+        if peak and not running.returncode:
+            file.write(f"{PEAK}{peak >> 20}\n".encode())
     if running.returncode or not output.exists():
         reason = f"exit status {running.returncode}" if running.returncode else f"{output.name} was not written"
         raise InputError("\n".join([reason, *_last_lines(log, start)]))

@@ -103,6 +103,11 @@ def test_a_mixer_added_later_appears_by_itself(name, monkeypatch):
     monkeypatch.setitem(MIXERS, "brand_new", MultiHeadSelfAttention)
     names = BENCHMARKS[name].contenders()
     assert names[0] == "summarymixing" and "brand_new" in names
+    assert BENCHMARKS[name].choose(["all"]) == [names[0], *sorted(set(MIXERS) - {names[0]})]
+    # unasked, what is measured does not grow with the mixers
+    usual = BENCHMARKS[name].choose(None)
+    assert usual == [other for other in names if other in usual] and "mhsa" in usual
+    assert not any(other.startswith("brand_new") for other in usual)
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

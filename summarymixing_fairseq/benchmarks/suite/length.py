@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...system.units import SAMPLE_RATE_HZ
-from ..benchmark import Benchmark, Step, add_config, add_sizes, mixer_names
+from ..benchmark import Benchmark, Step, add_config, add_sizes, mixer_names, of_mixer
 
 REFERENCE = "summarymixing"
 WARM_UP_SECONDS = 10
@@ -28,7 +28,7 @@ def build(contender: str, size: float, settings: dict[str, Any], device: str) ->
     from ...models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
     from ..recipe import read_recipe
 
-    cfg = read_recipe(Path(settings["config"]), ["task.data=.", f"model.mixer={contender}"])
+    cfg = read_recipe(Path(settings["config"]), ["task.data=.", *of_mixer(contender)])
     model = Wav2Vec2SummaryMixingModel(cfg.model)
     model.remove_pretraining_modules()
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[settings["precision"]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...system.units import SAMPLE_RATE_HZ
-from ..benchmark import PRECISIONS, Benchmark, Step, add_config, add_sizes, mixer_names
+from ..benchmark import PRECISIONS, Benchmark, Step, add_config, add_sizes, mixer_names, of_mixer
 
 REFERENCE = "summarymixing"
 NO_DROPOUT = "mhsa, no attention dropout"
@@ -84,7 +84,7 @@ def build(contender: str, size: float, settings: dict[str, Any], device: str) ->
         cfg = _stock_recipe(path, overrides)
     else:
         mixer, more = SETTINGS.get(contender, (contender, []))
-        overrides += [f"model.mixer={mixer}", f"model.recompute={settings['recompute']}"]
+        overrides += [*of_mixer(mixer), f"model.recompute={settings['recompute']}"]
         cfg = read_recipe(path, [*overrides, *more])
     if contender == PAPER_SETTING:
         _use_rivals()
