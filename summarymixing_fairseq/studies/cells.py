@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ from typing import Any
 from ..probing.metrics.error_rate import character_error_rate
 from ..system.errors import InputError
 from ..system.files import atomic_write
-from ..system.jobs import Describe, Job, run_process
+from ..system.jobs import PEAK, Describe, Job, run_process
 from ..system.strict_json import to_json
 from ..system.tools import Tools, quoted
 from ..training.log_file import read_log, series
 from .plan import Cell, FineTuning, Study
 
 PRETRAINED, FINE_TUNED = "pretrain", "finetune"
+# fairseq's line, and that of `run_process`
+_PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
+_PEAK_MIB = re.compile(rf"^{PEAK}(\d+)$", re.MULTILINE)
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -65,7 +69,11 @@ def run_cell(
         checkpoint = folder / PRETRAINED / "checkpoint_last.pt"
         command = _training(place, cell.encoder.config, folder / PRETRAINED, study.pretraining_data, cell.seed)
         seconds = yield from process([*command, *cell.encoder.overrides], checkpoint, log)
-        result: dict[str, Any] = {"encoder": cell.encoder.name, "seed": cell.seed, "pretraining": _pretraining(log)}
+        result: dict[str, Any] = {
+            "encoder": cell.encoder.name,
+            "seed": cell.seed,
+            "pretraining": _pretraining(log, machine["device"]),
+        }
         if (after := study.finetuning) is not None:
             tried = []
             for updates in after.updates:
@@ -110,8 +118,11 @@ def _decoding(place: Place, checkpoint: Path, after: FineTuning, dest: Path) -> 
     return [*command, "--device", "cpu"] if place.device == "cpu" else command
 
 
-def _pretraining(log: Path) -> dict[str, Any]:
-    """Length, speed, what the run began with and its last validation, as its log has them."""
+def _pretraining(log: Path, device: str) -> dict[str, Any]:
+    """Length, speed, size, what the run began with and its last validation, as its log has them.
+
+    The memory is that of the process: on a GPU it would be the host's, and is left out.
+    """
     records = read_log(log)
     validations = [
         {
@@ -122,9 +133,15 @@ def _pretraining(log: Path) -> dict[str, Any]:
         for record in records
     ]
     speeds = series(records, "ups")[1]
+    text = log.read_text(encoding="utf-8", errors="replace")
+    counted = _PARAMETERS.search(text)
+    # of all processes that it took: the last may only have found that there is nothing left to do
+    peaks = [int(peak) for peak in _PEAK_MIB.findall(text)] if device == "cpu" else []
     return {
         "updates": int(records[-1]["num_updates"]),
         "updates_per_second": median(speeds) if speeds else None,
+        "parameters": int(counted[1].replace(",", "")) if counted else None,
+        "peak_mib": max(peaks, default=None),
         "start": validations[0] if records[0]["num_updates"] == 0 else {},
         "valid": next(filter(None, reversed(validations)), {}),
     }

@@ -107,7 +107,7 @@ def read_study(path: Path, config_dir: Callable[[str], Path]) -> Study:
         if not _NAME.fullmatch(str(name)):
             raise InputError(f"{where}: a name has letters, digits, '_', '.' and '-' only")
         own = _mapping(given or {}, where, _ENCODER_KEYS)
-        config = _config(own.get("config", before.get("config")), config_dir("pretraining"), f"{where}: config")
+        config = config_path(own.get("config", before.get("config")), config_dir("pretraining"), f"{where}: config")
         encoders.append(Encoder(name, config, (*shared, *_overrides(own.get("overrides", []), f"{where}.overrides"))))
     if not encoders:
         raise InputError(f"{path}: encoders names none")
@@ -133,7 +133,7 @@ def _finetuning(given: object, data: Path, config_dir: Callable[[str], Path], wh
     after = _mapping(given, where, _FINETUNING_KEYS)
     splits = {name: _text(after.get(name, name), f"{where}.{name}") for name in ("train", "valid", "test")}
     return FineTuning(
-        _config(after.get("config"), config_dir("finetuning"), f"{where}.config"),
+        config_path(after.get("config"), config_dir("finetuning"), f"{where}.config"),
         data / _text(after.get("data", "."), f"{where}.data"),
         tuple(_overrides(after.get("overrides", []), f"{where}.overrides")),
         updates=_whole_numbers(after.get("updates", []), f"{where}.updates", 1),
@@ -187,7 +187,7 @@ def _whole_numbers(value: object, where: str, least: int) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _config(name: object, folder: Path, where: str) -> Path:
+def config_path(name: object, folder: Path, where: str) -> Path:
     """A configuration by its name in the package, or by its path, which ends in .yaml."""
     name = _text(name, where)
     path = Path(name).absolute() if name.endswith(".yaml") else folder / f"{name}.yaml"

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..probing.metrics.bootstrap import UNDEFINED, Interval, interval_over_seeds
-from ..system.figures import COLOURS, MARKERS, new_figure, save_figure
+from ..system.figures import line_style, new_figure, save_figure
 from ..system.tables import markdown_table
 from ..training.watch.quality import signs_of_collapse
 from .plan import Study
@@ -33,7 +34,7 @@ class Row:
         collapsed: how many seeds end with latents that hold less than at their start, of how many that were measured.
         cer: error rate on the test clips, with its 95 % interval; ratio: to the baseline's, with its own.
         updates: chosen lengths of fine-tuning, a seed each.
-        updates_per_second: median of the seeds.
+        updates_per_second, parameters, peak_mib: of pre-training, medians of the seeds that have them.
     """
 
     encoder: str
@@ -48,6 +49,13 @@ class Row:
     ratio_interval: Interval
     updates: tuple[int, ...]
     updates_per_second: float | None
+    parameters: float | None
+    peak_mib: float | None
+
+    @property
+    def best_phones(self) -> float | None:
+        """Accuracy at the place where it is highest."""
+        return max(self.phones.values(), default=None)
 
 
 def build(study: Study, results: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -67,7 +75,6 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
             if key.startswith(PHONES):
                 phones.setdefault(key.removeprefix(PHONES), []).append(float(value))
     best = max(phones.values(), key=mean, default=[])
-    speeds = [speed for result in results if (speed := result["pretraining"]["updates_per_second"]) is not None]
     measured = [one["pretraining"] for one in results if one["pretraining"]["start"] and one["pretraining"]["valid"]]
     scored = [result["finetuning"] for result in results if "finetuning" in result]
     rivals = [result["finetuning"] for result in baseline if "finetuning" in result]
@@ -84,8 +91,14 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
         ratio,
         _interval(scored, rivals) if ratio is not None else UNDEFINED,
         tuple(cell["chosen"] for cell in scored),
-        float(np.median(speeds)) if speeds else None,
+        *(_median(results, key) for key in ("updates_per_second", "parameters", "peak_mib")),
     )
+
+
+def _median(results: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """Of a number of pre-training, over the results that have it; those of earlier versions may not."""
+    values = [value for result in results if (value := result["pretraining"].get(key)) is not None]
+    return float(np.median(values)) if values else None
 
 
 def _rate(cells: Sequence[Mapping[str, Any]]) -> float:
@@ -123,6 +136,8 @@ _AFTER: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("95 %", lambda row: _spread(row.ratio_interval, 2)),
     ("updates chosen", lambda row: " ".join(map(str, row.updates))),
     ("updates/s", lambda row: _number(row.updates_per_second, 2)),
+    ("M parameters", lambda row: _number(row.parameters, 2, 1e-6)),
+    ("peak MiB", lambda row: _number(row.peak_mib, 0)),
 )
 
 
@@ -162,6 +177,8 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
             "Collapsed: seeds that end with fewer phones told from the latents than at their random start, or an "
             "effective rank of the latents below a third of it."
         )
+    if any(row.peak_mib for row in rows):
+        lines.append("Parameters and peak of resident memory: of pre-training.")
     if any(len(row.seeds) < 2 for row in rows):
         lines.append("An encoder with one seed has no interval.")
     if missing:
@@ -179,35 +196,93 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def plot(study: Study, rows: Sequence[Row], path: Path) -> None:
-    """Phone accuracy by the place that is read, and error rates with their intervals, as a PNG.
+    """Phones by the place that is read, error rates, and quality against time and against size, as a PNG.
+
+    Quality is the error rate, or the best phone accuracy where no recogniser was trained. What nothing was measured of
+    has no panel.
 
     Raises:
         InputError: if the file cannot be written, or matplotlib is not installed.
     """
-    places = _places(rows)
-    scored = [(row, row.cer) for row in rows if row.cer is not None]
-    panels = bool(places) + bool(scored)
+    panels: list[Callable[[Any], None]] = []
+    if _places(rows):
+        panels.append(partial(_plot_phones, rows))
+    scored = [row for row in rows if row.cer is not None]
+    if scored:
+        panels.append(partial(_plot_errors, scored))
+    size = next((size for size in _SIZES if any(size[1](row) for row in rows)), None)
+    for label, cost in filter(None, (_TIME, size)):
+        points = [(row.encoder, cost(row), row.cer if scored else row.best_phones) for row in rows]
+        if found := [(name, x, y) for name, x, y in points if x is not None and y is not None]:
+            panels.append(partial(_plot_pareto, found, label, bool(scored)))
     if not panels:
         return
-    figure = new_figure(6.2 * panels, 1.6 + max(3.4, 0.32 * len(rows)))
-    axes = iter(figure.subplots(1, panels, squeeze=False)[0])
-    if places:
-        left = next(axes)
-        for number, row in enumerate(rows):
-            style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-            left.plot([100 * row.phones.get(place, math.nan) for place in places], label=row.encoder, **style)
-        left.set(xticks=range(len(places)), ylabel="phone accuracy, %", title="linear map from frames to phones")
-        left.set_xticklabels(places, rotation=30, ha="right")
-        left.grid(alpha=0.3)
-        left.legend(fontsize=8)
-    if scored:
-        right = next(axes)
-        for number, (row, cer) in enumerate(reversed(scored)):
-            low, high = (cer if math.isnan(end) else end for end in row.cer_interval)
-            right.errorbar(cer, number, xerr=[[max(cer - low, 0)], [max(high - cer, 0)]], fmt="o", capsize=4)
-        right.set(yticks=range(len(scored)), xlabel="CER on test clips, 95 % over seeds and clips")
-        right.set_yticklabels([row.encoder for row, _ in reversed(scored)])
-        right.set_xlim(left=0)
-        right.grid(alpha=0.3)
+    columns = min(len(panels), 2)
+    lines = math.ceil(len(panels) / columns)
+    figure = new_figure(6.2 * columns, lines * (1.6 + max(3.4, 0.32 * len(rows))))
+    axes = figure.subplots(lines, columns, squeeze=False).flat
+    for draw, axis in zip(panels, axes):
+        draw(axis)
+        axis.grid(alpha=0.3)
+    for axis in list(figure.axes)[len(panels) :]:
+        axis.remove()
     figure.suptitle(study.title, fontsize=10)
     save_figure(figure, path)
+
+
+_TIME: tuple[str, Callable[[Row], float | None]] = (
+    "seconds an update of pre-training",
+    lambda row: 1 / row.updates_per_second if row.updates_per_second else None,
+)
+# The first that was measured is plotted.
+_SIZES: tuple[tuple[str, Callable[[Row], float | None]], ...] = (
+    ("peak memory of pre-training, MiB", lambda row: row.peak_mib),
+    ("parameters, M", lambda row: row.parameters and row.parameters / 1e6),
+)
+
+
+def _plot_phones(rows: Sequence[Row], axis: Any) -> None:
+    places = _places(rows)
+    for number, row in enumerate(rows):
+        values = [100 * row.phones.get(place, math.nan) for place in places]
+        axis.plot(values, label=row.encoder, **line_style(number))
+    axis.set(xticks=range(len(places)), ylabel="phone accuracy, %", title="linear map from frames to phones")
+    axis.set_xticklabels(places, rotation=30, ha="right")
+    axis.legend(fontsize=8)
+
+
+def _plot_errors(rows: Sequence[Row], axis: Any) -> None:
+    for number, row in enumerate(reversed(rows)):
+        cer = row.cer or 0.0
+        low, high = (cer if math.isnan(end) else end for end in row.cer_interval)
+        axis.errorbar(cer, number, xerr=[[max(cer - low, 0)], [max(high - cer, 0)]], fmt="o", capsize=4)
+    axis.set(yticks=range(len(rows)), xlabel="CER on test clips, 95 % over seeds and clips")
+    axis.set_yticklabels([row.encoder for row in reversed(rows)])
+    axis.set_xlim(left=0)
+
+
+def _plot_pareto(points: Sequence[tuple[str, float, float]], label: str, errors: bool, axis: Any) -> None:
+    """Points of (name, cost, quality), and a line through those that no other is as cheap and better than."""
+    scale = 1.0 if errors else 100.0
+    for number, (name, cost, quality) in enumerate(points):
+        axis.plot(cost, scale * quality, linestyle="none", **line_style(number))
+        axis.annotate(name, (cost, scale * quality), (4, 4), textcoords="offset points", fontsize=7)
+    front = pareto_front([(cost, quality) for _, cost, quality in points], errors)
+    axis.plot([cost for cost, _ in front], [scale * quality for _, quality in front], "--", color="grey", zorder=0)
+    measure = "CER on test clips" if errors else "phone accuracy at the best place, %"
+    axis.set(xlabel=label, ylabel=measure, title=f"{'lower' if errors else 'higher'} and further left is better")
+    axis.margins(0.12)
+
+
+def pareto_front(points: Sequence[tuple[float, float]], errors: bool) -> list[tuple[float, float]]:
+    """Of points of (cost, quality) those that no other is as cheap and better than, by cost.
+
+    Args:
+        errors: whether less of the quality is better.
+    """
+    sign = 1 if errors else -1
+    front: list[tuple[float, float]] = []
+    for cost, quality in sorted(points, key=lambda point: (point[0], sign * point[1])):
+        if not front or sign * quality < sign * front[-1][1]:
+            front.append((cost, quality))
+    return front

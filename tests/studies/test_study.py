@@ -11,6 +11,7 @@ import pytest
 
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.studies import study as study_module
+from summarymixing_fairseq.studies.table import pareto_front
 from summarymixing_fairseq.system import jobs
 from summarymixing_fairseq.system.tools import Tools
 
@@ -33,6 +34,7 @@ if "model.w2v_path" in options:
     pathlib.Path(folder, "checkpoint_best.pt").write_text(str(errors))
     sys.exit()
 errors = int(options["fake.errors"]) + int(options["common.seed"])
+print('[2026-11-26 12:00:00][fairseq_cli.train][INFO] - num. shared model params: 1,234,567 (num. trained: 1,234,000)')
 print('[2026-11-26 12:00:00][watch][INFO] - quality at the start of the run: {"phones_latents": "0.25"}')
 print('[2026-11-26 12:00:00][train_inner][INFO] - ' + json.dumps({"num_updates": "8", "ups": "2.5"}))
 valid = {"valid_num_updates": "8", "valid_phones_latents": str(errors / 100), "valid_phones_layer1": "0.5"}
@@ -82,7 +84,8 @@ class Lab:
         (self.folder / "two.yaml").write_text(study)
 
     def __call__(self, what: str = "run", *options: str) -> int:
-        status = main(["study", what, "two.yaml", "--work", "work", "--device", "cpu", *options])
+        place = ["--work", "work", "--device", "cpu"] if what == "run" else []
+        status = main(["study", what, "two.yaml", *place, *options])
         captured = self.capsys.readouterr()
         self.out, self.err = captured.out, captured.err
         return status
@@ -113,6 +116,7 @@ def test_a_study_from_its_file_to_its_table(lab):
     assert result["pretraining"]["valid"] == {"phones_latents": 0.05, "phones_layer1": 0.5}
     assert result["pretraining"]["start"] == {"phones_latents": 0.25}
     assert result["pretraining"]["updates_per_second"] == 2.5
+    assert result["pretraining"]["parameters"] == 1_234_567 and 0 < result["pretraining"]["peak_mib"] < 1000
     # the longer fine-tuning is the better one on the validation clips, and the test clips are decoded by it alone
     tried = [{"updates": 10, "valid_cer": 0.5}, {"updates": 20, "valid_cer": 0.3}]
     assert result["finetuning"] == {"tried": tried, "chosen": 20, "test": {"errors": [3] * 4, "totals": [10] * 4}}
@@ -120,7 +124,7 @@ def test_a_study_from_its_file_to_its_table(lab):
     lines = [line.strip("| \n").split(" | ") for line in lab.out.splitlines() if line.startswith("|")]
     header = ["encoder", "seeds", "phones % latents", "phones % layer1", "best: range of seeds", "collapsed"]
     header += ["CER valid", "CER test", "95 %", "to baseline", "95 %", "updates chosen", "updates/s"]
-    assert lines[0] == header
+    assert lines[0] == [*header, "M parameters", "peak MiB"]
     # seeds have 5 and 6 errors of 10 letters in each clip, and 2 and 3
     plain = [
         "plain",
@@ -136,8 +140,9 @@ def test_a_study_from_its_file_to_its_table(lab):
         "",
         "20 20",
         "2.50",
+        "1.23",
     ]
-    assert lines[2] == plain
+    assert lines[2][:-1] == plain and int(lines[2][-1]) > 0
     assert lines[3][:10] == [
         "better",
         "2",
@@ -153,8 +158,21 @@ def test_a_study_from_its_file_to_its_table(lab):
     low, high = map(float, lines[3][10].split(" to "))
     assert low == pytest.approx(2 / 6, abs=0.01) and high == pytest.approx(3 / 5, abs=0.01)
     assert (lab.folder / "two" / "two.md").read_text() == lab.out
-    assert (lab.folder / "two" / "two.csv").read_text().splitlines()[0] == ",".join(header)
+    assert (lab.folder / "two" / "two.csv").read_text().splitlines()[0] == ",".join(lines[0])
     assert (lab.folder / "two" / "two.png").read_bytes().startswith(b"\x89PNG")
+    # results of earlier versions have no size and no memory
+    for file in (lab.folder / "two").glob("*.json"):
+        result = json.loads(file.read_text())
+        del result["pretraining"]["parameters"], result["pretraining"]["peak_mib"]
+        file.write_text(json.dumps(result))
+    assert lab("table") == 0, lab.err
+    assert "| updates/s |" in lab.out and "M parameters" not in lab.out and "peak" not in lab.out
+
+
+def test_the_front_is_what_none_is_as_cheap_and_better_than():
+    points = [(3, 0.2), (1, 0.5), (2, 0.6), (3, 0.1), (4, 0.1)]
+    assert pareto_front(points, errors=True) == [(1, 0.5), (3, 0.1)]
+    assert pareto_front(points, errors=False) == [(1, 0.5), (2, 0.6)]
 
 
 def test_what_is_there_is_not_computed_again(lab):
