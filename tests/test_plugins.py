@@ -108,7 +108,7 @@ def test_a_wrong_option_is_told_in_one_line(folder, train):
 
 
 def test_the_objectives_criterion_is_asked_for(folder, train):
-    log = train(f"checkpoint.save_dir={folder}/no", "+model.objective=regression", check=False)
+    log = train(f"checkpoint.save_dir={folder}/no", "model.objective=regression", check=False)
     assert "criterion._name=wav2vec: the model's objective is trained by pretraining" in log
 
 
