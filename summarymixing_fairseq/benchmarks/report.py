@@ -124,7 +124,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
             axis.errorbar(places, middle, yerr=whiskers, capsize=3, label=name, **line_style(number))
             ended = [row for row in result["rows"] if row["contender"] == name and not row["seconds"]]
             if ended and places[-1] < sizes[-1]:
-                text = f"{ended[0]['size']:g}: {ended[0]['failed'].partition(',')[0]}"
+                text = f"{name}, {ended[0]['size']:g}: {ended[0]['failed'].partition(',')[0]}"
                 point = places[-1], middle[-1]
                 axis.annotate(text, point, (0, 8), textcoords="offset points", ha="right", fontsize="x-small")
         if len(sizes) > 1:

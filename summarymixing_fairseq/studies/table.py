@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -212,9 +212,13 @@ def plot(study: Study, rows: Sequence[Row], path: Path) -> None:
         panels.append(partial(_plot_errors, scored))
     size = next((size for size in _SIZES if any(size[1](row) for row in rows)), None)
     for label, cost in filter(None, (_TIME, size)):
-        points = [(row.encoder, cost(row), row.cer if scored else row.best_phones) for row in rows]
-        if found := [(name, x, y) for name, x, y in points if x is not None and y is not None]:
-            panels.append(partial(_plot_pareto, found, label, bool(scored)))
+        points = [
+            _Point(row.encoder, x, y, row.cer_interval if scored else row.phones_range)
+            for row in rows
+            if (x := cost(row)) is not None and (y := row.cer if scored else row.best_phones) is not None
+        ]
+        if points:
+            panels.append(partial(_plot_pareto, points, label, bool(scored)))
     if not panels:
         return
     columns = min(len(panels), 2)
@@ -228,6 +232,13 @@ def plot(study: Study, rows: Sequence[Row], path: Path) -> None:
         axis.remove()
     figure.suptitle(study.title, fontsize=10)
     save_figure(figure, path)
+
+
+class _Point(NamedTuple):
+    name: str
+    cost: float
+    quality: float
+    interval: Interval
 
 
 _TIME: tuple[str, Callable[[Row], float | None]] = (
@@ -261,13 +272,15 @@ def _plot_errors(rows: Sequence[Row], axis: Any) -> None:
     axis.set_xlim(left=0)
 
 
-def _plot_pareto(points: Sequence[tuple[str, float, float]], label: str, errors: bool, axis: Any) -> None:
-    """Points of (name, cost, quality), and a line through those that no other is as cheap and better than."""
+def _plot_pareto(points: Sequence[_Point], label: str, errors: bool, axis: Any) -> None:
+    """Quality against cost, and a line through those that no other is as cheap and better than."""
     scale = 1.0 if errors else 100.0
-    for number, (name, cost, quality) in enumerate(points):
-        axis.plot(cost, scale * quality, linestyle="none", **line_style(number))
+    for number, (name, cost, quality, interval) in enumerate(points):
+        low, high = (quality if math.isnan(end) else end for end in interval)
+        whiskers = [[scale * max(quality - low, 0)], [scale * max(high - quality, 0)]]
+        axis.errorbar(cost, scale * quality, yerr=whiskers, linestyle="none", elinewidth=0.7, **line_style(number))
         axis.annotate(name, (cost, scale * quality), (4, 4), textcoords="offset points", fontsize=7)
-    front = pareto_front([(cost, quality) for _, cost, quality in points], errors)
+    front = pareto_front([(point.cost, point.quality) for point in points], errors)
     axis.plot([cost for cost, _ in front], [scale * quality for _, quality in front], "--", color="grey", zorder=0)
     measure = "CER on test clips" if errors else "phone accuracy at the best place, %"
     axis.set(xlabel=label, ylabel=measure, title=f"{'lower' if errors else 'higher'} and further left is better")
