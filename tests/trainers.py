@@ -16,7 +16,7 @@ NOISE = noise_batch(2, 24_000, torch.float64)
 def trainer_of(save_dir: Path, *overrides: str) -> Trainer:
     """Built of the quickstart's recipe."""
     given = [*TINY_MODEL, "common.cpu=true", "distributed_training.distributed_world_size=1", "task.data=x"]
-    given += [f"checkpoint.save_dir={save_dir}", "model.feature_grad_mult=1.0", *overrides]
+    given += [f"checkpoint.save_dir={save_dir}", *overrides]
     return build_trainer(read_recipe(ROOT / "examples/pretraining/quickstart_contrastive.yaml", given))
 
 

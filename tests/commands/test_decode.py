@@ -103,7 +103,7 @@ def bad(trained: Trained, clip: Path, tmp_path: Path) -> dict[str, Path]:
     ("arguments", "message"),
     [
         ("{folder}/none.pt {clip}", r"none\.pt cannot be read: No such file"),
-        ("{folder}/text.pt {clip}", r"text\.pt is not a checkpoint"),
+        ("{folder}/text.pt {clip}", r"text\.pt is no checkpoint"),
         ("{folder}/other.pt {clip}", r"checkpoint of 'wav2vec2', not of 'wav2vec2_summarymixing'"),
         ("{checkpoint} {folder}/none.wav", r"none\.wav cannot be read: no such file"),
         ("{checkpoint} {folder}/empty.wav", r"empty\.wav cannot be read"),

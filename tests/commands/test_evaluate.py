@@ -335,7 +335,7 @@ def bad(trained: Trained, probes, probe_data: Path, tmp_path: Path) -> dict[str,
     ("arguments", "message"),
     [
         ("{folder}/none.pt", r"none\.pt cannot be read: No such file"),
-        ("{folder}/text.pt", r"text\.pt is not a checkpoint"),
+        ("{folder}/text.pt", r"text\.pt is no checkpoint"),
         ("{folder}/broken.pt", r"broken\.pt: weights do not fit its configuration"),
         ("{folder}/nan.pt", r"nan\.pt: weight .* is not finite: did its training diverge\?"),
         ("{pretrained}", r"checkpoint of 'wav2vec2_summarymixing', not of a probe \('ssl_probe'\): see examples/mp3s"),

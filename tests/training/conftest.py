@@ -19,7 +19,6 @@ NOISY = (
     "model.attention_dropout=0.1",
     "model.activation_dropout=0.1",
     "model.dropout_input=0.1",
-    "model.feature_grad_mult=1.0",
     "task.max_sample_size=16000",
     "dataset.max_tokens=48000",
     "optimizer._name=fused_adamw",
