@@ -75,20 +75,35 @@ def summary_mixing(p: Parameters, x: Tensor, mode: str = "full", activation: str
     return torch.stack(outputs)
 
 
-def self_attention(p: Parameters, x: Tensor, num_heads: int) -> Tensor:
-    """softmax(q k' / sqrt(d)) v of one utterance (T, D), head by head and frame by frame."""
+def scaled_product(q: Tensor, k: Tensor, head: int, t: int, u: int) -> Tensor:
+    return (q * k).sum() / math.sqrt(len(q))
+
+
+def self_attention(
+    p: Parameters,
+    x: Tensor,
+    num_heads: int,
+    score: Callable[[Tensor, Tensor, int, int, int], Tensor] = scaled_product,
+    hears: Callable[[int, int], bool] = lambda t, u: True,
+) -> Tensor:
+    """softmax(q k' / sqrt(d)) v of one utterance (T, D), head by head and frame by frame.
+
+    Args:
+        score: of a query and a key, the head, and their frames; hears: whether frame t attends to frame u.
+    """
     dim = x.size(1)
     width = dim // num_heads
     projected = [linear(p, "in_proj", frame) for frame in x]
     outputs = []
-    for frame in projected:
+    for t, frame in enumerate(projected):
         heads = []
+        heard = [u for u in range(len(x)) if hears(t, u)]
         for h in range(num_heads):
             here = slice(h * width, (h + 1) * width)
             q = frame[:dim][here]
-            scores = [(q * other[dim : 2 * dim][here]).sum() / math.sqrt(width) for other in projected]
-            weights = [torch.exp(score - max(s.item() for s in scores)) for score in scores]
-            heads.append(sum(w * other[2 * dim :][here] for w, other in zip(weights, projected)) / sum(weights))
+            scores = [score(q, projected[u][dim : 2 * dim][here], h, t, u) for u in heard]
+            weights = [torch.exp(s - max(s.item() for s in scores)) for s in scores]
+            heads.append(sum(w * projected[u][2 * dim :][here] for w, u in zip(weights, heard)) / sum(weights))
         outputs.append(linear(p, "out_proj", torch.cat(heads)))
     return torch.stack(outputs)
 

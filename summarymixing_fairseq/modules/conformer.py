@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -14,22 +13,10 @@ from .feedforward import FeedForward, xavier_linear
 from .kernels.compiling import compile_modules
 from .kernels.depthwise import DepthwiseConv
 from .kernels.recompute import can_be_made_again, dropout, forget, made_again, recompute, recomputing
+from .positions import sinusoidal_positions
 from .precision import LayerNorm, autocast_dtype, weights_cast
 
 RECOMPUTE = ("none", "cheap", "layer")
-
-
-def sinusoidal_positions(num_frames: int, dim: int, device: torch.device) -> Tensor:
-    """Absolute sinusoidal positions (Vaswani et al. 2017, section 3.5), for any length.
-
-    Returns:
-        (num_frames, dim) float32.
-    """
-    steps = torch.arange(0, dim, 2, device=device, dtype=torch.float32)
-    frequency = torch.exp(steps * (-math.log(10_000.0) / dim))
-    angle = torch.arange(num_frames, device=device, dtype=torch.float32)[:, None] * frequency
-    # (T, dim / 2) twice -> (T, dim): sine and cosine interleaved; an odd width drops the last cosine
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :dim]
 
 
 class ConvolutionModule(nn.Module):

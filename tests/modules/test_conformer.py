@@ -26,10 +26,10 @@ from summarymixing_fairseq.modules.conformer import (
     ConformerEncoder,
     ConformerLayer,
     ConvolutionModule,
-    sinusoidal_positions,
 )
 from summarymixing_fairseq.modules.feedforward import FeedForward
 from summarymixing_fairseq.modules.mixing import build_mixer
+from summarymixing_fairseq.modules.positions import sinusoidal_positions
 
 MIXERS = {"summarymixing": summary_mixing, "mhsa": partial(self_attention, num_heads=2)}  # and their loops
 in_float32_and_64 = pytest.mark.parametrize("dtype, tolerance", [float32, float64])

@@ -2,67 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...system.options import MAX_WIDTH, Refused, option
-from ..precision import Linear
-from .registry import MixerOptions, register_mixer
-
-
-@dataclass
-class AttentionOptions(MixerOptions):
-    """Options of ``mhsa``."""
-
-    num_heads: int = option(
-        8, "attention heads; they divide the width", low=1, high=MAX_WIDTH, model_field="encoder_attention_heads"
-    )
-
-    def check(self, embed_dim: int) -> None:
-        """Raises Refused for heads that do not divide the width."""
-        if embed_dim % self.num_heads:
-            raise Refused("num_heads", self.num_heads, f"must divide encoder_embed_dim={embed_dim}")
-
-    def num_weights(self, embed_dim: int) -> int:
-        """Projections of queries, keys, values and output."""
-        return 4 * embed_dim * embed_dim
+from .heads import HeadOptions, ProjectedHeads, keys_to_attend
+from .registry import register_mixer
 
 
-@register_mixer("mhsa", AttentionOptions)
-class MultiHeadSelfAttention(nn.Module):
+@register_mixer("mhsa", HeadOptions)
+class MultiHeadSelfAttention(ProjectedHeads):
     """Self-attention (Vaswani et al. 2017, section 3.2) through ``scaled_dot_product_attention``.
 
-    Args:
-        embed_dim: D; num_heads: divides D; dropout: on the attention weights.
-
-    Raises:
-        ValueError: if the heads do not divide the width.
+    Time grows with T², memory with T; with dropout on a CPU memory with T² too.
     """
 
-    def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0):
-        super().__init__()
-        if num_heads < 1 or embed_dim % num_heads:
-            raise ValueError(f"{num_heads} attention heads do not divide the width {embed_dim}")
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.in_proj = Linear(embed_dim, 3 * embed_dim)
-        self.out_proj = Linear(embed_dim, embed_dim)
-        nn.init.xavier_uniform_(self.in_proj.weight)
-        nn.init.xavier_uniform_(self.out_proj.weight)
-        nn.init.zeros_(self.in_proj.bias)
-        nn.init.zeros_(self.out_proj.bias)
-
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
-        B, T, D = x.shape
-        # (B, T, 3D) -> 3 x (B, heads, T, D / heads)
-        q, k, v = self.in_proj(x).view(B, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        attend = None
-        if padding_mask is not None:
-            # A row with nothing to attend to would be NaN: a clip without one valid frame attends to its padding.
-            attend = ~padding_mask | padding_mask.all(1, keepdim=True)
-            attend = attend[:, None, None, :]  # (B, T) -> (B, 1, 1, T): True = may be attended to
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=self.dropout if self.training else 0.0)
-        return self.out_proj(y.transpose(1, 2).reshape(B, T, D))  # (B, heads, T, D / heads) -> (B, T, D)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """3 x (B, heads, T, D / heads), (B, T) bool True = padding -> (B, heads, T, D / heads)."""
+        return F.scaled_dot_product_attention(q, k, v, keys_to_attend(padding_mask), self.dropout_p)

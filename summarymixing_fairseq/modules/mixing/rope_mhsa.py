@@ -1,0 +1,41 @@
+"""Self-attention with rotary positions, the strong form of attention's twin."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..kernels.recompute import made_again
+from ..positions import position_angles
+from .attention import MultiHeadSelfAttention
+from .heads import HeadOptions
+from .registry import register_mixer
+
+
+def _rotate(x: Tensor) -> Tensor:
+    """Turn channels i and i + d // 2 of frame t by the angle t / 10000^(2i / d). (..., T, d) -> (..., T, d).
+
+    The last channel of an odd width stays as it is.
+    """
+    T, dim = x.shape[-2:]
+    half = dim // 2
+    angle = position_angles(torch.arange(T, device=x.device, dtype=torch.float32), dim)[:, :half]  # (T, d // 2)
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    a, b, rest = x.split([half, half, dim - 2 * half], dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], -1)
+
+
+@register_mixer("rope_mhsa", HeadOptions)
+class RotarySelfAttention(MultiHeadSelfAttention):
+    """Self-attention whose queries and keys are rotated by their positions (RoFormer, arXiv 2104.09864, equation 16).
+
+        score(t, u) = (R_t q_t)' (R_u k_u) / sqrt(d) = q_t' R_(u - t) k_u / sqrt(d)
+
+    R_t turns d / 2 planes by the angles t / 10000^(2i / d), computed for the length that comes. Time grows with T²,
+    memory with T, as in ``mhsa``. Deviation from the paper: a plane is the channels i and i + d / 2 of a head, not 2i
+    and 2i + 1, which is another order of the projections' rows.
+    """
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """3 x (B, heads, T, D / heads), (B, T) bool True = padding -> (B, heads, T, D / heads)."""
+        return super().attend(made_again(_rotate, q), made_again(_rotate, k), v, padding_mask)
