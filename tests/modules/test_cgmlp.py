@@ -1,0 +1,48 @@
+"""The convolutional gating MLP against its formula, written out as loops."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from reference import assert_equals_reference, gelu, layer_norm, linear, randomise
+from torch import nn
+
+from summarymixing_fairseq.modules.mixing.cgmlp import ConvolutionalGatingMLP
+from summarymixing_fairseq.modules.mixing.registry import OPTIONS
+from summarymixing_fairseq.system.options import Refused
+
+
+def gating_mlp(p, x):
+    hidden = [gelu(linear(p, "expand", frame)) for frame in x]
+    kernel = p["depthwise.weight"][:, 0]  # (hidden / 2, kernel size)
+    half, reach = kernel.size(0), kernel.size(1) // 2
+    outputs = []
+    for t, frame in enumerate(hidden):
+        gate = p["depthwise.bias"]
+        for k in range(kernel.size(1)):
+            if 0 <= t + k - reach < len(x):
+                gate = gate + kernel[:, k] * layer_norm(p, "norm", hidden[t + k - reach][half:])
+        outputs.append(linear(p, "project", frame[:half] * gate))
+    return torch.stack(outputs)
+
+
+@pytest.mark.parametrize("lengths", [[8, 8], [9, 4, 1]])
+def test_outputs_and_gradients_equal_the_loops(lengths):
+    mixer = randomise(ConvolutionalGatingMLP(6, hidden_dim=10, kernel_size=5))
+    nn.init.normal_(mixer.depthwise.weight)  # at its start it has no effect
+    assert_equals_reference(mixer, gating_mlp, lengths, 6, torch.float64, 1e-10)
+
+
+def test_the_gate_starts_open():
+    mixer = ConvolutionalGatingMLP(6)
+    x = torch.randn(1, 20, 6)
+    a, _ = nn.functional.gelu(mixer.expand(x)).chunk(2, -1)
+    torch.testing.assert_close(mixer(x), mixer.project(a), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("options, message", [({"hidden_dim": 7}, "must be even"), ({"kernel_size": 4}, "must be odd")])
+def test_refused(options, message):
+    with pytest.raises(Refused, match=message):
+        OPTIONS["cgmlp"](**options).check(8)
+    with pytest.raises(ValueError, match="must be"):
+        ConvolutionalGatingMLP(8, **options)
