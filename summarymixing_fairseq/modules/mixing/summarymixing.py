@@ -79,6 +79,16 @@ class SummaryMixingOptions(MixerOptions):
         return branch + (local_out + summary_out) * embed_dim
 
 
+def by_head(x: Tensor, num_heads: int) -> Tensor:
+    """(B, T, D) -> (heads, B * T, D / heads), what block-diagonal layers take."""
+    return x.reshape(-1, num_heads, x.size(-1) // num_heads).transpose(0, 1).contiguous()
+
+
+def by_frame(x: Tensor) -> Tensor:
+    """(heads, B * T, L / heads) -> (B * T, L)."""
+    return x.transpose(0, 1).flatten(1)
+
+
 class BlockDiagonalLinear(nn.Module):
     """Linear layer of ``num_heads`` diagonal blocks: head h maps its own slice of the input to its own of the output.
 
@@ -172,6 +182,8 @@ class SummaryMixing(nn.Module):
             ``summary_out_dim`` is not ``embed_dim``.
     """
 
+    num_summaries = 1  # that the combiner hears beside the local branch
+
     def __init__(
         self,
         embed_dim: int,
@@ -206,40 +218,35 @@ class SummaryMixing(nn.Module):
         self.local = HeadMLP(embed_dim, local_hidden_dim or embed_dim, local_out_dim, num_heads, activation)
         self.local_norm = norm(local_out_dim)
         self.dropout = nn.Dropout(dropout)
-        self.combiner = Linear(local_out_dim + summary_out_dim, embed_dim)
+        self.combiner = Linear(local_out_dim + self.num_summaries * summary_out_dim, embed_dim)
         nn.init.xavier_uniform_(self.combiner.weight)
         nn.init.zeros_(self.combiner.bias)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
         B, T, D = x.shape
-        frames = made_again(self._by_head, x)
-        summary = self._summarise(self.summary(frames), B, padding_mask)  # (B, 1 or T, S)
+        frames = made_again(partial(by_head, num_heads=self.num_heads), x)
+        summaries = self._summarise(self.summary(frames), B, padding_mask)  # (B, 1 or T, S) each
         if self.mode == "lite":
-            return summary.expand(B, T, D)
-        local = made_again(self._by_frame, self.local(frames))
+            return summaries[0].expand(B, T, D)
+        local = made_again(by_frame, self.local(frames))
         local = dropout(self.local_norm(local), self.dropout)
         # W_c [f ; s] = W_f f + W_s s, and W_s s is the same for all frames of an utterance.
-        weight, bias = cast(self.combiner.weight, local.dtype), cast(self.combiner.bias, local.dtype)
-        local_weight, summary_weight = weight.split([local.size(-1), summary.size(-1)], dim=1)
-        from_summary = F.linear(dropout(summary, self.dropout), summary_weight, bias)  # (B, 1 or T, D)
-        return self.activation(F.linear(local, local_weight).view(B, T, D) + from_summary)
+        weight = cast(self.combiner.weight, local.dtype)
+        bias: Tensor | None = cast(self.combiner.bias, local.dtype)
+        local_weight, *weights = weight.split([local.size(-1), *(s.size(-1) for s in summaries)], dim=1)
+        y = F.linear(local, local_weight).view(B, T, D)
+        for summary, summary_weight in zip(summaries, weights):
+            y = y + F.linear(dropout(summary, self.dropout), summary_weight, bias)  # + (B, 1 or T, D)
+            bias = None  # it is added once
+        return self.activation(y)
 
-    def _by_head(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (heads, B * T, D / heads)."""
-        return x.reshape(-1, self.num_heads, x.size(-1) // self.num_heads).transpose(0, 1).contiguous()
-
-    @staticmethod
-    def _by_frame(x: Tensor) -> Tensor:
-        """(heads, B * T, L / heads) -> (B * T, L)."""
-        return x.transpose(0, 1).flatten(1)
-
-    def _summarise(self, values: Tensor, batch_size: int, padding_mask: Tensor | None) -> Tensor:
-        """MLP_s of every frame, (heads, B * T, S / heads) -> s, (B, 1, S), or (B, T, S) in mode "expdecay"."""
+    def _summarise(self, values: Tensor, batch_size: int, padding_mask: Tensor | None) -> list[Tensor]:
+        """MLP_s of every frame, (heads, B * T, S / heads) -> [s], (B, 1, S), or (B, T, S) in mode "expdecay"."""
         H, _, d = values.shape
         values = values.view(H, batch_size, -1, d)  # (heads, B, T, S / heads)
         if self.mode == "expdecay":
             values = values.permute(1, 2, 0, 3).flatten(2)  # -> (B, T, heads, S / heads) -> (B, T, S)
-            return self.summary_norm(decayed_mean(values, padding_mask, DECAY))
+            return [self.summary_norm(decayed_mean(values, padding_mask, DECAY))]
         mean = masked_time_mean(values, padding_mask)  # (heads, B, S / heads)
-        return self.summary_norm(mean.transpose(0, 1).flatten(1))[:, None]  # -> (B, S) -> (B, 1, S)
+        return [self.summary_norm(mean.transpose(0, 1).flatten(1))[:, None]]  # -> (B, S) -> (B, 1, S)

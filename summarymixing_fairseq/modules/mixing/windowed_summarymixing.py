@@ -1,0 +1,98 @@
+"""SummaryMixing with a third branch, the summary of the frames around (arXiv 2602.09043)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...system.options import MAX_WIDTH, Refused, option
+from ..precision import LayerNorm
+from .registry import MixerOptions, register_mixer
+from .summarymixing import SummaryMixing, by_frame
+
+
+@dataclass
+class WindowedOptions(MixerOptions):
+    """Options of ``windowed_summarymixing``."""
+
+    num_heads: int = option(
+        8,
+        "diagonal blocks of the cell's layers; they divide the width",
+        low=1,
+        high=MAX_WIDTH,
+        model_field="summary_heads",
+    )
+    window: int = option(25, "frames on each side that the third branch hears", low=1, high=1_000_000)
+
+    def check(self, embed_dim: int) -> None:
+        """Raises Refused for heads that do not divide the width."""
+        if embed_dim % self.num_heads:
+            raise Refused("num_heads", self.num_heads, f"must divide encoder_embed_dim={embed_dim}")
+
+    def num_weights(self, embed_dim: int) -> int:
+        """Both MLPs, and the combiner of three vectors."""
+        return 4 * embed_dim * embed_dim // self.num_heads + 3 * embed_dim * embed_dim
+
+
+def windowed_mean(x: Tensor, padding_mask: Tensor | None, reach: int) -> Tensor:
+    """Mean of the valid frames from t - reach to t + reach, at every frame t.
+
+    Args:
+        x: (B, T, S); padding_mask: (B, T) bool, True = padding, or None.
+
+    Returns:
+        (B, T, S) in the dtype of ``x``, accumulated in float32; zeros where no frame is valid.
+    """
+    valid = torch.ones_like(x[..., :1]) if padding_mask is None else (~padding_mask)[..., None].to(x.dtype)
+    if padding_mask is not None:
+        x = x.masked_fill(padding_mask[..., None], 0.0)
+    with torch.autocast(x.device.type, enabled=False):
+        accumulate = torch.promote_types(x.dtype, torch.float32)
+        count = _windowed_sum(valid.to(accumulate), reach).clamp(min=1)
+        return (_windowed_sum(x.to(accumulate), reach) / count).to(x.dtype)
+
+
+def _windowed_sum(x: Tensor, reach: int) -> Tensor:
+    """Sums over 2 reach + 1 frames, of sums that start anew as often: (B, T, S) -> (B, T, S)."""
+    T, length = x.size(1), 2 * reach + 1
+    num_blocks = (T - 1) // length + 2
+    # place t of the blocks is frame t - reach: the window of frame t is the places from t to t + length - 1
+    blocks = F.pad(x, (0, 0, reach, num_blocks * length - T - reach)).unflatten(1, (num_blocks, length))
+    up_to = blocks.cumsum(2)
+    before = up_to - blocks
+    to_the_end = (up_to[:, :, -1:] - before).flatten(1, 2)[:, :T]  # of the block of place t
+    return to_the_end + before.flatten(1, 2)[:, length : length + T]  # and the beginning of the next
+
+
+@register_mixer("windowed_summarymixing", WindowedOptions)
+class WindowedSummaryMixing(SummaryMixing):
+    """SummaryMixing that also hears the mean of the frames around (Windowed SummaryMixing, arXiv 2602.09043).
+
+        y_t = GELU(W_c dropout([f_t ; s ; w_t]) + b_c);  w_t = LN_w(mean over valid u, |t - u| <= window, of MLP_s(x_u))
+
+    f and s are those of ``summarymixing``. The mean is over the frames that are there, at the ends of a clip too. Time
+    and memory grow with T, whatever the window.
+
+    Args:
+        embed_dim: D; num_heads: diagonal blocks of both MLPs; dropout: on the concatenation.
+        window: frames on each side; the default, half a second, is ours.
+
+    Raises:
+        ValueError: if the heads do not divide the width.
+    """
+
+    num_summaries = 2
+
+    def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, window: int = 25):
+        super().__init__(embed_dim, num_heads, dropout)
+        self.window = window
+        self.window_norm = LayerNorm(embed_dim)
+
+    def _summarise(self, values: Tensor, batch_size: int, padding_mask: Tensor | None) -> list[Tensor]:
+        """MLP_s of every frame, (heads, B * T, S / heads) -> [s, w]: (B, 1, S), (B, T, S)."""
+        frames = by_frame(values).unflatten(0, (batch_size, -1))  # (B, T, S)
+        around = self.window_norm(windowed_mean(frames, padding_mask, self.window))
+        return [*super()._summarise(values, batch_size, padding_mask), around]
