@@ -19,7 +19,7 @@ from summarymixing_fairseq.modules.mixing import MIXERS, build_mixer
 
 def encoder(recompute="none", mixer="summarymixing", **options):
     def build_layer():
-        cell = build_mixer(mixer, embed_dim=16, num_heads=4, dropout=0.0)
+        cell = build_mixer(mixer, embed_dim=16, dropout=0.0)
         return ConformerLayer(cell, 16, 32, 3, dropout=0.0, activation_dropout=0.0, recompute=recompute)
 
     return ConformerEncoder(build_layer, num_layers=2, embed_dim=16, **options)

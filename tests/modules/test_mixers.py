@@ -21,6 +21,9 @@ CASES: dict[str, dict[str, Any]] = {
     **{name: {} for name in sorted(MIXERS)},
     "summarymixing lite": {"mode": "lite"},
     "summarymixing expdecay": {"mode": "expdecay"},
+    "local narrow": {"window": 4},
+    "bigbird narrow": {"window": 4, "global_blocks": 1, "random_blocks": 2},
+    "hypermixing tied": {"tied": True, "hidden_dim": 16, "num_heads": 2},
 }
 every_mixer = pytest.mark.parametrize("name", CASES)
 

@@ -21,12 +21,13 @@ FORMS = [(name, {}) for name in sorted(MIXERS)] + [
     ("summarymixing", {"mode": "lite"}),
     ("summarymixing", {"mode": "expdecay"}),
     ("summarymixing", {"num_heads": 1, "activation": "relu", "layer_norm": False}),
-    ("summarymixing", {"activation": "swish", "local_hidden_dim": 6, "summary_out_dim": 4}),
+    ("summarymixing", {"num_heads": 2, "activation": "swish", "local_hidden_dim": 6, "summary_out_dim": 4}),
+    ("bigbird", {"window": 1, "global_blocks": 1, "random_blocks": 1}),
 ]
 
 
 def build_layer(recompute: str, mixer: str = "summarymixing", **options) -> ConformerLayer:
-    mixer = build_mixer(mixer, embed_dim=8, dropout=0.2, **{"num_heads": 2, **options})
+    mixer = build_mixer(mixer, embed_dim=8, dropout=0.2, **options)
     return ConformerLayer(mixer, 8, 32, 5, dropout=0.2, activation_dropout=0.3, recompute=recompute)
 
 
