@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...system.options import option
 from ..kernels.recompute import made_again
-from .blocks import attend_by_block, blocks_of, with_neighbours
+from .blocks import attend_by_block, blocks_of, num_blocks, with_neighbours
 from .heads import HeadOptions, ProjectedHeads, keys_to_attend
 from .registry import register_mixer
 
@@ -79,7 +79,7 @@ class BigBird(ProjectedHeads):
         valid = torch.ones_like(q[:, 0, :, 0], dtype=torch.bool) if padding_mask is None else ~padding_mask
         drawn, is_drawn = self.draw(valid)
         keys, values = (made_again(partial(self._heard, drawn=drawn), x) for x in (k, v))
-        frames = blocks_of(valid, self.window)  # (B, blocks, w)
+        frames = blocks_of(valid, self.window, self.global_blocks + 2)  # (B, blocks, w)
         before = torch.arange(frames.size(1), device=q.device) < self.global_blocks
         # a global block that is also a neighbour is attended to as a global one
         near = with_neighbours(frames & ~before[:, None])[:, self.global_blocks :]  # (B, n, 3w)
@@ -100,7 +100,7 @@ class BigBird(ProjectedHeads):
         """
         g, r = self.global_blocks, self.random_blocks
         count = (valid.sum(1)[:, None] + self.window - 1) // self.window  # (B, 1): blocks of the clip
-        own = torch.arange(g, (valid.size(1) + self.window - 1) // self.window, device=valid.device)  # (n,)
+        own = torch.arange(g, num_blocks(valid.size(1), self.window, g + 2), device=valid.device)  # (n,)
         part = torch.arange(r, device=valid.device)
         nearest = (own - 1).clamp(min=g)  # its window, without global blocks: `near` blocks from `nearest` on
         near = (torch.minimum(own + 1, count - 1) - nearest + 1).clamp(min=0)  # (B, n)
@@ -114,7 +114,7 @@ class BigBird(ProjectedHeads):
     def _heard(self, x: Tensor, drawn: Tensor) -> Tensor:
         """What the n blocks after the global ones attend to: (B, heads, T, d) -> (B, n, keys, heads, d)."""
         x = x.transpose(1, 2)
-        blocks = blocks_of(x, self.window)
+        blocks = blocks_of(x, self.window, self.global_blocks + 2)
         near = with_neighbours(blocks)[:, self.global_blocks :]
         everywhere = x[:, None, : self.global_blocks * self.window].expand(-1, near.size(1), -1, -1, -1)
         return torch.cat([near, everywhere, _taken(blocks, drawn)], 2)

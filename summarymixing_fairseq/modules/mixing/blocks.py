@@ -9,10 +9,16 @@ from torch import Tensor
 from .heads import with_a_key
 
 
-def blocks_of(x: Tensor, size: int) -> Tensor:
-    """Cut time into blocks, the last filled up with zeros (or False): (B, T, ...) -> (B, blocks, size, ...)."""
-    padded = F.pad(x, (0, 0) * (x.dim() - 2) + (0, -x.size(1) % size))
-    return padded.unflatten(1, (-1, size))
+def num_blocks(num_frames: int, size: int, least: int = 2) -> int:
+    """Blocks of a clip, at least two: of one, ``torch.compile`` would make a graph of its own."""
+    return max((num_frames + size - 1) // size, least)
+
+
+def blocks_of(x: Tensor, size: int, least: int = 2) -> Tensor:
+    """Cut time into blocks, filled up with zeros (or False): (B, T, ...) -> (B, ``num_blocks``, size, ...)."""
+    count = num_blocks(x.size(1), size, least)
+    padded = F.pad(x, (0, 0) * (x.dim() - 2) + (0, count * size - x.size(1)))
+    return padded.unflatten(1, (count, size))
 
 
 def with_neighbours(blocks: Tensor) -> Tensor:
