@@ -71,23 +71,22 @@ class BigBird(ProjectedHeads):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:
         """3 x (B, heads, T, D / heads), (B, T) bool True = padding -> (B, heads, T, D / heads)."""
-        T, num_global = q.size(2), self.global_blocks * self.window
-        first = q[:, :, :num_global]
-        y = F.scaled_dot_product_attention(first, k, v, keys_to_attend(padding_mask), self.dropout_p)
-        if num_global >= T:
-            return y
+        T, g, least = q.size(2), self.global_blocks, self.global_blocks + 2
         valid = torch.ones_like(q[:, 0, :, 0], dtype=torch.bool) if padding_mask is None else ~padding_mask
+        queries = blocks_of(q.transpose(1, 2), self.window, least)  # (B, g + n, w, heads, d)
+        first = queries[:, :g].flatten(1, 2).transpose(1, 2)  # (B, heads, g w, d)
+        y = F.scaled_dot_product_attention(first, k, v, keys_to_attend(padding_mask), self.dropout_p)
         drawn, is_drawn = self.draw(valid)
         keys, values = (made_again(partial(self._heard, drawn=drawn), x) for x in (k, v))
-        frames = blocks_of(valid, self.window, self.global_blocks + 2)  # (B, blocks, w)
-        before = torch.arange(frames.size(1), device=q.device) < self.global_blocks
+        frames = blocks_of(valid, self.window, least)  # (B, g + n, w)
+        before = torch.arange(frames.size(1), device=q.device) < g
         # a global block that is also a neighbour is attended to as a global one
-        near = with_neighbours(frames & ~before[:, None])[:, self.global_blocks :]  # (B, n, 3w)
-        everywhere = valid[:, None, :num_global].expand(-1, near.size(1), -1)  # (B, n, g w)
+        near = with_neighbours(frames & ~before[:, None])[:, g:]  # (B, n, 3w)
+        everywhere = _of_all(frames[:, :g], near.size(1))  # (B, n, g w)
         by_chance = _taken(frames, drawn) & is_drawn.repeat_interleave(self.window, 2)  # (B, n, r w)
-        queries = blocks_of(q[:, :, num_global:].transpose(1, 2), self.window)
-        others = attend_by_block(queries, keys, values, torch.cat([near, everywhere, by_chance], 2), self.dropout_p)
-        return torch.cat([y, others[:, :, : T - num_global]], 2)
+        attend = torch.cat([near, everywhere, by_chance], 2)
+        others = attend_by_block(queries[:, g:], keys, values, attend, self.dropout_p)
+        return torch.cat([y, others], 2)[:, :, :T]
 
     def draw(self, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Random blocks of the blocks after the global ones.
@@ -113,11 +112,16 @@ class BigBird(ProjectedHeads):
 
     def _heard(self, x: Tensor, drawn: Tensor) -> Tensor:
         """What the n blocks after the global ones attend to: (B, heads, T, d) -> (B, n, keys, heads, d)."""
-        x = x.transpose(1, 2)
-        blocks = blocks_of(x, self.window, self.global_blocks + 2)
+        blocks = blocks_of(x.transpose(1, 2), self.window, self.global_blocks + 2)
         near = with_neighbours(blocks)[:, self.global_blocks :]
-        everywhere = x[:, None, : self.global_blocks * self.window].expand(-1, near.size(1), -1, -1, -1)
+        everywhere = _of_all(blocks[:, : self.global_blocks], near.size(1))
         return torch.cat([near, everywhere, _taken(blocks, drawn)], 2)
+
+
+def _of_all(blocks: Tensor, n: int) -> Tensor:
+    """The frames of the g global blocks, for each of n blocks: (B, g, w, ...) -> (B, n, g w, ...)."""
+    frames = blocks.flatten(1, 2).unsqueeze(1)
+    return frames.expand(-1, n, *frames.shape[2:])
 
 
 def _taken(blocks: Tensor, numbers: Tensor) -> Tensor:
