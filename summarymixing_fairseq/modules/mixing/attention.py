@@ -30,12 +30,19 @@ class AttentionOptions(MixerOptions):
         return 4 * embed_dim * embed_dim
 
 
-@register_mixer("mhsa", AttentionOptions)
-class MultiHeadSelfAttention(nn.Module):
-    """Self-attention (Vaswani et al. 2017, section 3.2) through ``scaled_dot_product_attention``.
+def attended(padding_mask: Tensor) -> Tensor:
+    """(B, T) bool, True = padding -> (B, T) bool, True = a frame that may be attended to.
+
+    With nothing to attend to a softmax would be NaN: a clip without one valid frame attends to its padding.
+    """
+    return ~padding_mask | padding_mask.all(1, keepdim=True)
+
+
+class HeadMixer(nn.Module):
+    """Base of the attention family: queries, keys and values by head, ``mix`` of a subclass, and a projection.
 
     Args:
-        embed_dim: D; num_heads: divides D; dropout: on the attention weights.
+        embed_dim: D; num_heads: divides D; dropout: on what the subclass says.
 
     Raises:
         ValueError: if the heads do not divide the width.
@@ -46,7 +53,7 @@ class MultiHeadSelfAttention(nn.Module):
         if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(f"{num_heads} attention heads do not divide the width {embed_dim}")
         self.num_heads = num_heads
-        self.dropout = dropout
+        self.dropout = nn.Dropout(dropout)
         self.in_proj = Linear(embed_dim, 3 * embed_dim)
         self.out_proj = Linear(embed_dim, embed_dim)
         nn.init.xavier_uniform_(self.in_proj.weight)
@@ -59,10 +66,31 @@ class MultiHeadSelfAttention(nn.Module):
         B, T, D = x.shape
         # (B, T, 3D) -> 3 x (B, heads, T, D / heads)
         q, k, v = self.in_proj(x).view(B, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        attend = None
-        if padding_mask is not None:
-            # A row with nothing to attend to would be NaN: a clip without one valid frame attends to its padding.
-            attend = ~padding_mask | padding_mask.all(1, keepdim=True)
-            attend = attend[:, None, None, :]  # (B, T) -> (B, 1, 1, T): True = may be attended to
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=self.dropout if self.training else 0.0)
+        y = self.mix(q, k, v, None if padding_mask is None else attended(padding_mask))
         return self.out_proj(y.transpose(1, 2).reshape(B, T, D))  # (B, heads, T, D / heads) -> (B, T, D)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tensor:
+        """Queries, keys, values (B, heads, T, D / heads), and ``attended`` (B, T) -> (B, heads, T, D / heads)."""
+        raise NotImplementedError
+
+    def softmax_attention(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tensor:
+        """softmax(q k' / sqrt(D / heads)) v, dropout on the weights.
+
+        Args:
+            q: (B, heads, T, D / heads); k, v: (B, heads, S, D / heads); valid: (B, S) bool, or None for all.
+        """
+        mask = None if valid is None else valid[:, None, None, :]  # (B, S) -> (B, 1, 1, S)
+        dropped = self.dropout.p if self.training else 0.0
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropped)
+
+
+@register_mixer("mhsa", AttentionOptions)
+class MultiHeadSelfAttention(HeadMixer):
+    """Self-attention (Vaswani et al. 2017, section 3.2) through ``scaled_dot_product_attention``.
+
+    Cost in T frames: time quadratic, memory linear. Dropout is on the attention weights.
+    """
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tensor:
+        """softmax(q k' / sqrt(D / heads)) v."""
+        return self.softmax_attention(q, k, v, valid)
