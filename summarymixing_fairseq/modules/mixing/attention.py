@@ -38,6 +38,17 @@ def attended(padding_mask: Tensor) -> Tensor:
     return ~padding_mask | padding_mask.all(1, keepdim=True)
 
 
+def softmax_attention(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None, dropout: float = 0.0) -> Tensor:
+    """softmax(q k' / sqrt(d)) v.
+
+    Args:
+        q: (B, heads, T, d); k, v: (B, heads, S, d); valid: (B, S) bool, True = may be attended to, or None for all.
+        dropout: share of the weights that are dropped.
+    """
+    mask = None if valid is None else valid[:, None, None, :]  # (B, S) -> (B, 1, 1, S)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+
+
 class HeadMixer(nn.Module):
     """Base of the attention family: queries, keys and values by head, ``mix`` of a subclass, and a projection.
 
@@ -73,16 +84,6 @@ class HeadMixer(nn.Module):
         """Queries, keys, values (B, heads, T, D / heads), and ``attended`` (B, T) -> (B, heads, T, D / heads)."""
         raise NotImplementedError
 
-    def softmax_attention(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tensor:
-        """softmax(q k' / sqrt(D / heads)) v, dropout on the weights.
-
-        Args:
-            q: (B, heads, T, D / heads); k, v: (B, heads, S, D / heads); valid: (B, S) bool, or None for all.
-        """
-        mask = None if valid is None else valid[:, None, None, :]  # (B, S) -> (B, 1, 1, S)
-        dropped = self.dropout.p if self.training else 0.0
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropped)
-
 
 @register_mixer("mhsa", AttentionOptions)
 class MultiHeadSelfAttention(HeadMixer):
@@ -93,4 +94,4 @@ class MultiHeadSelfAttention(HeadMixer):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tensor:
         """softmax(q k' / sqrt(D / heads)) v."""
-        return self.softmax_attention(q, k, v, valid)
+        return softmax_attention(q, k, v, valid, self.dropout.p if self.training else 0.0)

@@ -1,0 +1,38 @@
+"""cosFormer: linear attention with relu features, weighted by the cosine of the distance (arXiv 2202.08791)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..kernelised import kernelised_attention
+from ..precision import at_least_float32
+from .attention import AttentionOptions, HeadMixer
+from .registry import register_mixer
+
+
+@register_mixer("cosformer", AttentionOptions)
+class CosFormer(HeadMixer):
+    """Weight of frame u at frame t: relu(q_t) . relu(k_u) cos(pi (t - u) / 2M) (equations 8 to 10).
+
+    By cos(a - b) = cos a cos b + sin a sin b it is a product of features of twice the width. M is the number of valid
+    frames of each clip, so that a clip's weights are the same alone and in a padded batch.
+
+    Cost in T frames: time O(T D^2 / heads), memory O(T D). Dropout is on the heads' output.
+    """
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tensor:
+        """Products of re-weighted features in the place of softmax."""
+        T = q.size(2)
+        q, k = at_least_float32(F.relu(q)), at_least_float32(F.relu(k))
+        position = torch.arange(T, device=q.device, dtype=q.dtype)
+        num_frames = T if valid is None else valid.sum(1, keepdim=True)  # M, (B, 1)
+        # padded frames are put at the end of the clip: further on the cosine would be negative
+        share = (position[None] / num_frames).clamp(max=1.0)  # (1 or B, T)
+        angle = (share * (math.pi / 2))[:, None, :, None]  # (B, 1, T, 1)
+        waves = [angle.cos(), angle.sin()]
+        q, k = (torch.cat([x * wave for wave in waves], -1) for x in (q, k))  # (B, heads, T, 2D / heads)
+        return self.dropout(kernelised_attention(q, k, v, valid))
