@@ -75,22 +75,40 @@ def summary_mixing(p: Parameters, x: Tensor, mode: str = "full", activation: str
     return torch.stack(outputs)
 
 
+def by_head(p: Parameters, x: Tensor, num_heads: int, mix: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> Tensor:
+    """Projections of one utterance (T, D), ``mix`` of queries, keys, values (T, d) and the head's number, output."""
+    width = x.size(1) // num_heads
+    projected = torch.stack([linear(p, "in_proj", frame) for frame in x])
+    heads = []
+    for h in range(num_heads):
+        q, k, v = (part[:, h * width : (h + 1) * width] for part in projected.chunk(3, 1))
+        heads.append(mix(q, k, v, h))
+    return torch.stack([linear(p, "out_proj", frame) for frame in torch.cat(heads, 1)])
+
+
+def softmax_mean(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Sum of softmax_u(query . key_u / sqrt(d)) value_u, for one query (d)."""
+    scores = [(query * key).sum() / math.sqrt(len(query)) for key in keys]
+    weights = [torch.exp(score - max(s.item() for s in scores)) for score in scores]
+    return sum(w * value for w, value in zip(weights, values)) / sum(weights)
+
+
 def self_attention(p: Parameters, x: Tensor, num_heads: int) -> Tensor:
     """softmax(q k' / sqrt(d)) v of one utterance (T, D), head by head and frame by frame."""
-    dim = x.size(1)
-    width = dim // num_heads
-    projected = [linear(p, "in_proj", frame) for frame in x]
-    outputs = []
-    for frame in projected:
-        heads = []
-        for h in range(num_heads):
-            here = slice(h * width, (h + 1) * width)
-            q = frame[:dim][here]
-            scores = [(q * other[dim : 2 * dim][here]).sum() / math.sqrt(width) for other in projected]
-            weights = [torch.exp(score - max(s.item() for s in scores)) for score in scores]
-            heads.append(sum(w * other[2 * dim :][here] for w, other in zip(weights, projected)) / sum(weights))
-        outputs.append(linear(p, "out_proj", torch.cat(heads)))
-    return torch.stack(outputs)
+    return by_head(p, x, num_heads, lambda q, k, v, h: torch.stack([softmax_mean(query, k, v) for query in q]))
+
+
+def kernelised_attention(p: Parameters, x: Tensor, num_heads: int, weight: Callable[..., Tensor]) -> Tensor:
+    """Attention whose weights, here of (q, k, h, t, u), are divided by their sum and not put through softmax."""
+
+    def mix(q: Tensor, k: Tensor, v: Tensor, h: int) -> Tensor:
+        rows = []
+        for t in range(len(x)):
+            weights = torch.stack([weight(q, k, h, t, u) for u in range(len(x))])
+            rows.append((weights[:, None] * v).sum(0) / weights.sum().clamp(min=1e-6))
+        return torch.stack(rows)
+
+    return by_head(p, x, num_heads, mix)
 
 
 def feed_forward(p: Parameters, x: Tensor) -> Tensor:

@@ -12,10 +12,12 @@ CHUNK_FRAMES = 64
 
 def _decays(log_decay: Tensor) -> Tensor:
     """exp(sum of log_decay over u < i <= t) for t >= u, else 0. (..., K) -> (..., K, K), row t, column u."""
-    total = log_decay.cumsum(-1)
-    later = torch.ones(log_decay.size(-1), log_decay.size(-1), dtype=torch.bool, device=log_decay.device).triu(1)
-    # masked before the exponential, which would be out of range there
-    return (total[..., :, None] - total[..., None, :]).masked_fill(later, float("-inf")).exp()
+    K = log_decay.size(-1)
+    not_later = torch.ones(K, K, dtype=torch.bool, device=log_decay.device).tril()
+    # each column a sum of its own, as differences of one sum lose digits; masked before the exponential, which would
+    # be out of range there
+    sums = log_decay[..., None].masked_fill(~not_later.tril(-1), 0.0).cumsum(-2)
+    return sums.masked_fill(~not_later, float("-inf")).exp()
 
 
 def _carried(states: Tensor, log_decay: Tensor) -> Tensor:
@@ -58,10 +60,9 @@ def state_space_scan(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor) -> Tens
     log_decay = F.pad(log_decay, (0, 0, 0, missing)).view(B, -1, CHUNK_FRAMES, H).permute(0, 3, 1, 2)
     b, c = (F.pad(z, (0, 0, 0, missing)).view(B, 1, -1, CHUNK_FRAMES, z.size(-1)) for z in (b, c))
     # now x: (B, heads, C, K, P); log_decay: (B, heads, C, K); b, c: (B, 1, C, K, N)
-    within = (c @ b.transpose(-2, -1) * _decays(log_decay)) @ x
-    total = log_decay.cumsum(-1)
-    to_the_end = (total[..., -1:] - total).exp()
-    ends = b.transpose(-2, -1) @ (to_the_end[..., None] * x)  # states, (B, heads, C, N, P)
-    starts = _before(_carried(ends.flatten(3), total[..., -1])).view_as(ends)
-    y = within + total.exp()[..., None] * (c @ starts)
+    decays = _decays(log_decay)  # (B, heads, C, K, K)
+    within = (c @ b.transpose(-2, -1) * decays) @ x
+    ends = b.transpose(-2, -1) @ (decays[..., -1, :, None] * x)  # states, (B, heads, C, N, P)
+    starts = _before(_carried(ends.flatten(3), log_decay.sum(-1))).view_as(ends)
+    y = within + log_decay.cumsum(-1).exp()[..., None] * (c @ starts)
     return y.permute(0, 2, 3, 1, 4).reshape(B, -1, H, P)[:, :T]  # (B, heads, C, K, P) -> (B, T, heads, P)

@@ -8,19 +8,21 @@ import shutil
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import assert_near, padding_of
 from torch import nn
 from torch._dynamo.utils import counters
 
 from summarymixing_fairseq.modules.conformer import ConformerEncoder, ConformerLayer
 from summarymixing_fairseq.modules.kernels import compiling
-from summarymixing_fairseq.modules.mixing import MIXERS, build_mixer
+from summarymixing_fairseq.modules.mixing import MIXERS
 
 
 def encoder(recompute="none", mixer="summarymixing", **options):
     def build_layer():
-        cell = build_mixer(mixer, embed_dim=16, num_heads=4, dropout=0.0)
-        return ConformerLayer(cell, 16, 32, 3, dropout=0.0, activation_dropout=0.0, recompute=recompute)
+        return ConformerLayer(
+            small_mixer(mixer, 16, 4), 16, 32, 3, dropout=0.0, activation_dropout=0.0, recompute=recompute
+        )
 
     return ConformerEncoder(build_layer, num_layers=2, embed_dim=16, **options)
 

@@ -78,9 +78,9 @@ class Nystromformer(HeadMixer):
         stretch = (valid.cumsum(1) - 1) * used // count  # (B, T)
         member = (stretch[:, None] == index[:, None]) & valid[:, None]  # (B, m, T)
         there = index < used  # (B, m)
-        share = member / member.sum(2, keepdim=True).clamp(min=1)  # (B, m, T)
         with torch.autocast(q.device.type, enabled=False):
-            means = share.to(torch.promote_types(q.dtype, torch.float32))[:, None]
+            weights = member.to(torch.promote_types(q.dtype, torch.float32))
+            means = (weights / weights.sum(2, keepdim=True).clamp(min=1))[:, None]  # (B, 1, m, T)
             q_mean, k_mean = ((means @ at_least_float32(x)).to(x.dtype) for x in (q, k))  # (B, heads, m, d)
             scores = at_least_float32(q_mean) @ at_least_float32(k_mean).transpose(2, 3) * d**-0.5
             # landmarks that are not there are a block of their own, the identity, which is its own inverse

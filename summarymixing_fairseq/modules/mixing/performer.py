@@ -30,7 +30,9 @@ def orthogonal_features(num_heads: int, num_features: int, head_dim: int, seed: 
     generator = torch.Generator().manual_seed(seed)
     num_blocks = -(-num_features // head_dim)
     gaussian = torch.randn(num_heads, num_blocks, head_dim, head_dim, generator=generator, device="cpu")
-    directions = torch.linalg.qr(gaussian)[0].transpose(-2, -1).flatten(1, 2)[:, :num_features]
+    q, r = torch.linalg.qr(gaussian)
+    q = q * r.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]  # else the directions are not uniform on the sphere
+    directions = q.transpose(-2, -1).flatten(1, 2)[:, :num_features]
     lengths = torch.randn(num_heads, num_features, head_dim, generator=generator, device="cpu").norm(dim=-1)
     return directions * lengths[..., None]
 
