@@ -46,7 +46,8 @@ def _before(states: Tensor) -> Tensor:
 def state_space_scan(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """h_t = exp(log_decay_t) h_(t-1) + b_t x_t', y_t = c_t' h_t, h before the first frame is zero.
 
-    Time O(T), memory O(T): no state of a single frame is made, only those at the ends of chunks.
+    Time O(T), memory O(T): no state of a single frame is made, only those at the ends of chunks. ``torch.compile``
+    makes code of its own for clips of one chunk.
 
     Args:
         x: (B, T, heads, P); log_decay: (B, T, heads), not positive; b, c: (B, T, N), the same for all heads.
@@ -55,14 +56,15 @@ def state_space_scan(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor) -> Tens
         (B, T, heads, P).
     """
     B, T, H, P = x.shape
-    missing = -T % CHUNK_FRAMES  # frames of zeros, which change nothing
-    x = F.pad(x, (0, 0, 0, 0, 0, missing)).view(B, -1, CHUNK_FRAMES, H, P).permute(0, 3, 1, 2, 4)
-    log_decay = F.pad(log_decay, (0, 0, 0, missing)).view(B, -1, CHUNK_FRAMES, H).permute(0, 3, 1, 2)
-    b, c = (F.pad(z, (0, 0, 0, missing)).view(B, 1, -1, CHUNK_FRAMES, z.size(-1)) for z in (b, c))
+    K, C = CHUNK_FRAMES, -(-T // CHUNK_FRAMES)
+    missing = C * K - T  # frames of zeros, which change nothing
+    x = F.pad(x, (0, 0, 0, 0, 0, missing)).view(B, C, K, H, P).permute(0, 3, 1, 2, 4)
+    log_decay = F.pad(log_decay, (0, 0, 0, missing)).view(B, C, K, H).permute(0, 3, 1, 2)
+    b, c = (F.pad(z, (0, 0, 0, missing)).view(B, 1, C, K, z.size(-1)) for z in (b, c))
     # now x: (B, heads, C, K, P); log_decay: (B, heads, C, K); b, c: (B, 1, C, K, N)
     decays = _decays(log_decay)  # (B, heads, C, K, K)
     within = (c @ b.transpose(-2, -1) * decays) @ x
     ends = b.transpose(-2, -1) @ (decays[..., -1, :, None] * x)  # states, (B, heads, C, N, P)
     starts = _before(_carried(ends.flatten(3), log_decay.sum(-1))).view_as(ends)
     y = within + log_decay.cumsum(-1).exp()[..., None] * (c @ starts)
-    return y.permute(0, 2, 3, 1, 4).reshape(B, -1, H, P)[:, :T]  # (B, heads, C, K, P) -> (B, T, heads, P)
+    return y.permute(0, 2, 3, 1, 4).reshape(B, C * K, H, P)[:, :T]  # (B, heads, C, K, P) -> (B, T, heads, P)

@@ -54,7 +54,7 @@ def test_all_layers_are_compiled_once_for_all_shapes(mixer, monkeypatch):
     model = encoder("cheap", mixer, compile_layers=True).train()
     project = nn.Linear(16, 16)  # its output is in half precision, as what a model gives its encoder
     for i in range(10):
-        lengths = [20 + 7 * i] * (2 + i % 4) + [11]
+        lengths = [70 + 7 * i] * (2 + i % 4) + [11]  # ssd: two chunks or three
         with torch.autocast("cpu", torch.bfloat16):
             y, _ = model(project(torch.randn(len(lengths), lengths[0], 16)), padding_of(lengths))
         y.sum().backward()
