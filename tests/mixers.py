@@ -10,8 +10,8 @@ from torch import nn
 from summarymixing_fairseq.modules.mixing import OPTIONS, build_mixer
 
 
-def small_mixer(name: str, embed_dim: int, num_heads: int, dropout: float = 0.0, **options: Any) -> nn.Module:
-    """A mixer with so many heads, if it has heads."""
+def small_mixer(name: str, embed_dim: int, heads: int, dropout: float = 0.0, **options: Any) -> nn.Module:
+    """A mixer with so many heads, if it has heads and ``options`` do not say otherwise."""
     if "num_heads" in {field.name for field in fields(OPTIONS[name])}:
-        options = {"num_heads": num_heads, **options}
+        options = {"num_heads": heads, **options}
     return build_mixer(name, embed_dim=embed_dim, dropout=dropout, **options)
