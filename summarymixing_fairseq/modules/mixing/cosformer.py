@@ -16,7 +16,7 @@ from .registry import register_mixer
 
 @register_mixer("cosformer", AttentionOptions)
 class CosFormer(HeadMixer):
-    """Weight of frame u at frame t: relu(q_t) . relu(k_u) cos(pi (t - u) / 2M) (equations 8 to 10).
+    """Weight of frame u at frame t: relu(q_t) . relu(k_u) cos(pi (t - u) / 2M) (section 3).
 
     By cos(a - b) = cos a cos b + sin a sin b it is a product of features of twice the width. M is the number of valid
     frames of each clip, so that a clip's weights are the same alone and in a padded batch.

@@ -39,7 +39,8 @@ class NystromformerOptions(AttentionOptions):
 
 @register_mixer("nystromformer", NystromformerOptions)
 class Nystromformer(HeadMixer):
-    """softmax(q k~') pinv(softmax(q~ k~')) softmax(q~ k') v, each with 1 / sqrt(d) (equations 13 and 14).
+    """softmax(q k~') pinv(softmax(q~ k~')) softmax(q~ k') v, each with 1 / sqrt(d) (the paper's
+    Nyström approximation of softmax attention).
 
     Landmarks q~, k~ are means of stretches of the valid frames, as equal in length as can be. Of a clip with fewer
     frames than landmarks each frame is one, and the result is that of attention where the inverse is exact. The
@@ -97,7 +98,7 @@ class Nystromformer(HeadMixer):
 
 
 def pseudo_inverse(a: Tensor) -> Tensor:
-    """Of square matrices without negative entries, by the paper's iteration (equation 14). (..., m, m) -> the same."""
+    """Of square matrices without negative entries, by the paper's iteration. (..., m, m) -> the same."""
     identity = torch.eye(a.size(-1), device=a.device, dtype=a.dtype)
     norms = a.sum(-1).amax(-1) * a.sum(-2).amax(-1)  # of rows and columns, the largest sums
     z = a.transpose(-2, -1) / norms[..., None, None]
