@@ -75,15 +75,32 @@ def summary_mixing(p: Parameters, x: Tensor, mode: str = "full", activation: str
     return torch.stack(outputs)
 
 
-def scaled_product(q: Tensor, k: Tensor, head: int, t: int, u: int) -> Tensor:
+def by_head(p: Parameters, x: Tensor, num_heads: int, mix: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> Tensor:
+    """Projections of one utterance (T, D), ``mix`` of queries, keys, values (T, d) and the head's number, output."""
+    width = x.size(1) // num_heads
+    projected = torch.stack([linear(p, "in_proj", frame) for frame in x])
+    heads = []
+    for h in range(num_heads):
+        q, k, v = (part[:, h * width : (h + 1) * width] for part in projected.chunk(3, 1))
+        heads.append(mix(q, k, v, h))
+    return torch.stack([linear(p, "out_proj", frame) for frame in torch.cat(heads, 1)])
+
+
+def scaled_product(q: Tensor, k: Tensor, *place: int) -> Tensor:
     return (q * k).sum() / math.sqrt(len(q))
+
+
+def softmax_mean(scores: list[Tensor], values: Tensor) -> Tensor:
+    """Sum of softmax_u(score_u) value_u; values (U, d)."""
+    weights = [torch.exp(score - max(s.item() for s in scores)) for score in scores]
+    return sum(w * value for w, value in zip(weights, values)) / sum(weights)
 
 
 def self_attention(
     p: Parameters,
     x: Tensor,
     num_heads: int,
-    score: Callable[[Tensor, Tensor, int, int, int], Tensor] = scaled_product,
+    score: Callable[..., Tensor] = scaled_product,
     hears: Callable[[int, int], bool] = lambda t, u: True,
 ) -> Tensor:
     """softmax(q k' / sqrt(d)) v of one utterance (T, D), head by head and frame by frame.
@@ -91,21 +108,28 @@ def self_attention(
     Args:
         score: of a query and a key, the head, and their frames; hears: whether frame t attends to frame u.
     """
-    dim = x.size(1)
-    width = dim // num_heads
-    projected = [linear(p, "in_proj", frame) for frame in x]
-    outputs = []
-    for t, frame in enumerate(projected):
-        heads = []
-        heard = [u for u in range(len(x)) if hears(t, u)]
-        for h in range(num_heads):
-            here = slice(h * width, (h + 1) * width)
-            q = frame[:dim][here]
-            scores = [score(q, projected[u][dim : 2 * dim][here], h, t, u) for u in heard]
-            weights = [torch.exp(s - max(s.item() for s in scores)) for s in scores]
-            heads.append(sum(w * projected[u][2 * dim :][here] for w, u in zip(weights, heard)) / sum(weights))
-        outputs.append(linear(p, "out_proj", torch.cat(heads)))
-    return torch.stack(outputs)
+
+    def mix(q: Tensor, k: Tensor, v: Tensor, h: int) -> Tensor:
+        rows = []
+        for t in range(len(x)):
+            heard = [u for u in range(len(x)) if hears(t, u)]
+            rows.append(softmax_mean([score(q[t], k[u], h, t, u) for u in heard], v[heard]))
+        return torch.stack(rows)
+
+    return by_head(p, x, num_heads, mix)
+
+
+def kernelised_attention(p: Parameters, x: Tensor, num_heads: int, weight: Callable[..., Tensor]) -> Tensor:
+    """Attention whose weights, here of (q, k, h, t, u), are divided by their sum and not put through softmax."""
+
+    def mix(q: Tensor, k: Tensor, v: Tensor, h: int) -> Tensor:
+        rows = []
+        for t in range(len(x)):
+            weights = torch.stack([weight(q, k, h, t, u) for u in range(len(x))])
+            rows.append((weights[:, None] * v).sum(0) / weights.sum().clamp(min=1e-6))
+        return torch.stack(rows)
+
+    return by_head(p, x, num_heads, mix)
 
 
 def feed_forward(p: Parameters, x: Tensor) -> Tensor:

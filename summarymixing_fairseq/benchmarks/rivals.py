@@ -10,21 +10,19 @@ from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Model
 from torch import Tensor, nn
 
 from ..modules.mixing.attention import MultiHeadSelfAttention
+from ..modules.mixing.heads import keys_to_attend
 
 
 class SoftmaxAttention(MultiHeadSelfAttention):
     """Attention with its T x T weights in memory, as ``torch.nn.MultiheadAttention`` computed it for the paper."""
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
-        B, T, D = x.shape
-        # (B, T, 3D) -> 3 x (B, heads, T, D / heads)
-        q, k, v = self.in_proj(x).view(B, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        scores = q @ k.transpose(2, 3) * (D // self.num_heads) ** -0.5  # (B, heads, T, T)
-        if padding_mask is not None:
-            scores = scores.masked_fill(padding_mask[:, None, None], float("-inf"))
-        weights = F.dropout(scores.softmax(-1), self.dropout, self.training)
-        return self.out_proj((weights @ v).transpose(1, 2).reshape(B, T, D))  # (B, heads, T, d) -> (B, T, D)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """3 x (B, heads, T, D / heads), (B, T) bool True = padding -> (B, heads, T, D / heads)."""
+        scores = q @ k.transpose(2, 3) * q.size(-1) ** -0.5  # (B, heads, T, T)
+        attend = keys_to_attend(padding_mask)
+        if attend is not None:
+            scores = scores.masked_fill(~attend, float("-inf"))
+        return self.dropout(scores.softmax(-1)) @ v
 
 
 class LiteralCell(nn.Module):

@@ -85,6 +85,11 @@ def cast(weight: Tensor, dtype: torch.dtype) -> Tensor:
     return weight.to(dtype) if there is None or there.dtype != dtype else there
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """In float32, or float64 if ``x`` is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class Linear(nn.Linear):
     """Linear layer in the dtype of its input, or in that of autocast."""
 

@@ -8,18 +8,19 @@ import shutil
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import assert_near, padding_of
 from torch import nn
 from torch._dynamo.utils import counters
 
 from summarymixing_fairseq.modules.conformer import ConformerEncoder, ConformerLayer
 from summarymixing_fairseq.modules.kernels import compiling
-from summarymixing_fairseq.modules.mixing import MIXERS, build_mixer
+from summarymixing_fairseq.modules.mixing import MIXERS
 
 
 def encoder(recompute="none", mixer="summarymixing", **options):
     def build_layer():
-        cell = build_mixer(mixer, embed_dim=16, dropout=0.0)
+        cell = small_mixer(mixer, 16, 4)
         return ConformerLayer(cell, 16, 32, 3, dropout=0.0, activation_dropout=0.0, recompute=recompute)
 
     return ConformerEncoder(build_layer, num_layers=2, embed_dim=16, **options)
@@ -52,7 +53,7 @@ def test_all_layers_are_compiled_once_for_all_shapes(mixer, monkeypatch):
     model = encoder("cheap", mixer, compile_layers=True).train()
     project = nn.Linear(16, 16)  # its output is in half precision, as what a model gives its encoder
     for i in range(10):
-        lengths = [70 + 7 * i] * (2 + i % 4) + [11]
+        lengths = [70 + 7 * i] * (2 + i % 4) + [11]  # ssd: two chunks or three
         with torch.autocast("cpu", torch.bfloat16):
             y, _ = model(project(torch.randn(len(lengths), lengths[0], 16)), padding_of(lengths))
         y.sum().backward()

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 import torch
+from mixers import small_mixer
 from pipeline import BIN, ROOT, TINY_MODEL
 from reference import assert_near, padding_of, randomise
 from training.conftest import load
@@ -19,7 +20,7 @@ from summarymixing_fairseq.benchmarks.recipe import build_trainer, noise_batch, 
 from summarymixing_fairseq.benchmarks.suite import update
 from summarymixing_fairseq.models.encoder import build_encoder
 from summarymixing_fairseq.modules.contrastive import info_nce_logits, sample_negatives
-from summarymixing_fairseq.modules.mixing import MIXERS, build_mixer
+from summarymixing_fairseq.modules.mixing import MIXERS
 from summarymixing_fairseq.modules.quantizer import ProductQuantizer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
@@ -82,7 +83,7 @@ def test_an_encoder_equals_float64_on_the_cpu(mixer, precision, tf32):
 @every_mixer
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_padding_has_no_effect(mixer, dtype):
-    module = randomise(build_mixer(mixer, embed_dim=DIM, dropout=0.0)).to(DEVICE).eval()
+    module = randomise(small_mixer(mixer, DIM, 4)).to(DEVICE).eval()
     lengths = [900, 413, 1]
     padding = padding_of(lengths).to(DEVICE)
     x = torch.randn(3, 900, DIM, device=DEVICE)

@@ -2,6 +2,7 @@
 
 A mixer is a module of (B, T, D), bool padding mask (B, T; True = padding) or None -> (B, T, D). A padded frame never
 changes a valid one; what comes out at a padded frame means nothing but is finite. It keeps no state between calls.
+One that does not take clips of any length has ``max_frames``, and raises ValueError at a longer one.
 
 Nothing tells a mixer what to recompute. What it gives to ``kernels.recompute.made_again`` and ``dropout`` is not stored
 for the backward pass where the layer says so; all else works as it is written.

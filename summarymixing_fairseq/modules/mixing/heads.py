@@ -33,7 +33,7 @@ class ProjectedHeads(nn.Module):
     """Projects frames to queries, keys and values of each head, and what ``attend`` makes of them back to D.
 
     Args:
-        embed_dim: D; num_heads: divides D; dropout: on the attention weights.
+        embed_dim: D; num_heads: divides D; dropout: on the attention weights, or what the subclass says.
 
     Raises:
         ValueError: if the heads do not divide the width.
@@ -44,7 +44,7 @@ class ProjectedHeads(nn.Module):
         if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(f"{num_heads} attention heads do not divide the width {embed_dim}")
         self.num_heads = num_heads
-        self.dropout = dropout
+        self.dropout = nn.Dropout(dropout)
         self.in_proj = Linear(embed_dim, 3 * embed_dim)
         self.out_proj = Linear(embed_dim, embed_dim)
         nn.init.xavier_uniform_(self.in_proj.weight)
@@ -67,7 +67,7 @@ class ProjectedHeads(nn.Module):
     @property
     def dropout_p(self) -> float:
         """Dropout of the attention weights: 0 outside of training."""
-        return self.dropout if self.training else 0.0
+        return self.dropout.p if self.training else 0.0
 
 
 def with_a_key(attend: Tensor) -> Tensor:

@@ -1,0 +1,80 @@
+"""Fastformer: additive attention, one global query and one global key a clip (arXiv 2108.09084)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..precision import Linear, cast
+from .heads import HeadOptions, keys_to_attend
+from .registry import register_mixer
+
+
+@dataclass
+class FastformerOptions(HeadOptions):
+    """Options of ``fastformer``."""
+
+    def num_weights(self, embed_dim: int) -> int:
+        """Projections of queries (shared with the values), keys and output, and two scoring vectors a head."""
+        return 3 * embed_dim * embed_dim + 2 * embed_dim
+
+
+@register_mixer("fastformer", FastformerOptions)
+class Fastformer(nn.Module):
+    """Two additive pools, in each head of width d (section 3.1, equations 1 to 4).
+
+        q = sum of softmax_t(w_q . q_t / sqrt(d)) q_t;    p_t = q * k_t;
+        k = sum of softmax_t(w_k . p_t / sqrt(d)) p_t;    y_t = W_o (k * v_t) + q_t
+
+    As in the paper's experiments the values are the queries: v_t = q_t, one projection for both.
+
+    Cost in T frames: time and memory O(T D). Dropout is on k * v_t.
+
+    Args:
+        embed_dim: D; num_heads: divides D; dropout: see above.
+
+    Raises:
+        ValueError: if the heads do not divide the width.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0):
+        super().__init__()
+        if num_heads < 1 or embed_dim % num_heads:
+            raise ValueError(f"{num_heads} attention heads do not divide the width {embed_dim}")
+        self.num_heads = num_heads
+        self.dropout = nn.Dropout(dropout)
+        self.in_proj = Linear(embed_dim, 2 * embed_dim)
+        self.out_proj = Linear(embed_dim, embed_dim)
+        self.score_query = nn.Parameter(torch.empty(num_heads, embed_dim // num_heads))  # w_q
+        self.score_key = nn.Parameter(torch.empty(num_heads, embed_dim // num_heads))  # w_k
+        for linear in (self.in_proj, self.out_proj):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Scoring vectors as the rows of a torch layer: uniform within +- 1 / sqrt(d)."""
+        for vector in (self.score_query, self.score_key):
+            nn.init.uniform_(vector, -(vector.size(1) ** -0.5), vector.size(1) ** -0.5)
+
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
+        B, T, D = x.shape
+        # (B, T, 2D) -> 2 x (B, heads, T, D / heads)
+        q, k = self.in_proj(x).view(B, T, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        attend = keys_to_attend(padding_mask)
+        key = _pool(_pool(q, self.score_query, attend) * k, self.score_key, attend)  # (B, heads, 1, D / heads)
+        mixed = self.dropout(key * q)
+        heads_joined = [y.transpose(1, 2).reshape(B, T, D) for y in (mixed, q)]
+        return self.out_proj(heads_joined[0]) + heads_joined[1]
+
+
+def _pool(x: Tensor, score: Tensor, attend: Tensor | None) -> Tensor:
+    """Sum of softmax_t(score . x_t / sqrt(d)) x_t: attention of one query. (B, heads, T, d) -> (B, heads, 1, d)."""
+    if attend is not None:
+        x = x.masked_fill(~attend.transpose(2, 3), 0.0)
+    query = cast(score, x.dtype)[:, None].expand(x.size(0), -1, -1, -1)  # (heads, d) -> (B, heads, 1, d)
+    return F.scaled_dot_product_attention(query, x, x, attend)

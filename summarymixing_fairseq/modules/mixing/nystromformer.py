@@ -1,0 +1,111 @@
+"""Nyströmformer: softmax attention through a few landmark frames (arXiv 2102.03902)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...system.options import MAX_WIDTH, Refused, option
+from ..kernels.depthwise import DepthwiseConv
+from ..precision import at_least_float32
+from .heads import HeadOptions, ProjectedHeads, keys_to_attend
+from .registry import register_mixer
+
+# Of the pseudo-inverse, as in the paper.
+ITERATIONS = 6
+
+
+@dataclass
+class NystromformerOptions(HeadOptions):
+    """Options of ``nystromformer``."""
+
+    num_landmarks: int = option(64, "landmarks: means of stretches of a clip", low=1, high=4096)
+    conv_kernel: int = option(
+        0, "frames of the paper's depthwise convolution of the values, odd; 0: none", low=0, high=MAX_WIDTH
+    )
+
+    def check(self, embed_dim: int) -> None:
+        """Raises Refused for heads that do not divide the width, or an even kernel."""
+        super().check(embed_dim)
+        if self.conv_kernel and self.conv_kernel % 2 == 0:
+            raise Refused("conv_kernel", self.conv_kernel, "must be odd, or 0 for none")
+
+    def num_weights(self, embed_dim: int) -> int:
+        """As attention, and the convolution."""
+        return super().num_weights(embed_dim) + embed_dim * self.conv_kernel
+
+
+@register_mixer("nystromformer", NystromformerOptions)
+class Nystromformer(ProjectedHeads):
+    """softmax(q k~') pinv(softmax(q~ k~')) softmax(q~ k') v, each with 1 / sqrt(d) (the paper's
+    Nyström approximation of softmax attention).
+
+    Landmarks q~, k~ are means of stretches of the valid frames, as equal in length as can be. Of a clip with fewer
+    frames than landmarks each frame is one, and the result is that of attention where the inverse is exact. The
+    inverse is iterated in float32, each from its own norms: the code of the paper takes one norm for the batch, by
+    which clips would change each other.
+
+    Deviation: the paper adds a depthwise convolution of the values; here it is an option, as the layer has a
+    convolution of its own.
+
+    Cost in T frames: time O(T D num_landmarks), memory O(T (D + num_landmarks)). Dropout is on the heads' output.
+
+    Args:
+        embed_dim: D; num_heads: divides D; dropout: see above; num_landmarks: m; conv_kernel: odd, or 0.
+
+    Raises:
+        ValueError: if the heads do not divide the width, or for an even kernel.
+    """
+
+    def __init__(
+        self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, num_landmarks: int = 64, conv_kernel: int = 0
+    ):
+        super().__init__(embed_dim, num_heads, dropout)
+        self.num_landmarks = num_landmarks
+        self.conv = DepthwiseConv(embed_dim, conv_kernel) if conv_kernel else None
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """3 x (B, heads, T, D / heads), (B, T) bool True = padding -> (B, heads, T, D / heads)."""
+        B, H, T, d = q.shape
+        attend = keys_to_attend(padding_mask)
+        if attend is None:
+            valid = q.new_ones(B, T, dtype=torch.bool)
+        else:
+            valid = attend[:, 0, 0]
+            q, k, v = (x.masked_fill(~attend.transpose(2, 3), 0.0) for x in (q, k, v))
+        count = valid.sum(1, keepdim=True)  # (B, 1)
+        used = count.clamp(max=self.num_landmarks)
+        index = torch.arange(self.num_landmarks, device=q.device)
+        stretch = (valid.cumsum(1) - 1) * used // count  # (B, T)
+        member = (stretch[:, None] == index[:, None]) & valid[:, None]  # (B, m, T)
+        there = index < used  # (B, m)
+        with torch.autocast(q.device.type, enabled=False):
+            weights = member.to(torch.promote_types(q.dtype, torch.float32))
+            means = (weights / weights.sum(2, keepdim=True).clamp(min=1))[:, None]  # (B, 1, m, T)
+            q_mean, k_mean = ((means @ at_least_float32(x)).to(x.dtype) for x in (q, k))  # (B, heads, m, d)
+            scores = at_least_float32(q_mean) @ at_least_float32(k_mean).transpose(2, 3) * d**-0.5
+            # landmarks that are not there are a block of their own, the identity, which is its own inverse
+            scores = scores.masked_fill(~there[:, None, None], float("-inf"))
+            identity = torch.eye(self.num_landmarks, device=q.device, dtype=scores.dtype)
+            kernel = torch.where(there[:, None, :, None], scores.softmax(-1), identity)
+            inverse = pseudo_inverse(kernel)
+            heard = at_least_float32(F.scaled_dot_product_attention(q_mean, k, v, attend))  # (B, heads, m, d)
+            y = F.scaled_dot_product_attention(q, k_mean, (inverse @ heard).to(v.dtype), there[:, None, None])
+        if self.conv is not None:
+            local = self.conv(v.transpose(1, 2).reshape(B, T, H * d))
+            y = y + local.view(B, T, H, d).transpose(1, 2)
+        return self.dropout(y)
+
+
+def pseudo_inverse(a: Tensor) -> Tensor:
+    """Of square matrices without negative entries, by the paper's iteration. (..., m, m) -> the same."""
+    identity = torch.eye(a.size(-1), device=a.device, dtype=a.dtype)
+    norms = a.sum(-1).amax(-1) * a.sum(-2).amax(-1)  # of rows and columns, the largest sums
+    z = a.transpose(-2, -1) / norms[..., None, None]
+    for _ in range(ITERATIONS):
+        az = a @ z
+        z = z @ (13 * identity - az @ (15 * identity - az @ (7 * identity - az))) / 4
+    return z

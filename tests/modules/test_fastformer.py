@@ -1,0 +1,32 @@
+"""Fastformer against its formula written out (arXiv 2108.09084, section 3.1)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from reference import assert_equals_reference, float32, float64, linear, randomise, softmax_mean
+
+from summarymixing_fairseq.modules.mixing.fastformer import Fastformer
+
+
+def fastformer(p, x, num_heads):
+    queries, keys = torch.stack([linear(p, "in_proj", frame) for frame in x]).chunk(2, 1)
+    width = x.size(1) // num_heads
+    heads = []
+    for h in range(num_heads):
+        q, k = (z[:, h * width : (h + 1) * width] for z in (queries, keys))
+        global_query = softmax_mean(p["score_query"][h], q, q)
+        products = torch.stack([global_query * key for key in k])
+        global_key = softmax_mean(p["score_key"][h], products, products)
+        heads.append(torch.stack([global_key * value for value in q]))
+    mixed = torch.cat(heads, 1)
+    return torch.stack([linear(p, "out_proj", mixed[t]) + queries[t] for t in range(len(x))])
+
+
+@pytest.mark.parametrize("dtype, tolerance", [float32, float64])
+@pytest.mark.parametrize("dim, num_heads, lengths", [(8, 2, [5, 5]), (6, 1, [7, 3, 1])])
+def test_outputs_and_gradients_equal_the_loops(dim, num_heads, lengths, dtype, tolerance):
+    mixer = randomise(Fastformer(dim, num_heads))
+    assert_equals_reference(mixer, partial(fastformer, num_heads=num_heads), lengths, dim, dtype, tolerance)
