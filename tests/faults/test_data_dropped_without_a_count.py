@@ -70,8 +70,8 @@ def test_check_manifest_counts_them(folder, capsys):
     assert main(["check-manifest", str(folder), "--workers", "1"]) == 1
     found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WRONG")]
     assert found == [
-        "WRONG transcript longer than its clip: 2, e.g. train.ltr, line 2: 11 frames for its symbols and repeats, 10 of "
-        "20 ms there; train.ltr, line 3: 11 frames for its symbols and repeats, 10 of 20 ms there"
+        "WRONG transcript longer than its clip: 2, e.g. train.ltr, line 2: 11 frames for its symbols and repeats, 10 "
+        "of 20 ms there; train.ltr, line 3: 11 frames for its symbols and repeats, 10 of 20 ms there"
     ]
 
 
