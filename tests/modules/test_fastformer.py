@@ -6,9 +6,13 @@ from functools import partial
 
 import pytest
 import torch
-from reference import assert_equals_reference, float32, float64, linear, randomise, softmax_mean
+from reference import assert_equals_reference, float32, float64, linear, randomise, scaled_product, softmax_mean
 
 from summarymixing_fairseq.modules.mixing.fastformer import Fastformer
+
+
+def pool(score, frames):
+    return softmax_mean([scaled_product(score, frame) for frame in frames], frames)
 
 
 def fastformer(p, x, num_heads):
@@ -17,9 +21,9 @@ def fastformer(p, x, num_heads):
     heads = []
     for h in range(num_heads):
         q, k = (z[:, h * width : (h + 1) * width] for z in (queries, keys))
-        global_query = softmax_mean(p["score_query"][h], q, q)
+        global_query = pool(p["score_query"][h], q)
         products = torch.stack([global_query * key for key in k])
-        global_key = softmax_mean(p["score_key"][h], products, products)
+        global_key = pool(p["score_key"][h], products)
         heads.append(torch.stack([global_key * value for value in q]))
     mixed = torch.cat(heads, 1)
     return torch.stack([linear(p, "out_proj", mixed[t]) + queries[t] for t in range(len(x))])
