@@ -109,3 +109,16 @@ def mixer_names(first: str) -> list[str]:
     from ..modules.mixing import MIXERS
 
     return [first, *sorted(set(MIXERS) - {first})]
+
+
+def add_mixers(parser: argparse.ArgumentParser) -> None:
+    """Add ``--contenders``, of a benchmark that has mixers and no rivals."""
+    parser.add_argument(
+        "--contenders", nargs="+", metavar="NAME", default=list(PAPER_MIXERS), help=f"mixers: {CONTENDERS_HELP}"
+    )
+
+
+def chosen_mixers(given: Sequence[str]) -> list[str]:
+    """The mixers that ``add_mixers`` was given. Raises InputError for one that is unknown."""
+    names = mixer_names(PAPER_MIXERS[0])
+    return names if given == [ALL] else in_order(given, names)

@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from ..benchmarks.benchmark import add_config, of_mixer
+from ..benchmarks.benchmark import add_config, add_mixers, chosen_mixers, of_mixer
 from ..system.errors import InputError
 
 COLUMNS = ("mixer", "precision", "recompute", "kernels", "bytes beside products", "kept for backward", "H100 at best")
@@ -23,14 +23,15 @@ def add_benchmark(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser
         "layer", help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add_config(parser)
+    add_mixers(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Count and print, for every mixer and precision, with nothing recomputed and with what is cheap.
+    """Count and print, for each mixer and precision, with nothing recomputed and with what is cheap.
 
     Raises:
-        InputError: if there is no such recipe.
+        InputError: if there is no such recipe, or for an unknown mixer.
     """
     if not Path(args.config).is_file():
         raise InputError(f"{args.config}: no such recipe; run this in a checkout of the project, or give --config")
@@ -41,10 +42,9 @@ def run(args: argparse.Namespace) -> None:
 
     from ..benchmarks.layer_cost import CLIPS, FRAMES, PRECISIONS, layer_cost
     from ..benchmarks.recipe import read_recipe
-    from ..modules.mixing import MIXERS
 
     rows = [COLUMNS]
-    for mixer in sorted(MIXERS, reverse=True):
+    for mixer in chosen_mixers(args.contenders):
         for precision in PRECISIONS:
             for recompute in ("none", "cheap"):
                 overrides = ["task.data=.", *of_mixer(mixer), f"model.recompute={recompute}"]

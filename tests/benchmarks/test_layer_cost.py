@@ -76,7 +76,7 @@ def test_other_forms_of_the_cell_can_be_counted(mode):
     assert min(cost.kernels) > 20 and min(cost.bytes_per_value) > 100
 
 
-def test_the_command_prints_every_mixer(capsys, monkeypatch):
+def test_the_command_prints_the_papers_mixers(capsys, monkeypatch):
     monkeypatch.setattr("summarymixing_fairseq.benchmarks.layer_cost.PRECISIONS", ("float32",))
     assert main(["benchmark", "layer", "--config", str(RECIPE)]) == 0
     lines = capsys.readouterr().out.splitlines()
