@@ -88,7 +88,10 @@ def assert_whole(out: Path) -> None:
         ("features", signal.SIGTERM, False, lambda started, out: any(out.glob("*.npy"))),
         ("check-manifest", signal.SIGINT, False, lambda started, out: len(started.children()) > 1),
         ("check-manifest", signal.SIGINT, True, lambda started, out: len(started.children()) > 1),
-        ("benchmark", signal.SIGINT, True, lambda started, out: any(started.temporary.glob("*benchmark*/*.tsv"))),
+        pytest.param(
+            *("benchmark", signal.SIGINT, True, lambda started, out: any(started.temporary.glob("*benchmark*/*.tsv"))),
+            marks=pytest.mark.long,  # 100 s beside another test
+        ),
         ("mp3s", signal.SIGINT, True, lambda started, out: any(out.rglob("checkpoint_last.pt"))),
         ("mp3s", signal.SIGTERM, False, lambda started, out: any(out.rglob("checkpoint_last.pt"))),
     ],
