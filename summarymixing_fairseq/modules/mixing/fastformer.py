@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..precision import Linear, cast
-from .heads import HeadOptions, keys_to_attend
+from ..precision import cast
+from .heads import HeadOptions, ProjectedHeads, keys_to_attend
 from .registry import register_mixer
 
 
@@ -23,7 +23,7 @@ class FastformerOptions(HeadOptions):
 
 
 @register_mixer("fastformer", FastformerOptions)
-class Fastformer(nn.Module):
+class Fastformer(ProjectedHeads):
     """Two additive pools, in each head of width d (section 3.1, equations 1 to 4).
 
         q = sum of softmax_t(w_q . q_t / sqrt(d)) q_t;    p_t = q * k_t;
@@ -40,19 +40,12 @@ class Fastformer(nn.Module):
         ValueError: if the heads do not divide the width.
     """
 
+    num_projected = 2  # queries, which are the values too, and keys
+
     def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0):
-        super().__init__()
-        if num_heads < 1 or embed_dim % num_heads:
-            raise ValueError(f"{num_heads} attention heads do not divide the width {embed_dim}")
-        self.num_heads = num_heads
-        self.dropout = nn.Dropout(dropout)
-        self.in_proj = Linear(embed_dim, 2 * embed_dim)
-        self.out_proj = Linear(embed_dim, embed_dim)
+        super().__init__(embed_dim, num_heads, dropout)
         self.score_query = nn.Parameter(torch.empty(num_heads, embed_dim // num_heads))  # w_q
         self.score_key = nn.Parameter(torch.empty(num_heads, embed_dim // num_heads))  # w_k
-        for linear in (self.in_proj, self.out_proj):
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

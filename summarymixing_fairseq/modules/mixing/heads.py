@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -39,13 +40,15 @@ class ProjectedHeads(nn.Module):
         ValueError: if the heads do not divide the width.
     """
 
+    num_projected: ClassVar[int] = 3  # queries, keys and values
+
     def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0):
         super().__init__()
         if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(f"{num_heads} attention heads do not divide the width {embed_dim}")
         self.num_heads = num_heads
         self.dropout = nn.Dropout(dropout)
-        self.in_proj = Linear(embed_dim, 3 * embed_dim)
+        self.in_proj = Linear(embed_dim, self.num_projected * embed_dim)
         self.out_proj = Linear(embed_dim, embed_dim)
         nn.init.xavier_uniform_(self.in_proj.weight)
         nn.init.xavier_uniform_(self.out_proj.weight)
