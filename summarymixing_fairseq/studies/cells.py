@@ -16,7 +16,7 @@ from ..system.files import atomic_write
 from ..system.jobs import PEAK, Describe, Job, run_process
 from ..system.strict_json import to_json
 from ..system.tools import Tools, quoted
-from ..training.log_file import read_log, series
+from ..training.log_file import Records, read_log, series
 from .plan import Cell, FineTuning, Study
 
 PRETRAINED, FINE_TUNED = "pretrain", "finetune"
@@ -82,8 +82,10 @@ def run_cell(
                 command = _fine_tuning(place, after, folder / name, cell.seed, checkpoint, updates)
                 best = folder / name / "checkpoint_best.pt"
                 yield from process([*command, *after.overrides], best, log)
-                valid = min(series(read_log(log), "valid_uer")[1]) / 100
-                tried.append({"updates": updates, "valid_cer": valid})
+                rates = series(_records(log), "valid_uer")[1]
+                if not rates:
+                    raise InputError(f"no valid_uer in {log}: the configuration validates never, or not by letters")
+                tried.append({"updates": updates, "valid_cer": min(rates) / 100})
             chosen = min(tried, key=lambda one: one["valid_cer"])
             best = folder / f"{FINE_TUNED}{chosen['updates']}" / "checkpoint_best.pt"
             doing, scores = "decoding", folder / "decoded" / "scores.json"
@@ -118,12 +120,20 @@ def _decoding(place: Place, checkpoint: Path, after: FineTuning, dest: Path) -> 
     return [*command, "--device", "cpu"] if place.device == "cpu" else command
 
 
+def _records(log: Path) -> Records:
+    """Numbers of a training. Raises InputError where its log has none."""
+    records = read_log(log)
+    if not records:
+        raise InputError(f"no numbers in {log}: set common.log_format=json")
+    return records
+
+
 def _pretraining(log: Path, device: str) -> dict[str, Any]:
     """Length, speed, size, what the run began with and its last validation, as its log has them.
 
     The memory is that of the process: on a GPU it would be the host's, and is left out.
     """
-    records = read_log(log)
+    records = _records(log)
     validations = [
         {
             key.removeprefix("valid_"): float(value)
