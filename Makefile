@@ -1,4 +1,4 @@
-# make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (half an hour on two cores)
+# make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (more than 21 minutes on two cores)
 # make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: an hour more)
 # make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (13 minutes on two cores)
 # make test:       the test suite, without the tests that take minutes (9 minutes on two cores; WORKERS=N for N cores)
