@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..system import machine
 from ..system.errors import InputError
 from ..system.files import atomic_write, check_writable, exclusive
 from ..system.jobs import Messages, environment, run_jobs
+from ..system.machine import of_device
 from ..system.tools import find_tools
 from .cells import Place, run_cell
 from .plan import Cell, Study, read_cell, settings_of
@@ -40,7 +40,7 @@ def run_study(study: Study, results: Path, work: Path, jobs: int, device: str) -
                 read_cell(path, settings[cell.name])
             else:
                 waiting.append(cell)
-        hardware = machine.describe("cpu" if device == "cpu" else _device(), machine.available_threads())
+        hardware = of_device(device)
         env = environment(device, jobs, hardware["num_threads"])
         place = Place(work, results, find_tools(), env, device, () if lock is None else (lock,))
         messages.say(f"{len(waiting)} of {len(cells)} cells to compute, {jobs} at a time; logs: {work}/CELL")
@@ -51,12 +51,6 @@ def run_study(study: Study, results: Path, work: Path, jobs: int, device: str) -
         )
         messages.show("")
     return failures
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def write_tables(study: Study, results: Path) -> str:

@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from ..version import __version__
+from .errors import InputError
 
 
 def available_threads() -> int:
@@ -56,6 +57,23 @@ def describe(device: str, num_threads: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "fairseq": installed_versions()["fairseq"],
     }
+
+
+def of_device(device: str) -> dict[str, Any]:
+    """``describe`` of what computes under a command's ``--device``: cpu, cuda, cuda:N or auto.
+
+    Raises:
+        InputError: for a device that is not there. fairseq itself would train on the CPU without saying so.
+    """
+    import torch
+
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
+        raise InputError(f"--device {device}: must be cpu, cuda, cuda:N or auto")
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and int(number or 0) >= num_gpus:
+        raise InputError(f"--device {device}: torch sees {num_gpus} GPUs here")
+    return describe("cuda" if kind != "cpu" and num_gpus else "cpu", available_threads())
 
 
 def installed_versions() -> dict[str, str]:

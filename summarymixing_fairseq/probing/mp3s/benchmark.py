@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...system import machine
 from ...system.errors import InputError
 from ...system.files import check_writable, exclusive
 from ...system.jobs import Messages, environment
+from ...system.machine import of_device
 from ...system.tools import find_tools
 from .encoders import Encoder
 from .plots import plot_layers, plot_table
@@ -71,7 +71,7 @@ def run_benchmark(
     """
     results, tools, messages = settings.results, find_tools(), Messages()
     check_writable(results)
-    hardware = _machine(settings.device)
+    hardware = of_device(settings.device)
     with exclusive(results, "another command, or a training that an interrupted one left behind,") as lock:
         refuse_changed(runs, force)
         note_on_others = _note_on_others(runs, encoders, results, is_selection)
@@ -104,23 +104,6 @@ def _note_on_others(runs: Iterable[Run], encoders: Sequence[Encoder], results: P
     advice += [f"with {', '.join(unnamed)} as well"] if unnamed else []
     line = f"not in the table: {len(others)} of the runs in the results folder"
     return [line + (f"; run this {' and '.join(advice)} to show all" if advice else "")]
-
-
-def _machine(device: str) -> dict[str, Any]:
-    """Description of the machine that computes the runs.
-
-    Raises:
-        InputError: for a device that is not there. fairseq itself would train on the CPU without saying so.
-    """
-    import torch
-
-    kind, _, number = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
-        raise InputError(f"--device {device}: must be cpu, cuda, cuda:N or auto")
-    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "cuda" and int(number or 0) >= num_gpus:
-        raise InputError(f"--device {device}: torch sees {num_gpus} GPUs here")
-    return machine.describe("cuda" if kind != "cpu" and num_gpus else "cpu", machine.available_threads())
 
 
 def _plot(table: dict[str, Any], results: Path, messages: Messages) -> None:
