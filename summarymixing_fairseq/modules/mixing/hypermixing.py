@@ -104,5 +104,5 @@ class HyperMixing(nn.Module):
         frames = (x * count.rsqrt()).to(x.dtype).view(B, T, self.num_heads, -1).permute(2, 0, 1, 3)
         total = (first.transpose(2, 3) @ frames).to(accumulate) * count.sqrt()  # (heads, B, hidden / heads, D / heads)
         hidden = (F.gelu(total) / count).to(second.dtype)
-        y = by_frame((second @ hidden).flatten(1, 2)).view(B, T, D)
+        y = by_frame(second @ hidden)
         return dropout(self.norm(y), self.dropout)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...system.options import MAX_WIDTH, Refused, option
 from ..decay import decayed_mean
+from ..kernels.block_mlp import block_mlp, is_fused
 from ..kernels.recompute import dropout, made_again
 from ..precision import LayerNorm, Linear, cast
 from .registry import MixerOptions, register_mixer
@@ -85,8 +86,8 @@ def by_head(x: Tensor, num_heads: int) -> Tensor:
 
 
 def by_frame(x: Tensor) -> Tensor:
-    """(heads, B * T, L / heads) -> (B * T, L)."""
-    return x.transpose(0, 1).flatten(1)
+    """(heads, B, T, L / heads) -> (B, T, L)."""
+    return x.permute(1, 2, 0, 3).flatten(2)
 
 
 class BlockDiagonalLinear(nn.Module):
@@ -133,11 +134,22 @@ class HeadMLP(nn.Module):
         super().__init__()
         self.inner = BlockDiagonalLinear(in_dim, hidden_dim, num_heads)
         self.outer = BlockDiagonalLinear(hidden_dim, out_dim, num_heads)
-        self.activation = ACTIVATIONS[activation]
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         """(heads, N, in_dim / heads) -> (heads, N, out_dim / heads)."""
-        return self.activation(self.outer(self.activation(self.inner(x))))
+        activation = ACTIVATIONS[self.activation]
+        return activation(self.outer(activation(self.inner(x))))
+
+    def is_fused(self, x: Tensor) -> bool:
+        """Whether ``fused`` takes these frames: on a GPU, in half precision."""
+        return is_fused(x, *self.inner.weight.shape[1:], self.outer.weight.size(2))
+
+    def fused(self, x: Tensor) -> Tensor:
+        """The same in one kernel: (B, T, in_dim) -> (B, T, out_dim)."""
+        inner, outer = self.inner, self.outer
+        weights = [cast(weight, x.dtype) for weight in (inner.weight, inner.bias, outer.weight, outer.bias)]
+        return block_mlp(x, weights[0], weights[1], weights[2], weights[3], self.activation)
 
 
 def masked_time_mean(x: Tensor, padding_mask: Tensor | None) -> Tensor:
@@ -225,28 +237,35 @@ class SummaryMixing(nn.Module):
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
         B, T, D = x.shape
-        frames = made_again(partial(by_head, num_heads=self.num_heads), x)
-        summaries = self._summarise(self.summary(frames), B, padding_mask)  # (B, 1 or T, S) each
+        if self.summary.is_fused(x) and (self.mode == "lite" or self.local.is_fused(x)):
+
+            def branch(mlp: HeadMLP) -> Tensor:
+                return mlp.fused(x)[None]  # frame by frame: as of one head
+
+        else:
+            frames = made_again(partial(by_head, num_heads=self.num_heads), x)
+
+            def branch(mlp: HeadMLP) -> Tensor:
+                return mlp(frames).unflatten(1, (B, T))
+
+        summaries = self._summarise(branch(self.summary), padding_mask)  # (B, 1 or T, S) each
         if self.mode == "lite":
             return summaries[0].expand(B, T, D)
-        local = made_again(by_frame, self.local(frames))
+        local = made_again(by_frame, branch(self.local))
         local = dropout(self.local_norm(local), self.dropout)
         # W_c [f ; s] = W_f f + W_s s, and W_s s is the same for all frames of an utterance.
         weight = cast(self.combiner.weight, local.dtype)
         bias: Tensor | None = cast(self.combiner.bias, local.dtype)
         local_weight, *weights = weight.split([local.size(-1), *(s.size(-1) for s in summaries)], dim=1)
-        y = F.linear(local, local_weight).view(B, T, D)
+        y = F.linear(local, local_weight)
         for summary, summary_weight in zip(summaries, weights):
             y = y + F.linear(dropout(summary, self.dropout), summary_weight, bias)  # + (B, 1 or T, D)
             bias = None  # it is added once
         return self.activation(y)
 
-    def _summarise(self, values: Tensor, batch_size: int, padding_mask: Tensor | None) -> list[Tensor]:
-        """MLP_s of every frame, (heads, B * T, S / heads) -> [s], (B, 1, S), or (B, T, S) in mode "expdecay"."""
-        H, _, d = values.shape
-        values = values.view(H, batch_size, -1, d)  # (heads, B, T, S / heads)
+    def _summarise(self, values: Tensor, padding_mask: Tensor | None) -> list[Tensor]:
+        """MLP_s of every frame, (heads, B, T, S / heads) -> [s], (B, 1, S), or (B, T, S) in mode "expdecay"."""
         if self.mode == "expdecay":
-            values = values.permute(1, 2, 0, 3).flatten(2)  # -> (B, T, heads, S / heads) -> (B, T, S)
-            return [self.summary_norm(decayed_mean(values, padding_mask, DECAY))]
+            return [self.summary_norm(decayed_mean(by_frame(values), padding_mask, DECAY))]
         mean = masked_time_mean(values, padding_mask)  # (heads, B, S / heads)
         return [self.summary_norm(mean.transpose(0, 1).flatten(1))[:, None]]  # -> (B, S) -> (B, 1, S)

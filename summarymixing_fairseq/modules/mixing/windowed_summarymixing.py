@@ -91,8 +91,7 @@ class WindowedSummaryMixing(SummaryMixing):
         self.window = window
         self.window_norm = LayerNorm(embed_dim)
 
-    def _summarise(self, values: Tensor, batch_size: int, padding_mask: Tensor | None) -> list[Tensor]:
-        """MLP_s of every frame, (heads, B * T, S / heads) -> [s, w]: (B, 1, S), (B, T, S)."""
-        frames = by_frame(values).unflatten(0, (batch_size, -1))  # (B, T, S)
-        around = self.window_norm(windowed_mean(frames, padding_mask, self.window))
-        return [*super()._summarise(values, batch_size, padding_mask), around]
+    def _summarise(self, values: Tensor, padding_mask: Tensor | None) -> list[Tensor]:
+        """MLP_s of every frame, (heads, B, T, S / heads) -> [s, w]: (B, 1, S), (B, T, S)."""
+        around = self.window_norm(windowed_mean(by_frame(values), padding_mask, self.window))
+        return [*super()._summarise(values, padding_mask), around]
