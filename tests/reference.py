@@ -61,17 +61,20 @@ def head_mlp(p: Parameters, name: str, x: Tensor, activation: Callable) -> Tenso
 def summary_mixing(p: Parameters, x: Tensor, mode: str = "full", activation: str = "gelu") -> Tensor:
     """The cell on one utterance (T, D) without padding: f_t, s and the combiner on their concatenation."""
     act = ACTIVATIONS[activation]
-    values = [head_mlp(p, "summary", frame, act) for frame in x]
+    values = [] if mode == "local" else [head_mlp(p, "summary", frame, act) for frame in x]
     outputs = []
     for t, frame in enumerate(x):
-        weights = [0.995 ** abs(t - u) if mode == "expdecay" else 1.0 for u in range(len(x))]
-        mean = sum(w * v for w, v in zip(weights, values)) / sum(weights)
-        s = layer_norm(p, "summary_norm", mean)
-        if mode == "lite":
-            outputs.append(s)
-            continue
-        f = layer_norm(p, "local_norm", head_mlp(p, "local", frame, act))
-        outputs.append(act(linear(p, "combiner", torch.cat([f, s]))))
+        parts = []
+        if mode not in ("lite", "global"):
+            parts.append(layer_norm(p, "local_norm", head_mlp(p, "local", frame, act)))
+        if mode != "local":
+            weights = [0.995 ** abs(t - u) if mode == "expdecay" else 1.0 for u in range(len(x))]
+            mean = sum(w * v for w, v in zip(weights, values)) / sum(weights)
+            parts.append(layer_norm(p, "summary_norm", mean))
+        if mode in ("lite", "sum"):
+            outputs.append(sum(parts))
+        else:
+            outputs.append(act(linear(p, "combiner", torch.cat(parts))))
     return torch.stack(outputs)
 
 

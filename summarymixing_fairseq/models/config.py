@@ -154,7 +154,7 @@ class Wav2Vec2SummaryMixingConfig(Wav2Vec2Config):
     )
     summary_mode: str = field(
         default="full",
-        metadata={"help": "form of the SummaryMixing cell: full, lite (no local branch) or expdecay (decaying mean)"},
+        metadata={"help": "form of the SummaryMixing cell: full, lite, expdecay, local, global or sum"},
     )
     summary_heads: int = field(default=8, metadata={"help": "diagonal blocks of the cell's layers; divides its widths"})
     local_hidden_dim: int = field(

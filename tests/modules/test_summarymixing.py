@@ -16,9 +16,8 @@ from reference import (
     summary_mixing,
 )
 
-from summarymixing_fairseq.modules.mixing.summarymixing import SummaryMixing
+from summarymixing_fairseq.modules.mixing.summarymixing import MODES, SummaryMixing
 
-MODES = ("full", "lite", "expdecay")
 in_float32_and_64 = pytest.mark.parametrize("dtype, tolerance", [float32, float64_of_a_mean])
 in_all_modes = pytest.mark.parametrize("mode", MODES)
 
@@ -30,7 +29,7 @@ ODD_SIZES = [(7, 1, [3, 2]), (7, 7, [4]), (8, 2, [1]), (8, 1, [1, 1])]
 CELLS = [
     *(({"num_heads": 4, "mode": m, "layer_norm": n}, 16, t) for m, n, t in itertools.product(MODES, NORMS, LENGTHS)),
     *(({"num_heads": h, "mode": mode}, dim, t) for mode in MODES for dim, h, t in ODD_SIZES),
-    *(({"num_heads": 2, "mode": mode, **WIDTHS}, 12, [5, 2]) for mode in ("full", "expdecay")),
+    *(({"num_heads": 2, "mode": mode, **WIDTHS}, 12, [5, 2]) for mode in ("full", "expdecay", "local", "global")),
     *(({"num_heads": 2, "activation": name}, 8, [5, 2]) for name in ("relu", "swish")),
     ({"num_heads": 2, "mode": "expdecay"}, 4, [130, 64]),  # several blocks of the scan
 ]
@@ -105,12 +104,13 @@ def test_memory_grows_linearly(mode):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"mode": "half"}, r"summary_mode='half' is unknown: choose one of full, lite, expdecay"),
+        ({"mode": "half"}, r"summary_mode='half' is unknown: choose one of full, lite, expdecay, local, global, sum"),
         ({"activation": "tanh"}, r"summary_activation='tanh' is unknown: choose one of gelu, relu, swish"),
         ({"num_heads": 3}, r"3 summary heads do not divide the widths 8 and 8"),
         ({"num_heads": 0}, r"0 summary heads"),
         ({"num_heads": 2, "local_hidden_dim": 5}, r"2 summary heads do not divide the widths 8 and 5"),
         ({"num_heads": 2, "mode": "lite", "summary_out_dim": 4}, r"summary_out_dim=4: in mode 'lite' .* width 8"),
+        ({"num_heads": 2, "mode": "sum", "local_out_dim": 4}, r"local_out_dim=4: in mode 'sum' .* width 8"),
     ],
 )
 def test_refusals(arguments, message):

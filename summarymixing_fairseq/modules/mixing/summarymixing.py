@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,11 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,  # stores its result, which the product after it stores anyway, and not its input
     "swish": partial(made_again, F.silu),
 }
-MODES = ("full", "lite", "expdecay")
+MODES = ("full", "lite", "expdecay", "local", "global", "sum")
+# What the forms have of the cell.
+WITH_LOCAL = ("full", "expdecay", "local", "sum")
+WITH_SUMMARY = ("full", "lite", "expdecay", "global", "sum")
+WITH_COMBINER = ("full", "expdecay", "local", "global")
 # Weight of a frame |t - u| frames away in the expdecay form: 0.995^|t - u|.
 DECAY = 0.995
 
@@ -44,7 +48,8 @@ class SummaryMixingOptions(MixerOptions):
 
     mode: str = option(
         "full",
-        "full; lite: the summary alone; expdecay: a mean that decays by 0.995 a frame",
+        "full; lite: the summary alone; expdecay: a mean that decays by 0.995 a frame; local, global, sum: without "
+        "summary, local branch or combiner",
         choices=MODES,
         model_field="summary_mode",
     )
@@ -70,14 +75,16 @@ class SummaryMixingOptions(MixerOptions):
             raise Refused("num_heads", self.num_heads, f"must divide encoder_embed_dim={embed_dim}")
 
     def num_weights(self, embed_dim: int) -> int:
-        """Both branches, and the combiner; without the local branch and the combiner in mode "lite"."""
+        """Branches and combiner, as far as the mode has them."""
         local, local_out = self.local_hidden_dim or embed_dim, self.local_out_dim or embed_dim
         summary, summary_out = self.summary_hidden_dim or embed_dim, self.summary_out_dim or embed_dim
-        branch = (embed_dim * summary + summary * summary_out) // self.num_heads
-        if self.mode == "lite":
-            return branch
-        branch += (embed_dim * local + local * local_out) // self.num_heads
-        return branch + (local_out + summary_out) * embed_dim
+        weights, width = 0, 0
+        if self.mode in WITH_LOCAL:
+            weights, width = (embed_dim * local + local * local_out) // self.num_heads, local_out
+        if self.mode in WITH_SUMMARY:
+            weights += (embed_dim * summary + summary * summary_out) // self.num_heads
+            width += summary_out
+        return weights + (width * embed_dim if self.mode in WITH_COMBINER else 0)
 
 
 def by_head(x: Tensor, num_heads: int) -> Tensor:
@@ -183,15 +190,16 @@ class SummaryMixing(nn.Module):
         num_heads: diagonal blocks of both MLPs.
         dropout: on the concatenation of f and s.
         mode: "full"; "lite": y_t = s, no local branch and no combiner; "expdecay": the mean at frame t weighs frame
-            u by 0.995^|t - u|.
+            u by 0.995^|t - u|. To see what the parts are worth: "local" is without s, "global" without f, and "sum"
+            without the combiner, y_t = dropout(f_t) + dropout(s).
         local_hidden_dim, local_out_dim, summary_hidden_dim, summary_out_dim: widths of MLP_f and MLP_s; 0 stands
             for ``embed_dim``.
         layer_norm: whether LN_f and LN_s are there.
         activation: "gelu", "relu" or "swish", in the MLPs and after the combiner.
 
     Raises:
-        ValueError: for an unknown mode or activation, heads that do not divide a width, or "lite" whose
-            ``summary_out_dim`` is not ``embed_dim``.
+        ValueError: for an unknown mode or activation, heads that do not divide a width, or a mode without combiner
+            whose branches do not have the width ``embed_dim``.
     """
 
     num_summaries = 1  # that the combiner hears beside the local branch
@@ -217,51 +225,62 @@ class SummaryMixing(nn.Module):
                 f"summary_activation={activation!r} is unknown: choose one of {', '.join(sorted(ACTIVATIONS))}"
             )
         local_out_dim, summary_out_dim = local_out_dim or embed_dim, summary_out_dim or embed_dim
-        if mode == "lite" and summary_out_dim != embed_dim:
-            raise ValueError(f"summary_out_dim={summary_out_dim}: in mode 'lite' it must be the width {embed_dim}")
+        if mode not in WITH_COMBINER:
+            for name, width in (("summary_out_dim", summary_out_dim), ("local_out_dim", local_out_dim)):
+                if width != embed_dim and (mode, name) != ("lite", "local_out_dim"):
+                    raise ValueError(f"{name}={width}: in mode {mode!r} it must be the width {embed_dim}")
         self.mode = mode
         self.num_heads = num_heads
         self.activation = ACTIVATIONS[activation]
         norm = LayerNorm if layer_norm else lambda dim: nn.Identity()
-        self.summary = HeadMLP(embed_dim, summary_hidden_dim or embed_dim, summary_out_dim, num_heads, activation)
-        self.summary_norm = norm(summary_out_dim)
+        width = 0  # of what the combiner takes
+        if mode in WITH_SUMMARY:
+            self.summary = HeadMLP(embed_dim, summary_hidden_dim or embed_dim, summary_out_dim, num_heads, activation)
+            self.summary_norm = norm(summary_out_dim)
+            width += self.num_summaries * summary_out_dim
         if mode == "lite":
             return
-        self.local = HeadMLP(embed_dim, local_hidden_dim or embed_dim, local_out_dim, num_heads, activation)
-        self.local_norm = norm(local_out_dim)
+        if mode in WITH_LOCAL:
+            self.local = HeadMLP(embed_dim, local_hidden_dim or embed_dim, local_out_dim, num_heads, activation)
+            self.local_norm = norm(local_out_dim)
+            width += local_out_dim
         self.dropout = nn.Dropout(dropout)
-        self.combiner = Linear(local_out_dim + self.num_summaries * summary_out_dim, embed_dim)
-        nn.init.xavier_uniform_(self.combiner.weight)
-        nn.init.zeros_(self.combiner.bias)
+        if mode in WITH_COMBINER:
+            self.combiner = Linear(width, embed_dim)
+            nn.init.xavier_uniform_(self.combiner.weight)
+            nn.init.zeros_(self.combiner.bias)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
         B, T, D = x.shape
-        if self.summary.is_fused(x) and (self.mode == "lite" or self.local.is_fused(x)):
-
-            def branch(mlp: HeadMLP) -> Tensor:
-                return mlp.fused(x)[None]  # frame by frame: as of one head
-
-        else:
-            frames = made_again(partial(by_head, num_heads=self.num_heads), x)
-
-            def branch(mlp: HeadMLP) -> Tensor:
-                return mlp(frames).unflatten(1, (B, T))
-
-        summaries = self._summarise(branch(self.summary), padding_mask)  # (B, 1 or T, S) each
+        branch = self._branches(x)
+        summaries = []
+        if self.mode in WITH_SUMMARY:
+            summaries = self._summarise(branch(self.summary), padding_mask)  # (B, 1 or T, S) each
         if self.mode == "lite":
             return summaries[0].expand(B, T, D)
-        local = made_again(by_frame, branch(self.local))
-        local = dropout(self.local_norm(local), self.dropout)
+        parts = []
+        if self.mode in WITH_LOCAL:
+            local = made_again(by_frame, branch(self.local))
+            parts.append(dropout(self.local_norm(local), self.dropout))
+        parts += [dropout(summary, self.dropout) for summary in summaries]
+        if self.mode == "sum":
+            return parts[0] + parts[1]
         # W_c [f ; s] = W_f f + W_s s, and W_s s is the same for all frames of an utterance.
-        weight = cast(self.combiner.weight, local.dtype)
-        bias: Tensor | None = cast(self.combiner.bias, local.dtype)
-        local_weight, *weights = weight.split([local.size(-1), *(s.size(-1) for s in summaries)], dim=1)
-        y = F.linear(local, local_weight)
-        for summary, summary_weight in zip(summaries, weights):
-            y = y + F.linear(dropout(summary, self.dropout), summary_weight, bias)  # + (B, 1 or T, D)
-            bias = None  # it is added once
-        return self.activation(y)
+        weight, bias = cast(self.combiner.weight, x.dtype), cast(self.combiner.bias, x.dtype)
+        weights = weight.split([part.size(-1) for part in parts], dim=1)
+        # the bias is added to the first summary, which has fewer frames
+        with_bias = min(1, len(parts) - 1)
+        y = [F.linear(part, w, bias if i == with_bias else None) for i, (part, w) in enumerate(zip(parts, weights))]
+        return self.activation(reduce(torch.add, y)).expand(B, T, D)
+
+    def _branches(self, x: Tensor) -> Callable[[HeadMLP], Tensor]:
+        """What an MLP makes of the frames: (heads, B, T, L / heads), or where it is fused (1, B, T, L)."""
+        mlps = [mlp for mlp in self.children() if isinstance(mlp, HeadMLP)]
+        if all(mlp.is_fused(x) for mlp in mlps):
+            return lambda mlp: mlp.fused(x)[None]
+        frames = made_again(partial(by_head, num_heads=self.num_heads), x)
+        return lambda mlp: mlp(frames).unflatten(1, x.shape[:2])
 
     def _summarise(self, values: Tensor, padding_mask: Tensor | None) -> list[Tensor]:
         """MLP_s of every frame, (heads, B, T, S / heads) -> [s], (B, 1, S), or (B, T, S) in mode "expdecay"."""
