@@ -325,11 +325,6 @@ def test_base_is_the_recipe_of_the_paper():
     assert base["distributed_training"]["ddp_backend"] == "legacy_ddp"
 
 
-def test_quickstart_hides_spans_that_few_updates_learn_to_fill():
-    model = recipe("_quickstart")["model"]
-    assert (model["mask_prob"], model["mask_length"], model["init"]) == (0.4, 4, "torch")
-
-
 def test_defaults_of_the_new_fields_are_the_papers():
     cfg = Wav2Vec2SummaryMixingConfig()
     assert (cfg.mixer, cfg.summary_mode, cfg.summary_activation) == ("summarymixing", "full", "gelu")
