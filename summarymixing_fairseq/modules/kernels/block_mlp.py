@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Widest block whose two matrices fit into a multiprocessor's shared memory beside the frames.
+# Widest block whose two matrices fit into a multiprocessor's shared memory beside the frames, on the GPUs (by compute
+# capability: A100, H100 and H200, B200, B300) whose blocks may have 160 kB of it. Others have 99 kB.
 MAX_BLOCK = 128
+WITH_MEMORY = ((8, 0), (9, 0), (10, 0), (10, 3))
 HALF = (torch.bfloat16, torch.float16)
 
 
@@ -33,7 +35,7 @@ def is_fused(x: Tensor, *widths: int) -> bool:
     """
     if x.dtype not in HALF or max(widths) > MAX_BLOCK or torch.compiler.is_compiling():
         return False
-    return x.is_meta or (x.is_cuda and torch.cuda.get_device_capability(x.device) >= (8, 0) and _has_triton())
+    return x.is_meta or (x.is_cuda and torch.cuda.get_device_capability(x.device) in WITH_MEMORY and _has_triton())
 
 
 def block_mlp(

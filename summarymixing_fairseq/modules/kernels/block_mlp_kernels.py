@@ -13,6 +13,8 @@ from torch import Tensor
 
 # Rows (frames) of a program.
 ROWS = 64
+# Arguments that change from batch to batch: no kernel is compiled for the ones and multiples of 16 among them.
+VARYING = ("num_rows", "num_frames")
 
 
 @triton.jit
@@ -41,7 +43,7 @@ def _matrix(pointer, rows, columns, NUM_ROWS: tl.constexpr, NUM_COLUMNS: tl.cons
     return tl.load(pointer + rows[:, None] * NUM_COLUMNS + columns[None, :], mask=there, other=0.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING[:1])
 def _forward(
     x, inner, inner_bias, outer, outer_bias, y, num_rows,
     H: tl.constexpr, IN: tl.constexpr, HIDDEN: tl.constexpr, OUT: tl.constexpr,
@@ -62,7 +64,7 @@ def _forward(
     tl.store(y + rows[:, None] * (H * OUT) + head * OUT + k[None, :], values, mask=there & (k < OUT)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _backward(
     x, inner, inner_bias, outer, outer_bias, gradient, hidden, to_z1, to_z2, to_x, to_biases,
     num_rows, num_frames, of_clip, of_frame, of_channel,

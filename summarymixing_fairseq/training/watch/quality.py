@@ -26,8 +26,9 @@ MEASURED_SECONDS = 60
 PHONE_MARGIN = 0.005
 LEAST_RANK = 1 / 3
 _ADVICE = (
-    "The targets pull the feature extractor towards what is easy to predict. Set model.targets=detached or filterbank, "
-    "or model.objective=bestrq, whose gradients do not reach it through the targets; or lower model.feature_grad_mult"
+    "Targets made of the latents (model.targets=latents) pull the feature extractor towards what is easy to predict: "
+    "set model.targets=detached or filterbank, or model.objective=bestrq, whose gradients do not reach it through the "
+    "targets. With these, lower optimization.lr or model.feature_grad_mult"
 )
 
 
