@@ -71,6 +71,9 @@ def summary_mixing(p: Parameters, x: Tensor, mode: str = "full", activation: str
             weights = [0.995 ** abs(t - u) if mode == "expdecay" else 1.0 for u in range(len(x))]
             mean = sum(w * v for w, v in zip(weights, values)) / sum(weights)
             parts.append(layer_norm(p, "summary_norm", mean))
+        if "gate_logit" in p:
+            share = p["gate_logit"].sigmoid()
+            parts = [2 * (1 - share) * parts[0], 2 * share * parts[1]]
         if mode in ("lite", "sum"):
             outputs.append(sum(parts))
         else:
@@ -199,9 +202,9 @@ def nearest_entry(frame: Tensor, projection: Tensor, codebook: Tensor) -> int:
 
 
 def randomise(module: nn.Module) -> nn.Module:
-    """Weights as they were made, biases and norms away from 0 and 1, so that no term of a formula can hide."""
+    """Matrices as they were made, biases, norms and gates away from 0 and 1, so that no term of a formula can hide."""
     for parameter in module.parameters():
-        if parameter.dim() == 1:
+        if parameter.dim() <= 1:
             nn.init.normal_(parameter.data, mean=0.5, std=0.5)
     return module
 

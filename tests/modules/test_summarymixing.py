@@ -32,6 +32,7 @@ CELLS = [
     *(({"num_heads": 2, "mode": mode, **WIDTHS}, 12, [5, 2]) for mode in ("full", "expdecay", "local", "global")),
     *(({"num_heads": 2, "activation": name}, 8, [5, 2]) for name in ("relu", "swish")),
     ({"num_heads": 2, "mode": "expdecay"}, 4, [130, 64]),  # several blocks of the scan
+    *(({"num_heads": 2, "mode": mode, "gate": True}, 8, [5, 2]) for mode in ("full", "expdecay", "sum")),
 ]
 
 
@@ -41,6 +42,13 @@ def test_outputs_and_gradients_equal_the_loops(options, dim, lengths, dtype, tol
     cell = randomise(SummaryMixing(dim, **options))
     formula = {name: options[name] for name in ("mode", "activation") if name in options}
     assert_equals_reference(cell, partial(summary_mixing, **formula), lengths, dim, dtype, tolerance)
+
+
+def test_a_gate_that_has_learned_nothing_changes_nothing():
+    gated, plain = SummaryMixing(8, 2, gate=True), SummaryMixing(8, 2)
+    plain.load_state_dict({name: weight for name, weight in gated.state_dict().items() if name != "gate_logit"})
+    x = torch.randn(2, 5, 8)
+    assert torch.equal(gated(x), plain(x))
 
 
 def test_autocast_keeps_the_branches_in_low_precision():

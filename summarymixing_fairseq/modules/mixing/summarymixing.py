@@ -26,6 +26,7 @@ MODES = ("full", "lite", "expdecay", "local", "global", "sum")
 # What the forms have of the cell.
 WITH_LOCAL = ("full", "expdecay", "local", "sum")
 WITH_SUMMARY = ("full", "lite", "expdecay", "global", "sum")
+WITH_BOTH = tuple(mode for mode in WITH_LOCAL if mode in WITH_SUMMARY)
 WITH_COMBINER = ("full", "expdecay", "local", "global")
 # Weight of a frame |t - u| frames away in the expdecay form: 0.995^|t - u|.
 DECAY = 0.995
@@ -68,11 +69,14 @@ class SummaryMixingOptions(MixerOptions):
     activation: str = option(
         "gelu", "activation of the cell", choices=tuple(ACTIVATIONS), model_field="summary_activation"
     )
+    gate: bool = option(False, "a learned number weighs local branch and summary", model_field="summary_gate")
 
     def check(self, embed_dim: int) -> None:
-        """Raises Refused for heads that do not divide the width."""
+        """Raises Refused for heads that do not divide the width, and for a gate with one branch only."""
         if embed_dim % self.num_heads:
             raise Refused("num_heads", self.num_heads, f"must divide encoder_embed_dim={embed_dim}")
+        if self.gate and self.mode not in WITH_BOTH:
+            raise Refused("gate", True, f"mode {self.mode} has one branch only")
 
     def num_weights(self, embed_dim: int) -> int:
         """Branches and combiner, as far as the mode has them."""
@@ -196,6 +200,8 @@ class SummaryMixing(nn.Module):
             for ``embed_dim``.
         layer_norm: whether LN_f and LN_s are there.
         activation: "gelu", "relu" or "swish", in the MLPs and after the combiner.
+        gate: whether f counts 2 (1 - g) times and s 2 g times, with a learned g = sigmoid(``gate_logit``), 1/2 at the
+            start. It says how much of each a layer takes; ours, not the paper's.
 
     Raises:
         ValueError: for an unknown mode or activation, heads that do not divide a width, or a mode without combiner
@@ -216,6 +222,7 @@ class SummaryMixing(nn.Module):
         summary_out_dim: int = 0,
         layer_norm: bool = True,
         activation: str = "gelu",
+        gate: bool = False,
     ):
         super().__init__()
         if mode not in MODES:
@@ -245,6 +252,7 @@ class SummaryMixing(nn.Module):
             self.local_norm = norm(local_out_dim)
             width += local_out_dim
         self.dropout = nn.Dropout(dropout)
+        self.gate_logit = nn.Parameter(torch.zeros(())) if gate else None
         if mode in WITH_COMBINER:
             self.combiner = Linear(width, embed_dim)
             nn.init.xavier_uniform_(self.combiner.weight)
@@ -264,6 +272,9 @@ class SummaryMixing(nn.Module):
             local = made_again(by_frame, branch(self.local))
             parts.append(dropout(self.local_norm(local), self.dropout))
         parts += [dropout(summary, self.dropout) for summary in summaries]
+        if self.gate_logit is not None:
+            share = torch.sigmoid(self.gate_logit).to(x.dtype)  # of the summary
+            parts = [2 * (1 - share) * parts[0], *(2 * share * part for part in parts[1:])]
         if self.mode == "sum":
             return parts[0] + parts[1]
         # W_c [f ; s] = W_f f + W_s s, and W_s s is the same for all frames of an utterance.
