@@ -56,7 +56,7 @@ CHANGES = {
     **dict.fromkeys(("logit_temp", "feature_grad_mult", "mask_channel_prob"), 0.5),
     **dict.fromkeys(("encoder_ffn_embed_dim", "final_dim"), 32),
     **{"mixer": "mhsa", "mixer_options": {"mode": "lite"}, "summary_mode": "lite"},
-    **{"summary_layer_norm": False, "summary_activation": "relu", "targets": "detached"},
+    **{"summary_layer_norm": False, "summary_activation": "relu", "summary_gate": True, "targets": "detached"},
     **{"num_mel_bins": 40, "frontend_channels": 16, "frontend_kernel_sizes": [5, 3], "frontend_strides": [2, 2]},
     **{"encoder_layers": 1, "encoder_embed_dim": 64, "encoder_layerdrop": 0.9},
     **{"latent_vars": 10, "latent_groups": 4, "latent_dim": 8, "latent_temp": (1.0, 0.5, 0.9)},
