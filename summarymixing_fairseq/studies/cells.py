@@ -81,7 +81,7 @@ def run_cell(
                 doing, log = f"fine-tuning for {updates}", folder / f"{name}.log"
                 command = _fine_tuning(place, after, folder / name, cell.seed, checkpoint, updates)
                 best = folder / name / "checkpoint_best.pt"
-                yield from process([*command, *after.overrides], best, log)
+                yield from process([*command, *after.overrides, *cell.encoder.finetuning], best, log)
                 rates = series(_records(log), "valid_uer")[1]
                 if not rates:
                     raise InputError(f"no valid_uer in {log}: the configuration validates never, or not by letters")

@@ -18,7 +18,7 @@ from ..system.strict_json import to_json
 _KEYS = {"title", "data", "data_from", "pretraining", "finetuning", "seeds", "baseline", "encoders"}
 _PRETRAINING_KEYS = {"config", "data", "overrides"}
 _FINETUNING_KEYS = {"config", "data", "overrides", "train", "valid", "test", "updates"}
-_ENCODER_KEYS = {"config", "overrides"}
+_ENCODER_KEYS = {"config", "overrides", "finetuning"}
 # An encoder's name is part of the names of files.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 # Keys that the study sets itself.
@@ -28,11 +28,12 @@ MOST_DIFFERENCES = 3
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder under study: a configuration of pre-training, and what is changed in it."""
+    """An encoder under study: a configuration of pre-training, what is changed in it, and in the fine-tuning."""
 
     name: str
     config: Path
     overrides: tuple[str, ...]
+    finetuning: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,11 @@ def read_study(path: Path, config_dir: Callable[[str], Path]) -> Study:
             raise InputError(f"{where}: a name has letters, digits, '_', '.' and '-' only")
         own = _mapping(given or {}, where, _ENCODER_KEYS)
         config = config_path(own.get("config", before.get("config")), config_dir("pretraining"), f"{where}: config")
-        encoders.append(Encoder(name, config, (*shared, *_overrides(own.get("overrides", []), f"{where}.overrides"))))
+        overrides = (*shared, *_overrides(own.get("overrides", []), f"{where}.overrides"))
+        tuned = tuple(_overrides(own.get("finetuning", []), f"{where}.finetuning"))
+        if tuned and "finetuning" not in content:
+            raise InputError(f"{where}.finetuning: the study has no fine-tuning")
+        encoders.append(Encoder(name, config, overrides, tuned))
     if not encoders:
         raise InputError(f"{path}: encoders names none")
     finetuning = None
@@ -212,7 +217,7 @@ def settings_of(study: Study, cell: Cell) -> dict[str, Any]:
     }
     if (after := study.finetuning) is not None:
         names = [f"{split}.{kind}" for split in (after.train, after.valid, after.test) for kind in ("tsv", "ltr")]
-        settings["finetuning"] = fields_of(after.config, after.overrides)
+        settings["finetuning"] = fields_of(after.config, (*after.overrides, *cell.encoder.finetuning))
         settings["finetuning"] |= {"train": after.train, "valid": after.valid, "test": after.test}
         settings["finetuning"]["updates"] = list(after.updates)
         settings["finetuning_data"] = fingerprint(after.data, [*names, "dict.ltr.txt"], study.data_from)

@@ -91,10 +91,12 @@ def read_results(study: Study, results: Path) -> tuple[list[dict[str, Any]], lis
 
 
 def _refuse_mixed(found: Sequence[dict[str, Any]]) -> None:
-    """Raises InputError for results that are of other data or another fine-tuning than the first."""
-    first = found[0]["settings"]
+    """Raises InputError for results that are of other data than the first, or of another fine-tuning than the first of
+    their encoder."""
+    first_of: dict[str, dict[str, Any]] = {}
     for one in found:
-        for key in ("pretraining_data", "finetuning", "finetuning_data"):
-            if one["settings"].get(key) != first.get(key):
-                pair = f"{found[0]['encoder']}-seed{found[0]['seed']} and {one['encoder']}-seed{one['seed']}"
+        of_encoder = first_of.setdefault(one["encoder"], one)
+        for key, other in (("pretraining_data", found[0]), ("finetuning_data", found[0]), ("finetuning", of_encoder)):
+            if one["settings"].get(key) != other["settings"].get(key):
+                pair = f"{other['encoder']}-seed{other['seed']} and {one['encoder']}-seed{one['seed']}"
                 raise InputError(f"{pair} differ in {key}: they cannot stand in one table")

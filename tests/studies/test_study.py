@@ -28,7 +28,7 @@ if options.get("fake.fail") == str(options["common.seed"]):
     sys.exit("no room in the boat")
 if "model.w2v_path" in options:
     errors = int(pathlib.Path(options["model.w2v_path"].strip("'")).read_text())
-    errors -= 2 * (options["optimization.max_update"] == "20")
+    errors -= 2 * (options["optimization.max_update"] == "20") + int(options.get("fake.fewer", 0))
     valid = {"valid_num_updates": "5", "valid_uer": str(10 * errors)}
     print('[2026-11-26 12:00:00][valid][INFO] - ' + json.dumps(valid))
     pathlib.Path(folder, "checkpoint_best.pt").write_text(str(errors))
@@ -187,6 +187,17 @@ def test_what_is_there_is_not_computed_again(lab):
     assert "3 of 6 cells to compute" in lab.err
 
 
+def test_an_encoder_has_a_fine_tuning_of_its_own(lab):
+    lab.write(STUDY + "  tuned: {overrides: [+fake.errors=6], finetuning: [+fake.fewer=1, optimization.lr=2]}\n")
+    assert lab() == 0, lab.err
+    plain, tuned = lab.result("plain-seed1"), lab.result("tuned-seed1")
+    assert tuned["finetuning"]["test"]["errors"] == [error - 1 for error in plain["finetuning"]["test"]["errors"]]
+    rates = [result["settings"]["finetuning"]["optimization.lr"] for result in (plain, tuned)]
+    assert rates == [3, 2] and plain["settings"]["pretraining"] == tuned["settings"]["pretraining"]
+    lab.write((lab.folder / "two.yaml").read_text().replace("finetuning: {config: fine.yaml, updates: [10, 20]}", ""))
+    assert lab() == 1 and "encoders.tuned.finetuning: the study has no fine-tuning" in lab.err
+
+
 def test_a_cell_that_fails_stops_no_other_and_the_table_says_so(lab):
     lab.write(STUDY.replace("errors=3", "errors=3, +fake.fail=1"))
     assert lab() == 1
@@ -237,6 +248,7 @@ def test_other_data_are_refused(lab):
         (("  better:", "  ../better:"), "a name has letters"),
         (("+fake.errors=3", "fake.errors"), "must be KEY=VALUE"),
         (("+fake.errors=3", "task.data=x"), "the study sets task.data itself"),
+        (("=3]}", "=3], finetuning: [model.w2v_path=x]}"), "the study sets model.w2v_path itself"),
         (("data: data", "data: nowhere"), "nowhere/train.tsv is not there: make the data by hand"),
         ((STUDY, "- a\n"), "must be keys with values"),
         ((STUDY, "a: [\n"), "is no YAML"),
