@@ -52,4 +52,5 @@ class BadClips:
 
     def indices(self) -> list[int]:
         """The bad clips that this process and its data workers have met."""
-        return self._is_bad.nonzero()[:, 0].tolist()
+        # of a copy: torch counts and then writes, past the end of its result if a worker marks a clip in between
+        return self._is_bad.clone().nonzero()[:, 0].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import zipfile
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from fairseq.data.audio.raw_audio_dataset import FileAudioDataset
 from torch.utils.data import DataLoader
 
+from summarymixing_fairseq.data.bad_clips import BadClips
 from summarymixing_fairseq.data.manifest import Manifest
 from summarymixing_fairseq.data.segments import SegmentDataset
 from summarymixing_fairseq.system.errors import InputError
@@ -173,6 +175,16 @@ def test_data_workers_count_together(clips, rows, load):
     dataset.bad_clips.max_fraction = 0.2
     with pytest.raises(InputError):
         list(batches)
+
+
+def test_clips_are_counted_while_another_process_marks_some():
+    """torch's nonzero of memory that changes meanwhile writes past the end of its result."""
+    bad = BadClips("train", 300_000, 1.0)
+    reader = multiprocessing.get_context("fork").Process(target=lambda: [bad.indices() for _ in range(300)])
+    reader.start()
+    while reader.is_alive():
+        bad._is_bad.zero_().fill_(True)
+    assert reader.exitcode == 0
 
 
 def test_no_file_holds_the_bad_clips(clips, rows, load, monkeypatch):
