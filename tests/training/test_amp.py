@@ -95,7 +95,7 @@ def test_half_precision_learns_as_float32_does(tmp_path):
     """The same updates in each dtype: losses stay within half precision's rounding of one another."""
     losses = {}
     for setting in ("float32", "bfloat16", "float16"):
-        trainer = make_trainer(tmp_path, f"task.amp_dtype={setting}")
+        trainer = make_trainer(tmp_path, f"task.amp_dtype={setting}", "lr_scheduler.warmup_updates=1")
         losses[setting] = record_losses(trainer)
         for _ in range(10):
             train_step(trainer, batch())

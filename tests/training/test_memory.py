@@ -48,7 +48,7 @@ def test_what_exceeds_the_memory_is_warned_of_once(tmp_path, monkeypatch, caplog
         trainer.task.begin_run(trainer)
         trainer.task.begin_run(trainer)
         assert [record.levelname for record in caplog.records] == ["WARNING"] * warnings
-    assert "GiB of memory and 0 GiB are free" in caplog.text and "dataset.max_tokens=800000" in caplog.text
+    assert "GiB of memory and 0 GiB are free" in caplog.text and "dataset.max_tokens=320000" in caplog.text
     assert torch.equal(torch.get_rng_state(), state)
     assert all(parameter.grad is None for parameter in trainer.model.parameters())
 
