@@ -17,9 +17,28 @@ from zygote import Forked, shared_zygote
 UPDATES = 6
 
 
-def torchrun(arguments: list[str], log: Path, *options: str) -> Forked:
+# `fairseq-hydra-train`; the second process kills itself before the fourth update, once.
+KILLS_ITSELF = """
+import os, signal
+from fairseq.trainer import Trainer
+from fairseq_cli.hydra_train import cli_main
+
+train_step = Trainer.train_step
+
+def train_step_or_die(trainer, *args, **kwargs):
+    if os.environ["RANK"] == "1" and trainer.get_num_updates() == 3 and not os.path.exists(__file__ + ".killed"):
+        open(__file__ + ".killed", "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return train_step(trainer, *args, **kwargs)
+
+Trainer.train_step = train_step_or_die
+cli_main()
+"""
+
+
+def torchrun(arguments: list[str], log: Path, *options: str, program: Path = BIN / "fairseq-hydra-train") -> Forked:
     """`torchrun` with two processes and the documented run configuration; output, errors included, goes to a log."""
-    command = ["torchrun", "--standalone", "--nproc_per_node", "2", *options, BIN / "fairseq-hydra-train", *arguments]
+    command = ["torchrun", "--standalone", "--nproc_per_node", "2", *options, program, *arguments]
     environment = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     return Forked(shared_zygote(), [*command, "+run_config=torchrun_cpu"], environment, log)
 
@@ -81,23 +100,14 @@ def test_an_all_reduce_during_the_backward_pass_gives_the_same(zygote, arguments
     assert_same_training(one, two)
 
 
-def workers_of(launcher: int) -> list[int]:
-    """Processes that torchrun has started, by rank: it starts them in this order."""
-    tasks = Path(f"/proc/{launcher}/task").iterdir()
-    return sorted(int(child) for task in tasks for child in (task / "children").read_text().split())
-
-
 def test_a_process_that_is_killed_is_replaced_and_the_run_resumes_exactly(arguments, two_processes, tmp_path):
+    program = tmp_path / "kills_itself.py"
+    program.write_text(KILLS_ITSELF)
     log = tmp_path / "log"
-    process = torchrun(arguments(tmp_path, UPDATES, *NOISY), log, "--max-restarts", "1")
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("checkpoint_*_3.pt")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(workers_of(process.pid)[1], signal.SIGKILL)
-    killed = time.monotonic()
+    process = torchrun(arguments(tmp_path, UPDATES, *NOISY), log, "--max-restarts", "1", program=program)
     output = ended(process, log)
     assert process.returncode == 0, output[-3000:]
-    assert time.monotonic() - killed < 60
+    assert time.time() - Path(f"{program}.killed").stat().st_mtime < 60
     assert re.search(r"Signal 9 \(SIGKILL\)|exitcode: -9", output), output[-3000:]
     assert len(re.findall(r"Loaded checkpoint .*checkpoint_last\.pt \(epoch \d+ @ \d+ updates\)", output)) >= 1
     first, second = load(two_processes / "checkpoint_last.pt"), load(tmp_path / "checkpoint_last.pt")
