@@ -15,6 +15,7 @@ from ..data.checks import check_sample_rate
 from ..modules.filterbank import padding_mask_from_lengths
 from ..modules.frontend import Features, stack_frames
 from ..modules.masking import draw_channel_mask, draw_mask, min_maskable_frames
+from ..system.options import Refused
 from ..system.transfers import to_device
 from ..system.units import SAMPLE_RATE_HZ
 from .config import Wav2Vec2SummaryMixingConfig, energies_dim, objective_options, validate
@@ -295,3 +296,15 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         self.objective = None
         if last_layer is not None:
             self.encoder.layers = self.encoder.layers[: last_layer + 1]
+
+    def reset_last_layers(self, number: int) -> None:
+        """Give the last ``number`` layers random weights, as ``init`` says, before fine-tuning.
+
+        Raises:
+            Refused: if there are fewer layers.
+        """
+        num_layers = len(self.encoder.layers)
+        if not 0 <= number <= num_layers:
+            raise Refused("reset_last_layers", number, f"must be 0 to {num_layers}, the number of layers")
+        self.encoder.layers = self.encoder.layers[: num_layers - number]
+        self.encoder.layers.extend(build_encoder(self.cfg).layers[num_layers - number :])

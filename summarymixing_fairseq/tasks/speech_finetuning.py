@@ -1,6 +1,6 @@
 """``speech_finetuning``: fairseq's ``audio_finetuning`` on segments of files, with bad clips replaced."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Optional
 
@@ -16,8 +16,10 @@ from torch import nn
 from ..data.checks import check_labels, check_sample_rate, check_uncropped, warn_of_long_transcripts
 from ..data.dictionary import load_dictionary
 from ..data.manifest import Manifest
+from ..models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from ..system.errors import InputError
 from ..system.files import sha256_of
+from ..system.options import Refused
 from ..system.units import SAMPLE_RATE_HZ
 from .speech_fields import SpeechFields
 from .speech_task import SegmentedAudioTask, SpeechTask
@@ -25,7 +27,15 @@ from .speech_task import SegmentedAudioTask, SpeechTask
 
 @dataclass
 class SpeechFinetuningConfig(SpeechFields, AudioFinetuningConfig):
-    """fairseq's fields and those of all our tasks."""
+    """fairseq's fields, those of all our tasks, and which layers start anew."""
+
+    reset_last_layers: int = field(
+        default=0,
+        metadata={
+            "help": "the last layers of the pre-trained encoder that start from random weights: what they hold may "
+            "serve the pre-training's targets more than yours"
+        },
+    )
 
 
 @register_task("speech_finetuning", dataclass=SpeechFinetuningConfig)
@@ -39,7 +49,7 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
 
     def build_model(self, model_cfg: Any, from_checkpoint: bool = False) -> Any:
         """As fairseq's. Raises InputError for audio at another rate, or normalised in another way, than the pre-trained
-        model's."""
+        model's, or layers to reset that are not there."""
         try:
             model = super().build_model(model_cfg, from_checkpoint)
         except AssertionError as error:
@@ -52,6 +62,8 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
         self._model = model
         if getattr(model_cfg, "w2v_path", None) and not (from_checkpoint or model_cfg.no_pretrained_weights):
             self.pretrained = sha256_of(Path(model_cfg.w2v_path))
+        if self.cfg.reset_last_layers and not from_checkpoint:
+            _reset_last_layers(model, self.cfg.reset_last_layers)
         self._output_lengths = next(filter(None, map(_output_lengths, model.modules())), None)
         pretrained_task = (getattr(getattr(model, "cfg", None), "w2v_args", None) or {}).get("task")
         if pretrained_task is not None:  # a probe checks its encoder itself
@@ -96,3 +108,16 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
 def _output_lengths(module: nn.Module) -> Any:
     """The function of a feature extractor from samples to frames, under our name or fairseq's."""
     return getattr(module, "output_lengths", None) or getattr(module, "_get_feat_extract_output_lengths", None)
+
+
+def _reset_last_layers(model: Any, number: int) -> None:
+    """Raises InputError where the encoder is not ours or has fewer layers."""
+    # of fairseq's models for CTC and for sequences
+    places = (getattr(getattr(model, name, None), "w2v_model", None) for name in ("w2v_encoder", "encoder"))
+    encoder = next((place for place in places if isinstance(place, Wav2Vec2SummaryMixingModel)), None)
+    try:
+        if encoder is None:
+            raise Refused("reset_last_layers", number, "only of wav2vec2_summarymixing in fine-tuning: leave it at 0")
+        encoder.reset_last_layers(number)
+    except Refused as error:
+        raise InputError(f"task.{error}") from None

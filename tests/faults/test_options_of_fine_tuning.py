@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from encoder_checkpoints import OURS, configuration, save
+import torch
+from encoder_checkpoints import OURS, configuration, save, stock_model
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig
 from omegaconf import OmegaConf
 from small_tasks import task_on, write_split
@@ -53,6 +54,33 @@ def test_a_criterion_of_other_models(name, folder):
     task.build_model(model_config(folder))
     with pytest.raises(InputError, match=rf"criterion\._name={name}: model wav2vec_ctc is trained by ctc"):
         task.build_criterion(OmegaConf.create({"_name": name}))
+
+
+def test_last_layers_start_anew(folder):
+    """The others, and all that is not a layer, keep their weights; a checkpoint of the run brings its own."""
+    task = task_on(folder, reset_last_layers=1)
+    pretrained = torch.load(folder / "pretrained.pt", weights_only=False)["model"]
+
+    def reset_layers(**options):
+        encoder = task.build_model(model_config(folder), **options).w2v_encoder.w2v_model
+        changed = {n.split(".")[2] for n, w in encoder.state_dict().items() if not torch.equal(w, pretrained[n])}
+        return changed, len(encoder.encoder.layers)
+
+    assert reset_layers() == ({"1"}, 2)
+    assert reset_layers(from_checkpoint=True)[1] == 2
+
+
+@pytest.mark.parametrize("number", [3, -1])
+def test_more_layers_to_reset_than_there_are(number, folder):
+    with pytest.raises(InputError, match=rf"task\.reset_last_layers={number}: must be 0 to 2, the number of layers"):
+        task_on(folder, reset_last_layers=number).build_model(model_config(folder))
+
+
+def test_layers_of_another_model_are_not_reset(folder):
+    model = stock_model("wav2vec2")
+    save(folder / "stock.pt", configuration(model, "wav2vec2", data=str(folder)), model.state_dict())
+    with pytest.raises(InputError, match=r"task\.reset_last_layers=1: only of wav2vec2_summarymixing"):
+        task_on(folder, reset_last_layers=1).build_model(model_config(folder, w2v_path=str(folder / "stock.pt")))
 
 
 @pytest.mark.parametrize("random", [False, True])
