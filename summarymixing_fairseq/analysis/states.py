@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -48,23 +48,63 @@ def states_in_batches(
     for batch in batches_by_length([len(wave) for wave in waves], int(BATCH_SECONDS * SAMPLE_RATE_HZ)):
         source, padding_mask = pad_batch([waves[i] for i in batch], device)
         if hasattr(model, "latent_norm"):
-            latents, states, frame_padding = _of_encoder(model, source, padding_mask)
-        else:
-            if normalize:
-                source = normalise_waveform(source, padding_mask)
-            output = model(source, padding_mask, mask=False, features_only=True)
-            latents, states, frame_padding = output["features"], output["hidden_states"], output["padding_mask"]
-        names = [LATENTS, INPUT, *map(str, range(1, len(states)))]
-        valid = slice(None) if frame_padding is None else ~frame_padding.flatten()
-        # (B, T, D) -> (B * T, D) -> (valid frames, D)
-        yield batch, {name: state.flatten(0, 1)[valid] for name, state in zip(names, [latents, *states])}
+            yield batch, states_of_batch(model, source, padding_mask)
+            continue
+        if normalize:
+            source = normalise_waveform(source, padding_mask)
+        output = model(source, padding_mask, mask=False, features_only=True)
+        states = [output["features"], *output["hidden_states"]]
+        names = [LATENTS, *state_names(len(states) - 2)]
+        yield batch, {name: _valid(state, output["padding_mask"]) for name, state in zip(names, states)}
 
 
-def _of_encoder(encoder: Any, source: Tensor, padding_mask: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
-    latents: list[Tensor] = []
-    hook = encoder.latent_norm.register_forward_hook(lambda _module, _inputs, output: latents.append(output))
-    try:
+def state_names(num_layers: int) -> list[str]:
+    """Of an encoder's hidden states: ``input``, ``1``, ``2``, ..."""
+    return [INPUT, *map(str, range(1, num_layers + 1))]
+
+
+def states_of_batch(
+    encoder: Any, source: Tensor, padding_mask: Tensor | None, places: Sequence[str] | None = None
+) -> dict[str, Tensor]:
+    """States of a padded batch at some places of an ``Encoder``. Call it within ``evaluating``.
+
+    Args:
+        source: (B, num_samples); padding_mask: (B, num_samples) bool, True = padding, or None.
+        places: of ``places_of``; None: ``latents`` and the hidden states.
+
+    Returns:
+        by place the valid frames, one clip after the other, (frames, width), in the order of ``places``.
+    """
+    places = [LATENTS, *state_names(encoder.num_layers)] if places is None else places
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            outputs[name] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    modules = {LATENTS: encoder.latent_norm, **encoder.branches()}
+    with ExitStack() as hooks:
+        for name in places:
+            if name in modules:
+                hooks.callback(modules[name].register_forward_hook(keep(name)).remove)
         states, frame_padding = encoder(source, padding_mask)
-    finally:
-        hook.remove()
-    return latents[0], states, frame_padding
+    found = dict(zip(state_names(encoder.num_layers), states))
+    for name, output in outputs.items():
+        if output.dim() == 2:  # one vector a clip: every frame has it
+            output = output[:, None]
+        elif encoder.time_first and name != LATENTS:
+            output = output.transpose(0, 1)  # (T, B, D) -> (B, T, D)
+        found[name] = output.expand(-1, states[0].size(1), -1)  # (B, 1 or T, D) -> (B, T, D)
+    return {name: _valid(found[name], frame_padding) for name in places}
+
+
+def places_of(encoder: Any) -> list[str]:
+    """Everything that ``states_of_batch`` can give: latents, hidden states, and what branches put out."""
+    return [LATENTS, *state_names(encoder.num_layers), *encoder.branches()]
+
+
+def _valid(state: Tensor, frame_padding: Tensor | None) -> Tensor:
+    """(B, T, D) -> (valid frames, D)."""
+    return state.flatten(0, 1) if frame_padding is None else state[~frame_padding]

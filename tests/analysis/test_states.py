@@ -8,9 +8,9 @@ import pytest
 import torch
 from encoder_checkpoints import SMALL, randomise
 
-from summarymixing_fairseq.analysis.states import evaluating, states_in_batches
+from summarymixing_fairseq.analysis.states import evaluating, places_of, states_in_batches, states_of_batch
 from summarymixing_fairseq.checkpoints.encoders import EncoderSpec, random_encoder, stock
-from summarymixing_fairseq.data.reading import normalise_waveform
+from summarymixing_fairseq.data.reading import normalise_waveform, pad_batch
 
 NAMES = ["latents", "input", "1", "2"]
 
@@ -47,3 +47,35 @@ def test_of_a_model_that_trains(tiny_model, speech, normalize):
     assert list(found) == NAMES
     torch.testing.assert_close(heard[0], normalise_waveform(wave, None) if normalize else wave, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(found["latents"], latents[0])
+
+
+def test_branches_of_our_layers(tiny_config, speech):
+    """What the branches give makes up the layer's output, and f and s the mixer's."""
+    spec = EncoderSpec("wav2vec2_summarymixing", asdict(tiny_config()), True, 16_000, False)
+    encoder = randomise(random_encoder(spec))
+    source, padding_mask = pad_batch(speech, torch.device("cpu"))
+    with evaluating(encoder):
+        found = states_of_batch(encoder, source, padding_mask, places_of(encoder))
+        x = found["1"]
+        layer = encoder.model.encoder.layers[1]
+        f, s = found["2.f"], found["2.s"]
+        mixed = torch.nn.functional.gelu(layer.mixer.combiner(torch.cat([f, s], 1)))
+        torch.testing.assert_close(found["2.mixer"], mixed, atol=1e-4, rtol=1e-4)
+        x = x + found["2.ffn1"] / 2 + found["2.mixer"] + found["2.conv"] + found["2.ffn2"] / 2
+        torch.testing.assert_close(found["2"], layer.norm(x), atol=1e-4, rtol=1e-4)
+    lengths = encoder.output_lengths(torch.tensor([len(wave) for wave in speech])).tolist()
+    for clip in s.split(lengths):
+        assert (clip == clip[0]).all()
+
+
+@pytest.mark.parametrize("kind", stock.KINDS)
+def test_branches_of_stock_layers(kind, speech):
+    """Frame by frame in the order of the clips, though fairseq's layers take time first."""
+    encoder = randomise(random_encoder(EncoderSpec(kind, stock.read_config(SMALL), True, 16_000, False)))
+    source, padding_mask = pad_batch(speech, torch.device("cpu"))
+    with evaluating(encoder):
+        found = states_of_batch(encoder, source, padding_mask, ["1", "2", "2.ffn", "2.mixer"])
+        layer = encoder.encoder.layers[1]
+        x = layer.self_attn_layer_norm(found["1"] + found["2.mixer"])
+        torch.testing.assert_close(found["2"], layer.final_layer_norm(x + found["2.ffn"]), atol=1e-4, rtol=1e-4)
+    assert list(found) == ["1", "2", "2.ffn", "2.mixer"]

@@ -94,7 +94,10 @@ class Encoder(nn.Module):
         num_layers: layers; num_states: these and the encoder's input.
         state_dim: width of a state.
         sample_rate_hz: rate of the waveform; frame_rate_hz: frames a second.
+        time_first: whether the modules of ``branches`` give (T, B, width).
     """
+
+    time_first = False
 
     def __init__(self, spec: EncoderSpec):
         super().__init__()
@@ -122,6 +125,11 @@ class Encoder(nn.Module):
     @property
     def latent_norm(self) -> nn.Module:
         """The LayerNorm whose output are the latents, (B, T, channels)."""
+        raise NotImplementedError
+
+    def branches(self) -> dict[str, nn.Module]:
+        """Modules inside the layers by name, such as "2.mixer": their outputs are (B, T, width), (B, width) where all
+        frames have the same, or (T, B, width) where ``time_first``; or a tuple that begins with that."""
         raise NotImplementedError
 
     def output_lengths(self, num_samples: Tensor) -> Tensor:

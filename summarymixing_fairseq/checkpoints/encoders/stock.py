@@ -99,6 +99,8 @@ class StockEncoder(Encoder):
         ValueError: for an unknown ``extractor_mode``; InputError for a field of another type.
     """
 
+    time_first = True
+
     def __init__(self, spec: EncoderSpec, dropout: float = 0.0, with_output: bool = False):
         super().__init__(spec)
         # of a probe's checkpoint it may hold anything: fields that are not ours to read would reach fairseq's modules
@@ -136,6 +138,14 @@ class StockEncoder(Encoder):
     @property
     def latent_norm(self) -> nn.Module:
         return self.layer_norm
+
+    def branches(self) -> dict[str, nn.Module]:
+        """mixer (self-attention) and ffn of each layer."""
+        layers = list(enumerate(self.encoder.layers, 1))
+        return {
+            **{f"{number}.mixer": layer.self_attn for number, layer in layers},
+            **{f"{number}.ffn": layer.fc2 for number, layer in layers},
+        }
 
     def output_lengths(self, num_samples: Tensor) -> Tensor:
         return conv_output_lengths(num_samples, self.conv_layers)

@@ -209,6 +209,7 @@ class SummaryMixing(nn.Module):
     """
 
     num_summaries = 1  # that the combiner hears beside the local branch
+    branches = {"f": "local_norm", "s": "summary_norm"}  # parts to look at, and the modules that give them
 
     def __init__(
         self,

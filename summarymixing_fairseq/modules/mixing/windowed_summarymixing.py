@@ -85,6 +85,7 @@ class WindowedSummaryMixing(SummaryMixing):
     """
 
     num_summaries = 2
+    branches = {**SummaryMixing.branches, "w": "window_norm"}
 
     def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, window: int = 25):
         super().__init__(embed_dim, num_heads, dropout)
