@@ -6,6 +6,7 @@ what is kept of them has the size of a D x D matrix.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -40,6 +41,17 @@ class Ridge:
         self._gram += frames.T @ frames
         self._sums.index_add_(0, labels, frames)
         self._counts += torch.bincount(labels, minlength=len(self._counts))
+
+    @classmethod
+    def sum_of(cls, ridges: Sequence[Ridge]) -> Ridge:
+        """Of several sets of frames, of the same width and classes."""
+        total = cls(len(ridges[0]._gram), len(ridges[0]._counts), ridges[0]._gram.device)
+        for ridge in ridges:
+            total.num_frames += ridge.num_frames
+            total._gram += ridge._gram
+            total._sums += ridge._sums
+            total._counts += ridge._counts
+        return total
 
     def solve(self, penalty: float = PENALTY) -> tuple[Tensor, Tensor]:
         """Weights (D, K) and biases (K,), float64, that minimise the sum of |y - x W - b|^2 + lambda |W|^2, y one-hot.

@@ -100,6 +100,11 @@ def states_of_batch(
     return {name: _valid(found[name], frame_padding) for name in places}
 
 
+def states_of_wave(encoder: Any, wave: np.ndarray, places: Sequence[str]) -> dict[str, Tensor]:
+    """``states_of_batch`` of one clip, (num_samples,) at 16 kHz."""
+    return states_of_batch(encoder, torch.from_numpy(wave)[None].to(next(encoder.parameters()).device), None, places)
+
+
 def places_of(encoder: Any) -> list[str]:
     """Everything that ``states_of_batch`` can give: latents, hidden states, and what branches put out."""
     return [LATENTS, *state_names(encoder.num_layers), *encoder.branches()]

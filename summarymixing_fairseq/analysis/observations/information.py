@@ -1,0 +1,32 @@
+"""``information``: bits about phones and speakers that a linear probe reads off frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..measures.information import probe_information
+from ..observed import NO_LABEL, Labels, Observed
+from .registry import Row, register_measure
+
+MOST_FRAMES = 10_000
+
+
+@register_measure(
+    "information", "bits a frame about phones and speakers, lower bound by a linear probe", by_default=False
+)
+def information(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
+    """``bits`` and ``share`` of the labels' entropy at each place, for phones and speakers where there are any."""
+    labels = {kind: observed.frame_labels[kind] for kind in ("phones",) if kind in observed.frame_labels}
+    if "speakers" in observed.clip_labels:
+        of, names = observed.clip_labels["speakers"]
+        labels["speakers"] = Labels(np.repeat(of, observed.states.index.num_frames), names)
+    clips = observed.states.clip_of_frame
+    for place in places:
+        for kind, (of, _) in labels.items():
+            known = np.flatnonzero(of != NO_LABEL)
+            rows = known[:: max(1, len(known) // MOST_FRAMES)]
+            found = probe_information(observed.states.frames(place, rows).numpy(), of[rows], clips[rows], observed.seed)
+            yield Row(place, "bits", found.bits, kind)
+            yield Row(place, "share", found.share, kind)

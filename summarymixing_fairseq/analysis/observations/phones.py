@@ -1,0 +1,31 @@
+"""``phones``: which share of frames a linear map gets right, trained on the other groups of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from ..observed import NO_LABEL, Observed, jackknife
+from ..ridge import Ridge, num_correct
+from .registry import Row, register_measure
+
+
+@register_measure("phones", "share of frames whose phone a linear map tells, trained on other clips", needs=("phones",))
+def phones(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
+    """``phone_accuracy`` at each place, by cross-validation over groups of clips."""
+    of, names = observed.frame_labels["phones"]
+    for place in places:
+        ridges, tests = [], []
+        for frames, rows in observed.frames_by_group(place):
+            known = of[rows] != NO_LABEL
+            frames, labels = frames[known], torch.from_numpy(of[rows][known])
+            ridges.append(Ridge(frames.size(1), len(names)))
+            ridges[-1].add(frames, labels)
+            tests.append((frames, labels))
+        counts = []
+        for number, (frames, labels) in enumerate(tests):
+            others = Ridge.sum_of([ridge for i, ridge in enumerate(ridges) if i != number])
+            correct = num_correct(frames, labels, *others.solve())
+            counts.append(torch.tensor([float(correct), len(labels)], dtype=torch.float64))
+        yield Row(place, "phone_accuracy", jackknife(counts, lambda count: float(count[0] / count[1])))

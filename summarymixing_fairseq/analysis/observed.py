@@ -1,0 +1,113 @@
+"""What a measure sees: the states of a corpus at each place, and the labels of its frames and clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .kept_states import KeptStates
+
+# Clips are put into this many groups: intervals leave out one at a time.
+NUM_GROUPS = 10
+# Student's t at 97.5 % for 1 to 9 degrees of freedom.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+NO_LABEL = -1
+
+
+class Estimate(NamedTuple):
+    """A number and its 95 % interval; nan where there is none."""
+
+    value: float
+    low: float = float("nan")
+    high: float = float("nan")
+
+
+class Labels(NamedTuple):
+    """Classes of frames, or of clips: ``of`` (N,) or (clips,) int64, ``NO_LABEL`` where there is none, and names."""
+
+    of: np.ndarray
+    names: list[str]
+
+
+@dataclass
+class Observed:
+    """States and labels of one encoder on a corpus.
+
+    Attributes:
+        name: of the encoder.
+        states: see ``KeptStates``.
+        frame_labels: by tier (``phones``, ``words``), in the order of the frames.
+        intervals: by tier, for each clip of ``states.index.order``: (class, first frame, frame after the last) of each
+            interval that has a frame.
+        clip_labels: by kind (``speakers``, ``languages``), in the order of ``states.index.order``.
+        encoder, waves: for measures that run the encoder themselves: an ``Encoder``, and some clips by their row in
+            ``states.index.order``, (num_samples,) float32 at 16 kHz each.
+        seed: of draws.
+    """
+
+    name: str
+    states: KeptStates
+    frame_labels: Mapping[str, Labels] = field(default_factory=dict)
+    intervals: Mapping[str, Sequence[list[tuple[int, int, int]]]] = field(default_factory=dict)
+    clip_labels: Mapping[str, Labels] = field(default_factory=dict)
+    encoder: Any = None
+    waves: Mapping[int, np.ndarray] = field(default_factory=dict)
+    seed: int = 0
+
+    def groups(self) -> list[np.ndarray]:
+        """Rows of the frames of each group of clips; groups without a clip are left out."""
+        group = self.states.clip_of_frame % NUM_GROUPS
+        return [rows for number in range(NUM_GROUPS) if len(rows := np.flatnonzero(group == number))]
+
+    def group_of_clips(self) -> list[int]:
+        """The group of each clip of ``states.index.order``."""
+        return [position % NUM_GROUPS for position in self.states.index.order]
+
+    def frames_by_group(self, place: str, most_frames: int | None = None) -> list[tuple[Tensor, np.ndarray]]:
+        """Frames and rows of each group; with ``most_frames`` evenly spaced ones of all, about that many."""
+        step = 1 if most_frames is None else max(1, len(self.states.clip_of_frame) // most_frames)
+        frames = self.states.frames(place)
+        return [(frames[rows[::step]], rows[::step]) for rows in self.groups()]
+
+
+def jackknife(parts: Sequence[Any], statistic: Callable[[Any], float]) -> Estimate:
+    """A statistic of the sum of parts, and its interval by leaving out one part at a time (Efron and Stein 1981).
+
+    Args:
+        parts: what can be added and subtracted, one for each of at most ``NUM_GROUPS`` groups of clips.
+        statistic: of such a sum.
+
+    Returns:
+        no interval for fewer than two parts.
+    """
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    value = statistic(total)
+    count = len(parts)
+    if count < 2:
+        return Estimate(value)
+    without = np.array([statistic(total - part) for part in parts])
+    error = np.sqrt((count - 1) / count * np.square(without - without.mean()).sum())
+    reach = float(error * _T[count - 2])
+    return Estimate(value, value - reach, value + reach)
+
+
+def mean_of_clips(values: Sequence[float], groups: Sequence[int]) -> Estimate:
+    """Mean over clips, nan left out, with its interval over groups of clips.
+
+    Args:
+        values: of each clip; groups: the group of each.
+    """
+    parts = {}
+    for value, group in zip(values, groups):
+        if np.isfinite(value):
+            parts[group] = parts.get(group, 0) + torch.tensor([value, 1.0], dtype=torch.float64)
+    if not parts:
+        return Estimate(float("nan"))
+    return jackknife(list(parts.values()), lambda sums: float(sums[0] / sums[1]))

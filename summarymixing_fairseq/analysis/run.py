@@ -1,0 +1,240 @@
+"""`summarymixing analyse`: states of each encoder are kept, then each measure is computed and written down."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.alignments import Alignment
+from ..data.audio import read_segment
+from ..data.clips import open_clip
+from ..data.manifest import Clip
+from ..system.errors import InputError
+from ..system.files import atomic_write, check_writable, exclusive
+from ..system.strict_json import to_json
+from ..system.units import SAMPLE_RATE_HZ
+from .kept_states import MEL, KeptStates, keep_states
+from .labels import frames_of_tier, labels_of_clips
+from .observations import MEASURES, Measure, Row
+from .observations.layers import between
+from .observed import Labels, Observed
+from .states import LATENTS, places_of, state_names
+
+RESULTS = "results.json"
+# Measures that run the encoder themselves do so on so many clips, none of them longer.
+NUM_WAVES = 24
+LONGEST_WAVE_SECONDS = 20.0
+NO_FRAMES_IN_COMMON = "they do not have the same frames"
+
+
+@dataclass(frozen=True)
+class NamedEncoder:
+    """An encoder to look at.
+
+    Attributes:
+        name: in the results; identity: of its weights, such as the SHA-256 of the checkpoint; load: gives the
+            ``Encoder``.
+    """
+
+    name: str
+    identity: str
+    load: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Audio:
+    """What encoders hear, and what is known about it.
+
+    Attributes:
+        clips: in the order of the manifest; identity: of them and their labels.
+        alignments: of each clip, or None.
+        speakers: of each clip, "" where it is not known; or None.
+    """
+
+    clips: Sequence[Clip]
+    identity: str
+    alignments: Sequence[Alignment] | None
+    speakers: Sequence[str] | None
+
+    def labels(self) -> dict[str, Sequence[str]]:
+        """Of clips, by kind; only kinds with two classes or more."""
+        kinds: dict[str, Sequence[str]] = {}
+        if self.speakers is not None:
+            kinds["speakers"] = self.speakers
+        elif self.alignments is not None:
+            kinds["speakers"] = [alignment.speaker for alignment in self.alignments]
+        if self.alignments is not None:
+            kinds["languages"] = [alignment.language for alignment in self.alignments]
+        return {kind: names for kind, names in kinds.items() if len(set(names) - {""}) > 1}
+
+    def tiers(self) -> list[str]:
+        """Tiers that all clips have."""
+        if not self.alignments:
+            return []
+        return [tier for tier in ("phones", "words") if all(tier in one.tiers for one in self.alignments)]
+
+
+def analyse(
+    encoders: Sequence[NamedEncoder],
+    audio_: Audio,
+    measures: Sequence[str],
+    places: Sequence[str],
+    results: Path,
+    seed: int,
+    batch_seconds: float,
+    say: Callable[[str], object],
+) -> dict[str, Any]:
+    """Compute what has no result yet, and write ``results.json`` after each measure.
+
+    Args:
+        measures: names out of ``MEASURES``.
+        places: of the encoders, of ``places_of``; none: log-mel energies, latents and hidden states.
+        results: folder; the states lie in it while measures are missing.
+        say: gets lines of progress.
+
+    Returns:
+        the content of ``results.json``.
+
+    Raises:
+        InputError: for results of other encoders, audio or places in the folder, an unknown measure or place, and audio
+            that cannot be read.
+    """
+    unknown = [name for name in measures if name not in MEASURES]
+    if unknown:
+        raise InputError(f"measure {unknown[0]!r} is unknown: choose of {', '.join(sorted(MEASURES))}")
+    check_writable(results)
+    with exclusive(results):
+        record = _Record(results / RESULTS, _about(encoders, audio_, places, seed), say)
+        pairs = list(combinations(encoders, 2)) if "layers" in measures else []
+        pairs = [pair for pair in pairs if not record.has(_title(*pair))]
+        waiting = {encoder for pair in pairs for encoder in pair}
+        seen: dict[str, Observed] = {}
+        for named in encoders:
+            missing = [MEASURES[name] for name in measures if not record.has(f"{named.name}: {name}")]
+            if not missing and named not in waiting:
+                continue
+            encoder = named.load()
+            chosen = _chosen_places(encoder, places, named.name)
+            say(f"{named.name}: states at {len(chosen)} places")
+            started = time.monotonic()
+            key = to_json([named.identity, audio_.identity])
+            kept = keep_states(encoder, audio_.clips, chosen, results / "states" / named.name, key, batch_seconds)
+            say(f"{named.name}: states in {time.monotonic() - started:.0f} s")
+            observed = seen[named.name] = _observe(named.name, encoder, audio_, kept, seed)
+            for measure in missing:
+                title = f"{named.name}: {measure.name}"
+                if lacking := _lacking(measure, observed):
+                    record.skip(title, f"no {', no '.join(lacking)}")
+                else:
+                    about = {"encoder": named.name, "measure": measure.name}
+                    record.add(title, about, measure.run(observed, chosen))
+        for one, other in pairs:
+            first, second = seen[one.name], seen[other.name]
+            if first.states.index.num_frames != second.states.index.num_frames:
+                record.skip(_title(one, other), NO_FRAMES_IN_COMMON)
+                continue
+            about = {"encoder": one.name, "measure": "layers", "other_encoder": other.name}
+            hidden = [[place for place in each.states.places if place.isdigit()] for each in (first, second)]
+            record.add(_title(one, other), about, between(first, second, *hidden))
+        shutil.rmtree(results / "states", ignore_errors=True)
+    return record.content
+
+
+class _Record:
+    """``results.json``, written after each measure, so that a run that was interrupted goes on."""
+
+    def __init__(self, path: Path, about: dict[str, Any], say: Callable[[str], object]):
+        self._path, self._say = path, say
+        self.content: dict[str, Any] = {"about": about, "seconds": {}, "skipped": {}, "rows": []}
+        if path.exists():
+            try:
+                found = json.loads(path.read_text())
+                self.content = {key: found[key] for key in self.content}
+            except (ValueError, KeyError, TypeError):
+                raise InputError(f"{path} is no result of this command: choose another --results") from None
+            if json.loads(to_json(about)) != self.content["about"]:
+                raise InputError(
+                    f"{path} is of other encoders, audio, places or another seed: choose another --results"
+                )
+
+    def has(self, title: str) -> bool:
+        return title in self.content["seconds"] or title in self.content["skipped"]
+
+    def skip(self, title: str, reason: str) -> None:
+        self._say(f"{title}: not measured: {reason}")
+        self.content["skipped"][title] = reason
+        self._write()
+
+    def add(self, title: str, about: dict[str, str], rows: Iterator[Row]) -> None:
+        started = time.monotonic()
+        found = []
+        for row in rows:
+            self._say(f"{title}: {row.place}")
+            numbers = dict(zip(("value", "low", "high"), row.estimate))
+            found.append({**about, "place": row.place, "number": row.number, "other": row.other, **numbers})
+        self.content["rows"] += found
+        self.content["seconds"][title] = round(time.monotonic() - started, 1)
+        self._write()
+
+    def _write(self) -> None:
+        with atomic_write(self._path) as file:
+            file.write(to_json(self.content, indent=1) + "\n")
+
+
+def _title(one: NamedEncoder, other: NamedEncoder) -> str:
+    return f"{one.name} and {other.name}: layers"
+
+
+def _about(encoders: Sequence[NamedEncoder], audio_: Audio, places: Sequence[str], seed: int) -> dict[str, Any]:
+    """What results in one folder must have in common."""
+    return {
+        "encoders": {encoder.name: encoder.identity for encoder in encoders},
+        "audio": audio_.identity,
+        "clips": len(audio_.clips),
+        "seconds": round(sum(clip.num_samples for clip in audio_.clips) / SAMPLE_RATE_HZ, 1),
+        "places": list(places),
+        "seed": seed,
+    }
+
+
+def _chosen_places(encoder: Any, places: Sequence[str], name: str) -> list[str]:
+    """Raises InputError for a place that the encoder has not."""
+    if not places:
+        return [MEL, LATENTS, *state_names(encoder.num_layers)]
+    known = [MEL, *places_of(encoder)]
+    for place in places:
+        if place not in known:
+            raise InputError(f"{name} has no place {place!r}: choose of {', '.join(known)}")
+    return list(dict.fromkeys([MEL, *places]))
+
+
+def _lacking(measure: Measure, observed: Observed) -> list[str]:
+    """What the measure needs and is not there."""
+    there = {*observed.frame_labels, *observed.clip_labels}
+    if any(name.endswith(".s") for name in observed.encoder.branches()):
+        there.add("branches")
+    return [need for need in measure.needs if need not in there]
+
+
+def _observe(name: str, encoder: Any, audio_: Audio, kept: KeptStates, seed: int) -> Observed:
+    index = kept.index
+    frame_labels: dict[str, Labels] = {}
+    intervals = {}
+    for tier in audio_.tiers():
+        frame_labels[tier], intervals[tier] = frames_of_tier(audio_.alignments or (), tier, index)
+    clip_labels = {kind: labels_of_clips(names, index) for kind, names in audio_.labels().items()}
+    drawn = np.random.default_rng(seed).permutation(len(index.order)).tolist()
+    short = [row for row in drawn if audio_.clips[index.order[row]].num_samples <= LONGEST_WAVE_SECONDS * SAMPLE_RATE_HZ]
+    waves = {}
+    for row in short[:NUM_WAVES]:
+        clip = audio_.clips[index.order[row]]
+        waves[row] = read_segment(open_clip(clip), *clip.part)
+    return Observed(name, kept, frame_labels, intervals, clip_labels, encoder, waves, seed)

@@ -1,0 +1,157 @@
+"""`summarymixing analyse`: what each layer and branch of encoders holds."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..system.errors import InputError, printable
+from .inputs import add_device_arguments, add_outside_root_argument, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from ..analysis.run import Audio, NamedEncoder
+    from ..checkpoints.encoders import Encoder
+    from ..data.manifest import Clip
+    from ..probing.mp3s.encoders import Encoder as ProbedEncoder
+
+# Labels may end by this much before or after their clip.
+SLACK_SECONDS = 0.1
+RANDOM_SEED = 1
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the `analyse` sub-command."""
+    parser = subparsers.add_parser(
+        "analyse",
+        help="what each layer and branch of encoders holds: phones, speakers, order, context, rank; tables and plots",
+        description="Measure the states of encoders on a manifest's clips, and write DIR/results.json, analysis.md and "
+        "plots. What is there already is not measured again. Without --labels what needs no labels is measured. "
+        "docs/analysis.md explains the measures.",
+    )
+    parser.add_argument("encoder", nargs="+", metavar="[NAME=]CHECKPOINT", help="once for each encoder")
+    parser.add_argument("--random", action="store_true", help="also the first encoder with random weights")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of manifests")
+    parser.add_argument("--split", default="test", help="DIR/SPLIT.tsv is the manifest (default: test)")
+    add_outside_root_argument(parser)
+    parser.add_argument("--hours", type=float, default=1.0, help="audio at most, clips drawn at random (default: 1)")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="PATH",
+        help="phones and words with times: a folder of NAME.TextGrid or NAME.json, or a .ctm of phones",
+    )
+    parser.add_argument("--speakers", type=Path, metavar="FILE", help="lines of clip, tab, speaker")
+    parser.add_argument("--measures", metavar="NAME,...", help="only these (default: all but information)")
+    parser.add_argument(
+        "--places",
+        metavar="PLACE,...",
+        default="",
+        help="such as latents,input,1,2.f,2.s (default: latents, input and all layers)",
+    )
+    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder for results")
+    parser.add_argument("--seed", type=int, default=1, help="of clips, clusters and draws (default: 1)")
+    parser.add_argument("--batch-seconds", type=float, default=60.0, help="audio in a padded batch (default: 60)")
+    add_device_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure what has no result yet, and write page and plots.
+
+    Raises:
+        InputError: for options, encoders, audio or labels that cannot be used.
+    """
+    if not args.hours > 0:
+        raise InputError(f"--hours {args.hours}: must be positive")
+    device = prepare(args)
+
+    from ..analysis.observations import MEASURES
+    from ..analysis.report import PAGE, write_report
+    from ..analysis.run import analyse
+    from ..probing.mp3s.encoders import parse_encoders
+    from ..system.precision import autocast
+    from ..system.progress import progress_line
+
+    default = [name for name, measure in MEASURES.items() if measure.by_default]
+    measures = args.measures.split(",") if args.measures else default
+    encoders = [_named(encoder, device) for encoder in parse_encoders(args.encoder, args.random)]
+    places = args.places.split(",") if args.places else []
+    say = progress_line()
+    with autocast(args.precision, device.type):
+        content = analyse(encoders, _audio(args), measures, places, args.results, args.seed, args.batch_seconds, say)
+    write_report(content, args.results)
+    for title, reason in content["skipped"].items():
+        print(printable(f"{title}: not measured: {reason}"))
+    seconds = sum(content["seconds"].values())
+    print(printable(f"{len(encoders)} encoders, measures took {seconds:.0f} s in all: {args.results / PAGE}"))
+
+
+def _named(encoder: ProbedEncoder, device: torch.device) -> NamedEncoder:
+    from ..analysis.run import NamedEncoder
+    from ..checkpoints.encoders import load_model, random_encoder
+
+    def load() -> Encoder:
+        model = load_model(encoder.path, device)
+        if not encoder.random:
+            return model
+        import torch
+
+        with torch.random.fork_rng():
+            torch.manual_seed(RANDOM_SEED)
+            return random_encoder(model.spec).eval().requires_grad_(False).to(device)
+
+    return NamedEncoder(encoder.name, f"{encoder.sha256}{' random' if encoder.random else ''}", load)
+
+
+def _audio(args: argparse.Namespace) -> Audio:
+    """The clips, drawn until there are ``--hours`` of them, and their labels."""
+    import random
+
+    from ..analysis.run import Audio
+    from ..data.alignments import read_alignments
+    from ..data.manifest import Manifest
+    from ..system.strict_json import to_json
+    from ..system.units import SAMPLE_RATE_HZ
+
+    manifest = Manifest(args.data / f"{args.split}.tsv", allow_outside_root=args.allow_outside_root)
+    order = list(range(len(manifest)))
+    random.Random(args.seed).shuffle(order)  # noqa: S311
+    most, total, chosen = args.hours * 3600 * SAMPLE_RATE_HZ, 0, []
+    for position in order:
+        total += int(manifest.sizes[position])
+        if chosen and total > most:
+            break
+        chosen.append(position)
+    clips = [manifest[position] for position in sorted(chosen)]
+    alignments = read_alignments(args.labels, clips, SLACK_SECONDS) if args.labels else None
+    speakers = _speakers(args.speakers, clips) if args.speakers else None
+    labels = None if alignments is None else [asdict(alignment) for alignment in alignments]
+    known = to_json([[[clip.output_name, clip.num_samples] for clip in clips], labels, speakers])
+    return Audio(clips, hashlib.sha256(known.encode()).hexdigest(), alignments, speakers)
+
+
+def _speakers(path: Path, clips: Sequence[Clip]) -> list[str]:
+    """Raises InputError for a file that is not clip, tab, speaker, or lacks a clip."""
+    from ..data.feature_files import feature_names
+
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--speakers {path} cannot be read: {error}") from None
+    speaker_of = {}
+    for number, line in enumerate(lines, 1):
+        clip, tab, speaker = line.partition("\t")
+        if not (clip and tab and speaker.strip()):
+            raise InputError(f"{path}, line {number}: not clip, tab, speaker")
+        speaker_of[clip] = speaker.strip()
+    for name in feature_names(clips):
+        if name not in speaker_of:
+            raise InputError(f"{path} has no speaker of {name}")
+    return [speaker_of[name] for name in feature_names(clips)]
