@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -108,30 +109,26 @@ def keep_states(
     filterbank = LogMelFilterbank()
     window = encoder.min_samples()
     shift = encoder.min_samples(2) - window
-    files = {place: open(folder / f"{place}.f16", "wb") for place in places}
-    try:
-        with evaluating(encoder):
-            for batch, waves in read_in_batches(clips, batch_seconds):
-                for i, wave in zip(batch, waves):
-                    if len(wave) < window:
-                        needed = f"at least {window} are needed"
-                        raise InputError(f"{clips[i].path}: {len(wave)} samples give no frame ({needed}); leave it out")
-                order += batch
-                lengths = encoder.output_lengths(torch.tensor([len(wave) for wave in waves])).tolist()
-                num_frames += lengths
-                states = states_of_batch(encoder, *pad_batch(waves, device), [p for p in places if p != MEL])
-                if MEL in places:
-                    mels = [_mel(filterbank, wave, n, window, shift) for wave, n in zip(waves, lengths)]
-                    states[MEL] = torch.cat(mels)
-                for place, state in states.items():
-                    half = state.half()
-                    if not bool(torch.isfinite(half).all()):
-                        raise InputError(f"{clips[batch[0]].path} or a clip beside it: states at {place} are not finite")
-                    widths[place] = half.size(1)
-                    files[place].write(half.cpu().numpy().data)
-    finally:
-        for file in files.values():
-            file.close()
+    with ExitStack() as opened, evaluating(encoder):
+        files = {place: opened.enter_context(open(folder / f"{place}.f16", "wb")) for place in places}
+        for batch, waves in read_in_batches(clips, batch_seconds):
+            for i, wave in zip(batch, waves):
+                if len(wave) < window:
+                    needed = f"at least {window} are needed"
+                    raise InputError(f"{clips[i].path}: {len(wave)} samples give no frame ({needed}); leave it out")
+            order += batch
+            lengths = encoder.output_lengths(torch.tensor([len(wave) for wave in waves])).tolist()
+            num_frames += lengths
+            states = states_of_batch(encoder, *pad_batch(waves, device), [p for p in places if p != MEL])
+            if MEL in places:
+                mels = [_mel(filterbank, wave, n, window, shift) for wave, n in zip(waves, lengths)]
+                states[MEL] = torch.cat(mels)
+            for place, state in states.items():
+                half = state.half()
+                if not bool(torch.isfinite(half).all()):
+                    raise InputError(f"{clips[batch[0]].path} or a clip beside it: states at {place} are not finite")
+                widths[place] = half.size(1)
+                files[place].write(half.cpu().numpy().data)
     index = Index(key, widths, order, num_frames, window, shift)
     with atomic_write(folder / INDEX) as file:
         file.write(to_json(asdict(index)))

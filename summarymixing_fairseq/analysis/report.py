@@ -46,8 +46,8 @@ def as_markdown(content: Mapping[str, Any], plots: Sequence[str] = ()) -> str:
     lines = [
         "# What each layer holds",
         "",
-        f"{about['clips']} clips, {about['seconds'] / 60:.1f} minutes. Intervals: 95 %, by leaving out one of ten groups "
-        "of clips at a time; of ABX by a bootstrap over its cells.",
+        f"{about['clips']} clips, {about['seconds'] / 60:.1f} minutes. Intervals: 95 %, by leaving out one of ten "
+        "groups of clips at a time; of ABX by a bootstrap over its pairs of phones.",
     ]
     for name, rows in _by_measure(content):
         lines += ["", f"## {name}", "", f"{MEASURES[name].help[0].upper()}{MEASURES[name].help[1:]}.", ""]

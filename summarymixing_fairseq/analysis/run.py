@@ -232,9 +232,10 @@ def _observe(name: str, encoder: Any, audio_: Audio, kept: KeptStates, seed: int
         frame_labels[tier], intervals[tier] = frames_of_tier(audio_.alignments or (), tier, index)
     clip_labels = {kind: labels_of_clips(names, index) for kind, names in audio_.labels().items()}
     drawn = np.random.default_rng(seed).permutation(len(index.order)).tolist()
-    short = [row for row in drawn if audio_.clips[index.order[row]].num_samples <= LONGEST_WAVE_SECONDS * SAMPLE_RATE_HZ]
+    longest = LONGEST_WAVE_SECONDS * SAMPLE_RATE_HZ
+    short = [row for row in drawn if audio_.clips[index.order[row]].num_samples <= longest][:NUM_WAVES]
     waves = {}
-    for row in short[:NUM_WAVES]:
+    for row in short:
         clip = audio_.clips[index.order[row]]
         waves[row] = read_segment(open_clip(clip), *clip.part)
     return Observed(name, kept, frame_labels, intervals, clip_labels, encoder, waves, seed)

@@ -28,8 +28,6 @@ MAX_BATCH = 8192  # pairs
 class AbxCells(NamedTuple):
     """Errors by cell: one for each phone a, phone b, speaker of A and B, speaker of X. All (cells,).
 
-    ``AbxCells(*(column[chosen] for column in cells))`` are those of a bootstrap.
-
     Attributes:
         a, b, speakers, x_speakers: as they were given.
         errors: float64, mean over the triples of the cell; a tie counts half. nan if a frame is not finite.
@@ -43,14 +41,18 @@ class AbxCells(NamedTuple):
     errors: np.ndarray
     num_triples: np.ndarray
 
-    def error(self) -> float:
-        """Mean over the speakers of X, then over the speakers of A and B, then over the pairs (a, b)."""
+    def by_pair(self) -> np.ndarray:
+        """Of each pair (a, b) the mean over the speakers of X, then over the speakers of A and B: (pairs,)."""
         keys, means = np.stack([self.a, self.b, self.speakers], 1), self.errors
         for num_columns in (3, 2):
             keys, group = np.unique(keys[:, :num_columns], axis=0, return_inverse=True)
             group = group.reshape(-1)  # numpy 2.0 gives it a second dimension
             means = np.bincount(group, means) / np.bincount(group)
-        return float(means.mean())
+        return means
+
+    def error(self) -> float:
+        """Mean over the pairs (a, b)."""
+        return float(self.by_pair().mean())
 
 
 def abx(

@@ -111,6 +111,10 @@ class CrossSums:
             return torch.zeros_like(scatter)
         return scatter
 
+    def gram(self, side: int) -> Tensor:
+        """Sum of x x^T of a side with numbers, not centred: (D, D) float64."""
+        return self._products[side, side]
+
     def counts(self, side: int) -> Tensor:
         """Frames of each class of a side with classes: (K,) float64."""
         return self._totals[side]

@@ -11,13 +11,13 @@ from ..observed import Estimate, Observed
 from .registry import Row, register_measure
 
 MOST_SEGMENTS = 3_000
-MOST_TRIPLES = 10_000
-NUM_REPLICATES = 200
+MOST_TRIPLES = 5_000
+NUM_REPLICATES = 1_000
 
 
 @register_measure("abx", "ABX error of phones within and across speakers, DTW and angles", needs=("phones", "speakers"))
 def abx(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
-    """``abx_within`` and ``abx_across`` at each place; intervals by a bootstrap over the cells."""
+    """Errors within and across speakers at each place; intervals by a bootstrap over the pairs of phones."""
     states, of = observed.states, observed.clip_labels["speakers"].of
     segments = [
         (phone, of[row], states.starts[row] + first, states.starts[row] + end)
@@ -31,11 +31,11 @@ def abx(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     for place in places:
         frames = states.frames(place)
         pieces = [frames[start:end] for _, _, start, end in segments]
-        for number, across in (("abx_within", False), ("abx_across", True)):
+        for number, across in (("ABX within speakers", False), ("ABX across speakers", True)):
             if across and len(np.unique(speakers)) < 2:
                 continue
             cells = abx_cells(pieces, spoken, speakers, across, MOST_TRIPLES, observed.seed)
-            draws = rng.integers(len(cells.errors), size=(NUM_REPLICATES, len(cells.errors)))
-            errors = [type(cells)(*(column[chosen] for column in cells)).error() for chosen in draws]
-            low, high = np.percentile(errors, (2.5, 97.5))
+            errors = cells.by_pair()
+            means = errors[rng.integers(len(errors), size=(NUM_REPLICATES, len(errors)))].mean(1)
+            low, high = np.percentile(means, (2.5, 97.5))
             yield Row(place, number, Estimate(cells.error(), float(low), float(high)))

@@ -28,13 +28,16 @@ def branches(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     with evaluating(encoder):
         wanted = [place for layer in layers for place in (layer, f"{layer}.f", f"{layer}.s")]
-        intact = {p: s.cpu().split(num_frames) for p, s in states_of_batch(encoder, source, padding_mask, wanted).items()}
+        states = states_of_batch(encoder, source, padding_mask, wanted)
+        intact = {place: of_place.cpu().split(num_frames) for place, of_place in states.items()}
         for layer in layers:
             mean = observed.states.frames(layer).double().mean(0)
-            combiner = encoder.combiner(int(layer))
+            combiner = getattr(modules[f"{layer}.mixer"], "combiner", None)
             if combiner is not None:
                 of_branches = zip(intact[f"{layer}.f"], intact[f"{layer}.s"])
-                found[layer, "strength of s"] = [strength_of_summary(f, s, combiner.cpu()) for f, s in of_branches]
+                found[layer, "strength of s"] = [
+                    strength_of_summary(f, s, combiner.weight.cpu()) for f, s in of_branches
+                ]
             for name, (branch, change) in CHANGES.items():
                 with changed(modules[f"{layer}.{branch}"], change):
                     other = states_of_batch(encoder, source, padding_mask, [layer])[layer].cpu().split(num_frames)

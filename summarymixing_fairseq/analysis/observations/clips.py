@@ -14,7 +14,7 @@ from .registry import Row, register_measure
 
 @register_measure("clips", "what a linear map tells from the mean of a clip's frames: speaker, language, length")
 def clips(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
-    """For each kind of label the share of clips that are right, and R^2 of the clip's length; trained on other groups."""
+    """For each kind of label the share of clips that are right, and R^2 of the logarithm of the clip's length."""
     states, groups = observed.states, np.array(observed.group_of_clips())
     lengths = np.log(np.array(states.index.num_frames, np.float64))
     for place in places:

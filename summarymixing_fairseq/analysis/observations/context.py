@@ -15,7 +15,7 @@ NUM_CLIPS = 12
 
 @register_measure("context", "seconds on each side that hold half and 90 % of the squared gradient to the latents")
 def context(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
-    """``context_50`` and ``context_90``, in seconds, at each place after the latents; means of some clips."""
+    """Seconds for each of ``SHARES`` at each place after the latents; means of some clips."""
     after = [place for place in places if place not in (MEL, "latents")]
     rows = list(observed.waves)[:NUM_CLIPS]
     found = [context_of_clip(observed.encoder, observed.waves[row], after, observed.seed + row) for row in rows]
@@ -24,4 +24,4 @@ def context(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     for place in after:
         for number, share in enumerate(SHARES):
             seconds = [of_clip[place][number] * shift for of_clip in found]
-            yield Row(place, f"context_{share:.0%}".rstrip("%"), mean_of_clips(seconds, [groups[row] for row in rows]))
+            yield Row(place, f"{share:.0%} of the gradient", mean_of_clips(seconds, [groups[row] for row in rows]))

@@ -13,7 +13,7 @@ from .registry import Row, register_measure
 
 @register_measure("phones", "share of frames whose phone a linear map tells, trained on other clips", needs=("phones",))
 def phones(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
-    """``phone_accuracy`` at each place, by cross-validation over groups of clips."""
+    """``accuracy`` at each place, by cross-validation over groups of clips."""
     of, names = observed.frame_labels["phones"]
     for place in places:
         ridges, tests = [], []
@@ -28,4 +28,4 @@ def phones(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
             others = Ridge.sum_of([ridge for i, ridge in enumerate(ridges) if i != number])
             correct = num_correct(frames, labels, *others.solve())
             counts.append(torch.tensor([float(correct), len(labels)], dtype=torch.float64))
-        yield Row(place, "phone_accuracy", jackknife(counts, lambda count: float(count[0] / count[1])))
+        yield Row(place, "accuracy", jackknife(counts, lambda count: float(count[0] / count[1])))

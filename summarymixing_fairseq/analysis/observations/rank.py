@@ -12,11 +12,11 @@ from .registry import Row, register_measure
 
 @register_measure("rank", "directions that frames spread over: RankMe, and participation ratio of the covariance")
 def rank(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
-    """``rankme`` and ``participation`` at each place."""
+    """RankMe and participation ratio at each place."""
     for place in places:
         parts = []
         for frames, _ in observed.frames_by_group(place):
             parts.append(CrossSums([frames.size(1)]))
             parts[-1].add(frames)
-        yield Row(place, "rankme", jackknife(parts, lambda sums: effective_rank(sums.gram(0))))
-        yield Row(place, "participation", jackknife(parts, lambda sums: participation_ratio(sums.scatter(0, 0))))
+        yield Row(place, "RankMe", jackknife(parts, lambda sums: effective_rank(sums.gram(0))))
+        yield Row(place, "participation ratio", jackknife(parts, lambda sums: participation_ratio(sums.scatter(0, 0))))

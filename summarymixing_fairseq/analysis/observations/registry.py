@@ -1,4 +1,4 @@
-"""Measures by name. A measure is one file of this folder: a function of an encoder's states, and ``register_measure``."""
+"""Measures by name. A measure is one file of this folder: a function of what is observed, and ``register_measure``."""
 
 from __future__ import annotations
 

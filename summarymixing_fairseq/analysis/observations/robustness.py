@@ -14,7 +14,7 @@ from ..states import evaluating, states_of_wave
 from .registry import Row, register_measure
 
 
-@register_measure("robustness", "mean cosine of states with those of the clip in noise, more softly, with reverberation")
+@register_measure("robustness", "mean cosine of states with those of the clip in noise, softer, or in a room")
 def robustness(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     """One number for each disturbance at each place, means of some clips."""
     places = [place for place in places if place != MEL]

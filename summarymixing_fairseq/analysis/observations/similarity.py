@@ -18,7 +18,7 @@ MOST_FRAMES = 60_000
 
 @register_measure("similarity", "CKA and PWCCA of frames with log-mel energies, phones, words, speakers")
 def similarity(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
-    """``cka`` and ``pwcca`` of each place with ``mel`` and with each kind of label, of the frames that have one."""
+    """CKA and PWCCA of each place with ``mel`` and with each kind of label, of the frames that have one."""
     labels = dict(observed.frame_labels)
     for kind, of_clips in observed.clip_labels.items():
         labels[kind] = Labels(np.repeat(of_clips.of, observed.states.index.num_frames), of_clips.names)
@@ -41,6 +41,6 @@ def similarity(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
 
 
 def _rows(place: str, parts: Sequence[CrossSums], other: str) -> Iterator[Row]:
-    yield Row(place, "cka", jackknife(parts, linear_cka), other)
+    yield Row(place, "CKA", jackknife(parts, linear_cka), other)
     # y explained by x: the labels' own directions weigh, or those of the energies
-    yield Row(place, "pwcca", jackknife(parts, lambda sums: pwcca(sums, 1, 0)), other)
+    yield Row(place, "PWCCA", jackknife(parts, lambda sums: pwcca(sums, 1, 0)), other)

@@ -17,7 +17,7 @@ MOST_FRAMES = 100_000
 
 @register_measure("units", f"purity and PNMI of {NUM_CLUSTERS} k-means units with phones", needs=("phones",))
 def units(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
-    """``phone_purity``, ``cluster_purity`` and ``pnmi`` at each place."""
+    """Phone purity, cluster purity and PNMI at each place."""
     of, names = observed.frame_labels["phones"]
     for place in places:
         groups = observed.frames_by_group(place, MOST_FRAMES)
@@ -28,5 +28,5 @@ def units(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
             known = of[rows] != NO_LABEL
             unit = torch.cdist(frames[known], centroids).argmin(1)
             counts.append(count_together(unit, torch.from_numpy(of[rows][known]), len(centroids), len(names)))
-        for number, position in (("phone_purity", 0), ("cluster_purity", 1), ("pnmi", 2)):
+        for number, position in (("phone purity", 0), ("cluster purity", 1), ("PNMI", 2)):
             yield Row(place, number, jackknife(counts, lambda count, i=position: cluster_quality(count)[i]))
