@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..system.errors import InputError, printable
 from ..system.files import exclusive, refuse_existing, sha256_of, write_together
@@ -64,6 +64,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--collapse",
         action="store_true",
         help="also write SPLIT.runs, where runs of one unit are made one, and SPLIT.durations, the frames of each",
+    )
+    apply.add_argument(
+        "--labels",
+        type=Path,
+        metavar="DIR",
+        help="phones with their times, NAME.TextGrid or NAME.json of each clip, or a file .ctm: also print purity and "
+        "PNMI, and write them to SPLIT.km.json (with --data)",
     )
     apply.set_defaults(run=_apply)
 
@@ -126,18 +133,20 @@ def _apply(args: argparse.Namespace) -> None:
     """Assign and write.
 
     Raises:
-        InputError: for input that cannot be read, units of another checkpoint, a clip too short for a frame, or
-            outputs that are there already.
+        InputError: for input that cannot be read, units of another checkpoint, a clip too short for a frame or without
+            labels, or outputs that are there already.
     """
     clips = clips_to_read(args)
+    if args.labels and not args.data:
+        raise InputError("--labels needs a manifest, which says how long clips are: give --data DIR --split SPLIT")
 
     from ..data import unit_files
 
     split = args.split if args.data else "units"
-    labels, *collapsed = (args.dest / name for name in unit_files.names(split))
-    about, dictionary = args.dest / f"{labels.name}.json", args.dest / unit_files.DICTIONARY_NAME
+    km, *collapsed = (args.dest / name for name in unit_files.names(split))
+    about, dictionary = args.dest / f"{km.name}.json", args.dest / unit_files.DICTIONARY_NAME
     with exclusive(args.dest):
-        refuse_existing([labels, about, *(collapsed if args.collapse else [])], args.force)
+        refuse_existing([km, about, *(collapsed if args.collapse else [])], args.force)
 
         from ..checkpoints.encoders import load_model
         from ..data.units import read_units
@@ -147,6 +156,11 @@ def _apply(args: argparse.Namespace) -> None:
         if not args.force:
             unit_files.check_dictionary(dictionary, len(units))
         device = prepare(args)
+        phones = None
+        if args.labels:
+            from ..analysis.unit_quality import agreement, read_phones
+
+            phones = read_phones(args.labels, clips)
         encoder = load_model(args.checkpoint, device)
         units.check_encoder(encoder.weights_digest().hex(), encoder.state_dim, args.units)
         of_layer = units.about.layer
@@ -155,7 +169,9 @@ def _apply(args: argparse.Namespace) -> None:
             found = {i: units.assign(states) for i, states in _states(args, encoder, of_layer, clips)}
         in_order = [found[i] for i in range(len(clips))]
         num_frames = sum(map(len, in_order))
-        described = {
+        window, shift = encoder.min_samples(), encoder.min_samples(2) - encoder.min_samples()
+        summary = [f"{len(clips)} clips, {num_frames:,} frames: {km}"]
+        described: dict[str, Any] = {
             "checkpoint": str(args.checkpoint),
             "encoder": units.about.encoder,
             "layer": of_layer,
@@ -166,13 +182,18 @@ def _apply(args: argparse.Namespace) -> None:
             "frames": num_frames,
             # frame t hears the samples from t * shift_samples on
             "sample_rate_hz": encoder.sample_rate_hz,
-            "shift_samples": encoder.min_samples(2) - encoder.min_samples(),
-            "window_samples": encoder.min_samples(),
+            "shift_samples": shift,
+            "window_samples": window,
             "label_rate": encoder.frame_rate_hz,  # fairseq's name
         }
+        if phones is not None:
+            quality, num_spoken, num_phones = agreement(in_order, len(units), phones, window, shift)
+            described["phones"] = {"frames": num_spoken, "phones": num_phones, **quality._asdict()}
+            shares = f"phone purity {quality.class_purity:.4f}, cluster purity {quality.cluster_purity:.4f}"
+            summary.append(f"{num_spoken:,} frames of {num_phones} phones: {shares}, PNMI {quality.pnmi:.4f}")
         texts = unit_files.unit_texts(in_order, split, args.collapse)
         contents = {dictionary: unit_files.dictionary_text(len(units))}
         contents |= {args.dest / name: text for name, text in texts.items()}
         contents[about] = to_json(described, indent=2) + "\n"
         write_together(contents, absent=[path for path in collapsed if path not in contents])
-    print(printable(f"{len(clips)} clips, {num_frames:,} frames: {labels}"))
+    print("\n".join(map(printable, summary)))

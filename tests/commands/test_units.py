@@ -16,6 +16,7 @@ from processes import hidden_files
 from sklearn.cluster import KMeans
 
 from summarymixing_fairseq import load_model
+from summarymixing_fairseq.data.alignments import Alignment, Interval, write_json
 from summarymixing_fairseq.data.units import read_units
 
 SPLITS = {"train": (0, 1, 2), "valid": (3,)}
@@ -135,6 +136,36 @@ def test_audio_files_and_runs(units, checkpoints, fitted: Path, data: Path, tmp_
     units("apply", checkpoints[OURS], fitted, clips[0], "--dest", tmp_path, "--force")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dict.km.txt", "units.km", "units.km.json"]
     assert lines(tmp_path / "units.km") == frames[:1]
+
+
+def test_agreement_with_phones(units, checkpoints, fitted: Path, data: Path, tmp_path: Path, speech) -> None:
+    """Half of each clip is a phone: all its frames, and no others, count."""
+    labels, clips = tmp_path / "labels", SPLITS["train"]
+    for i in clips:
+        seconds = len(speech[i]) / 16_000
+        intervals = (Interval("a", 0.0, seconds / 4), Interval("b", seconds / 4, seconds / 2))
+        write_json(labels / f"{i}.json", Alignment({"phones": intervals}, seconds))
+    arguments = ["apply", checkpoints[OURS], fitted, "--data", data, "--split", "train", "--labels", labels]
+    done = units(*arguments, "--dest", tmp_path / "out")
+    about = json.loads((tmp_path / "out" / "train.km.json").read_text())
+    rows = lines(tmp_path / "out" / "train.km")
+    centres = [np.arange(len(row)) * 320 + about["window_samples"] / 2 for row in rows]
+    counts = np.zeros((6, 2))
+    for row, at, i in zip(rows, centres, clips):
+        for unit, quarter in zip(row, (at * 4 // len(speech[i])).astype(int)):
+            if quarter < 2:
+                counts[unit, quarter] += 1
+    found = about["phones"]
+    assert (found["frames"], found["phones"]) == (counts.sum(), 2)
+    assert abs(found["class_purity"] - counts.max(1).sum() / counts.sum()) < 1e-9
+    assert done.stdout.splitlines()[1].endswith(f", PNMI {found['pnmi']:.4f}")
+
+    (labels / "1.json").unlink()
+    done = units(*arguments, "--dest", tmp_path / "other", check=False)
+    assert done.returncode == 1 and "has no labels of 1.wav" in done.stderr.splitlines()[-1]
+    assert "audio:" not in done.stderr and not (tmp_path / "other").exists()
+    done = units("apply", checkpoints[OURS], fitted, data / "0.wav", "--labels", labels, "--dest", labels, check=False)
+    assert done.returncode == 1 and "--labels needs a manifest" in done.stderr
 
 
 def test_the_same_seed_gives_the_same_bytes(units, checkpoints, data: Path, fitted: Path, tmp_path: Path) -> None:
