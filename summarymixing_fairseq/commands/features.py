@@ -8,15 +8,7 @@ from pathlib import Path
 
 from ..system.errors import printable
 from ..system.files import exclusive, refuse_existing
-from .inputs import add_input_arguments, clips_to_read, prepare
-
-
-def _layer(text: str) -> int | str:
-    if text in ("all", "output"):
-        return text
-    if text.isdecimal():
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r}: a number, all, or output")
+from .inputs import add_input_arguments, clips_to_read, layer, prepare
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -32,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--dest", type=Path, required=True, metavar="DIR", help="folder for the features")
     parser.add_argument(
         "--layer",
-        type=_layer,
+        type=layer,
         default="output",
         help="0: encoder input, n: output of layer n, all, or output: that of the last layer after the final LayerNorm "
         "(default)",

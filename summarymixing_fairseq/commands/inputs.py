@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name the checkpoint and the clips."""
     parser.add_argument("checkpoint", type=Path, help="checkpoint of wav2vec2_summarymixing")
+    add_clip_arguments(parser)
+
+
+def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name the clips, and how they are computed."""
     parser.add_argument("audio", type=Path, nargs="*", help="audio files (flac, wav, ogg, opus, mp3)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of manifests, instead of audio files")
     parser.add_argument("--split", default="test", help="DIR/SPLIT.tsv is the manifest (default: test)")
@@ -48,6 +53,15 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="of products, as task.amp_dtype in training (default: float32, the same on every device)",
     )
+
+
+def layer(text: str) -> int | str:
+    """A layer as the command line names it: a number, all or output; argparse's ``type``."""
+    if text in ("all", "output"):
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r}: a number, all, or output")
 
 
 def clips_to_read(args: argparse.Namespace) -> list[Clip]:

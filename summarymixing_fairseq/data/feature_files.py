@@ -12,9 +12,8 @@ from torch import Tensor
 
 from ..system.errors import InputError, printable
 from ..system.files import atomic_write
-from ..system.finite import is_finite
+from .clip_states import states_of_clips
 from .manifest import Clip, zip_and_position
-from .reading import read_in_batches
 
 
 def feature_names(clips: Sequence[Clip]) -> list[str]:
@@ -59,25 +58,13 @@ def write_features(
     """
     gathered = dict.fromkeys(feature_names(clips), np.zeros(0))
     names = list(gathered)
-    for positions, waveforms in read_in_batches(clips, batch_seconds):
-        for i, waveform in zip(positions, waveforms):
-            if len(waveform) < min_samples:
-                raise InputError(
-                    f"{clips[i].path}: {len(waveform)} samples give no frame (at least {min_samples} are needed); "
-                    "leave it out"
-                )
-        for i, states in zip(positions, extract_batch(waveforms)):
-            if not is_finite(states):
-                raise InputError(
-                    f"{clips[i].path}: its hidden states are not finite numbers: leave it out if it is the only one, "
-                    "try --precision float32, otherwise the checkpoint is broken"
-                )
-            if isinstance(outputs, Path):
-                gathered[names[i]] = np.ascontiguousarray(states.numpy())  # safetensors writes what lies in memory
-                continue
-            with atomic_write(outputs[i], "wb") as file:
-                # Through Python's write: numpy's own does not say why it has failed.
-                np.save(SimpleNamespace(write=file.write), states.numpy())
+    for i, states in states_of_clips(clips, extract_batch, min_samples, batch_seconds):
+        if isinstance(outputs, Path):
+            gathered[names[i]] = np.ascontiguousarray(states.numpy())  # safetensors writes what lies in memory
+            continue
+        with atomic_write(outputs[i], "wb") as file:
+            # Through Python's write: numpy's own does not say why it has failed.
+            np.save(SimpleNamespace(write=file.write), states.numpy())
     if isinstance(outputs, Path):
         with atomic_write(outputs, "wb") as file:
             # keys are UTF-8, which names of files need not be

@@ -222,7 +222,6 @@ def exclusive(folder: Path, what: str = "another run") -> Iterator[int | None]:
         InputError: if another process holds the lock, or the folder cannot be written.
     """
     path, is_new = folder / LOCK_NAME, not folder.exists()
-    descriptor = _lock(folder, what)
 
     def remove() -> None:
         # While it is locked: a process that has opened it meanwhile sees that it is gone, and tries again.
@@ -233,12 +232,13 @@ def exclusive(folder: Path, what: str = "another run") -> Iterator[int | None]:
             if is_new:
                 folder.rmdir()  # if nothing has been written to it
 
-    try:
-        with cleanup(remove):
-            yield descriptor
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
+    with ExitStack() as stack:
+        with uninterrupted():  # a signal finds either no lock, or what removes it
+            descriptor = _lock(folder, what)
+            if descriptor is not None:
+                stack.callback(os.close, descriptor)
+            stack.enter_context(cleanup(remove))
+        yield descriptor
 
 
 def hold_lock(folder: Path, what: str = "another run") -> None:

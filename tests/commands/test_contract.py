@@ -24,6 +24,7 @@ MISSING = {
     "features": ["{gone}", "--data", "{gone}", "--dest", "{out}"],
     "layers": ["{gone}"],
     "study": ["run", "{gone}"],
+    "units": ["fit", "{gone}", "--data", "{gone}", "--layer", "1", "--clusters", "2", "--dest", "{out}.safetensors"],
     "mp3s": ["--data", "{gone}", "--results", "{out}", "--encoder", "{gone}"],
 }
 

@@ -54,6 +54,10 @@ COMMANDS: dict[str, Callable[[Trained, Path, Path], list[str]]] = {
         *("features", trained.pretrained, "--data", trained.data, "--split", "train", "--dest", out),
         *("--device", "cpu", "--batch-seconds", "2"),
     ),
+    "units": lambda trained, many, out: summarymixing(
+        *("units", "fit", trained.pretrained, "--data", trained.data, "--split", "train", "--layer", "1"),
+        *("--clusters", "50", "--dest", out / "units.safetensors", "--device", "cpu", "--batch-seconds", "2"),
+    ),
     "check-manifest": lambda trained, many, out: summarymixing(
         "check-manifest", many, "--workers", "2", "--report", out / "report.tsv"
     ),
@@ -86,6 +90,7 @@ def assert_whole(out: Path) -> None:
     [
         ("decode", signal.SIGINT, True, lambda started, out: (out / ".lock").exists()),
         ("features", signal.SIGTERM, False, lambda started, out: any(out.glob("*.npy"))),
+        ("units", signal.SIGINT, True, lambda started, out: (out / ".lock").exists()),
         ("check-manifest", signal.SIGINT, False, lambda started, out: len(started.children()) > 1),
         ("check-manifest", signal.SIGINT, True, lambda started, out: len(started.children()) > 1),
         pytest.param(
@@ -99,7 +104,7 @@ def assert_whole(out: Path) -> None:
 def test_interrupted_at_work(trained, many_files, tmp_path, name, number, group, has_begun):
     out, temporary = tmp_path / "out", tmp_path / "temporary"
     temporary.mkdir()
-    forked = name in ("decode", "features", "benchmark")  # these import torch
+    forked = name in ("decode", "features", "units", "benchmark")  # these import torch
     started = Started(COMMANDS[name](trained, many_files, out), temporary=temporary, forked=forked)
     started.wait_for(lambda: has_begun(started, out))
     ended = started.interrupt(number, group)
@@ -166,6 +171,24 @@ def test_a_signal_is_held_back_while_calls_belong_together(tmp_path):
     """
     assert_interrupted(run_code(code).end(), signal.SIGINT)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cleaned", "whole"]
+
+
+def test_a_signal_right_after_a_folder_was_locked_leaves_no_lock(tmp_path):
+    code = f"""if True:
+        import os, pathlib, signal
+        from summarymixing_fairseq.system import files
+        lock = files._lock
+        def locked(*arguments):
+            descriptor = lock(*arguments)
+            os.kill(os.getpid(), signal.SIGINT)
+            return descriptor
+        files._lock = locked
+        with files.exclusive(pathlib.Path({str(tmp_path)!r}, "out")):
+            print("went on")
+    """
+    ended = run_code(code).end()
+    assert_interrupted(ended, signal.SIGINT)
+    assert not ended.output and not any(tmp_path.iterdir())
 
 
 def test_no_except_clause_and_no_callback_swallows_a_signal():

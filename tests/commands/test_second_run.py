@@ -14,13 +14,23 @@ from summarymixing_fairseq.probing.results import EncoderSource, EvaluationData,
 from summarymixing_fairseq.system.files import exclusive
 
 
-@pytest.mark.parametrize("command", ["decode", "features", "evaluate"])
-def test_kept_out_while_another_is_at_work(labelled_speech: Path, tmp_path: Path, capsys, command: str):
+@pytest.mark.parametrize(
+    "command, output",
+    [
+        ("decode no.pt", "--results {out}"),
+        ("features no.pt", "--dest {out}"),
+        ("evaluate no.pt", "--results {out}"),
+        ("units fit no.pt", "--layer 1 --clusters 2 --dest {out}/u.safetensors"),
+        ("units apply no.pt u.safetensors", "--dest {out}"),
+    ],
+)
+def test_kept_out_while_another_is_at_work(labelled_speech: Path, tmp_path: Path, capsys, command: str, output: str):
     out, data = tmp_path / "out", ["--data", str(labelled_speech), "--split", "valid"]
     with exclusive(out):
-        assert main([command, "no.pt", *data, "--dest" if command == "features" else "--results", str(out)]) == 1
+        assert main([*command.split(), *data, *output.format(out=out).split()]) == 1
     errors = capsys.readouterr().err
-    assert errors.startswith(f"summarymixing {command}: another run is writing to {out}: ") and errors.count("\n") == 1
+    name, *_ = command.split()
+    assert errors.startswith(f"summarymixing {name}: another run is writing to {out}: ") and errors.count("\n") == 1
     assert not out.exists()
 
 

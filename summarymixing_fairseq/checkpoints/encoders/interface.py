@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Union, cast
@@ -121,6 +122,14 @@ class Encoder(nn.Module):
     def describe(self) -> str:
         """One line: model, mixer, size, and how far trained."""
         return self.spec.describe()
+
+    def weights_digest(self) -> bytes:
+        """SHA-256 of the names and values of all weights: alike for a checkpoint and what was exported of it."""
+        digest = hashlib.sha256()
+        for name, value in self.state_dict().items():
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().data)
+        return digest.digest()
 
     @property
     def latent_norm(self) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from fairseq.data import FairseqDataset
 from omegaconf import DictConfig, open_dict
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...data.checks import check_sample_rate
 from ...data.manifest import Manifest, zip_and_position
@@ -66,7 +65,7 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
         with open_dict(model_cfg):  # checkpoints take it from here, as fairseq does with w2v_args
             model_cfg.encoder_sha256 = model.cfg.encoder_sha256
         if not from_checkpoint:
-            self._trained_on = torch.stack([_digest(_hash_of_weights(model.encoder)), self._data_digest()])
+            self._trained_on = torch.stack([_digest(model.encoder.weights_digest()), self._data_digest()])
             model.trained_on.copy_(self._trained_on)
         self.model = model
         return model
@@ -146,7 +145,7 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
         what += ", checksums"  # which files of version 0.1 lack
         rows: list[str | bytes] = [manifest.root, manifest.sizes.tobytes(), manifest.offsets.tobytes()]
         rows += [part for clip in manifest for part in (clip.name, _size_and_time(clip.path))]
-        key = cache_key(what, repr(model.encoder.spec.to_dict()), _hash_of_weights(model.encoder), *rows)
+        key = cache_key(what, repr(model.encoder.spec.to_dict()), model.encoder.weights_digest(), *rows)
         folder = Path(self.cfg.cache_dir or Path(self.cfg.data) / "state_cache").absolute()
         return StateCache(folder / key, self._clip_bytes(manifest))
 
@@ -205,12 +204,3 @@ def _size_and_time(path: Path) -> str:
     except OSError:  # reported when the clip is read
         return ""
     return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _hash_of_weights(module: nn.Module) -> bytes:
-    """SHA-256 of the names and values in a module's ``state_dict``."""
-    digest = hashlib.sha256()
-    for name, value in module.state_dict().items():
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().data)
-    return digest.digest()

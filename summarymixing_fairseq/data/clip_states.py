@@ -1,0 +1,47 @@
+"""Hidden states of clips, one clip after the other, so that memory holds those of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from ..system.errors import InputError
+from ..system.finite import is_finite
+from .manifest import Clip
+from .reading import read_in_batches
+
+
+def states_of_clips(
+    clips: Sequence[Clip],
+    extract_batch: Callable[[list[np.ndarray]], list[Tensor]],
+    min_samples: int,
+    batch_seconds: float,
+) -> Iterator[tuple[int, Tensor]]:
+    """Read clips, longest first, and compute their states, with a progress bar in seconds of audio.
+
+    Args:
+        extract_batch: from waveforms, (num_samples,) at 16 kHz each, to hidden states of any shape.
+        min_samples: length of the shortest clip that gives a frame; batch_seconds: of a padded batch.
+
+    Yields:
+        position in ``clips``, and the states of that clip.
+
+    Raises:
+        InputError: for a clip that cannot be read, gives no frame, or states that are not finite.
+    """
+    for positions, waveforms in read_in_batches(clips, batch_seconds):
+        for i, waveform in zip(positions, waveforms):
+            if len(waveform) < min_samples:
+                raise InputError(
+                    f"{clips[i].path}: {len(waveform)} samples give no frame (at least {min_samples} are needed); "
+                    "leave it out"
+                )
+        for i, states in zip(positions, extract_batch(waveforms)):
+            if not is_finite(states):
+                raise InputError(
+                    f"{clips[i].path}: its hidden states are not finite numbers: leave it out if it is the only one, "
+                    "try --precision float32, otherwise the checkpoint is broken"
+                )
+            yield i, states
