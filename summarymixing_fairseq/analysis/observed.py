@@ -104,10 +104,11 @@ def mean_of_clips(values: Sequence[float], groups: Sequence[int]) -> Estimate:
     Args:
         values: of each clip; groups: the group of each.
     """
-    parts = {}
+    zero = torch.zeros(2, dtype=torch.float64)
+    parts: dict[int, Tensor] = {}
     for value, group in zip(values, groups):
         if np.isfinite(value):
-            parts[group] = parts.get(group, 0) + torch.tensor([value, 1.0], dtype=torch.float64)
+            parts[group] = parts.get(group, zero) + torch.tensor([value, 1.0], dtype=torch.float64)
     if not parts:
         return Estimate(float("nan"))
     return jackknife(list(parts.values()), lambda sums: float(sums[0] / sums[1]))

@@ -127,9 +127,10 @@ def _curves(name: str, rows: Rows, path: Path) -> None:
 def _heat_maps(rows: Rows, folder: Path) -> list[Path]:
     """CKA between the places of one encoder, and of each pair of encoders."""
     written = []
-    pairs = list(dict.fromkeys((row["encoder"], row.get("other_encoder", row["encoder"])) for row in rows))
-    for one, other in pairs:
-        chosen = [row for row in rows if (row["encoder"], row.get("other_encoder", row["encoder"])) == (one, other)]
+    by_pair: dict[tuple[str, str], Rows] = {}
+    for row in rows:
+        by_pair.setdefault((row["encoder"], str(row.get("other_encoder") or row["encoder"])), []).append(row)
+    for (one, other), chosen in by_pair.items():
         down, across = (list(dict.fromkeys(row[key] for row in chosen)) for key in ("place", "other"))
         if one == other:
             down = across = list(dict.fromkeys([*down, *across]))

@@ -123,7 +123,8 @@ def _audio(args: argparse.Namespace) -> Audio:
     manifest = Manifest(args.data / f"{args.split}.tsv", allow_outside_root=args.allow_outside_root)
     order = list(range(len(manifest)))
     random.Random(args.seed).shuffle(order)  # noqa: S311
-    most, total, chosen = args.hours * 3600 * SAMPLE_RATE_HZ, 0, []
+    most, total = args.hours * 3600 * SAMPLE_RATE_HZ, 0
+    chosen: list[int] = []
     for position in order:
         total += int(manifest.sizes[position])
         if chosen and total > most:

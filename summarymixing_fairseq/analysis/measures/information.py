@@ -30,6 +30,8 @@ class Information(NamedTuple):
         share: bits / entropy_bits.
         penalty: lambda that was chosen.
         num_train, num_test: frames.
+        by_clip: (test clips, 2) float64: bits of all frames of the clip, and how many these are; of ``bits`` an
+            interval is made of them.
     """
 
     bits: float
@@ -38,6 +40,7 @@ class Information(NamedTuple):
     penalty: float
     num_train: int
     num_test: int
+    by_clip: np.ndarray
 
 
 def probe_information(frames: np.ndarray, labels: np.ndarray, clips: np.ndarray, seed: int = 0) -> Information:
@@ -63,23 +66,27 @@ def probe_information(frames: np.ndarray, labels: np.ndarray, clips: np.ndarray,
     for name, part in (("training", train), ("test", test)):
         if len(np.unique(labels[part])) < 2:
             raise InputError(f"the probe's {name} clips have labels of one class alone: it needs two classes")
-    counts = np.unique(labels[test], return_counts=True)[1] / test.sum()
-    entropy = float(-(counts * np.log2(counts)).sum())
+    _, label_of, counts = np.unique(labels[test], return_inverse=True, return_counts=True)
+    surprise = -np.log2(counts / test.sum())[label_of]  # (test frames,) bits without the probe
+    entropy = float(surprise.mean())
     sizes = int(train.sum()), int(test.sum())
     if not np.isfinite(frames).all():
-        return Information(float("nan"), entropy, float("nan"), float("nan"), *sizes)
+        return Information(float("nan"), entropy, float("nan"), float("nan"), *sizes, np.empty((0, 2)))
 
     num_unseen = len(np.setdiff1d(labels, labels[train]))
     standard = _standardised(frames, train)
-    best, penalty, bits_left = float("inf"), float("nan"), float("nan")
+    best, penalty, bits_left = float("inf"), float("nan"), np.full(sizes[1], np.nan)
     for penalty_tried, probe in _probes(standard[train], labels[train]):
-        tried = _cross_entropy_bits(probe, standard[choice], labels[choice], num_unseen, sizes[0])
+        tried = _cross_entropy_bits(probe, standard[choice], labels[choice], num_unseen, sizes[0]).mean()
         if tried >= best:
             break
-        best, penalty = tried, penalty_tried
+        best, penalty = float(tried), penalty_tried
         bits_left = _cross_entropy_bits(probe, standard[test], labels[test], num_unseen, sizes[0])
-    bits = entropy - bits_left
-    return Information(bits, entropy, bits / entropy, penalty, *sizes)
+    told = surprise - bits_left
+    _, clip_of = np.unique(clips[test], return_inverse=True)
+    by_clip = np.stack([np.bincount(clip_of, told), np.bincount(clip_of)], axis=1)
+    bits = float(told.mean())
+    return Information(bits, entropy, bits / entropy, penalty, *sizes, by_clip)
 
 
 def _split(clips: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -118,13 +125,15 @@ def _standardised(frames: np.ndarray, train: np.ndarray) -> np.ndarray:
     return (frames - mean.astype(frames.dtype)) * scale.astype(frames.dtype)
 
 
-def _cross_entropy_bits(probe: Any, frames: np.ndarray, labels: np.ndarray, num_unseen: int, num_train: int) -> float:
-    """Mean of -log2 of the probability of each frame's label.
+def _cross_entropy_bits(
+    probe: Any, frames: np.ndarray, labels: np.ndarray, num_unseen: int, num_train: int
+) -> np.ndarray:
+    """-log2 of the probability of each frame's label: (n,).
 
     Each of ``num_unseen`` classes that training lacks counts as if it had had one frame there, whatever the frame.
     """
     log_probabilities = probe.predict_log_proba(frames).astype(np.float64)
     seen = np.isin(labels, probe.classes_)
-    of_seen = log_probabilities[seen, np.searchsorted(probe.classes_, labels[seen])] + np.log(num_train)
-    # an unseen class adds log 1 = 0
-    return float((np.log(num_train + num_unseen) - of_seen.sum() / len(labels)) / np.log(2))
+    logs = np.zeros(len(labels))  # of the probability times all frames: an unseen class has log 1
+    logs[seen] = log_probabilities[seen, np.searchsorted(probe.classes_, labels[seen])] + np.log(num_train)
+    return (np.log(num_train + num_unseen) - logs) / np.log(2)

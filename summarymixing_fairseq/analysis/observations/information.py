@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 
 from ..measures.information import probe_information
-from ..observed import NO_LABEL, Labels, Observed
+from ..observed import NO_LABEL, NUM_GROUPS, Estimate, Labels, Observed, jackknife
 from .registry import Row, register_measure
 
 MOST_FRAMES = 10_000
@@ -28,5 +29,8 @@ def information(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
             known = np.flatnonzero(of != NO_LABEL)
             rows = known[:: max(1, len(known) // MOST_FRAMES)]
             found = probe_information(observed.states.frames(place, rows).numpy(), of[rows], clips[rows], observed.seed)
-            yield Row(place, "bits", found.bits, kind)
-            yield Row(place, "share", found.share, kind)
+            groups = np.arange(len(found.by_clip)) % NUM_GROUPS
+            parts = [torch.from_numpy(found.by_clip[groups == group].sum(0)) for group in np.unique(groups)]
+            bits = jackknife(parts, lambda sums: float(sums[0] / sums[1])) if parts else Estimate(found.bits)
+            yield Row(place, "bits", bits, kind)
+            yield Row(place, "share", Estimate(*(number / found.entropy_bits for number in bits)), kind)

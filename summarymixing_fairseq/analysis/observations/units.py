@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 
@@ -29,4 +30,8 @@ def units(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
             unit = torch.cdist(frames[known], centroids).argmin(1)
             counts.append(count_together(unit, torch.from_numpy(of[rows][known]), len(centroids), len(names)))
         for number, position in (("phone purity", 0), ("cluster purity", 1), ("PNMI", 2)):
-            yield Row(place, number, jackknife(counts, lambda count, i=position: cluster_quality(count)[i]))
+            yield Row(place, number, jackknife(counts, partial(_quality, position)))
+
+
+def _quality(position: int, counts: torch.Tensor) -> float:
+    return cluster_quality(counts)[position]

@@ -77,7 +77,7 @@ class OurEncoder(Encoder):
         """ffn1, mixer, conv and ffn2 of each layer, and what its mixer names in ``branches``."""
         found: dict[str, nn.Module] = {}
         for number, layer in enumerate(self.model.encoder.layers, 1):
-            modules = {"ffn1": layer.ffn1, "mixer": layer.mixer, "conv": layer.conv, "ffn2": layer.ffn2}
+            modules: dict[str, Any] = {"ffn1": layer.ffn1, "mixer": layer.mixer, "conv": layer.conv, "ffn2": layer.ffn2}
             inside = getattr(layer.mixer, "branches", {})
             modules |= {name: getattr(layer.mixer, at) for name, at in inside.items() if hasattr(layer.mixer, at)}
             found |= {f"{number}.{name}": module for name, module in modules.items()}
