@@ -1,6 +1,7 @@
 # make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (more than 21 minutes on two cores)
 # make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: an hour more)
 # make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (13 minutes on two cores)
+# make analyse:    what the layers of small encoders hold: SummaryMixing, attention, random weights (10 minutes on two cores)
 # make test:       the test suite, without the tests that take minutes (9 minutes on two cores; WORKERS=N for N cores)
 # make test-long:  the tests that take minutes
 # make lint:       ruff, mypy and import-linter
@@ -10,7 +11,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: readme install quickstart bench bench-full mp3s-mini test test-long fuzz lint format clean
+.PHONY: readme install quickstart bench bench-full mp3s-mini analyse test test-long fuzz lint format clean
 
 install: $(VENV)/.installed
 
@@ -32,6 +33,9 @@ bench-full: install
 
 mp3s-mini: install
 	$(BIN)/python examples/mp3s/mini.py
+
+analyse: install
+	$(BIN)/python examples/analysis/run.py
 
 # each worker imports torch once, and keeps to one thread
 WORKERS ?= 2
