@@ -17,8 +17,6 @@ from .measures.clusters import ClusterQuality, cluster_quality, count_together
 from .phones import NO_PHONE, frame_labels
 
 TIER = "phones"
-# By which labels may end before or after their clip: as far as fairseq lets units and audio differ.
-SLACK_SECONDS = 0.1
 
 
 def read_phones(labels: Path, clips: Sequence[Clip]) -> list[tuple[Phone, ...]]:
@@ -30,10 +28,7 @@ def read_phones(labels: Path, clips: Sequence[Clip]) -> list[tuple[Phone, ...]]:
     Raises:
         InputError: as ``read_alignments``, and for a clip with words only.
     """
-    return [
-        _phones(alignment, clip, labels)
-        for clip, alignment in zip(clips, read_alignments(labels, clips, SLACK_SECONDS))
-    ]
+    return [_phones(alignment, clip, labels) for clip, alignment in zip(clips, read_alignments(labels, clips))]
 
 
 def _phones(alignment: Alignment, clip: Clip, labels: Path) -> tuple[Phone, ...]:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..data.manifest import Clip
     from ..probing.mp3s.encoders import Encoder as ProbedEncoder
 
-# Labels may end by this much before or after their clip.
-SLACK_SECONDS = 0.1
 RANDOM_SEED = 1
 
 
@@ -131,7 +129,7 @@ def _audio(args: argparse.Namespace) -> Audio:
             break
         chosen.append(position)
     clips = [manifest[position] for position in sorted(chosen)]
-    alignments = read_alignments(args.labels, clips, SLACK_SECONDS) if args.labels else None
+    alignments = read_alignments(args.labels, clips) if args.labels else None
     speakers = _speakers(args.speakers, clips) if args.speakers else None
     labels = None if alignments is None else [asdict(alignment) for alignment in alignments]
     known = to_json([[[clip.output_name, clip.num_samples] for clip in clips], labels, speakers])

@@ -23,6 +23,8 @@ TIERS = ("phones", "words")
 PAUSES = ("", "sil", "SIL", "sp", "spn", "<eps>")
 # Times may be rounded to hundredths: an interval that ends by this much after the next one begins is cut there.
 ROUNDING_SECONDS = 0.01
+# By which labels may end before or after their clip: as far as fairseq lets units and audio differ.
+SLACK_SECONDS = 0.1
 
 # Praat reads strings, numbers and <flags> that stand alone. All else is for human readers, as are lines after "!".
 _PRAAT = re.compile(r'"((?:[^"]|"")*)"(?!\S)|(?<!\S)!.*|(\S+)')
@@ -57,7 +59,7 @@ class Alignment:
 
 
 def read_alignments(
-    labels: Path, clips: Sequence[Clip], slack_seconds: float, ctm_tier: str = "phones"
+    labels: Path, clips: Sequence[Clip], slack_seconds: float = SLACK_SECONDS, ctm_tier: str = "phones"
 ) -> list[Alignment]:
     """Labels of the clips of a manifest: of a folder, or of one CTM file.
 
