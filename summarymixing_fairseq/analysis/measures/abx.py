@@ -197,7 +197,7 @@ def dtw_distances(segments: Sequence[Tensor], first: np.ndarray, second: np.ndar
     starts = np.zeros(len(segments), dtype=np.int64)
     starts[used] = np.cumsum(lengths[used]) - lengths[used]
     # in float64, as the angle of two like float32 vectors is rounding up to 3e-4
-    units = nn.functional.normalize(torch.cat([segments[i].detach().cpu().double() for i in used]), dim=1)
+    units = nn.functional.normalize(torch.cat([segments[i] for i in used]).detach().cpu().double(), dim=1)
     result = torch.empty(len(first), dtype=torch.float64)
     by_shape = np.lexsort([lengths[first], lengths[second]])
     done = 0
@@ -214,8 +214,11 @@ def dtw_distances(segments: Sequence[Tensor], first: np.ndarray, second: np.ndar
         angles = cosines.clamp(-1.0, 1.0).acos() / torch.pi
         result[batch] = _warped(angles, torch.from_numpy(lengths[i]), torch.from_numpy(lengths[j]))
         done = end
-    finite = np.array([bool(torch.isfinite(segment).all()) for segment in segments])
-    result[torch.from_numpy(~(finite[first] & finite[second]))] = float("nan")
+    # infinite frames have nan as their units too; the cheapest path may go around them
+    bad_frames = torch.isnan(units).any(1).numpy()
+    bad = np.zeros(len(segments), dtype=bool)
+    bad[used] = np.logical_or.reduceat(bad_frames, starts[used])
+    result[torch.from_numpy(bad[first] | bad[second])] = float("nan")
     return result
 
 
