@@ -126,6 +126,13 @@ def test_like_distributions_and_phones_far_apart():
     assert abx(near, phones, speakers, False).error() == abx(near, phones, speakers, True).error() == 0
 
 
+def test_the_mean_is_over_speakers_of_x_then_of_a_then_pairs():
+    a, b = np.array([0, 0, 0, 1]), np.array([1, 1, 1, 0])
+    speakers, x_speakers = np.array([5, 5, 6, 5]), np.array([6, 7, 5, 6])
+    cells = AbxCells(a, b, speakers, x_speakers, np.array([0.0, 0.4, 1.0, 0.5]), np.ones(4, dtype=int))
+    assert cells.error() == pytest.approx(((0.2 + 1.0) / 2 + 0.5) / 2)
+
+
 def test_cells_of_a_bootstrap():
     cells = abx(*phone_segments(30), True)
     twice = AbxCells(*(np.repeat(column, 2) for column in cells))
@@ -149,6 +156,10 @@ def test_a_frame_that_is_not_finite(value):
     segments[4][-1, 0] = value
     cells = abx(segments, phones, speakers, False)
     assert math.isnan(cells.error()) and not np.isnan(cells.errors).all()
+    paths = [torch.randn(6, 5) for _ in range(20)]
+    paths[0][2, 1] = value
+    distances = dtw_distances(paths, np.zeros(20, dtype=int), np.arange(20))  # some paths would go around the frame
+    assert bool(distances.isnan().all()) and bool(dtw_distances(paths, np.array([1]), np.array([2])).isfinite())
 
 
 def test_segments_and_labels_that_have_no_error():
