@@ -214,11 +214,6 @@ def dtw_distances(segments: Sequence[Tensor], first: np.ndarray, second: np.ndar
         angles = cosines.clamp(-1.0, 1.0).acos() / torch.pi
         result[batch] = _warped(angles, torch.from_numpy(lengths[i]), torch.from_numpy(lengths[j]))
         done = end
-    # infinite frames have nan as their units too; the cheapest path may go around them
-    bad_frames = torch.isnan(units).any(1).numpy()
-    bad = np.zeros(len(segments), dtype=bool)
-    bad[used] = np.logical_or.reduceat(bad_frames, starts[used])
-    result[torch.from_numpy(bad[first] | bad[second])] = float("nan")
     return result
 
 
@@ -231,7 +226,8 @@ def _rows(starts: np.ndarray, lengths: np.ndarray) -> Tensor:
 def _warped(distances: Tensor, first_lengths: Tensor, second_lengths: Tensor) -> Tensor:
     """Mean distance along the cheapest path to the last frames of both: distances (B, T1, T2), lengths (B,) -> (B,).
 
-    All cells (i, d - i) of a diagonal d are computed at once.
+    Every path passes each frame, so that one of nan makes the result nan. All cells (i, d - i) of a diagonal d are
+    computed at once.
     """
     num_pairs, num_first, num_second = distances.shape
     num_diagonals = num_first + num_second - 1
