@@ -126,24 +126,40 @@ def test_like_distributions_and_phones_far_apart():
     assert abx(near, phones, speakers, False).error() == abx(near, phones, speakers, True).error() == 0
 
 
+def test_the_mean_is_over_speakers_of_x_then_of_a_then_pairs():
+    a, b = np.array([0, 0, 0, 1]), np.array([1, 1, 1, 0])
+    speakers, x_speakers = np.array([5, 5, 6, 5]), np.array([6, 7, 5, 6])
+    cells = AbxCells(a, b, speakers, x_speakers, np.array([0.0, 0.4, 1.0, 0.5]), np.ones(4, dtype=int))
+    assert cells.error() == pytest.approx(((0.2 + 1.0) / 2 + 0.5) / 2)
+
+
 def test_cells_of_a_bootstrap():
     cells = abx(*phone_segments(30), True)
-    chosen = np.array([0, 0, 3])
-    again = AbxCells(*(column[chosen] for column in cells))
-    keys = list(zip(*again[:4]))
-    assert again.error() == pytest.approx(
-        np.mean([again.errors[0], again.errors[2]])
-        if keys[0][:2] != keys[2][:2]
-        else plain_error(dict(zip(keys, again.errors)))
-    )
+    twice = AbxCells(*(np.repeat(column, 2) for column in cells))
+    assert twice.error() == pytest.approx(cells.error())
+    chosen = np.array([3, 3, 3])
+    assert AbxCells(*(column[chosen] for column in cells)).error() == cells.errors[3]
 
 
-def test_a_frame_that_is_not_finite():
+def test_distances_that_differ_by_rounding_alone_are_ties():
+    frame = torch.randn(1, 300)
+    segments = [frame * scale for scale in (1.0, 0.7, 3.1, 1.3, 9.9)]
+    distances = dtw_distances(segments, np.array([0, 0, 1]), np.array([1, 2, 3]))
+    assert float(distances.max()) < 1e-7
+    assert abx(segments, np.array([0, 0, 0, 1, 1]), np.zeros(5, dtype=int), False).error() == 0.5
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_frame_that_is_not_finite(value):
     segments, phones, speakers = phone_segments(30)
     segments[4] = segments[4].clone()
-    segments[4][-1, 0] = float("nan")
+    segments[4][-1, 0] = value
     cells = abx(segments, phones, speakers, False)
     assert math.isnan(cells.error()) and not np.isnan(cells.errors).all()
+    paths = [torch.randn(6, 5) for _ in range(20)]
+    paths[0][2, 1] = value
+    distances = dtw_distances(paths, np.zeros(20, dtype=int), np.arange(20))
+    assert bool(distances.isnan().all()) and bool(dtw_distances(paths, np.array([1]), np.array([2])).isfinite())
 
 
 def test_segments_and_labels_that_have_no_error():

@@ -199,7 +199,7 @@ def dtw_distances(segments: Sequence[Tensor], first: np.ndarray, second: np.ndar
     starts = np.zeros(len(segments), dtype=np.int64)
     starts[used] = np.cumsum(lengths[used]) - lengths[used]
     # in float64, as the angle of two like float32 vectors is rounding up to 3e-4
-    units = nn.functional.normalize(torch.cat([segments[i].detach().cpu().double() for i in used]), dim=1)
+    units = nn.functional.normalize(torch.cat([segments[i] for i in used]).detach().cpu().double(), dim=1)
     result = torch.empty(len(first), dtype=torch.float64)
     by_shape = np.lexsort([lengths[first], lengths[second]])
     done = 0
@@ -216,8 +216,6 @@ def dtw_distances(segments: Sequence[Tensor], first: np.ndarray, second: np.ndar
         angles = cosines.clamp(-1.0, 1.0).acos() / torch.pi
         result[batch] = _warped(angles, torch.from_numpy(lengths[i]), torch.from_numpy(lengths[j]))
         done = end
-    finite = np.array([bool(torch.isfinite(segment).all()) for segment in segments])
-    result[torch.from_numpy(~(finite[first] & finite[second]))] = float("nan")
     return result
 
 
@@ -230,7 +228,8 @@ def _rows(starts: np.ndarray, lengths: np.ndarray) -> Tensor:
 def _warped(distances: Tensor, first_lengths: Tensor, second_lengths: Tensor) -> Tensor:
     """Mean distance along the cheapest path to the last frames of both: distances (B, T1, T2), lengths (B,) -> (B,).
 
-    All cells (i, d - i) of a diagonal d are computed at once.
+    Every path passes each frame, so that one of nan makes the result nan. All cells (i, d - i) of a diagonal d are
+    computed at once.
     """
     num_pairs, num_first, num_second = distances.shape
     num_diagonals = num_first + num_second - 1
