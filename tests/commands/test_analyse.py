@@ -79,7 +79,8 @@ def numbers(content: dict) -> list:
 def test_end_to_end(analyse, checkpoints, corpus: TimedClips, tmp_path: Path) -> None:
     out = tmp_path / "out"
     measures = "branches,layers,phones,rank"
-    done = analyse(f"a={checkpoints[OURS]}", "--random", "--data", corpus.folder, "--labels", corpus.folder / "labels", "--results", out,
+    labels = corpus.folder / "labels"
+    done = analyse(f"a={checkpoints[OURS]}", "--random", "--data", corpus.folder, "--labels", labels, "--results", out,
                    "--measures", measures, "--places", "latents,1,2")  # fmt: skip
     seconds = sum(content_of(out)["seconds"].values())
     assert done.stdout == f"2 encoders, measures took {seconds:.0f} s in all: {out / 'analysis.md'}\n"
