@@ -94,14 +94,32 @@ def keep_states(
         key: see ``Index``; batch_seconds: of a padded batch.
 
     Raises:
-        InputError: for a clip that cannot be read or is too short for a frame, and states that are not finite in half
-            precision.
+        InputError: for a clip that cannot be read or is too short for a frame, states that are not finite in half
+            precision, and a disk that is full. The folder is gone then.
     """
     known = _read_index(folder / INDEX)
     if known is not None and known.key == key and set(places) <= set(known.widths):
         return KeptStates(folder, known)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)  # where this ends in an error
+        try:
+            index = _compute(encoder, clips, places, folder, key, batch_seconds)
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            raise InputError(f"{folder} cannot be written: {error.strerror or error}") from None
+        with atomic_write(folder / INDEX) as file:
+            file.write(to_json(asdict(index)))
+        undo.pop_all()
+    return KeptStates(folder, index)
+
+
+def _compute(
+    encoder: Any, clips: Sequence[Clip], places: Sequence[str], folder: Path, key: str, batch_seconds: float
+) -> Index:
+    """Write the states; see ``keep_states``."""
     device = next(encoder.parameters()).device
     order: list[int] = []
     num_frames: list[int] = []
@@ -126,13 +144,19 @@ def keep_states(
             for place, state in states.items():
                 half = state.half()
                 if not bool(torch.isfinite(half).all()):
-                    raise InputError(f"{clips[batch[0]].path} or a clip beside it: states at {place} are not finite")
+                    raise InputError(_not_finite(place, state, [clips[i] for i in batch], lengths))
                 widths[place] = half.size(1)
                 files[place].write(half.cpu().numpy().data)
-    index = Index(key, widths, order, num_frames, window, shift)
-    with atomic_write(folder / INDEX) as file:
-        file.write(to_json(asdict(index)))
-    return KeptStates(folder, index)
+    return Index(key, widths, order, num_frames, window, shift)
+
+
+def _not_finite(place: str, state: Tensor, clips: Sequence[Clip], lengths: Sequence[int]) -> str:
+    of_clips = zip(clips, state.half().split(list(lengths)))
+    path = next(clip.path for clip, frames in of_clips if not bool(torch.isfinite(frames).all()))
+    return (
+        f"{path}: its states at {place} are not finite numbers of half precision: leave it out if it is the only one, "
+        "otherwise the checkpoint is broken"
+    )
 
 
 def _mel(filterbank: LogMelFilterbank, wave: np.ndarray, num_frames: int, window: int, shift: int) -> Tensor:

@@ -54,11 +54,12 @@ def kept_frames(batches: Iterable[np.ndarray], max_frames: int | None, seed: int
         raise InputError(f"frames cannot be kept in {folder}: {error.strerror or error}; see --max-frames") from None
 
 
-def fit_centroids(frames: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+def fit_centroids(frames: np.ndarray, num_clusters: int, seed: int, min_batches: int = MIN_BATCHES) -> np.ndarray:
     """Cluster frames: k-means++ on a first batch, then passes in an order of their own each.
 
     Args:
         frames: (frames, width) float32, finite, mapped or in memory: a batch is read at a time.
+        min_batches: more passes than ``NUM_PASSES`` are made for so many.
 
     Returns:
         (num_clusters, width) float32, the same for the same seed.
@@ -72,7 +73,7 @@ def fit_centroids(frames: np.ndarray, num_clusters: int, seed: int) -> np.ndarra
     if num_clusters > len(frames):
         raise InputError(f"{num_clusters} clusters of {len(frames)} frames: ask for fewer, or give more audio")
     num_batches = math.ceil(len(frames) / max(BATCH_FRAMES, 4 * num_clusters))
-    num_passes = max(NUM_PASSES, math.ceil(MIN_BATCHES / num_batches))
+    num_passes = max(NUM_PASSES, math.ceil(min_batches / num_batches))
     # scikit-learn would start small clusters again at random frames, all small ones time and again where one, silence,
     # is far larger than the others
     kmeans = MiniBatchKMeans(num_clusters, random_state=seed, compute_labels=False, reassignment_ratio=0.0)

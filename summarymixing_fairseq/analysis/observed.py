@@ -71,8 +71,8 @@ class Observed:
     def frames_by_group(self, place: str, most_frames: int | None = None) -> list[tuple[Tensor, np.ndarray]]:
         """Frames and rows of each group; with ``most_frames`` evenly spaced ones of all, about that many."""
         step = 1 if most_frames is None else max(1, len(self.states.clip_of_frame) // most_frames)
-        frames = self.states.frames(place)
-        return [(frames[rows[::step]], rows[::step]) for rows in self.groups()]
+        groups = [rows[::step] for rows in self.groups()]
+        return [(self.states.frames(place, rows), rows) for rows in groups]
 
 
 def jackknife(parts: Sequence[Any], statistic: Callable[[Any], float]) -> Estimate:
@@ -88,12 +88,17 @@ def jackknife(parts: Sequence[Any], statistic: Callable[[Any], float]) -> Estima
     total = parts[0]
     for part in parts[1:]:
         total = total + part
-    value = statistic(total)
-    count = len(parts)
+    without = [statistic(total - part) for part in parts] if len(parts) > 1 else []
+    return estimate(statistic(total), without)
+
+
+def estimate(value: float, without: Sequence[float]) -> Estimate:
+    """A statistic with the interval that its values without each of the parts give; none for fewer than two."""
+    count = len(without)
     if count < 2:
         return Estimate(value)
-    without = np.array([statistic(total - part) for part in parts])
-    error = np.sqrt((count - 1) / count * np.square(without - without.mean()).sum())
+    values = np.array(without)
+    error = np.sqrt((count - 1) / count * np.square(values - values.mean()).sum())
     reach = float(error * _T[count - 2])
     return Estimate(value, value - reach, value + reach)
 

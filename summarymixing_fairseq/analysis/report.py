@@ -47,7 +47,7 @@ def as_markdown(content: Mapping[str, Any], plots: Sequence[str] = ()) -> str:
         "# What each layer holds",
         "",
         f"{about['clips']} clips, {about['seconds'] / 60:.1f} minutes. Intervals: 95 %, by leaving out one of ten "
-        "groups of clips at a time; of ABX by a bootstrap over its pairs of phones.",
+        "groups of clips at a time; of ABX by a bootstrap over its pairs of phones. PWCCA has none.",
     ]
     for name, rows in _by_measure(content):
         lines += ["", f"## {name}", "", f"{MEASURES[name].help[0].upper()}{MEASURES[name].help[1:]}.", ""]
@@ -152,6 +152,6 @@ def _heat_maps(rows: Rows, folder: Path) -> list[Path]:
         panel.set_ylabel(literal(one))
         panel.set_title("linear CKA")
         figure.colorbar(image)
-        written.append(folder / (f"layers-{one}.png" if one == other else f"layers-{one}-{other}.png"))
+        written.append(folder / (f"layers-{one}.png" if one == other else f"layers-{one},{other}.png"))
         save_figure(figure, written[-1])
     return written

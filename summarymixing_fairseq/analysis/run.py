@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.alignments import Alignment
+from ..data.alignments import TIERS, Alignment
 from ..data.audio import read_segment
 from ..data.clips import open_clip
 from ..data.manifest import Clip
@@ -29,10 +29,18 @@ from .observed import Labels, Observed
 from .states import LATENTS, places_of, state_names
 
 RESULTS = "results.json"
-# Measures that run the encoder themselves do so on so many clips, none of them longer.
+# Measures that run the encoder themselves do so on so many clips, cut to this length.
 NUM_WAVES = 24
 LONGEST_WAVE_SECONDS = 20.0
 NO_FRAMES_IN_COMMON = "they do not have the same frames"
+NOTHING = "these clips and places have nothing that it could be measured of"
+# What is missing where a measure lacks what it needs.
+LACKING = {
+    "phones": "it needs phones of all clips (--labels), two or more",
+    "words": "it needs words of all clips (--labels), two or more",
+    "speakers": "it needs two speakers (--labels or --speakers)",
+    "branches": "no layer has branches f and s",
+}
 
 
 @dataclass(frozen=True)
@@ -76,10 +84,22 @@ class Audio:
         return {kind: names for kind, names in kinds.items() if len(set(names) - {""}) > 1}
 
     def tiers(self) -> list[str]:
-        """Tiers that all clips have."""
-        if not self.alignments:
-            return []
-        return [tier for tier in ("phones", "words") if all(tier in one.tiers for one in self.alignments)]
+        """Tiers that all clips have, with two classes or more."""
+        found = []
+        for tier in TIERS:
+            of_clips = [one.tiers[tier] for one in self.alignments or () if tier in one.tiers]
+            if len(of_clips) == len(self.clips) and len({one.label for these in of_clips for one in these}) > 1:
+                found.append(tier)
+        return found
+
+    def incomplete_tiers(self) -> dict[str, str]:
+        """Why tiers that only some clips have are left out."""
+        counts = {tier: sum(tier in one.tiers for one in self.alignments or ()) for tier in TIERS}
+        return {
+            tier: f"left out, as {len(self.clips) - count} of {len(self.clips)} clips have no such labels"
+            for tier, count in counts.items()
+            if 0 < count < len(self.clips)
+        }
 
 
 def analyse(
@@ -113,12 +133,15 @@ def analyse(
     check_writable(results)
     with exclusive(results):
         record = _Record(results / RESULTS, _about(encoders, audio_, places, seed), say)
-        pairs = list(combinations(encoders, 2)) if "layers" in measures else []
+        for tier, reason in audio_.incomplete_tiers().items():
+            record.skip(tier, reason)
+        # the same pairs whatever the order that encoders are named in
+        pairs = list(combinations(sorted(encoders, key=lambda named: named.name), 2)) if "layers" in measures else []
         pairs = [pair for pair in pairs if not record.has(_title(*pair))]
         waiting = {encoder for pair in pairs for encoder in pair}
         seen: dict[str, Observed] = {}
         for named in encoders:
-            missing = [MEASURES[name] for name in measures if not record.has(f"{named.name}: {name}")]
+            missing = [MEASURES[name] for name in dict.fromkeys(measures) if not record.has(f"{named.name}: {name}")]
             if not missing and named not in waiting:
                 continue
             encoder = named.load()
@@ -132,10 +155,11 @@ def analyse(
             for measure in missing:
                 title = f"{named.name}: {measure.name}"
                 if lacking := _lacking(measure, observed):
-                    record.skip(title, f"no {', no '.join(lacking)}")
+                    record.skip(title, LACKING[lacking[0]])
                 else:
                     about = {"encoder": named.name, "measure": measure.name}
                     record.add(title, about, measure.run(observed, chosen))
+            observed.encoder, observed.waves = None, {}  # pairs need its states alone
         for one, other in pairs:
             first, second = seen[one.name], seen[other.name]
             if first.states.index.num_frames != second.states.index.num_frames:
@@ -160,10 +184,13 @@ class _Record:
                 self.content = {key: found[key] for key in self.content}
             except (ValueError, KeyError, TypeError):
                 raise InputError(f"{path} is no result of this command: choose another --results") from None
-            if json.loads(to_json(about)) != self.content["about"]:
-                raise InputError(
-                    f"{path} is of other encoders, audio, places or another seed: choose another --results"
-                )
+            about = json.loads(to_json(about))
+            if not isinstance(self.content["about"], dict):
+                raise InputError(f"{path} is no result of this command: choose another --results")
+            others = [name for name in about if about[name] != self.content["about"].get(name)]
+            if others:
+                what = "audio or labels" if others[0] == "audio" else others[0]
+                raise InputError(f"{path} is of another run, with other {what}: choose another --results")
 
     def has(self, title: str) -> bool:
         return title in self.content["seconds"] or title in self.content["skipped"]
@@ -174,12 +201,22 @@ class _Record:
         self._write()
 
     def add(self, title: str, about: dict[str, str], rows: Iterator[Row]) -> None:
+        """Compute the rows and write them, or why there are none."""
         started = time.monotonic()
         found = []
-        for row in rows:
-            self._say(f"{title}: {row.place}")
-            numbers = dict(zip(("value", "low", "high"), row.estimate))
-            found.append({**about, "place": row.place, "number": row.number, "other": row.other, **numbers})
+        try:
+            for row in rows:
+                self._say(f"{title}: {row.place}")
+                # as they will be read again
+                estimate = (float(number) if np.isfinite(number) else None for number in row.estimate)
+                numbers = dict(zip(("value", "low", "high"), estimate))
+                found.append({**about, "place": row.place, "number": row.number, "other": row.other, **numbers})
+        except InputError as error:
+            self.skip(title, str(error))
+            return
+        if not found:
+            self.skip(title, NOTHING)
+            return
         self.content["rows"] += found
         self.content["seconds"][title] = round(time.monotonic() - started, 1)
         self._write()
@@ -219,7 +256,8 @@ def _chosen_places(encoder: Any, places: Sequence[str], name: str) -> list[str]:
 def _lacking(measure: Measure, observed: Observed) -> list[str]:
     """What the measure needs and is not there."""
     there = {*observed.frame_labels, *observed.clip_labels}
-    if any(name.endswith(".s") for name in observed.encoder.branches()):
+    modules = observed.encoder.branches()
+    if any(name.endswith(".s") and f"{name[:-1]}f" in modules for name in modules):
         there.add("branches")
     return [need for need in measure.needs if need not in there]
 
@@ -232,10 +270,8 @@ def _observe(name: str, encoder: Any, audio_: Audio, kept: KeptStates, seed: int
         frame_labels[tier], intervals[tier] = frames_of_tier(audio_.alignments or (), tier, index)
     clip_labels = {kind: labels_of_clips(names, index) for kind, names in audio_.labels().items()}
     drawn = np.random.default_rng(seed).permutation(len(index.order)).tolist()
-    longest = LONGEST_WAVE_SECONDS * SAMPLE_RATE_HZ
-    short = [row for row in drawn if audio_.clips[index.order[row]].num_samples <= longest][:NUM_WAVES]
     waves = {}
-    for row in short:
+    for row in drawn[:NUM_WAVES]:
         clip = audio_.clips[index.order[row]]
-        waves[row] = read_segment(open_clip(clip), *clip.part)
+        waves[row] = read_segment(open_clip(clip), *clip.part)[: int(LONGEST_WAVE_SECONDS * SAMPLE_RATE_HZ)]
     return Observed(name, kept, frame_labels, intervals, clip_labels, encoder, waves, seed)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..system.errors import InputError, printable
-from .inputs import add_device_arguments, add_outside_root_argument, prepare
+from .inputs import add_device_arguments, add_outside_root_argument, check_batch_seconds, check_seed, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,13 +45,24 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="PATH",
         help="phones and words with times: a folder of NAME.TextGrid or NAME.json, or a .ctm of phones",
     )
-    parser.add_argument("--speakers", type=Path, metavar="FILE", help="lines of clip, tab, speaker")
-    parser.add_argument("--measures", metavar="NAME,...", help="only these (default: all but information)")
+    parser.add_argument(
+        "--speakers",
+        type=Path,
+        metavar="FILE",
+        help="lines of clip (its path in the manifest, without .flac or .wav), tab, speaker",
+    )
+    parser.add_argument(
+        "--measures",
+        metavar="NAME,...",
+        help="only these of abx, branches, clips, context, information, layers, order, phones, rank, robustness, "
+        "similarity, temporal, units (default: all but information, which takes long)",
+    )
     parser.add_argument(
         "--places",
         metavar="PLACE,...",
         default="",
-        help="such as latents,input,1,2.f,2.s (default: latents, input and all layers)",
+        help="such as latents,input,1,2.f,2.s: input enters layer 1, 2 is what layer 2 puts out, 2.s its branch s "
+        "(default: latents, input and all layers)",
     )
     parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder for results")
     parser.add_argument("--seed", type=int, default=1, help="of clips, clusters and draws (default: 1)")
@@ -68,44 +79,54 @@ def run(args: argparse.Namespace) -> None:
     """
     if not args.hours > 0:
         raise InputError(f"--hours {args.hours}: must be positive")
+    check_batch_seconds(args.batch_seconds)
+    check_seed(args.seed)
     device = prepare(args)
 
     from ..analysis.observations import MEASURES
     from ..analysis.report import PAGE, write_report
     from ..analysis.run import analyse
     from ..probing.mp3s.encoders import parse_encoders
-    from ..system.precision import autocast
     from ..system.progress import progress_line
 
     default = [name for name, measure in MEASURES.items() if measure.by_default]
-    measures = args.measures.split(",") if args.measures else default
-    encoders = [_named(encoder, device) for encoder in parse_encoders(args.encoder, args.random)]
+    measures = default if args.measures is None else args.measures.split(",")
+    encoders = [_named(encoder, device, args.precision) for encoder in parse_encoders(args.encoder, args.random)]
     places = args.places.split(",") if args.places else []
     say = progress_line()
-    with autocast(args.precision, device.type):
-        content = analyse(encoders, _audio(args), measures, places, args.results, args.seed, args.batch_seconds, say)
+    content = analyse(encoders, _audio(args), measures, places, args.results, args.seed, args.batch_seconds, say)
     write_report(content, args.results)
+    say("")
     for title, reason in content["skipped"].items():
         print(printable(f"{title}: not measured: {reason}"))
     seconds = sum(content["seconds"].values())
-    print(printable(f"{len(encoders)} encoders, measures took {seconds:.0f} s in all: {args.results / PAGE}"))
+    number = "1 encoder" if len(encoders) == 1 else f"{len(encoders)} encoders"
+    print(printable(f"{number}, measures took {seconds:.0f} s in all: {args.results / PAGE}"))
 
 
-def _named(encoder: ProbedEncoder, device: torch.device) -> NamedEncoder:
+def _named(encoder: ProbedEncoder, device: torch.device, precision: str) -> NamedEncoder:
+    import torch
+
     from ..analysis.run import NamedEncoder
     from ..checkpoints.encoders import load_model, random_encoder
+    from ..system.precision import autocast
 
     def load() -> Encoder:
         model = load_model(encoder.path, device)
-        if not encoder.random:
-            return model
-        import torch
+        if encoder.random:
+            with torch.random.fork_rng():
+                torch.manual_seed(RANDOM_SEED)
+                model = random_encoder(model.spec).eval().requires_grad_(False).to(device)
+        # of the encoder alone: measures have a precision of their own
+        model.forward = autocast(precision, device.type)(model.forward)  # type: ignore[method-assign]
+        return model
 
-        with torch.random.fork_rng():
-            torch.manual_seed(RANDOM_SEED)
-            return random_encoder(model.spec).eval().requires_grad_(False).to(device)
-
-    return NamedEncoder(encoder.name, f"{encoder.sha256}{' random' if encoder.random else ''}", load)
+    identity = [
+        encoder.sha256,
+        *(["random"] if encoder.random else []),
+        *([] if precision == "float32" else [precision]),
+    ]
+    return NamedEncoder(encoder.name, " ".join(identity), load)
 
 
 def _audio(args: argparse.Namespace) -> Audio:
@@ -114,7 +135,9 @@ def _audio(args: argparse.Namespace) -> Audio:
 
     from ..analysis.run import Audio
     from ..data.alignments import read_alignments
+    from ..data.clips import open_clip
     from ..data.manifest import Manifest
+    from ..system.files import sha256_of
     from ..system.strict_json import to_json
     from ..system.units import SAMPLE_RATE_HZ
 
@@ -132,25 +155,37 @@ def _audio(args: argparse.Namespace) -> Audio:
     alignments = read_alignments(args.labels, clips) if args.labels else None
     speakers = _speakers(args.speakers, clips) if args.speakers else None
     labels = None if alignments is None else [asdict(alignment) for alignment in alignments]
-    known = to_json([[[clip.output_name, clip.num_samples] for clip in clips], labels, speakers])
+    contents: dict[Path, str] = {}
+    for clip in clips:
+        if clip.path not in contents:
+            opened = open_clip(clip)
+            if isinstance(opened, Path):
+                contents[clip.path] = sha256_of(opened)
+            else:
+                contents[clip.path] = hashlib.sha256(opened.getbuffer()).hexdigest()
+    heard = [[clip.output_name, clip.num_samples, contents[clip.path]] for clip in clips]
+    known = to_json([heard, labels, speakers])
     return Audio(clips, hashlib.sha256(known.encode()).hexdigest(), alignments, speakers)
 
 
 def _speakers(path: Path, clips: Sequence[Clip]) -> list[str]:
-    """Raises InputError for a file that is not clip, tab, speaker, or lacks a clip."""
+    """Raises InputError for a file that is not clip, tab, speaker, or has a clip twice or not at all."""
     from ..data.feature_files import feature_names
 
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--speakers {path} cannot be read: {error}") from None
-    speaker_of = {}
+        raise InputError(f"--speakers {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    speaker_of: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         clip, tab, speaker = line.partition("\t")
+        if not line.strip():
+            continue
         if not (clip and tab and speaker.strip()):
             raise InputError(f"{path}, line {number}: not clip, tab, speaker")
-        speaker_of[clip] = speaker.strip()
+        if speaker_of.setdefault(clip, speaker.strip()) != speaker.strip():
+            raise InputError(f"{path}, line {number}: {clip} has another speaker before")
     for name in feature_names(clips):
         if name not in speaker_of:
-            raise InputError(f"{path} has no speaker of {name}")
+            raise InputError(f"{path} has no speaker of {name}: add a line of that name, a tab, and the speaker")
     return [speaker_of[name] for name in feature_names(clips)]

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ..data.manifest import Clip
 
 
+MAX_SEED = 2**32 - 1  # scikit-learn's
+
+
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name the checkpoint and the clips."""
     parser.add_argument("checkpoint", type=Path, help="checkpoint of wav2vec2_summarymixing")
@@ -74,11 +77,22 @@ def clips_to_read(args: argparse.Namespace) -> list[Clip]:
 
     if bool(args.audio) == (args.data is not None):
         raise InputError("name the clips: either audio files, or --data DIR --split SPLIT")
-    if not (math.isfinite(args.batch_seconds) and args.batch_seconds > 0):
-        raise InputError(f"--batch-seconds {args.batch_seconds}: must be a positive number")
+    check_batch_seconds(args.batch_seconds)
     if args.audio:
         return [Clip(path, str(path)) for path in args.audio]
     return list(Manifest(args.data / f"{args.split}.tsv", allow_outside_root=args.allow_outside_root))
+
+
+def check_batch_seconds(seconds: float) -> None:
+    """Raises InputError unless it is a positive number."""
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InputError(f"--batch-seconds {seconds}: must be a positive number")
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError for a seed that scikit-learn does not take."""
+    if not 0 <= seed <= MAX_SEED:
+        raise InputError(f"--seed {seed}: must be 0 to {MAX_SEED}")
 
 
 def prepare(args: argparse.Namespace) -> torch.device:

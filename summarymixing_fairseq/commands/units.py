@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..system.errors import InputError, printable
 from ..system.files import exclusive, refuse_existing, sha256_of, write_together
 from ..system.strict_json import to_json
-from .inputs import add_clip_arguments, add_input_arguments, clips_to_read, layer, prepare
+from .inputs import add_clip_arguments, add_input_arguments, check_seed, clips_to_read, layer, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..data.manifest import Clip
 
 MAX_CLUSTERS = 100_000
-MAX_SEED = 2**32 - 1  # scikit-learn's
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -97,12 +96,9 @@ def _fit(args: argparse.Namespace) -> None:
         raise InputError(f"{args.dest}: name it FILE.safetensors")
     if args.layer == "all":
         raise InputError("--layer all: units are of one layer, a number or output")
-    for option, number, low, high in (
-        ("--clusters", args.clusters, 1, MAX_CLUSTERS),
-        ("--seed", args.seed, 0, MAX_SEED),
-    ):
-        if not low <= number <= high:
-            raise InputError(f"{option} {number}: must be {low} to {high}")
+    if not 1 <= args.clusters <= MAX_CLUSTERS:
+        raise InputError(f"--clusters {args.clusters}: must be 1 to {MAX_CLUSTERS}")
+    check_seed(args.seed)
     if args.max_frames is not None and args.max_frames < args.clusters:
         raise InputError(f"--max-frames {args.max_frames}: must be at least --clusters, {args.clusters}")
     clips = clips_to_read(args)

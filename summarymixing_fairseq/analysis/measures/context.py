@@ -54,13 +54,21 @@ def context_of_clip(
         by_distance = torch.zeros(num_frames, dtype=torch.float64)
         for t in at:
             direction = torch.randn(states[place].size(1), generator=generator).to(source.device)
-            (gradient,) = torch.autograd.grad(states[place][t] @ direction, latents, retain_graph=True)
+            gradient = _gradient(states[place][t] @ direction, latents)
             squares = gradient[0].double().square().sum(1).cpu()
             distances = (torch.arange(num_frames) - t).abs()
             by_distance.index_add_(0, distances, squares / squares.sum())
         reached = by_distance.cumsum(0) / by_distance.sum()
         found[place] = [_first_at_least(reached, share) for share in shares]
     return found
+
+
+def _gradient(number: Tensor, latents: Tensor) -> Tensor:
+    """Of a number with respect to the latents; 0 where it does not depend on them."""
+    if not number.requires_grad:
+        return torch.zeros_like(latents)
+    (gradient,) = torch.autograd.grad(number, latents, retain_graph=True, allow_unused=True, materialize_grads=True)
+    return gradient
 
 
 def _first_at_least(reached: Tensor, share: float) -> float:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 # Of ridge regression, one of which is chosen on the training examples (leave-one-out).
 PENALTIES = 10.0 ** np.arange(-3, 5)
+# Of the mean square: variance below is what rounding leaves of none.
+ROUNDING = 1e-12
 
 
 def explained_by_group(inputs: np.ndarray, targets: np.ndarray, groups: np.ndarray) -> list[Tensor]:
@@ -34,7 +36,8 @@ def explained_by_group(inputs: np.ndarray, targets: np.ndarray, groups: np.ndarr
 
 
 def share_explained(sums: Tensor) -> float:
-    """R^2: 1 where all is predicted; 0 where the mean of all would do as well; below 0 where it would do better."""
+    """R^2: 1 where all is predicted; 0 where the mean of all would do as well; below 0 where it would do better; nan
+    where all targets are the same."""
     errors, total, squares, count = sums.tolist()
     scatter = squares - total * total / count
-    return 1 - errors / scatter if scatter > 0 else float("nan")
+    return 1 - errors / scatter if scatter > ROUNDING * squares else float("nan")

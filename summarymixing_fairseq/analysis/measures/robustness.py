@@ -24,7 +24,7 @@ def disturbances(wave: np.ndarray, rng: np.random.Generator) -> dict[str, np.nda
 def with_noise(wave: np.ndarray, snr_db: float, rng: np.random.Generator) -> np.ndarray:
     """White noise added whose power is that of the clip less ``snr_db``."""
     noise = rng.standard_normal(len(wave))
-    scale = np.sqrt(np.mean(np.square(wave, dtype=np.float64)) / 10 ** (snr_db / 10))
+    scale = np.sqrt(np.square(wave, dtype=np.float64).sum() / np.square(noise).sum() / 10 ** (snr_db / 10))
     return (wave + scale * noise).astype(np.float32)
 
 

@@ -62,7 +62,8 @@ class CrossSums:
         float32 frames this moves CKA by about 1e-9 and PWCCA by about 1e-6, at half the time of float64.
         """
         for block in zip(*(side.split(BLOCK_FRAMES) for side in sides)):
-            self._add_block(block)
+            if len(block[0]):  # no frames at all have no mean
+                self._add_block(block)
 
     def _add_block(self, sides: Sequence[Tensor]) -> None:
         num_frames = len(sides[0])

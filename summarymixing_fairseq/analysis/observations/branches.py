@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+import torch
+
 from ...data.reading import pad_batch
 from ..measures.branches import changed, of_another_clip, strength_of_summary, zero
 from ..measures.robustness import similarity
@@ -12,6 +15,7 @@ from ..observed import Observed, mean_of_clips
 from ..states import evaluating, states_of_batch
 from .registry import Row, register_measure
 
+BATCH_CLIPS = 4
 CHANGES = {"without s": ("s", zero), "without f": ("f", zero), "s of another clip": ("s", of_another_clip)}
 
 
@@ -20,27 +24,35 @@ def branches(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     """For each layer with both: ``strength of s``, and the mean cosine of its output with that after each change."""
     encoder = observed.encoder
     modules = encoder.branches()
-    layers = [str(n) for n in range(1, encoder.num_layers + 1) if f"{n}.f" in modules and f"{n}.s" in modules]
+    layers = [place for place in places if f"{place}.f" in modules and f"{place}.s" in modules]
+    wanted = [place for layer in layers for place in (layer, f"{layer}.f", f"{layer}.s")]
+    means = {layer: observed.states.frames(layer).double().mean(0) for layer in layers}
     rows = list(observed.waves)
     groups = [observed.group_of_clips()[row] for row in rows]
-    source, padding_mask = pad_batch(list(observed.waves.values()), next(encoder.parameters()).device)
-    num_frames = [observed.states.index.num_frames[row] for row in rows]
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     with evaluating(encoder):
-        wanted = [place for layer in layers for place in (layer, f"{layer}.f", f"{layer}.s")]
-        states = states_of_batch(encoder, source, padding_mask, wanted)
-        intact = {place: of_place.cpu().split(num_frames) for place, of_place in states.items()}
-        for layer in layers:
-            mean = observed.states.frames(layer).double().mean(0)
-            combiner = getattr(modules[f"{layer}.mixer"], "combiner", None)
-            if combiner is not None:
-                of_branches = zip(intact[f"{layer}.f"], intact[f"{layer}.s"])
-                found[layer, "strength of s"] = [
-                    strength_of_summary(f, s, combiner.weight.cpu()) for f, s in of_branches
-                ]
-            for name, (branch, change) in CHANGES.items():
-                with changed(modules[f"{layer}.{branch}"], change):
-                    other = states_of_batch(encoder, source, padding_mask, [layer])[layer].cpu().split(num_frames)
-                found[layer, name] = [similarity(one, two, mean) for one, two in zip(intact[layer], other)]
+        # no batch of one clip, which has no other, if there are two
+        for batch in np.array_split(rows, max(1, len(rows) // BATCH_CLIPS)):
+            waves = [observed.waves[row] for row in batch]
+            source, padding_mask = pad_batch(waves, next(encoder.parameters()).device)
+            num_frames = encoder.output_lengths(torch.tensor([len(wave) for wave in waves])).tolist()
+            states = states_of_batch(encoder, source, padding_mask, wanted)
+            intact = {place: of_place.cpu().split(num_frames) for place, of_place in states.items()}
+            for layer in layers:
+                mixer = modules[f"{layer}.mixer"]
+                if hasattr(mixer, "combiner"):
+                    weight, gate = mixer.combiner.weight.cpu(), mixer.gate_logit
+                    share = 0.5 if gate is None else float(torch.sigmoid(gate))
+                    found[layer, "strength of s"] += [
+                        strength_of_summary((1 - share) * f, share * s, weight)
+                        for f, s in zip(intact[f"{layer}.f"], intact[f"{layer}.s"])
+                    ]
+                for name, (branch, change) in CHANGES.items():
+                    if change is of_another_clip and len(waves) < 2:
+                        continue
+                    with changed(modules[f"{layer}.{branch}"], change):
+                        other = states_of_batch(encoder, source, padding_mask, [layer])[layer].cpu().split(num_frames)
+                    pairs = zip(intact[layer], other)
+                    found[layer, name] += [similarity(one, two, means[layer]) for one, two in pairs]
     for (layer, name), values in found.items():
         yield Row(layer, name, mean_of_clips(values, groups))

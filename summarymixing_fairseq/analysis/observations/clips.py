@@ -20,10 +20,10 @@ def clips(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     for place in places:
         means = _means(observed, place)
         for kind, (of, _) in observed.clip_labels.items():
-            sizes = np.bincount(of[of != NO_LABEL], minlength=1)
-            # a class with one clip can be trained on or tested on, not both
-            usable = (of != NO_LABEL) & (sizes[of] > 1)
-            if len(np.unique(of[usable])) > 1 and len(np.unique(groups[usable])) > 1:
+            # a class that one group alone has can be trained on or tested on, not both
+            shared = [number for number in np.unique(of[of != NO_LABEL]) if len(np.unique(groups[of == number])) > 1]
+            usable = np.isin(of, shared)
+            if len(shared) > 1:
                 yield Row(place, kind, jackknife(_hits(means[usable], of[usable], groups[usable]), _ratio))
         if len(np.unique(groups)) > 1:
             yield Row(place, "length", jackknife(explained_by_group(means, lengths, groups), share_explained))
@@ -36,7 +36,7 @@ def _means(observed: Observed, place: str) -> np.ndarray:
 
 
 def _hits(means: np.ndarray, of: np.ndarray, groups: np.ndarray) -> list[torch.Tensor]:
-    """Right answers and clips of each group, by a map that was trained on the others."""
+    """Right answers and clips of each group, by a map that was trained on the others; classes are in two or more."""
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -44,8 +44,6 @@ def _hits(means: np.ndarray, of: np.ndarray, groups: np.ndarray) -> list[torch.T
     parts = []
     for group in np.unique(groups):
         test = groups == group
-        if len(np.unique(of[~test])) < 2:
-            continue
         probe = make_pipeline(StandardScaler(), RidgeClassifierCV(PENALTIES)).fit(means[~test], of[~test])
         parts.append(torch.tensor([(probe.predict(means[test]) == of[test]).sum(), test.sum()], dtype=torch.float64))
     return parts

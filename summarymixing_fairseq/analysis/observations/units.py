@@ -13,7 +13,7 @@ from ..observed import NO_LABEL, Observed, jackknife
 from .registry import Row, register_measure
 
 NUM_CLUSTERS = 100
-MOST_FRAMES = 100_000
+MOST_FRAMES = 20_000
 
 
 @register_measure("units", f"purity and PNMI of {NUM_CLUSTERS} k-means units with phones", needs=("phones",))
@@ -23,7 +23,7 @@ def units(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     for place in places:
         groups = observed.frames_by_group(place, MOST_FRAMES)
         frames = torch.cat([frames for frames, _ in groups])
-        centroids = torch.from_numpy(fit_centroids(frames.numpy(), min(NUM_CLUSTERS, len(frames)), observed.seed))
+        centroids = torch.from_numpy(fit_centroids(frames.numpy(), min(NUM_CLUSTERS, len(frames)), observed.seed, 1))
         counts = []
         for frames, rows in groups:
             known = of[rows] != NO_LABEL

@@ -49,7 +49,7 @@ def parse_encoders(arguments: Sequence[str], with_random: bool = False) -> list[
         if not equals or "/" in name or Path(argument).is_file():
             name, path = "", argument
         elif not path:
-            raise InputError(f"--encoder {argument}: no file after the name")
+            raise InputError(f"encoder {argument}: no file after the name")
         encoders.append(_encoder(name, Path(path).absolute(), argument))
     if with_random:
         first = encoders[0]
@@ -61,17 +61,17 @@ def parse_encoders(arguments: Sequence[str], with_random: bool = False) -> list[
         if other is not encoder:
             raise InputError(
                 f"two encoders are called {encoder.name}, {other.path} and {encoder.path}: give each a name, "
-                "--encoder NAME=CHECKPOINT"
+                "NAME=CHECKPOINT"
             )
     return encoders
 
 
 def _encoder(name: str, path: Path, argument: str) -> Encoder:
     if not path.is_file():
-        raise InputError(f"--encoder {argument}: {path} is no file")
+        raise InputError(f"encoder {argument}: {path} is no file")
     if not name:
         name = path.resolve().parent.name if path.stem.startswith("checkpoint") else path.stem
         name = re.sub(r"[^A-Za-z0-9._+-]+", "_", name).lstrip(".+-") or "encoder"
     if not _NAME.fullmatch(name):
-        raise InputError(f"--encoder {argument}: {name!r} names a folder, and must be of letters, digits and ._+-")
+        raise InputError(f"encoder {argument}: {name!r} names a folder, and must be of letters, digits and ._+-")
     return Encoder(name, path, sha256_of(path))

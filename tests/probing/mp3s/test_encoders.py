@@ -54,7 +54,7 @@ def test_random_weights_are_those_of_the_first(here):
         ((), "name the checkpoints to probe"),
         (("A=x=1.pt", "a=w2v small.pt"), "two encoders are called a"),
         (("base/checkpoint_last.pt", "base=x=1.pt"), "two encoders are called base"),
-        (("A=",), "--encoder A=: no file after the name"),
+        (("A=",), "encoder A=: no file after the name"),
         (("A=gone.pt",), "gone.pt is no file"),
         (("..=x=1.pt",), "'..' names a folder"),
         (("x y=x=1.pt",), "'x y' names a folder"),

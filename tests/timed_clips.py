@@ -1,0 +1,56 @@
+"""A few spoken clips with the times of their phones and words, and a manifest of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from summarymixing_fairseq.data.alignments import Alignment, Interval, write_json
+from summarymixing_fairseq.data.manifest import Clip
+from summarymixing_fairseq.data.synthesiser import Word, speak_timed
+
+RATE_HZ = 16_000
+TEXTS = ("no new tea", "see two men", "ten new nets", "my men see")
+VOICES = {"anna": "en-us+f3", "ben": "en-us+m3", "cy": "de"}
+
+
+@dataclass
+class TimedClips:
+    """Waveforms, alignments and clips in the order of the manifest ``folder/test.tsv``; labels lie in
+    ``folder/labels``."""
+
+    folder: Path
+    waves: list[np.ndarray]
+    alignments: list[Alignment]
+    clips: list[Clip]
+
+
+def make_timed_clips(folder: Path) -> TimedClips:
+    """Twelve clips of three speakers."""
+    made = TimedClips(folder, [], [], [])
+    rows = [str(folder)]
+    for number, text in enumerate(TEXTS):
+        for speaker, voice in VOICES.items():
+            wave, words = speak_timed(text, voice)
+            name = f"{speaker}_{number}.wav"
+            soundfile.write(folder / name, wave, RATE_HZ, "FLOAT")
+            alignment = aligned(words, len(wave), speaker, voice[:2])
+            write_json(folder / "labels" / f"{speaker}_{number}.json", alignment)
+            rows.append(f"{name}\t{len(wave)}")
+            made.waves.append(wave)
+            made.alignments.append(alignment)
+            made.clips.append(Clip(folder / name, name, len(wave)))
+    (folder / "test.tsv").write_text("\n".join(rows) + "\n")
+    return made
+
+
+def aligned(words: list[Word], num_samples: int, speaker: str, language: str) -> Alignment:
+    phones = [phone for word in words for phone in word.phones]
+    tiers = {
+        "phones": tuple(Interval(phone.name, phone.start / RATE_HZ, phone.end / RATE_HZ) for phone in phones),
+        "words": tuple(Interval(word.text, word.start / RATE_HZ, word.end / RATE_HZ) for word in words),
+    }
+    return Alignment(tiers, num_samples / RATE_HZ, speaker, language)
