@@ -113,6 +113,7 @@ class Evaluation:
             seed=first_of_type("seed", int, 1, section(config, "common")),
             metrics=metrics,
             layer_weights=model.layer_weights(),
+            summary_shares=model.summary_shares(),
             versions=installed_versions(),
         )
 

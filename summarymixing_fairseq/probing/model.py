@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checkpoints.encoders import Encoder, EncoderSpec, load_encoder, random_encoder
+from ..modules.mixing.summarymixing import SummaryMixing
 from ..system.errors import InputError
 from ..system.files import sha256_of
 from .heads import HEADS, EmbeddingHead, ProbeHead, build_head
@@ -212,6 +213,11 @@ class SslProbe(BaseFairseqModel):
     def layer_weights(self) -> List[float]:
         """Weight of each hidden state, their sum 1."""
         return self.weighted_sum.weights().detach().cpu().tolist()
+
+    def summary_shares(self) -> List[float]:
+        """How much of the SummaryMixing cell is the summary, by layer with ``summary_gate``; 0 to 1."""
+        mixers = (module for module in self.encoder.modules() if isinstance(module, SummaryMixing))
+        return [share for mixer in mixers if (share := mixer.summary_share()) is not None]
 
 
 def pooled_states(states: Sequence[Tensor], frame_padding: Optional[Tensor]) -> List[Tensor]:

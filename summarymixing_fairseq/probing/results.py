@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -56,6 +56,7 @@ class Results:
     Attributes:
         task, head: names; checkpoint: path of the probe; config: of its training, in plain containers.
         metrics: by name; layer_weights: of the hidden states, encoder input first, after the softmax.
+        summary_shares: of each layer with ``summary_gate``, how much of the cell is the summary, 0 to 1; lowest first.
         versions: of the software it was computed with (``installed_versions``), and the precision if not float32.
     """
 
@@ -69,6 +70,7 @@ class Results:
     metrics: dict[str, Metric]
     layer_weights: list[float]
     versions: dict[str, str]
+    summary_shares: list[float] = field(default_factory=list)
 
 
 def as_json(results: Results) -> str:
@@ -125,7 +127,9 @@ def _checked(hint: Any, value: Any, path: Path, name: str = "") -> Any:
     if kind in (dict, list) and len(value) > MAX_ITEMS:
         raise InputError(f"{path}, field {name}: {len(value):,} entries, {MAX_ITEMS:,} may be")
     if is_object:
-        hints = get_type_hints(kind).items()
+        # a field that is younger than the file keeps its default
+        younger = {each.name for each in fields(kind) if each.default_factory is not MISSING} - set(value)
+        hints = [(f, each) for f, each in get_type_hints(kind).items() if f not in younger]
         return kind(**{f: _checked(each, _field(value, f, path, prefix), path, prefix + f) for f, each in hints})
     if kind is dict and get_args(hint)[1] is not Any:
         names = {_checked(str, key, path, name): inner for key, inner in value.items()}

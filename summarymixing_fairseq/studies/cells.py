@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -17,9 +18,9 @@ from ..system.jobs import PEAK, Describe, Job, run_process
 from ..system.strict_json import to_json
 from ..system.tools import Tools, quoted
 from ..training.log_file import Records, read_log, series
-from .plan import Cell, FineTuning, Study
+from .plan import Cell, FineTuning, Probing, Study
 
-PRETRAINED, FINE_TUNED = "pretrain", "finetune"
+PRETRAINED, FINE_TUNED, PROBED = "pretrain", "finetune", "probes"
 # fairseq's line, and that of `run_process`
 _PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
 _PEAK_MIB = re.compile(rf"^{PEAK}(\d+)$", re.MULTILINE)
@@ -54,8 +55,9 @@ def run_cell(
 ) -> Job:
     """Compute a cell and write its result, ``RESULTS/NAME.json``. A failure is said, and added to ``failures``."""
     folder = place.work / cell.name
+    shared = place.work / f"{study.pretrained_as(cell.encoder)}-seed{cell.seed}"
     doing = "pre-training"
-    log = folder / f"{PRETRAINED}.log"
+    log = shared / f"{PRETRAINED}.log"
 
     def describe() -> str:
         records = read_log(log) if log.exists() else []
@@ -66,8 +68,9 @@ def run_cell(
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = folder / PRETRAINED / "checkpoint_last.pt"
-        command = _training(place, cell.encoder.config, folder / PRETRAINED, study.pretraining_data, cell.seed)
+        shared.mkdir(parents=True, exist_ok=True)
+        checkpoint = shared / PRETRAINED / "checkpoint_last.pt"
+        command = _training(place, cell.encoder.config, shared / PRETRAINED, study.pretraining_data, cell.seed)
         seconds = yield from process([*command, *cell.encoder.overrides], checkpoint, log)
         result: dict[str, Any] = {
             "encoder": cell.encoder.name,
@@ -91,6 +94,11 @@ def run_cell(
             doing, scores = "decoding", folder / "decoded" / "scores.json"
             yield from process(_decoding(place, best, after, scores.parent), scores, folder / "decode.log")
             result["finetuning"] = {"tried": tried, "chosen": chosen["updates"], "test": _counts(scores.parent)}
+        if study.probing is not None:
+            doing, log = "probes", folder / f"{PROBED}.log"
+            table = folder / PROBED / "mp3s.json"
+            yield from process(_probes(place, study.probing, cell, checkpoint, table.parent), table, log)
+            result["probing"] = _probed(table)
         result |= {"settings": settings, "machine": machine, "date": time.strftime("%Y-%m-%d")}
         with atomic_write(place.results / f"{cell.name}.json") as file:
             file.write(f"{to_json(result, indent=1)}\n")
@@ -118,6 +126,25 @@ def _decoding(place: Place, checkpoint: Path, after: FineTuning, dest: Path) -> 
     command = [*place.tools.summarymixing, "decode", str(checkpoint), "--data", str(after.data.absolute())]
     command += ["--split", after.test, "--results", str(dest), "--force"]
     return [*command, "--device", "cpu"] if place.device == "cpu" else command
+
+
+def _probes(place: Place, probing: Probing, cell: Cell, checkpoint: Path, dest: Path) -> list[str]:
+    command = [*place.tools.summarymixing, "mp3s", "--encoder", f"{cell.encoder.name}={checkpoint}"]
+    command += ["--data", str(probing.data.absolute()), "--results", str(dest), "--tasks", ",".join(probing.tasks)]
+    for override in (*probing.overrides, *cell.encoder.probing):
+        command += ["--override", override]
+    return [*command, "--seed", str(cell.seed), "--device", place.device, "--no-paper", "--force"]
+
+
+def _probed(table: Path) -> list[dict[str, Any]]:
+    """What each probe reached: its task, split and metric, the metric's value with its interval, and the gates of the
+    encoder that it trained or took as it was."""
+    found = []
+    for row in json.loads(table.read_text(encoding="utf-8"))["rows"]:
+        (cell,) = row["cells"].values()
+        names = {key: row[key] for key in ("task", "probe", "split", "metric", "higher_is_better")}
+        found.append({**names, **{key: cell[key] for key in ("value", "low", "high", "unit", "summary_shares")}})
+    return found
 
 
 def _records(log: Path) -> Records:

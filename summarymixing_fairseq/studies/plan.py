@@ -15,10 +15,11 @@ import yaml
 from ..system.errors import InputError, printable
 from ..system.strict_json import to_json
 
-_KEYS = {"title", "data", "data_from", "pretraining", "finetuning", "seeds", "baseline", "encoders"}
+_KEYS = {"title", "data", "data_from", "pretraining", "finetuning", "probing", "seeds", "baseline", "encoders"}
 _PRETRAINING_KEYS = {"config", "data", "overrides"}
 _FINETUNING_KEYS = {"config", "data", "overrides", "train", "valid", "test", "updates"}
-_ENCODER_KEYS = {"config", "overrides", "finetuning"}
+_PROBING_KEYS = {"data", "tasks", "overrides"}
+_ENCODER_KEYS = {"config", "overrides", "finetuning", "probing"}
 # An encoder's name is part of the names of files.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 # Keys that the study sets itself.
@@ -28,12 +29,14 @@ MOST_DIFFERENCES = 3
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder under study: a configuration of pre-training, what is changed in it, and in the fine-tuning."""
+    """An encoder under study: a configuration of pre-training, what is changed in it, in the fine-tuning and in the
+    probes."""
 
     name: str
     config: Path
     overrides: tuple[str, ...]
     finetuning: tuple[str, ...]
+    probing: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,26 @@ class FineTuning:
 
 
 @dataclass(frozen=True)
+class Probing:
+    """Probes of MP3S that are the same for all encoders.
+
+    Attributes:
+        data: folder with a folder of manifests for each task.
+        tasks, overrides: as ``summarymixing mp3s`` takes them.
+    """
+
+    data: Path
+    tasks: tuple[str, ...]
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Study:
     """A study as its file has it. Folders count from the working directory.
 
     Attributes:
-        pretraining_data: folder of the manifests; finetuning: None where no recogniser is trained.
+        pretraining_data: folder of the manifests; finetuning: None where no recogniser is trained; probing: None where
+            no probe is.
         baseline: the encoder that the error rates of the others are divided by, or None.
     """
 
@@ -68,9 +86,15 @@ class Study:
     data_from: str
     pretraining_data: Path
     finetuning: FineTuning | None
+    probing: Probing | None
     seeds: tuple[int, ...]
     baseline: str | None
     encoders: tuple[Encoder, ...]
+
+    def pretrained_as(self, encoder: Encoder) -> str:
+        """The first encoder with the same pre-training, which is done once for all of them."""
+        settings = encoder.config, encoder.overrides
+        return next(other.name for other in self.encoders if (other.config, other.overrides) == settings)
 
 
 @dataclass(frozen=True)
@@ -113,12 +137,16 @@ def read_study(path: Path, config_dir: Callable[[str], Path]) -> Study:
         tuned = tuple(_overrides(own.get("finetuning", []), f"{where}.finetuning"))
         if tuned and "finetuning" not in content:
             raise InputError(f"{where}.finetuning: the study has no fine-tuning")
-        encoders.append(Encoder(name, config, overrides, tuned))
+        probed = tuple(_overrides(own.get("probing", []), f"{where}.probing"))
+        if probed and "probing" not in content:
+            raise InputError(f"{where}.probing: the study has no probes")
+        encoders.append(Encoder(name, config, overrides, tuned, probed))
     if not encoders:
         raise InputError(f"{path}: encoders names none")
     finetuning = None
     if "finetuning" in content:
         finetuning = _finetuning(content["finetuning"], data, config_dir, f"{path}: finetuning")
+    probing = _probing(content["probing"], data, f"{path}: probing") if "probing" in content else None
     baseline = content.get("baseline")
     if baseline is not None and baseline not in {encoder.name for encoder in encoders}:
         raise InputError(f"{path}: baseline: {baseline!r} is none of the encoders")
@@ -128,6 +156,7 @@ def read_study(path: Path, config_dir: Callable[[str], Path]) -> Study:
         _text(content.get("data_from", ""), f"{path}: data_from"),
         data / _text(before.get("data", "."), f"{path}: pretraining.data"),
         finetuning,
+        probing,
         _whole_numbers(content["seeds"], f"{path}: seeds", 0),
         baseline,
         tuple(encoders),
@@ -144,6 +173,15 @@ def _finetuning(given: object, data: Path, config_dir: Callable[[str], Path], wh
         updates=_whole_numbers(after.get("updates", []), f"{where}.updates", 1),
         **splits,
     )
+
+
+def _probing(given: object, data: Path, where: str) -> Probing:
+    probing = _mapping(given, where, _PROBING_KEYS)
+    tasks = probing.get("tasks")
+    if not isinstance(tasks, list) or not tasks or any(not isinstance(task, str) for task in tasks):
+        raise InputError(f"{where}.tasks: must be a list of tasks, such as slurp_probe1")
+    overrides = tuple(_overrides(probing.get("overrides", []), f"{where}.overrides"))
+    return Probing(data / _text(probing.get("data", "."), f"{where}.data"), tuple(tasks), overrides)
 
 
 def _load(path: Path) -> object:
@@ -221,6 +259,13 @@ def settings_of(study: Study, cell: Cell) -> dict[str, Any]:
         settings["finetuning"] |= {"train": after.train, "valid": after.valid, "test": after.test}
         settings["finetuning"]["updates"] = list(after.updates)
         settings["finetuning_data"] = fingerprint(after.data, [*names, "dict.ltr.txt"], study.data_from)
+    if (probing := study.probing) is not None:
+        manifests = sorted(str(path.relative_to(probing.data)) for path in probing.data.rglob("*.tsv"))
+        if not manifests:
+            made = f": make the data by {study.data_from}" if study.data_from else ""
+            raise InputError(f"{probing.data} holds no manifest{made}")
+        settings["probing"] = {"tasks": list(probing.tasks), "overrides": [*probing.overrides, *cell.encoder.probing]}
+        settings["probing_data"] = fingerprint(probing.data, manifests, study.data_from)
     return settings
 
 

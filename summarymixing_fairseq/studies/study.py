@@ -8,7 +8,7 @@ from typing import Any
 
 from ..system.errors import InputError
 from ..system.files import atomic_write, check_writable, exclusive
-from ..system.jobs import Messages, environment, run_jobs
+from ..system.jobs import Job, Messages, environment, run_jobs
 from ..system.machine import of_device
 from ..system.tools import find_tools
 from .cells import Place, run_cell
@@ -43,12 +43,17 @@ def run_study(study: Study, results: Path, work: Path, jobs: int, device: str) -
         hardware = of_device(device)
         env = environment(device, jobs, hardware["num_threads"])
         place = Place(work, results, find_tools(), env, device, () if lock is None else (lock,))
+        by_pretraining: dict[tuple[str, int], list[Cell]] = {}
+        for cell in waiting:
+            by_pretraining.setdefault((study.pretrained_as(cell.encoder), cell.seed), []).append(cell)
+
+        def one_after_the_other(these: Sequence[Cell]) -> Job:
+            """Cells of one pre-training, which the first of them does."""
+            for cell in these:
+                yield from run_cell(study, cell, settings[cell.name], place, hardware, messages.say, failures)
+
         messages.say(f"{len(waiting)} of {len(cells)} cells to compute, {jobs} at a time; logs: {work}/CELL")
-        run_jobs(
-            [run_cell(study, cell, settings[cell.name], place, hardware, messages.say, failures) for cell in waiting],
-            jobs,
-            messages,
-        )
+        run_jobs([one_after_the_other(these) for these in by_pretraining.values()], jobs, messages)
         messages.show("")
     return failures
 
@@ -96,7 +101,8 @@ def _refuse_mixed(found: Sequence[dict[str, Any]]) -> None:
     first_of: dict[str, dict[str, Any]] = {}
     for one in found:
         of_encoder = first_of.setdefault(one["encoder"], one)
-        for key, other in (("pretraining_data", found[0]), ("finetuning_data", found[0]), ("finetuning", of_encoder)):
+        compared = dict.fromkeys(("pretraining_data", "finetuning_data", "probing_data"), found[0])
+        for key, other in {**compared, "finetuning": of_encoder, "probing": of_encoder}.items():
             if one["settings"].get(key) != other["settings"].get(key):
                 pair = f"{other['encoder']}-seed{other['seed']} and {one['encoder']}-seed{one['seed']}"
                 raise InputError(f"{pair} differ in {key}: they cannot stand in one table")

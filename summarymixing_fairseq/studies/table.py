@@ -34,6 +34,7 @@ class Row:
         collapsed: how many seeds end with latents that hold less than at their start, of how many that were measured.
         cer: error rate on the test clips, with its 95 % interval; ratio: to the baseline's, with its own.
         updates: chosen lengths of fine-tuning, a seed each.
+        probes: what the probes reached, a number for each seed, by task, probe and metric.
         updates_per_second, parameters, peak_mib: of pre-training, medians of the seeds that have them.
     """
 
@@ -48,6 +49,7 @@ class Row:
     ratio: float | None
     ratio_interval: Interval
     updates: tuple[int, ...]
+    probes: Mapping[str, tuple[float, ...]]
     updates_per_second: float | None
     parameters: float | None
     peak_mib: float | None
@@ -91,8 +93,20 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
         ratio,
         _interval(scored, rivals) if ratio is not None else UNDEFINED,
         tuple(cell["chosen"] for cell in scored),
+        _probes(results),
         *(_median(results, key) for key in ("updates_per_second", "parameters", "peak_mib")),
     )
+
+
+def _probes(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:
+    values: dict[str, list[float]] = {}
+    for result in results:
+        for one in result.get("probing", ()):
+            title = f"{one['task']} {one['probe']}, {one['split']}: {one['metric']} {one['unit']}".rstrip()
+            values.setdefault(title, []).append(one["value"])
+            for layer, share in enumerate(one["summary_shares"], 1):
+                values.setdefault(f"{one['task']} {one['probe']}: share of s, layer {layer}", []).append(share)
+    return {title: tuple(these) for title, these in values.items()}
 
 
 def _median(results: Sequence[Mapping[str, Any]], key: str) -> float | None:
@@ -148,7 +162,8 @@ def _places(rows: Sequence[Row]) -> list[str]:
 def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and cells; columns that are empty in all rows are left out."""
     places = [(f"phones % {place}", _phones(place)) for place in _places(rows)]
-    columns = [*_BEFORE, *places, *_AFTER]
+    probes = [(title, _probe(title)) for title in dict.fromkeys(title for row in rows for title in row.probes)]
+    columns = [*_BEFORE, *places, *probes, *_AFTER]
     table = [[content(row) for _, content in columns] for row in rows]
     used = [number for number in range(len(columns)) if any(line[number] for line in table)]
     return [columns[number][0] for number in used], [[line[number] for number in used] for line in table]
@@ -156,6 +171,18 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def _phones(place: str) -> Callable[[Row], str]:
     return lambda row: _number(row.phones.get(place), 1, 100)
+
+
+def _probe(title: str) -> Callable[[Row], str]:
+    """The mean of the seeds, and the lowest and highest of several."""
+
+    def shown(row: Row) -> str:
+        values = row.probes.get(title, ())
+        if len(values) < 2:
+            return "".join(_number(value, 2) for value in values)
+        return f"{mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+    return shown
 
 
 def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machines: Sequence[str]) -> str:
@@ -176,6 +203,10 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
             "Phones: accuracy of a linear map from single frames to phones on synthesised speech of unseen voices. "
             "Collapsed: seeds that end with fewer phones told from the latents than at their random start, or an "
             "effective rank of the latents below a third of it."
+        )
+    if any(row.probes for row in rows):
+        lines.append(
+            "Probes of MP3S on the test clips: means of the seeds, and in brackets the lowest and the highest."
         )
     if any(row.peak_mib for row in rows):
         lines.append("Parameters and peak of resident memory: of pre-training.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import pytest
 import torch
@@ -236,6 +237,13 @@ def test_parameter_groups_and_equal_weights_at_the_start(encoders):
         group: {name.split(".")[0] for name, own in groups.items() if own == group} for group in groups.values()
     } == {"encoder": {"encoder"}, "layer_weights": {"weighted_sum"}, "head": {"head"}}
     assert probe.layer_weights() == pytest.approx([1 / 3] * 3)
+
+
+def test_gates_of_an_encoder_say_how_much_is_the_summary(tiny_model, tmp_path):
+    model = tiny_model(summary_gate=True)
+    model.encoder.layers[1].mixer.gate_logit.data.fill_(math.log(3))
+    path = save_encoder(tmp_path / "gated.pt", model)
+    assert build_probe(path, "mean_linear").summary_shares() == pytest.approx([0.5, 0.75])
 
 
 def test_probabilities_have_fairseqs_axes(encoders, batch):

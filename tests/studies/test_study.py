@@ -44,6 +44,18 @@ pathlib.Path(folder, "checkpoint_last.pt").write_text(str(errors))
 DECODE = """
 import json, pathlib, sys
 command, checkpoint = sys.argv[1:3]
+if command == "mp3s":
+    options = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+    name, path = options["--encoder"].split("=", 1)
+    fewer = sum(argument == "model.freeze=false" for argument in sys.argv)
+    value = int(pathlib.Path(path).read_text()) - fewer
+    row = {"task": "slurp", "probe": 1, "split": "test", "metric": "accuracy", "higher_is_better": True}
+    cell = {"value": 10.0 * value, "low": 1.0, "high": 99.0, "unit": "%", "summary_shares": [0.25]}
+    folder = pathlib.Path(options["--results"])
+    folder.mkdir(parents=True)
+    assert options["--tasks"] == "slurp_probe1" and options["--seed"] in "12", options
+    (folder / "mp3s.json").write_text(json.dumps({"rows": [{**row, "cells": {name: cell}}]}))
+    sys.exit()
 assert command == "decode"
 folder = pathlib.Path(sys.argv[sys.argv.index("--results") + 1])
 folder.mkdir(parents=True, exist_ok=True)
@@ -196,6 +208,29 @@ def test_an_encoder_has_a_fine_tuning_of_its_own(lab):
     assert rates == [3, 2] and plain["settings"]["pretraining"] == tuned["settings"]["pretraining"]
     lab.write((lab.folder / "two.yaml").read_text().replace("finetuning: {config: fine.yaml, updates: [10, 20]}", ""))
     assert lab() == 1 and "encoders.tuned.finetuning: the study has no fine-tuning" in lab.err
+
+
+def test_probes_of_encoders_that_are_pretrained_once(lab):
+    """Two that differ in their probes alone share a pre-training; values of the seeds stand in one column."""
+    probing = "probing: {data: mp3s, tasks: [slurp_probe1], overrides: [slurp:a=b]}\nseeds"
+    encoders = "  tuned: {overrides: [+fake.errors=6], probing: [model.freeze=false]}\n"
+    lab.write(STUDY.replace("seeds", probing, 1) + encoders)
+    assert lab() == 1 and "data/mp3s holds no manifest: make the data by hand" in lab.err
+    lab.write(STUDY + encoders)
+    assert lab() == 1 and "encoders.tuned.probing: the study has no probes" in lab.err
+    lab.write(STUDY.replace("seeds", probing.replace("[slurp_probe1]", "slurp"), 1))
+    assert lab() == 1 and "probing.tasks: must be a list of tasks, such as slurp_probe1" in lab.err
+    lab.write(STUDY.replace("seeds", probing, 1) + encoders)
+    (lab.folder / "data" / "mp3s" / "slurp").mkdir(parents=True)
+    (lab.folder / "data" / "mp3s" / "slurp" / "train.tsv").write_text("/here\na.flac\t16000\n")
+    assert lab() == 0
+    assert lab.computed("plain-seed1").count("pretrain") == 2 and "pretrain" not in lab.computed("tuned-seed1")
+    (one,) = lab.result("tuned-seed2")["probing"]
+    assert (one["value"], one["low"], one["task"]) == (70.0, 1.0, "slurp")
+    assert lab.result("tuned-seed2")["settings"]["probing"]["overrides"] == ["slurp:a=b", "model.freeze=false"]
+    assert "slurp 1, test: accuracy %" in lab.out
+    assert "slurp 1: share of s, layer 1" in lab.out and "| 0.25 (0.25 to 0.25) |" in lab.out
+    assert "| 75.00 (70.00 to 80.00) |" in lab.out and "| 65.00 (60.00 to 70.00) |" in lab.out
 
 
 def test_a_cell_that_fails_stops_no_other_and_the_table_says_so(lab):

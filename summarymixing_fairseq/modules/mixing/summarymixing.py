@@ -241,6 +241,7 @@ class SummaryMixing(nn.Module):
         self.num_heads = num_heads
         self.activation = ACTIVATIONS[activation]
         norm = LayerNorm if layer_norm else lambda dim: nn.Identity()
+        self.gate_logit = nn.Parameter(torch.zeros(())) if gate else None
         width = 0  # of what the combiner takes
         if mode in WITH_SUMMARY:
             self.summary = HeadMLP(embed_dim, summary_hidden_dim or embed_dim, summary_out_dim, num_heads, activation)
@@ -253,7 +254,6 @@ class SummaryMixing(nn.Module):
             self.local_norm = norm(local_out_dim)
             width += local_out_dim
         self.dropout = nn.Dropout(dropout)
-        self.gate_logit = nn.Parameter(torch.zeros(())) if gate else None
         if mode in WITH_COMBINER:
             self.combiner = Linear(width, embed_dim)
             nn.init.xavier_uniform_(self.combiner.weight)
@@ -285,6 +285,10 @@ class SummaryMixing(nn.Module):
         with_bias = min(1, len(parts) - 1)
         y = [F.linear(part, w, bias if i == with_bias else None) for i, (part, w) in enumerate(zip(parts, weights))]
         return self.activation(reduce(torch.add, y)).expand(B, T, D)
+
+    def summary_share(self) -> float | None:
+        """The learned g of ``gate``: how much of the cell is the summary, 0 to 1; None without a gate."""
+        return None if self.gate_logit is None else float(torch.sigmoid(self.gate_logit.detach()))
 
     def _branches(self, x: Tensor) -> Callable[[HeadMLP], Tensor]:
         """What an MLP makes of the frames: (heads, B, T, L / heads), or where it is fused (1, B, T, L)."""

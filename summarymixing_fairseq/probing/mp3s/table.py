@@ -69,8 +69,8 @@ def read_cells(runs: Sequence[Run], split: Split) -> tuple[dict[str, Any], list[
 
     Returns:
         by the key of each metric: ``value`` with its 95 % interval ``low`` to ``high``, all in ``unit``, None if
-        undefined; ``clips``, ``head``, ``results`` (the files), ``seconds`` of training. ({}, []) unless all runs have
-        been evaluated.
+        undefined; ``clips``, ``head``, ``results`` (the files), ``seconds`` of training, ``summary_shares`` of
+        the first. ({}, []) unless all runs have been evaluated.
 
     Raises:
         InputError: for results that cannot be read or lack the metric.
@@ -95,6 +95,7 @@ def read_cells(runs: Sequence[Run], split: Split) -> tuple[dict[str, Any], list[
             "head": all_results[0].head,
             "results": [str(path.relative_to(runs[0].settings.results)) for path in paths],
             "seconds": _training_seconds(runs),
+            "summary_shares": all_results[0].summary_shares,
         }
     return cells, all_results
 
