@@ -71,6 +71,21 @@ class KeptStates:
         """All that were kept."""
         return list(self.index.widths)
 
+    def nearest_rows(self, rows: np.ndarray, other: KeptStates) -> np.ndarray:
+        """Of each of some frames, the row of another encoder's frame whose centre lies nearest, in the same clip.
+
+        Args:
+            rows: (n,) of this encoder; other: of the same clips.
+        """
+        starts, counts = (np.zeros(len(self.index.order), np.int64) for _ in range(2))  # of the other's clips
+        starts[other.index.order], counts[other.index.order] = other.starts[:-1], other.index.num_frames
+        place_of_clip = np.zeros(len(self.index.order), np.int64)
+        place_of_clip[self.index.order] = self.starts[:-1]
+        clips = self.clip_of_frame[rows]
+        centres = (rows - place_of_clip[clips]) * self.index.shift_samples + self.index.window_samples / 2
+        nearest = np.rint((centres - other.index.window_samples / 2) / other.index.shift_samples).astype(np.int64)
+        return starts[clips] + nearest.clip(0, counts[clips] - 1)
+
     def frames(self, place: str, rows: slice | np.ndarray | None = None) -> Tensor:
         """(N, width) float32, or only some rows of it.
 

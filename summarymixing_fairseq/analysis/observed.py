@@ -59,20 +59,20 @@ class Observed:
     waves: Mapping[int, np.ndarray] = field(default_factory=dict)
     seed: int = 0
 
-    def groups(self) -> list[np.ndarray]:
-        """Rows of the frames of each group of clips; groups without a clip are left out."""
+    def groups(self, most_frames: int | None = None) -> list[np.ndarray]:
+        """Rows of the frames of each group of clips; groups without a clip are left out. With ``most_frames`` evenly
+        spaced ones of all, about that many."""
         group = self.states.clip_of_frame % NUM_GROUPS
-        return [rows for number in range(NUM_GROUPS) if len(rows := np.flatnonzero(group == number))]
+        step = 1 if most_frames is None else max(1, len(group) // most_frames)
+        return [rows[::step] for number in range(NUM_GROUPS) if len(rows := np.flatnonzero(group == number))]
 
     def group_of_clips(self) -> list[int]:
         """The group of each clip of ``states.index.order``."""
         return [position % NUM_GROUPS for position in self.states.index.order]
 
     def frames_by_group(self, place: str, most_frames: int | None = None) -> list[tuple[Tensor, np.ndarray]]:
-        """Frames and rows of each group; with ``most_frames`` evenly spaced ones of all, about that many."""
-        step = 1 if most_frames is None else max(1, len(self.states.clip_of_frame) // most_frames)
-        groups = [rows[::step] for rows in self.groups()]
-        return [(self.states.frames(place, rows), rows) for rows in groups]
+        """Frames and rows of each group, as ``groups`` gives them."""
+        return [(self.states.frames(place, rows), rows) for rows in self.groups(most_frames)]
 
 
 def jackknife(parts: Sequence[Any], statistic: Callable[[Any], float]) -> Estimate:

@@ -32,7 +32,6 @@ RESULTS = "results.json"
 # Measures that run the encoder themselves do so on so many clips, cut to this length.
 NUM_WAVES = 24
 LONGEST_WAVE_SECONDS = 20.0
-NO_FRAMES_IN_COMMON = "they do not have the same frames"
 NOTHING = "these clips and places have nothing that it could be measured of"
 # What is missing where a measure lacks what it needs.
 LACKING = {
@@ -162,9 +161,6 @@ def analyse(
             observed.encoder, observed.waves = None, {}  # pairs need its states alone
         for one, other in pairs:
             first, second = seen[one.name], seen[other.name]
-            if first.states.index.num_frames != second.states.index.num_frames:
-                record.skip(_title(one, other), NO_FRAMES_IN_COMMON)
-                continue
             about = {"encoder": one.name, "measure": "layers", "other_encoder": other.name}
             hidden = [[place for place in each.states.places if place.isdigit()] for each in (first, second)]
             record.add(_title(one, other), about, between(first, second, *hidden))

@@ -300,10 +300,15 @@ def test_order(observe, plain):
     observed = observe("ours")
     found = rows_of(observed, "order", ["mel", "1"])
     rows = list(observed.waves)
-    positions = np.random.default_rng(observed.seed).uniform(size=len(rows))
-    toned = [with_tone(observed.waves[row], position) for row, position in zip(rows, positions)]
-    means = np.stack([plain.extract(wave).double().numpy().mean(0) for wave in toned])
-    groups = np.array([plain.order[row] % 10 for row in rows])
+    four_times = [row for row in rows for _ in range(4)]
+    positions = np.random.default_rng(observed.seed).uniform(size=len(four_times))
+
+    def mean_of(wave):
+        return plain.extract(wave).double().numpy().mean(0)
+
+    toned = [with_tone(observed.waves[row], position) for row, position in zip(four_times, positions)]
+    means = np.stack([mean_of(wave) - mean_of(observed.waves[row]) for row, wave in zip(four_times, toned)])
+    groups = np.array([plain.order[row] % 10 for row in four_times])
     predicted = cross_val_predict(make_pipeline(StandardScaler(), RidgeCV(PENALTIES)), means, positions, groups=groups,
                                   cv=LeaveOneGroupOut())  # fmt: skip
     r2 = 1 - np.square(predicted - positions).sum() / np.square(positions - positions.mean()).sum()

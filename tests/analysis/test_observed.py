@@ -146,3 +146,23 @@ def test_a_group_without_labels_does_not_spoil_the_sums():
     alone = CrossSums([3], [2])
     alone.add(frames, labels)
     assert linear_cka(sums) == linear_cka(alone)
+
+
+@pytest.mark.parametrize(("window", "shift"), [(400, 320), (1360, 320), (400, 160), (1000, 640)])
+def test_nearest_frames_of_another_encoder(tmp_path, window, shift):
+    """By a loop over all frames of the same clip, which the other encoder may have taken in another order."""
+    mine = KeptStates(tmp_path, Index("k", {}, [2, 0, 1], [50, 40, 30], 1360, 320))
+    other = KeptStates(tmp_path, Index("k", {}, [0, 1, 2], [43, 33, 53], window, shift))
+    rows = np.array([0, 7, 49, 50, 89, 90, 119])
+    expected = []
+    for row in rows:
+        clip = mine.clip_of_frame[row]
+        centre = (row - mine.starts[[2, 0, 1].index(clip)]) * 320 + 680
+        frames = np.flatnonzero(other.clip_of_frame == clip)
+        distances = np.abs((frames - frames[0]) * shift + window / 2 - centre)
+        expected.append((frames[0], distances.min()))
+    found = mine.nearest_rows(rows, other)
+    for row, nearest, (first, least) in zip(rows, found, expected):
+        centre = (row - mine.starts[[2, 0, 1].index(mine.clip_of_frame[row])]) * 320 + 680
+        assert other.clip_of_frame[nearest] == mine.clip_of_frame[row]
+        assert abs((nearest - first) * shift + window / 2 - centre) == least

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,16 +19,20 @@ MOST_FRAMES = 20_000
 @register_measure("layers", "CKA between places, of one encoder and between encoders")
 def layers(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     """CKA of each pair of places."""
-    sides = {place: _Side(observed, place) for place in places}
+    groups = observed.groups(MOST_FRAMES)
+    sides = {place: _Side(observed, place, groups) for place in places}
     for place, other in combinations(places, 2):
         yield sides[place].cka(sides[other])
 
 
 def between(one: Observed, other: Observed, places: Sequence[str], other_places: Sequence[str]) -> Iterator[Row]:
-    """CKA of each place of one encoder with each of another's, on the same frames."""
-    others = [_Side(other, place) for place in other_places]
+    """CKA of each place of one encoder with each of another's: of frames of the first, and of those of the second whose
+    centres lie nearest to theirs."""
+    groups = one.groups(MOST_FRAMES)
+    nearest = [one.states.nearest_rows(rows, other.states) for rows in groups]
+    others = [_Side(other, place, nearest) for place in other_places]
     for place in places:
-        side = _Side(one, place)
+        side = _Side(one, place, groups)
         yield from (side.cka(each) for each in others)
 
 
@@ -36,9 +41,9 @@ class _Side:
     group of clips. A matrix of all pairs of places would need too much memory, and each norm for each pair much time.
     """
 
-    def __init__(self, observed: Observed, place: str):
+    def __init__(self, observed: Observed, place: str, rows_of_groups: Sequence[np.ndarray]):
         self.place = place
-        groups = [frames for frames, _ in observed.frames_by_group(place, MOST_FRAMES)]
+        groups = [observed.states.frames(place, rows) for rows in rows_of_groups]
         mean = torch.cat(groups).double().mean(0)
         self._groups = [(group.double() - mean).float() for group in groups]
         self._sums = [group.double().sum(0) for group in self._groups]

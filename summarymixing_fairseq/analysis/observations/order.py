@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ...system.units import SAMPLE_RATE_HZ
@@ -16,17 +17,21 @@ from ..observed import Observed, jackknife, mean_of_clips
 from ..states import evaluating, states_of_wave
 from .registry import Row, register_measure
 
+TONES_A_CLIP = 4
+
 
 @register_measure("order", "what the mean of a clip's frames keeps of its words' order, and of where a tone is")
 def order(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
-    """``tone``: R^2 of the position of a tone that was mixed into each clip. ``words``, where words have times: cosine
-    of a clip's mean with that of the same words in another order, both around the mean of all."""
+    """``tone``: R^2 of the position of a tone that was mixed into a clip, by what it changes of the clip's mean.
+    ``words``, where words have times: cosine of a clip's mean with that of the same words in another order, both around
+    the mean of all."""
     places = [place for place in places if place != MEL]
     rng = np.random.default_rng(observed.seed)
-    groups = np.array(observed.group_of_clips())[list(observed.waves)]
-    positions = rng.uniform(size=len(observed.waves))
-    toned = [with_tone(wave, position) for wave, position in zip(observed.waves.values(), positions)]
-    with_tones = _means(observed, toned, places)
+    groups = np.repeat(np.array(observed.group_of_clips())[list(observed.waves)], TONES_A_CLIP)
+    positions = rng.uniform(size=len(groups))
+    waves = [wave for wave in observed.waves.values() for _ in range(TONES_A_CLIP)]
+    with_tones = _means(observed, [with_tone(wave, at) for wave, at in zip(waves, positions)], places)
+    without = _means(observed, list(observed.waves.values()), places)
     rows, originals, reordered = [], [], []
     for row, wave in observed.waves.items():
         other = words_in_another_order(wave, _word_starts(observed, row), rng)
@@ -36,9 +41,10 @@ def order(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
             reordered.append(other)
     before, after = _means(observed, originals, places), _means(observed, reordered, places)
     for place in places:
-        means = np.stack([mean.numpy() for mean in with_tones[place]])
+        changes = torch.stack(with_tones[place]) - torch.stack(without[place]).repeat_interleave(TONES_A_CLIP, 0)
         if len(np.unique(groups)) > 1:
-            yield Row(place, "tone", jackknife(explained_by_group(means, positions, groups), share_explained))
+            parts = explained_by_group(changes.numpy(), positions, groups)
+            yield Row(place, "tone", jackknife(parts, share_explained))
         centre = observed.states.frames(place).double().mean(0)
         cosines = [similarity(one[None], two[None], centre) for one, two in zip(before[place], after[place])]
         if cosines:
