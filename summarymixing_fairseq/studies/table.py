@@ -31,6 +31,7 @@ class Row:
         seeds: of its results.
         phones: mean accuracy of a linear map to phones, by the place it reads, as far as it was measured.
         phones_range: lowest and highest accuracy at the best place, over the seeds.
+        objective: share of the masked frames of the validation clips that the pre-training gets right, a number a seed.
         collapsed: how many seeds end with latents that hold less than at their start, of how many that were measured.
         cer: error rate on the test clips, with its 95 % interval; ratio: to the baseline's, with its own.
         updates: chosen lengths of fine-tuning, a seed each.
@@ -42,6 +43,7 @@ class Row:
     seeds: tuple[int, ...]
     phones: Mapping[str, float]
     phones_range: Interval
+    objective: tuple[float, ...]
     collapsed: tuple[int, int]
     valid_cer: float | None
     cer: float | None
@@ -86,6 +88,11 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
         tuple(result["seed"] for result in results),
         {place: mean(values) for place, values in phones.items()},
         (min(best), max(best)) if len(best) > 1 else UNDEFINED,
+        tuple(
+            float(one["pretraining"]["valid"]["accuracy"])
+            for one in results
+            if "accuracy" in one["pretraining"]["valid"]
+        ),
         (sum(bool(signs_of_collapse(one["start"], one["valid"])) for one in measured), len(measured)),
         mean(min(one["valid_cer"] for one in cell["tried"]) for cell in scored) if scored else None,
         _rate(scored) if scored else None,
@@ -131,6 +138,13 @@ def _number(value: float | None, digits: int = 3, scale: float = 1.0) -> str:
     return "" if value is None or math.isnan(value) else f"{scale * value:.{digits}f}"
 
 
+def _of_seeds(values: Sequence[float], digits: int) -> str:
+    """The mean, and the lowest and the highest of several."""
+    if len(values) < 2:
+        return "".join(_number(value, digits) for value in values)
+    return f"{mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
 def _spread(interval: Interval, digits: int = 3, scale: float = 1.0) -> str:
     return "" if math.isnan(interval[0]) else " to ".join(_number(end, digits, scale) for end in interval)
 
@@ -142,6 +156,7 @@ _BEFORE: tuple[tuple[str, Callable[[Row], str]], ...] = (
 )
 _AFTER: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("best: range of seeds", lambda row: _spread(row.phones_range, 1, 100)),
+    ("masked frames right %", lambda row: _of_seeds([100 * value for value in row.objective], 1)),
     ("collapsed", lambda row: "{} of {}".format(*row.collapsed) if row.collapsed[1] else ""),
     ("CER valid", lambda row: _number(row.valid_cer)),
     ("CER test", lambda row: _number(row.cer)),
@@ -174,15 +189,7 @@ def _phones(place: str) -> Callable[[Row], str]:
 
 
 def _probe(title: str) -> Callable[[Row], str]:
-    """The mean of the seeds, and the lowest and highest of several."""
-
-    def shown(row: Row) -> str:
-        values = row.probes.get(title, ())
-        if len(values) < 2:
-            return "".join(_number(value, 2) for value in values)
-        return f"{mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-
-    return shown
+    return lambda row: _of_seeds(row.probes.get(title, ()), 2)
 
 
 def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machines: Sequence[str]) -> str:
@@ -207,6 +214,11 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
     if any(row.probes for row in rows):
         lines.append(
             "Probes of MP3S on the test clips: means of the seeds, and in brackets the lowest and the highest."
+        )
+    if any(row.objective for row in rows):
+        lines.append(
+            "Masked frames right: of the validation clips, by the pre-training's own task. Encoders of one objective can "
+            "be compared by it where its targets are fixed, as BEST-RQ's are. In brackets the lowest and the highest seed."
         )
     if any(row.peak_mib for row in rows):
         lines.append("Parameters and peak of resident memory: of pre-training.")
