@@ -82,6 +82,7 @@ _SPLITS = {
 }
 _FURTHER_SPLIT = re.compile(r"(train|valid|dev|test)[_-]\w+", re.ASCII)
 _NUM_SHOWN = 20
+_MAX_SECONDS = 1e9
 # What stands between words in letters and in pieces.
 _MARKS = "|\u2581"
 
@@ -299,7 +300,7 @@ def _times(cell: Mapping[str, str]) -> tuple[float | None, float | None]:
     start = 0.0 if start is None else start
     if end is None and duration is not None:
         end = start + duration
-    if not (0 <= start < math.inf and (end is None or start < end < math.inf)):
+    if not (0 <= start < _MAX_SECONDS and (end is None or start < end < _MAX_SECONDS)):
         raise _Unusable("start and end are no times in seconds", " ".join(map(str, cell.values()))[:80])
     return start, end
 

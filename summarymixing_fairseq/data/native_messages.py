@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+
+from ..system import interrupts
 
 _OWN_LINE = re.compile(rb"\[[^\]]*lib(mpg123|sndfile)|(Note|Warning|Error): ")
 _STDERR = 2
@@ -18,24 +20,26 @@ _STDERR = 2
 _lock = threading.Lock()
 _num_inside = 0  # blocks that are running, of all threads
 _terminal = _held = -1  # descriptors: of what standard error was, and of what is written meanwhile
+_forget: Callable[[], object] = int  # undoes what is to be done where a signal ends the process
 
 
 @contextmanager
 def without_native_messages() -> Iterator[None]:
     """Hold back what is written to standard error in the block; afterwards all lines but the libraries' are written."""
-    _enter()
     try:
+        _enter()
         yield
     finally:
         _leave()
 
 
 def _enter() -> None:
-    global _num_inside, _terminal, _held
+    global _num_inside, _terminal, _held, _forget
     with _lock:
         _num_inside += 1
         if _num_inside > 1:
             return
+        _forget = interrupts.register(_restore)
         try:
             _held = os.memfd_create("stderr")
             _terminal = os.dup(_STDERR)
@@ -47,10 +51,13 @@ def _enter() -> None:
 def _leave() -> None:
     global _num_inside
     with _lock:
-        _num_inside -= 1
-        if _num_inside or _terminal < 0:
+        _num_inside = max(0, _num_inside - 1)
+        if _num_inside:
             return
-        os.dup2(_terminal, _STDERR, inheritable=True)
+        _restore()
+        _forget()
+        if _terminal < 0:
+            return
         if os.fstat(_held).st_size:
             os.lseek(_held, 0, os.SEEK_SET)
             with open(_held, "rb", closefd=False) as file:
@@ -58,6 +65,12 @@ def _leave() -> None:
             with suppress(OSError):
                 os.write(_terminal, kept)
         _close()
+
+
+def _restore() -> None:
+    """Without the lock, which the thread that a signal has stopped may hold."""
+    if _terminal >= 0:
+        os.dup2(_terminal, _STDERR, inheritable=True)
 
 
 def _close() -> None:

@@ -282,6 +282,7 @@ BAD = {
     "no JSON": ("t.jsonl", "hello\n", "no row that can be used; the first, t.jsonl line 1: line is not JSON"),
     "a JSON list": ("t.json", '[{"audio": "a.wav"}]\n', "line is no JSON object"),
     "half of a pair": ("t.jsonl", '{"audio": "a.wav", "text": "\\ud800"}\n', "no Unicode"),
+    "times that nothing has": ("t.csv", "audio,text,start\na.wav,x,1e308\n", "start and end are no times in seconds"),
     "no gzip": ("t.jsonl.gz", "hello", "cannot be read"),
     "five cells": ("t.csv", "a|b|c|d|e\n", "LJSpeech's .* has 2 or 3"),
     "nothing is there": ("t.csv", "audio,text\ngone.wav,hello\n", "none of 1 clips .* is usable; the first, gone.wav"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -61,3 +63,17 @@ def test_threads_that_overlap_leave_standard_error_as_it_was(capfd):
     after = os.fstat(2)
     assert (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino)
     assert capfd.readouterr().err == "between\n"
+
+
+def test_the_line_of_an_interrupted_command_is_not_held_back():
+    code = """if True:
+        import os, signal, time
+        from summarymixing_fairseq.data.native_messages import without_native_messages
+        from summarymixing_fairseq.system import interrupts
+        interrupts.install("the line")
+        with without_native_messages():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (130, "the line")

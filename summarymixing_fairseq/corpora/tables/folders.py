@@ -37,7 +37,7 @@ def read_kaldi(folder: Path, refusals: list[Refusal]) -> Table:
     for name in audio if segments is None else segments:
         cells = {"id": name, "audio": audio.get(name, ""), "speaker": speakers.get(name, "")}
         if segments is not None:
-            recording, *times = segments[name].split()
+            recording, *times = segments[name].split() or [""]
             cells["audio"] = audio.get(recording, "")
             if len(times) != 2:
                 refusals.append(Refusal(name, "line of segments is not: utterance, recording, start, end"))

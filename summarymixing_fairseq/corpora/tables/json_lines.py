@@ -17,6 +17,9 @@ from ...system.errors import InputError
 from ..writing.rows import Refusal
 from .table import Row, Table
 
+# What is compressed may unfold to anything.
+_MAX_LINE_BYTES = 2**24
+
 
 def read_json_lines(path: Path, refusals: list[Refusal]) -> Table:
     """Read a file; lines that hold no object, and cuts that are no stretch of one file, are added to `refusals`.
@@ -50,7 +53,10 @@ def read_json_lines(path: Path, refusals: list[Refusal]) -> Table:
 def _lines(path: Path) -> Iterator[bytes]:
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as file:
-            yield from file
+            while line := file.readline(_MAX_LINE_BYTES + 1):
+                if len(line) > _MAX_LINE_BYTES:
+                    raise InputError(f"{path} has a line of more than {_MAX_LINE_BYTES:,} bytes: are these JSON lines?")
+                yield line
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
@@ -90,5 +96,5 @@ def _rows_of_cut(where: str, cut: Mapping[str, Any], refusals: list[Refusal]) ->
             )
             told = {key: one.get(key) for key in ("id", "text", "speaker", "language")}
             yield Row(where, {**_cells(one.get("custom") or {}), **_cells(told), **audio, **times})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         refusals.append(Refusal(where, "cut of lhotse without what a cut has", f"{type(error).__name__}: {error}"))
