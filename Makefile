@@ -45,7 +45,7 @@ test: install
 test-long: install
 	$(BIN)/python -m pytest -m long
 
-# minutes for each of the five targets, with each of the two fuzzers
+# minutes for each of the six targets, with each of the two fuzzers
 FUZZ_MINUTES ?= 3
 fuzz: install
 	FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest -m long tests/fuzz

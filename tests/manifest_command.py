@@ -27,14 +27,15 @@ def corpus_command(corpus: str) -> Callable[[Sequence[str]], int]:
 def corpus_writer(corpus: str) -> Callable[..., str]:
     """What prepares and writes a corpus and returns the summary; options of every corpus are keywords like its own."""
 
-    def write(root: Path, dest: Path, **options: Any) -> str:
+    def write(root: Path | list[Path], dest: Path, **options: Any) -> str:
         shared = {
             name: options.pop(name)
             for name in ("rules", "segments", "workers", "max_refused", "force")
             if name in options
         }
         manifest_options = ManifestOptions(dest, **shared)
-        return write_corpus(all_corpora()[corpus].prepare(root, manifest_options, **options), manifest_options)
+        prepared = all_corpora()[corpus].prepare(root, manifest_options, **options)
+        return prepared if isinstance(prepared, str) else write_corpus(prepared, manifest_options)
 
     return write
 

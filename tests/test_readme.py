@@ -31,6 +31,11 @@ def test_the_file_tree_shows_every_folder():
     assert sorted(folders) == sorted(re.findall(r"^  (\w+)/ ", tree, re.MULTILINE))
 
 
+def test_no_two_manifests_of_the_readme_share_a_folder():
+    places = re.findall(r"^summarymixing manifest (?:folder|join|librilight|librispeech) .*--dest (\S+)", README, re.M)
+    assert len(places) >= 4 and len(set(places)) == len(places)
+
+
 @pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
 def test_paths_are_there(text):
     """Files and folders of the repository, in backquotes or links."""

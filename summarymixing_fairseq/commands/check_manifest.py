@@ -50,15 +50,12 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: if anything is wrong, once all of it is printed.
     """
+    from ..data.manifest import splits_of
     from ..data.manifest_check import check_folder
 
     if args.workers < 1 or args.sample_rate < 1:
         raise InputError("--workers and --sample-rate must be 1 or more")
-    splits = args.split or sorted(
-        path.stem for path in args.data.glob("*.tsv") if path.name != "refused.tsv" and not path.name.startswith(".")
-    )
-    if not splits:
-        raise InputError(f"{args.data} has no manifest (SPLIT.tsv)")
+    splits = args.split or splits_of(args.data)
     if args.report is not None:
         refuse_existing([args.report], args.force)
         check_writable(args.report.parent)

@@ -43,5 +43,6 @@ def run(args: argparse.Namespace) -> None:
     known = inspect.signature(args.prepare).parameters
     given = {name: value for name, value in vars(args).items() if name in known}
     with exclusive(options.dest):
-        summary = write_corpus(args.prepare(options=options, **given), options)
+        prepared = args.prepare(options=options, **given)
+        summary = prepared if isinstance(prepared, str) else write_corpus(prepared, options)
     print(summary)

@@ -33,7 +33,7 @@ from .audio.scan import EXTENSIONS, read_clips
 from .text.english_text import TextRefused
 from .text.pieces import train_pieces
 from .text.unicode_text import normalise
-from .writing.corpus import TRAIN, Prepared
+from .writing.corpus import TRAIN, Prepared, check_existing
 from .writing.labels import LETTERS, Units, Utterance
 from .writing.options import ManifestOptions, positive_int
 from .writing.rows import Refusal
@@ -68,6 +68,7 @@ def prepare(root: Path, options: ManifestOptions, *, train_table: str = "train",
     if not (root / _CLIPS).is_dir():
         raise InputError(f"{root / _CLIPS} is missing: unpack the clips of the release there")
     tables: dict[str, list[Row]] = {}
+    check_existing(options, root)
     refusals: list[Refusal] = []
     notes: list[str] = []
     for split, name in ((TRAIN, train_table), ("valid", "dev"), ("test", "test")):

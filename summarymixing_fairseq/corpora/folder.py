@@ -6,13 +6,14 @@ summarymixing manifest folder AUDIO_DIR --dest DIR
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..system.errors import InputError
-from .audio.scan import EXTENSIONS, find_audio, read_clips
+from .audio.scan import EXTENSIONS, find_audio, passed_over_notes, read_clips
 from .audio.segments import check_cut_dir, cut_files, find_speech, segment_files
-from .writing.corpus import Prepared
+from .writing.corpus import Prepared, check_existing
 from .writing.labels import Utterance
 from .writing.options import ManifestOptions, add_segment_arguments
 from .writing.rows import Clip, Refusal
@@ -43,10 +44,14 @@ def prepare(
     check_cut_dir(cut_dir, root)
     refusals: list[Refusal] = []
     notes: list[str] = []
-    found = find_audio(root, options, refusals, extensions)
+    check_existing(options, cut_dir or root, parts=vad and not cut_dir)
+    passed_over: Counter[str] = Counter()
+    found = find_audio(root, options, refusals, extensions, passed_over=passed_over)
+    notes += passed_over_notes(passed_over, can_name=True)
     num_found = len(found) + len(refusals)
     if not num_found:
-        raise InputError(f"no audio below {root} (endings looked for: {', '.join(extensions)}; see --ext)")
+        what = "; ".join([f"endings looked for: {', '.join(extensions)}; see --ext", *notes])
+        raise InputError(f"no audio below {root} ({what})")
     clips = read_clips(root, found, options, refusals)
     if vad:
         clips = segment_files(clips, find_speech(root, clips, options), options, refusals, notes)

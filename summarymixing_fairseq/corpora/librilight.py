@@ -32,7 +32,7 @@ from ..system.parallel import parallel_iter
 from .audio.scan import EXTENSIONS, find_audio, read_clips
 from .audio.segments import Interval, Speech, check_cut_dir, cut_files, find_speech, segment_files
 from .librispeech import held_out_speakers
-from .writing.corpus import TRAIN, Prepared
+from .writing.corpus import TRAIN, Prepared, check_existing
 from .writing.labels import Utterance
 from .writing.options import ManifestOptions, add_segment_arguments
 from .writing.rows import Clip, Refusal, format_manifest
@@ -77,6 +77,7 @@ def prepare(
     refusals: list[Refusal] = []
     notes: list[str] = []
     paths = _find(root, subsets, options, refusals, notes)
+    check_existing(options, cut_dir or root)
     num_found = len(paths) + len(refusals)
     valid: list[Clip] = []
     if valid_dir:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ..system.errors import InputError
 from .audio.scan import EXTENSIONS, find_audio, read_clips
-from .writing.corpus import TRAIN, Prepared
+from .writing.corpus import TRAIN, Prepared, check_existing
 from .writing.labels import Utterance
 from .writing.options import ManifestOptions
 from .writing.rows import Refusal
@@ -78,6 +78,7 @@ def prepare(
         for part in EVALUATION
         if part not in evaluation
     ]
+    check_existing(options, root)
     refusals: list[Refusal] = []
     texts = _read_parts(root, [corpus_dir / part for part in evaluation], options, refusals)
     clips = read_clips(root, sorted(texts), options, refusals, any_length=True)

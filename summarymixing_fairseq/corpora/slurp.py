@@ -34,7 +34,7 @@ from typing import Any
 from ..system.errors import InputError
 from .audio.scan import read_clips, refuse_unnamed
 from .text.english_text import TextRefused, normalise
-from .writing.corpus import Prepared
+from .writing.corpus import Prepared, check_existing
 from .writing.labels import Utterance
 from .writing.options import ManifestOptions
 from .writing.rows import Refusal, path_problem
@@ -76,6 +76,7 @@ def prepare(root: Path, options: ManifestOptions, *, synthetic: bool = False, te
     parts = [(SPLITS, "slurp_real")]
     if synthetic:
         parts.append(({"train": SYNTHETIC}, "slurp_synth"))
+    check_existing(options, root)
     refusals: list[Refusal] = []
     listings: list[_Listing] = []
     for files, name in parts:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from ..system.errors import InputError
 from .audio.scan import find_audio, read_clips
-from .writing.corpus import Prepared
+from .writing.corpus import Prepared, check_existing
 from .writing.labels import Utterance
 from .writing.options import ManifestOptions
 from .writing.rows import Clip, Refusal
@@ -62,6 +62,7 @@ def prepare(
     check_valid_fraction(valid_fraction)
     trials = _read_lists(trials_dir or root)
     named = {key for these in trials.values() for _, *keys in these for key in keys}
+    check_existing(options, root)
     refusals: list[Refusal] = []
     path_of: dict[str, str] = {}
     train_paths, test_paths = [], []

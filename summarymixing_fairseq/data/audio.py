@@ -16,6 +16,7 @@ import numpy as np
 from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
 from .headers import holds_more
+from .native_messages import without_native_messages
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -79,7 +80,7 @@ def open_audio(path: str | Path | BinaryIO) -> Iterator[SoundFile]:
         mode = os.stat(path).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening or reading it may never end
             raise OSError("it is a pipe or a device, not a file")
-    with _reader()(path) as file:
+    with without_native_messages(), _reader()(path) as file:
         if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ:
             raise ValueError(f"its header says {file.samplerate} Hz, recordings have {MIN_RATE_HZ} to {MAX_RATE_HZ}")
         yield file

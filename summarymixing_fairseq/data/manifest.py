@@ -169,6 +169,18 @@ class Manifest:
         return (self[index] for index in range(len(self)))
 
 
+def splits_of(folder: Path) -> list[str]:
+    """Names of the manifests of a folder, sorted.
+
+    Raises:
+        InputError: where there is none.
+    """
+    splits = sorted(path.stem for path in folder.glob("*.tsv") if path.name != "refused.tsv" and path.name[0] != ".")
+    if not splits:
+        raise InputError(f"{folder} has no manifest (SPLIT.tsv)")
+    return splits
+
+
 def zip_and_position(path: Path) -> tuple[str, str]:
     """The zip file and the ``OFFSET:LENGTH`` of FILE.zip:OFFSET:LENGTH. For any other path: itself and ""."""
     text = str(path)

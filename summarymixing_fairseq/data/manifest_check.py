@@ -22,6 +22,8 @@ from .checks import ctc_frames
 from .clips import open_clip
 from .manifest import Clip, Manifest, OutsideRootError, read_labels, zip_and_position
 
+# Beside manifests that `summarymixing manifest join` (corpora/join.py) made: train may repeat rows, by their weights.
+JOINED = "joined.txt"
 OUTSIDE = "link out of the root"
 MISSING = "missing file"
 # Characters of a text that a finding shows.
@@ -92,16 +94,22 @@ def check_folder(
         InputError: for a manifest that cannot be read as one.
     """
     findings = Findings()
+    is_joined = (data_dir / JOINED).is_file()
     files: dict[str, _File] = {}
     manifests = {split: Manifest(data_dir / f"{split}.tsv", allow_outside_root=allow_outside_root) for split in splits}
     file_of_row: dict[str, list[_File]] = {split: [] for split in splits}
     for split, manifest in manifests.items():
         findings.sizes[split] = manifest.sizes
         seen: set[tuple[str, int | None]] = set()
+        before, num_repeated = None, 0
         for number, clip in enumerate(manifest, start=2):
-            if (clip.name, clip.offset) in seen:
+            row = (clip.name, clip.offset)
+            if row == before and split == "train" and is_joined:
+                num_repeated += 1
+            elif row in seen:
                 findings.add("twice in a split", f"{split}.tsv, line {number}", clip.name)
-            seen.add((clip.name, clip.offset))
+            seen.add(row)
+            before = row
             file = files.setdefault(os.path.realpath(clip.path), _File(clip))
             try:
                 clip.check_inside()
@@ -111,6 +119,8 @@ def check_folder(
             end = math.inf if clip.offset is None else clip.offset + clip.num_samples
             file.parts.append((split, clip.offset or 0, end))
             file_of_row[split].append(file)
+        if num_repeated:
+            findings.notes.append(f"{num_repeated:,} rows of train repeat the row above, by the weights of {JOINED}")
     inside = [file for file in files.values() if file.problem != OUTSIDE]
     clips = [file.clip for file in inside]
     headers = parallel_iter(read_file, clips, workers=workers, description="reading headers")

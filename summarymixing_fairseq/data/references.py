@@ -35,7 +35,7 @@ class Symbols:
 
     Attributes:
         labels: extension of the label files; post_process: how symbols become text, "none" where they spell no words.
-        unit: what stands between the spaces of that text: "word", "phone", "letter", "piece", or ``labels``.
+        unit: what stands between the spaces of that text: "word", "phone", "letter", "character", "piece", or labels.
     """
 
     labels: str
@@ -69,7 +69,7 @@ def symbols_of(task: dict[str, Any], criterion: dict[str, Any], dictionary: Sequ
     mark = _WORD_MARKS[scheme]
     if labels == "wrd" or (mark and labels not in _PHONES and any(mark in symbol for symbol in dictionary)):
         return Symbols(labels, scheme, "word")
-    names = {"ltr": "letter", **dict.fromkeys(_PHONES, "phone")}
+    names = {"ltr": "letter", "chr": "character", **dict.fromkeys(_PHONES, "phone")}
     unit = "piece" if labels.startswith("bpe") else names.get(labels, labels)
     return Symbols(labels, "none" if mark else scheme, unit)
 

@@ -78,7 +78,8 @@ def test_rows_are_segments_of_the_chapters(corpus, tmp_path):
     for line in (
         "found 3 audio files",
         "train: 6 clips, 0.05 h (seconds: min 24.80, median 27.15, max 29.50)",
-        "segments are of 3 files, those looked at have 0.05 h; 3 more segments are shorter than 10 s",
+        "segments are of 3 files, those looked at have 0.05 h; 3 more segments are shorter than 10 s "
+        "(--min-segment-seconds)",
         "speakers of LibriSpeech dev and test were not looked for: see --exclude-speakers",
         "valid.tsv is not written: give --valid LIBRISPEECH_DIR/dev-clean, or --valid-fraction",
     ):
@@ -191,7 +192,7 @@ NO_PAIRS = "voice_activity that is no list of [start, end] in seconds: "
         (None, "no sidecar (--vad finds speech without)"),
         ([], "no speech found"),
         ([[3.0, 3.0]], "no speech found"),
-        ([[3.0, 9.0]], "segment shorter than 10 s: 3.00 to 9.00 s"),
+        ([[3.0, 9.0]], "segment shorter than 10 s (--min-segment-seconds): 3.00 to 9.00 s"),
         ([[0.0, 20.0], [50.0, 61.5]], OUTSIDE + "[50.0, 61.5]"),
         ([[-1.5, 20.0]], OUTSIDE + "[-1.5, 20.0]"),
         ([[20.0, 10.0]], NO_PAIRS + "[20.0, 10.0]"),

@@ -386,6 +386,34 @@ def test_paths_of_a_corpus_that_lead_out_are_refused_unless_allowed(tmp_path, pa
     assert clip.path == path and not refusals
 
 
+def test_audio_that_is_passed_over_is_counted_by_ending(tmp_path):
+    for name in ("a.m4a", "b.M4A", "c.aiff", "d.pdf", ".e.m4a"):
+        write_audio(tmp_path / "audio" / "x.wav")
+        (tmp_path / "audio" / name).touch()
+    summary = prepare(tmp_path / "audio", tmp_path / "out", valid_fraction=0)
+    assert (
+        "passed over by ending: 2 files: m4a, 1 file: aiff (convert them to flac or wav; --ext reads aiff)" in summary
+    )
+    (tmp_path / "audio" / "x.wav").unlink()
+    with pytest.raises(InputError, match=r"no audio below .*; passed over by ending: 2 files: m4a"):
+        prepare(tmp_path / "audio", tmp_path / "out2")
+
+
+def test_a_manifest_of_other_audio_is_found_before_any_is_read(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        write_audio(tmp_path / name / "a.wav")
+    prepare(tmp_path / "one", tmp_path / "out", valid_fraction=0)
+    monkeypatch.setattr(make_manifest, "read_clips", None)  # not called
+    monkeypatch.setattr(make_manifest, "find_audio", None)
+    with pytest.raises(InputError, match=r"train\.tsv is of .*one: give --force"):
+        prepare(tmp_path / "two", tmp_path / "out", valid_fraction=0)
+    with pytest.raises(InputError, match="is of whole files: give --force to replace it by segments"):
+        prepare(tmp_path / "one", tmp_path / "out", valid_fraction=0, vad=True)
+    monkeypatch.undo()
+    prepare(tmp_path / "one", tmp_path / "out", valid_fraction=0)
+    prepare(tmp_path / "two", tmp_path / "out", valid_fraction=0, force=True)
+
+
 @pytest.mark.parametrize(("name", "message"), [("file", "is no directory"), ("", "no audio below .* flac, wav, ogg")])
 def test_a_root_without_audio(tmp_path, name, message):
     (tmp_path / "file").touch()

@@ -99,7 +99,9 @@ def test_short_segments_are_named():
     options = ManifestOptions(Path(), segments=SegmentRules(10, 5))
     kept = segments_of([Clip("a.flac", 20 * RATE_HZ)], [[(1, 2), (10, 19.5), (19.6, 30)]], options, refused)
     assert kept == [Clip("a.flac", 10 * RATE_HZ, 10 * RATE_HZ)]  # its end is that of the file
-    assert [(one.reason, one.detail) for one in refused] == [("segment shorter than 5 s", "1.00 to 2.00 s")]
+    assert [(one.reason, one.detail) for one in refused] == [
+        ("segment shorter than 5 s (--min-segment-seconds)", "1.00 to 2.00 s")
+    ]
 
 
 def test_the_summary_counts_recordings(audio, tmp_path, monkeypatch):
@@ -108,10 +110,12 @@ def test_the_summary_counts_recordings(audio, tmp_path, monkeypatch):
     found = lambda root, clips, options: [speech.get(clip.path, []) for clip in clips]  # noqa: E731
     monkeypatch.setattr(folder, "find_speech", found)
     summary = prepare(audio, tmp_path, valid_fraction=0, vad=True, segments=RULES, workers=1)
-    assert "found 3 audio files" in summary and "2 more segments are shorter than 1 s" in summary
+    assert (
+        "found 3 audio files" in summary and "2 more segments are shorter than 1 s (--min-segment-seconds)" in summary
+    )
     assert [line for line in summary.splitlines() if line.startswith("refused")] == [
         "refused 1: no speech found, e.g. silent.flac",
-        "refused 1: segment shorter than 1 s, e.g. fast.wav",
+        "refused 1: segment shorter than 1 s (--min-segment-seconds), e.g. fast.wav",
     ]
 
 

@@ -72,10 +72,21 @@ def test_parts_of_a_file_and_clips_of_a_speaker_stay_together():
 
 @pytest.mark.parametrize(("fraction", "side"), [(1e-9, "valid"), (1 - 1e-9, "train")])
 def test_neither_side_of_a_small_tree_is_left_empty(fraction, side):
-    train, valid, (note,) = split_clips(some_clips(3), fraction)
+    train, valid, (note, *_) = split_clips(some_clips(3), fraction)
     moved = {"train": train, "valid": valid}[side]
     assert len(moved) == 1 and len(train) + len(valid) == 3
     assert f"{moved[0].path} was moved to {side}" in note
+
+
+def test_a_valid_split_of_one_clip_or_of_a_third_of_the_audio_is_warned_of():
+    one, third = "WARNING: valid is one clip, ", "WARNING: valid is {}% of the audio, "
+    clips = [Clip(f"{name}/{number}.flac", 10) for name in "abc" for number in range(2)]
+    *_, (_, warning) = split_clips(clips, 1e-9, lambda clip: clip.path[0])
+    assert warning.startswith(third.format(33))
+    *_, (_, warning) = split_clips(some_clips(10), 1e-9)
+    assert warning.startswith(one)
+    train, valid, notes = split_clips([*some_clips(10), Clip("long.flac", 90000)], 0.3)
+    assert len(valid) > 1 and not notes
 
 
 @pytest.mark.parametrize(

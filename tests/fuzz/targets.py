@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gzip
 import math
 import os
 import resource
@@ -31,6 +32,9 @@ import soundfile
 import torch
 
 from summarymixing_fairseq.checkpoints.contents import over_defaults, refusals_named
+from summarymixing_fairseq.corpora import table
+from summarymixing_fairseq.corpora.writing.corpus import Prepared, write_corpus
+from summarymixing_fairseq.corpora.writing.options import ManifestOptions
 from summarymixing_fairseq.data.audio import read_segment
 from summarymixing_fairseq.data.checks import check_classes, check_labels
 from summarymixing_fairseq.data.dictionary import load_dictionary
@@ -297,12 +301,42 @@ def _check_samples(samples: np.ndarray, num_samples: int | None) -> None:
         raise Violation(f"{len(samples)} of {num_samples} samples")
 
 
+TABLE_NAMES = ("t.csv", "t.tsv", "t.jsonl", "t.jsonl.gz", "wav.scp", "text", "segments", "x.txt")
+
+
+def fuzz_table(data: bytes) -> None:
+    """A byte for the form of a table and one of options, then the table. Of a Kaldi folder it is one of the files."""
+    name = TABLE_NAMES[(data[0] if data else 0) % len(TABLE_NAMES)]
+    options, content = (data[1] if len(data) > 1 else 0), data[2:]
+    place = folder() / "table"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    shutil.copy(folder() / "root" / "x.wav", place)
+    if name in ("wav.scp", "text", "segments"):
+        (place / "wav.scp").write_text("u x.wav\n")
+        (place / "text").write_text("u a\n")
+    (place / name).write_bytes(gzip.compress(content) if name.endswith(".gz") and options & 1 else content)
+    given = place / name if name.startswith("t.") else place
+    kept = ManifestOptions(place / "out", force=True, workers=1)
+    with bounded(len(data)), refusable():
+        units = ("letters", "characters", "phones", "letters")[options >> 2 & 3]
+        preview, as_is = bool(options & 16), bool(options & 2)
+        prepared = table.prepare(given, kept, valid_fraction=0, preview=preview, as_is=as_is, units=units)
+        if isinstance(prepared, Prepared):
+            write_corpus(prepared, kept)
+            manifest = Manifest(place / "out" / "train.tsv")
+            for path in (place / "out").glob("train.*"):
+                if path.suffix != ".tsv":
+                    read_labels(path, len(manifest))
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "manifest": fuzz_manifest,
     "transcripts": fuzz_transcripts,
     "dictionary": fuzz_dictionary,
     "config": fuzz_config,
     "audio": fuzz_audio,
+    "table": fuzz_table,
 }
 
 
@@ -328,6 +362,18 @@ SEEDS: dict[str, list[bytes]] = {
     "dictionary": [b"A 1\nB 2\n| 2\n", b"A 1\nA 1\n", b"A 1 #fairseq:overwrite\n", b"\xff 1\n", b"A\n"],
     "config": [b"", b"\0\x02\x08\x10", b"\1\x02\x0c\x03\x08\x01", bytes(range(64)), bytes(range(255, 128, -1))],
     "audio": [b""],
+    "table": [
+        b'\0\0audio,text,speaker\nx.wav,"a, b",c\n',
+        b"\0\2x|one|one\n",
+        b"\1\4path\tsentence\tstart\tend\nx.wav\ta\t0\t0.05\n",
+        b'\2\0{"audio": "x.wav", "text": "a", "offset": 0, "duration": 0.1}\n',
+        b'\3\1{"type": "MonoCut", "start": 0, "duration": 0.1, "supervisions": [{"start": 0, "duration": 0.1, '
+        b'"text": "a"}], "recording": {"duration": 0.1, "sources": [{"type": "file", "source": "x.wav"}]}}\n',
+        b"\4\0u x.wav\n",
+        b"\5\0u a b\n",
+        b"\6\0u u 0 0.1\n",
+        b"\7\0a b\n",
+    ],
 }
 
 

@@ -30,7 +30,7 @@ CASES = sorted(path for path in (Path(__file__).parent / "cases").glob("*/*") if
 
 # Minutes of each target in the long run.
 MINUTES = float(os.environ.get("FUZZ_MINUTES", "3"))
-QUICK_EXAMPLES = {"manifest": 80, "transcripts": 100, "dictionary": 100, "config": 60, "audio": 60}
+QUICK_EXAMPLES = {"manifest": 80, "transcripts": 100, "dictionary": 100, "config": 60, "audio": 60, "table": 80}
 
 piece = st.sampled_from(
     [b"\t", b"\n", b"\r\n", b"\t5", b"\t1600\n", b"x.wav", b"a/y.wav", b"z.wav\t1600\n", b"out/z.wav\t1600\n"]
@@ -39,6 +39,18 @@ piece = st.sampled_from(
 lines = st.lists(piece | st.binary(max_size=6), max_size=12).map(b"".join)
 letters = st.lists(
     st.sampled_from([b"A", b"B", b" ", b"|", b"\n", b"\r", b"<s>", b" 1\n", b" #fairseq:overwrite\n", b"\xc2\x85"])
+    | st.binary(max_size=4),
+    max_size=20,
+).map(b"".join)
+
+
+cells = st.lists(
+    st.sampled_from(
+        [b"audio", b"text", b"x.wav", b"start", b"end", b"u ", b"1e999", b"nan", b"-1", b"/dev/zero", b"../"]
+    )
+    | st.sampled_from(
+        [b",", b";", b"|", b"\t", b"\n", b'"', b"{", b"}", b"[", b":", b"\\ud800", b"\xe2\x80\xa8", b"null"]
+    )
     | st.binary(max_size=4),
     max_size=20,
 ).map(b"".join)
@@ -68,12 +80,23 @@ def broken_audio(draw: st.DrawFn) -> bytes:
     return head + bytes(content[:cut])
 
 
+@st.composite
+def broken_seed(draw: st.DrawFn, name: str) -> bytes:
+    """A seed of a target without its first two bytes, with some of its bytes changed, inserted or cut off."""
+    content = bytearray(draw(st.sampled_from(SEEDS[name]))[2:])
+    for _ in range(draw(st.integers(0, 3))):
+        at, end = (draw(st.integers(0, len(content))) for _ in range(2))
+        content[min(at, end) : max(at, end) if draw(st.booleans()) else min(at, end)] = draw(cells)
+    return bytes(content)
+
+
 INPUTS = {
     "manifest": st.builds(bytes.__add__, st.binary(min_size=1, max_size=1), lines | st.binary(max_size=80)),
     "transcripts": st.builds(bytes.__add__, st.binary(min_size=2, max_size=2), letters | st.binary(max_size=80)),
     "dictionary": letters | st.binary(max_size=80),
     "config": st.binary(max_size=120),
     "audio": broken_audio(),
+    "table": st.builds(bytes.__add__, st.binary(min_size=2, max_size=2), cells | broken_seed("table")),
 }
 
 

@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import stat
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
@@ -25,6 +25,13 @@ from ..writing.rows import Clip, Refusal, link_problem, path_problem
 from .audio_file import read_clip
 
 EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
+# Endings of audio that is not looked for: libsndfile reads the first, if `--ext` names them, but not the others.
+_READ_IF_NAMED = ("aif", "aifc", "aiff", "au", "caf", "mp2", "oga", "rf64", "snd", "sph", "w64")
+_OTHER_AUDIO = {
+    *_READ_IF_NAMED,
+    *("3gp", "aac", "ac3", "amr", "ape", "avi", "dsf", "m4a", "m4b", "mka", "mkv", "mov", "mp4", "mpc", "ra", "shn"),
+    *("spx", "tta", "webm", "wma", "wv"),
+}
 
 # The names are hidden, so that no search for audio finds them. A scan of clips of any length goes beside one of train.
 JOURNAL_NAME = ".headers.journal"
@@ -43,10 +50,11 @@ def find_audio(
     extensions: Sequence[str] = EXTENSIONS,
     *,
     folder: str = "",
+    passed_over: Counter[str] | None = None,
 ) -> list[str]:
     """Paths of the audio files below `folder` of the manifest's `root`, relative to `root`, in posix form and sorted.
 
-    What is refused is added to `refusals`.
+    What is refused is added to `refusals`, and endings of audio that is passed over are counted in `passed_over`.
 
     Endings are compared without regard to case. Hidden files and folders (names that begin with a dot) are skipped.
     Links are followed, but each folder is entered once, under its real name where that lies in `folder`: loops of
@@ -86,6 +94,9 @@ def find_audio(
             is_link = entry.is_symlink()  # known from scandir: only links cost another look at the disk
             is_folder = os.path.isdir(entry.path) if is_link else entry.is_dir()  # False for a link to itself
             if not is_folder and not entry.name.lower().endswith(endings):
+                ending = os.path.splitext(entry.name)[1].lower().lstrip(".")
+                if passed_over is not None and (ending in _OTHER_AUDIO or ending in EXTENSIONS):
+                    passed_over[ending] += 1
                 continue
             problem = None if is_folder else path_problem(path)
             if is_link and not options.rules.allow_outside_root and not problem and os.path.exists(entry.path):
@@ -100,6 +111,21 @@ def find_audio(
                 reason = "no regular file" if os.path.exists(entry.path) else "dead link"
                 refusals.append(Refusal(path, reason))
     return sorted(found)
+
+
+def passed_over_notes(passed_over: Counter[str], *, can_name: bool) -> list[str]:
+    """A note on audio that `find_audio` has passed over, by ending, if there is any; `can_name`: there is `--ext`."""
+    if not passed_over:
+        return []
+    counts = ", ".join(
+        f"{count:,} file{'s' * (count > 1)}: {ending}"
+        for ending, count in sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    )
+    read = [ending for ending in sorted(passed_over) if ending in (*_READ_IF_NAMED, *EXTENSIONS)] if can_name else []
+    what = f"--ext {' '.join(read)} reads these" if len(read) == len(passed_over) else "convert them to flac or wav"
+    if read and len(read) < len(passed_over):
+        what += f"; --ext reads {' '.join(read)}"
+    return [f"passed over by ending: {counts} ({what})"]
 
 
 def refuse_unnamed(

@@ -117,7 +117,9 @@ def segments_of(clips: Sequence[Clip], speech: Speech, options: ManifestOptions,
             num_samples = min(round(end * rate_hz), clip.num_samples) - offset
             if num_samples < shortest * rate_hz:
                 detail = f"{start:.2f} to {end:.2f} s"
-                refusals.append(Refusal(clip.path, f"segment shorter than {shortest:g} s", detail))
+                refusals.append(
+                    Refusal(clip.path, f"segment shorter than {shortest:g} s (--min-segment-seconds)", detail)
+                )
             else:
                 segments.append(replace(clip, num_samples=num_samples, offset=offset))
     return segments
@@ -134,9 +136,10 @@ def segment_files(
     refusals += reversed(first_of.values())
     num_short = sum(one.path in with_segments for one in unusable)
     hours = sum(clip.num_samples for clip in clips) / options.rules.sample_rate_hz / 3600
+    shortest = f"{options.segments.min_segment_seconds:g} s (--min-segment-seconds)"
     notes.append(
         f"segments are of {len(with_segments):,} files, those looked at have {hours:.2f} h; "
-        f"{num_short:,} more segments are shorter than {options.segments.min_segment_seconds:g} s"
+        f"{num_short:,} more segments are shorter than {shortest}"
     )
     return segments
 

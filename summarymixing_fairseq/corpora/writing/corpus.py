@@ -6,6 +6,7 @@ dict.KIND.txt. The name of a split may have a folder (finetune/train): each fold
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,26 @@ class Prepared:
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     units: Units = field(default_factory=lambda: LETTERS)
     needed: Sequence[str] = ()
+
+
+def check_existing(options: ManifestOptions, root: Path, *, parts: bool = False) -> None:
+    """Look at the manifest that is in `options.dest`, before any audio is read, for what makes it another one.
+
+    Args:
+        root: of the manifest that is to be written; parts: all its rows are parts of files.
+
+    Raises:
+        InputError: for one of another root, or of whole files where there would be parts, unless forced.
+    """
+    path = options.dest / f"{TRAIN}.tsv"
+    if options.force or not path.is_file():
+        return
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        other, row = file.readline().rstrip("\n"), file.readline()
+    if other != os.path.abspath(root):
+        raise InputError(f"{path} is of {other}: give --force to replace it, or another --dest")
+    if parts and row.count("\t") == 1:
+        raise InputError(f"{path} is of whole files: give --force to replace it by segments, or another --dest")
 
 
 def write_corpus(corpus: Prepared, options: ManifestOptions) -> str:

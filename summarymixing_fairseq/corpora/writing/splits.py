@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from ...system.errors import InputError
 from .rows import Clip
 
+# A validation set of this share of the audio is warned of.
+_LARGE_SHARE = 1 / 3
+
 
 def check_valid_fraction(fraction: float) -> None:
     """Raises InputError unless the share of validation data is at least 0 and below 1."""
@@ -27,7 +30,8 @@ def split_clips(
     """Train and valid clips by the hash of each clip's speaker or path, and notes: where one had to be moved.
 
     Clips of one speaker (`speaker_of`; None: only the parts of one file) stay together. With `valid_fraction` > 0
-    neither side is left empty: in a small corpus the speaker or file nearest to the border changes sides.
+    neither side is left empty: in a small corpus the speaker or file nearest to the border changes sides. A valid side
+    of one clip, or of a third of the audio, is noted too.
 
     Raises:
         InputError: where there is only one speaker or file.
@@ -49,4 +53,10 @@ def split_clips(
         valid_groups ^= {moved}
         notes.append(f"{moved} was moved to {side}, which was empty at fraction {valid_fraction:g}")
     train = [clip for clip in clips if group_of(clip) not in valid_groups]
-    return train, [clip for clip in clips if group_of(clip) in valid_groups], notes
+    valid = [clip for clip in clips if group_of(clip) in valid_groups]
+    if len(valid) == 1:
+        notes.append("WARNING: valid is one clip, whose loss says little: give more audio or a larger --valid-fraction")
+    share = sum(clip.num_samples for clip in valid) / sum(clip.num_samples for clip in clips)
+    if share >= _LARGE_SHARE:
+        notes.append(f"WARNING: valid is {share:.0%} of the audio, which training lacks: give more audio or speakers")
+    return train, valid, notes

@@ -1,0 +1,1 @@
+"""Lists of recordings as others write them, and our own manifests read again."""
