@@ -217,8 +217,8 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
         )
     if any(row.objective for row in rows):
         lines.append(
-            "Masked frames right: of the validation clips, by the pre-training's own task. Encoders of one objective can "
-            "be compared by it where its targets are fixed, as BEST-RQ's are. In brackets the lowest and the highest seed."
+            "Masked frames right: of the validation clips, by the pre-training's own task. It compares encoders of one "
+            "objective whose targets are fixed, as BEST-RQ's are. In brackets the lowest and the highest seed."
         )
     if any(row.peak_mib for row in rows):
         lines.append("Parameters and peak of resident memory: of pre-training.")
