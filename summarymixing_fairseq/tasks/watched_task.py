@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..modules.conformer import ConformerEncoder
 from ..system.finite import is_finite
+from ..system.interrupts import noted
 from ..system.machine import free_memory
 from ..system.precision import autocast
 from ..system.transfers import read_numbers
@@ -33,7 +34,10 @@ from ..training.watch.noise import UpdateNoise
 logger = logging.getLogger(__name__)
 
 # Sums that each batch adds to its logging output. They are taken out again before fairseq logs the rest.
-SUMS = ("audio_samples", "computed_samples", "masked_frames", "valid_frames", "wait_seconds", "busy_seconds")
+SUMS = (
+    *("audio_samples", "computed_samples", "masked_frames", "valid_frames"),
+    *("wait_seconds", "busy_seconds", "signals"),
+)
 # At most so many losses that are not finite are explained in a run: each costs another forward pass.
 MOST_EXPLAINED = 20
 MOST_NAMED = 8
@@ -52,6 +56,7 @@ class WatchedTask(FairseqTask):
         super().__init__(cfg, **kwargs)
         self.wait_clock = WaitClock()
         self.audio_seconds = 0.0  # heard in training, resumed runs included
+        self.told_to_stop = False  # by a signal to one of the processes; they all know since the same update
         health_updates, min_codebook_use = getattr(cfg, "health_updates", 200), getattr(cfg, "min_codebook_use", 0.02)
         self._health = HealthMonitor(health_updates, min_codebook_use, self.may_crop)
         self._update_started = 0.0
@@ -176,6 +181,7 @@ class WatchedTask(FairseqTask):
         is_first = len(self._seeds) <= 1
         num_samples = sample["num_samples"]
         counts = dict.fromkeys(SUMS, 0.0)
+        counts["signals"] = float(bool(noted()))
         counts["audio_samples"] = float(sum(num_samples))
         # a batch may hold features that were kept: they count as the padded audio that they were computed from
         source = sample["net_input"].get("source")
@@ -206,6 +212,7 @@ class WatchedTask(FairseqTask):
             return
         sums = {name: float(sum(output.pop(name, 0.0) for output in logging_outputs)) for name in SUMS}
         super().reduce_metrics(logging_outputs, criterion)
+        self.told_to_stop = sums["signals"] > 0
         self.audio_seconds += sums["audio_samples"] / getattr(self.cfg, "sample_rate", SAMPLE_RATE_HZ)
         metrics.log_scalar("audio_hours", self.audio_seconds / 3600, weight=0, priority=600, round=3)
         shares = {

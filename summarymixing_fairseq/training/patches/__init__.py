@@ -17,7 +17,7 @@ from fairseq.optim.lr_scheduler.reduce_lr_on_plateau import ReduceLROnPlateauLRS
 from fairseq.trainer import Trainer
 
 from ...checkpoints.untrusted_file import allow_fairseq_dictionary
-from . import amp, background, checkpoints, position, processes, resuming, trainer
+from . import amp, background, checkpoints, position, processes, resuming, stopping, trainer
 
 # (object, name, replacement, reason)
 REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
@@ -134,6 +134,12 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "train",
         trainer.train,
         "a finished run does one more update at each start, and a run may end before its last checkpoint is written",
+    ),
+    (
+        fairseq_cli.train,
+        "validate_and_save",
+        stopping.validate_and_save,
+        "Ctrl-C and SIGTERM end a run in a traceback, and all since the last checkpoint is lost",
     ),
     (
         Trainer,
