@@ -30,6 +30,7 @@ from ..training.watch.divergence import LOSS_SCALE_ADVICE, first_bad_parameter, 
 from ..training.watch.health import HealthMonitor, Reading
 from ..training.watch.memory import bytes_of_update
 from ..training.watch.noise import UpdateNoise
+from ..training.watch.start_table import GIB, start_table
 
 logger = logging.getLogger(__name__)
 
@@ -84,27 +85,34 @@ class WatchedTask(FairseqTask):
         """Samples that the model needs of a clip, beyond what all clips of a manifest have."""
         return 0
 
-    def begin_run(self, trainer: Trainer) -> None:
-        """Before each epoch. Before the first, warn if an update takes more memory than this machine has on a CPU; a
-        GPU's error says so itself."""
+    def begin_run(self, trainer: Trainer, epoch_itr: Any) -> None:
+        """Before each epoch. Before the first, log what the run is going to be, and warn if an update takes more memory
+        than is free: on a CPU such a run is killed without a word."""
         is_begun, self._trainer = self._trainer is not None, trainer
-        max_tokens, free, model = trainer.cfg.dataset.max_tokens, free_memory(), trainer.get_model()
-        if is_begun or trainer.cuda or not max_tokens or free is None or not trainer.is_data_parallel_master:
+        if is_begun or not trainer.is_data_parallel_master:
             return
-        encoders = [module for module in model.modules() if isinstance(module, ConformerEncoder)]
-        # models of fairseq's may not take a waveform alone, and nothing is counted in compiled layers
-        if not encoders or encoders[0].to_compile or hasattr(model, "decoder"):
-            return
-        needed = bytes_of_update(model.train(), max_tokens, max(TRIED_SAMPLES, self.min_samples()))
-        if needed > free:
+        needed, free = self._memory(trainer)
+        logger.info(start_table(trainer, epoch_itr, needed, free))
+        if needed is not None and free is not None and needed > free:
             logger.warning(
                 "an update takes about %.0f GiB of memory and %.0f GiB are free, so that the run may be killed: lower "
                 "dataset.max_tokens=%d and raise optimization.update_freq, set +model.recompute=cheap, or train a "
                 "smaller model",
-                needed / 2**30,
-                free / 2**30,
-                max_tokens,
+                needed / GIB,
+                free / GIB,
+                trainer.cfg.dataset.max_tokens,
             )
+
+    def _memory(self, trainer: Trainer) -> tuple[int | None, int | None]:
+        """Bytes that an update takes, on a CPU as far as they can be counted, and bytes that are free."""
+        if trainer.cuda:
+            return None, torch.cuda.mem_get_info()[0]
+        max_tokens, free, model = trainer.cfg.dataset.max_tokens, free_memory(), trainer.get_model()
+        encoders = [module for module in model.modules() if isinstance(module, ConformerEncoder)]
+        # models of fairseq's may not take a waveform alone, and nothing is counted in compiled layers
+        if free is None or not (max_tokens and encoders) or encoders[0].to_compile or hasattr(model, "decoder"):
+            return None, free
+        return bytes_of_update(model.train(), max_tokens, max(TRIED_SAMPLES, self.min_samples())), free
 
     def end_update(self) -> None:
         """After an update that did not fail."""

@@ -40,7 +40,7 @@ def train(cfg: Any, trainer: Trainer, task: Any, epoch_itr: Any) -> tuple[list[f
     else:
         stopping.listen(task)
         if hasattr(task, "begin_run"):
-            task.begin_run(trainer)
+            task.begin_run(trainer, epoch_itr)
         losses, should_stop = _train(cfg, trainer, task, epoch_itr)
         background.wait_if_last(cfg, epoch_itr, should_stop)
         return losses, should_stop
