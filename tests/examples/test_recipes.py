@@ -42,6 +42,7 @@ VARIANTS = [
             "lr_scheduler.warmup_updates": 20,
             "checkpoint.save_interval_updates": 50,
             "common.log_interval": 10,
+            "common.log_format": "simple",
         },
     ),
     (
@@ -49,7 +50,7 @@ VARIANTS = [
         "tiny",
         "quickstart",
         {"dataset.max_tokens": 800000, "optimization.max_update": 150, "common.log_interval": 10}
-        | {"checkpoint.save_dir": "checkpoints/tiny_ctc"},
+        | {"common.log_format": "simple", "checkpoint.save_dir": "checkpoints/tiny_ctc"},
     ),
     (
         "finetuning",

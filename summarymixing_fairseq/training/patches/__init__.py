@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import fairseq_cli.train
+import hydra._internal.utils
 from fairseq import checkpoint_utils
 from fairseq import utils as fairseq_utils
 from fairseq.data.iterators import EpochBatchIterator
@@ -15,9 +16,11 @@ from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin
 from fairseq.optim.lr_scheduler.reduce_lr_on_plateau import ReduceLROnPlateauLRSchedule
 from fairseq.trainer import Trainer
+from hydra.errors import CompactHydraException
 
 from ...checkpoints.untrusted_file import allow_fairseq_dictionary
-from . import amp, background, checkpoints, position, processes, resuming, stopping, trainer
+from ...system.errors import InputError
+from . import amp, background, checkpoints, configuration, position, processes, resuming, stopping, trainer
 
 # (object, name, replacement, reason)
 REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
@@ -128,6 +131,18 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "DistributedDataParallel",
         processes.CpuAwareDDP,
         "torch's DDP is given device numbers, which it refuses for a module on a CPU",
+    ),
+    (
+        hydra._internal.utils,
+        "CompactHydraException",
+        (CompactHydraException, InputError),
+        "an error that the user can correct stands below a traceback",
+    ),
+    (
+        fairseq_cli.train,
+        "add_defaults",
+        configuration.add_defaults,
+        "there is no line for a person, and a logger that is asked for and missing is passed over",
     ),
     (
         fairseq_cli.train,
