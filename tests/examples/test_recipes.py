@@ -36,6 +36,7 @@ VARIANTS = [
         {
             "model.encoder_layers": 2,
             "dataset.max_tokens": 800000,
+            "dataset.max_tokens_valid": 800000,  # follows it
             "dataset.validate_interval": 1000000,
             "dataset.validate_interval_updates": 50,
             "optimization.max_update": 150,
@@ -49,7 +50,12 @@ VARIANTS = [
         "finetuning",
         "tiny",
         "quickstart",
-        {"dataset.max_tokens": 800000, "optimization.max_update": 150, "common.log_interval": 10}
+        {
+            "dataset.max_tokens": 800000,
+            "dataset.max_tokens_valid": 800000,
+            "optimization.max_update": 150,
+            "common.log_interval": 10,
+        }
         | {"common.log_format": "simple", "checkpoint.save_dir": "checkpoints/tiny_ctc"},
     ),
     (

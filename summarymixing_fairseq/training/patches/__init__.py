@@ -9,6 +9,7 @@ import hydra._internal.utils
 from fairseq import checkpoint_utils
 from fairseq import utils as fairseq_utils
 from fairseq.data.iterators import EpochBatchIterator
+from fairseq.dataclass import utils as dataclass_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from fairseq.models import distributed_fairseq_model
@@ -137,6 +138,12 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "CompactHydraException",
         (CompactHydraException, InputError),
         "an error that the user can correct stands below a traceback",
+    ),
+    (
+        dataclass_utils,
+        "merge_with_parent",
+        configuration.merge_with_parent,
+        "an unknown field is told in a traceback, without the names that there are",
     ),
     (
         fairseq_cli.train,
