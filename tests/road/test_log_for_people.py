@@ -64,7 +64,7 @@ def test_a_training(arguments, tmp_path):  # noqa: F811
     assert len(shown) < 16 and not re.search(r"^\{|\] - \{|\(encoder\)", done.stdout, re.MULTILINE)
     for start in (
         "the run:",
-        r"update 1 of 2, \d+ s left: loss",
+        r"update 1 of 2(, \d+ s left)?: loss",
         r"update 2 of 2: loss .*h heard, learning rate ",
         "valid, ",
     ):
