@@ -1,26 +1,103 @@
-"""``${summarymixing:user_dir}``: the folder of the installed package, for ``common.user_dir`` of a configuration.
+"""What hydra has to know of this package before it reads a configuration: it imports every module of ``hydra_plugins``.
 
-fairseq takes a path there, relative to the working directory. Hydra imports every module of ``hydra_plugins`` before it
-reads a configuration, so the path is right wherever the command is typed and however the package is installed. The
-package must not be imported here: fairseq registers the models and tasks of a user-dir only at its first import.
+``${summarymixing:user_dir}`` is the folder of the installed package, for ``common.user_dir``. fairseq takes a path
+there, relative to the working directory; so it is right wherever the command is typed and however the package is
+installed. The package must not be imported here: fairseq registers the models and tasks of a user-dir only at its first
+import.
+
+``${summarymixing:sweep}`` is a folder for each job of a sweep, for the end of ``checkpoint.save_dir``:
+``/model.mixer=mhsa`` under ``-m model.mixer=summarymixing,mhsa``; without a sweep it is empty.
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
+import logging
+import os
+import re
+import sys
+import warnings
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from hydra.plugins.plugin import Plugin
-from omegaconf import OmegaConf
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+
+COMMAND = "fairseq-hydra-train"
+# Names of the fields that a sweep gives several values, for the processes that a launcher starts, which do not see the
+# command line.
+SWEPT = "SUMMARYMIXING_SWEPT"
+
+_APPLY = "_apply_overrides_to_config"  # of another name in another hydra: then there are no hints
+_apply_overrides: Any = getattr(ConfigLoaderImpl, _APPLY, None)
 
 
-class SummaryMixing(Plugin):
+class SummaryMixing(SearchPathPlugin):
     """Takes this module, and so the resolver, into the processes that a hydra launcher starts."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """The search path stays. Hydra calls this before it reads a training's configuration.
+
+        Its warnings, of the way that fairseq calls it, and its debug lines are kept off the terminal. An unknown field
+        gets the name of the nearest one.
+        """
+        if Path(sys.argv[0]).name != COMMAND:
+            return
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"(hydra|sys$|fairseq_cli\.hydra_train)")
+        logging.getLogger("hydra").setLevel(logging.INFO)
+        os.environ[SWEPT] = "\n".join(_swept(sys.argv[1:]))
+        if _apply_overrides is not None:
+            setattr(ConfigLoaderImpl, _APPLY, staticmethod(_apply_overrides_with_hint))
+
+
+def _swept(arguments: list[str]) -> list[str]:
+    """Names of the fields with several values on a command line."""
+    names = []
+    for argument in arguments:
+        if "=" in argument and not argument.startswith("-"):
+            with suppress(HydraException):  # which hydra itself will tell of
+                (override,) = OverridesParser.create().parse_overrides([argument])
+                names += [override.key_or_group] * override.is_sweep_override()
+    return names
+
+
+def _apply_overrides_with_hint(overrides: Any, cfg: DictConfig) -> None:
+    try:
+        _apply_overrides(overrides, cfg)
+    except ConfigCompositionException as error:
+        known = [
+            f"{group}.{field}"
+            for group in map(str, cfg)
+            for field in (cfg[group] if OmegaConf.is_dict(cfg[group]) else ())
+        ]
+        unknown = re.search(r"Could not override '([^']+)'", str(error))
+        if unknown and (near := difflib.get_close_matches(unknown[1], known, 1)):
+            raise ConfigCompositionException(f"{unknown[0]}: did you mean {near[0]}?") from None
+        raise
+
+
+def _sweep() -> str:
+    swept = os.environ.get(SWEPT, "").splitlines()
+    if not swept or not HydraConfig.initialized():
+        return ""
+    # not resolved: the overrides may have this very resolver in them
+    given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    own = [override for override in map(str, given) if override.partition("=")[0].lstrip("+") in swept]
+    return "/" + ",".join(own).replace("/", "_") if own else ""
 
 
 def _resolve(key: str) -> str:
+    if key == "sweep":
+        return _sweep()
     if key != "user_dir":
-        raise ValueError(f"${{summarymixing:{key}}}: only ${{summarymixing:user_dir}} is known")
+        raise ValueError(f"${{summarymixing:{key}}}: only user_dir and sweep are known")
     spec = importlib.util.find_spec("summarymixing_fairseq")
     if spec is None or spec.origin is None:
         raise ValueError("${summarymixing:user_dir}: summarymixing_fairseq is not installed")

@@ -31,6 +31,7 @@ LIBRARIES = ("torch", "hydra-core", "omegaconf", "numpy")
 OVERRIDES = (
     "common.cpu=true",
     "common.log_interval=1",
+    "common.log_format=json",
     "dataset.num_workers=0",
     "dataset.max_tokens=100000",
     "optimization.update_freq=[1]",

@@ -13,10 +13,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "curves",
         help="loss, accuracy, codebooks, phone accuracy and effective rank of runs, plotted from their logs",
-        description="Plot what fairseq has logged with common.log_format=json, of one run or of several beside each "
-        "other. Several runs are shown by their latents and last layer.",
+        description="Plot the numbers of one run or of several beside each other. Several runs are shown by their "
+        "latents and last layer.",
     )
-    parser.add_argument("logs", type=Path, nargs="+", metavar="LOG", help="what fairseq-hydra-train has printed")
+    parser.add_argument(
+        "logs",
+        type=Path,
+        nargs="+",
+        metavar="LOG",
+        help="log.jsonl of a run's folder, or what is printed with common.log_format=json",
+    )
     parser.add_argument(
         "--plot", type=Path, default=Path("curves.png"), metavar="FILE.png", help="output (default: curves.png)"
     )

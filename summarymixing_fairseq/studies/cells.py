@@ -113,6 +113,7 @@ def _training(place: Place, config: Path, folder: Path, data: Path, seed: int) -
     command = [*place.tools.train, "--config-dir", str(config.parent), "--config-name", config.stem]
     paths = {"common.user_dir": _PACKAGE, "task.data": data.absolute(), "checkpoint.save_dir": folder}
     command += [*(f"{key}={quoted(str(path))}" for key, path in paths.items()), f"common.seed={seed}"]
+    command.append("common.log_format=json")  # its log is read
     return [*command, "common.cpu=true"] if place.device == "cpu" else command
 
 

@@ -129,7 +129,9 @@ def write_recipe(size: Size, folder: Path) -> Path | None:
     name = f"{base}_{size.mixer}"
     if (taken := folder / f"{name}.yaml").exists() and WRITTEN_BY not in taken.read_text(encoding="utf-8"):
         name += "_matched"
-    differences = OmegaConf.from_dotlist([f"checkpoint.save_dir=checkpoints/{name}", *size.overrides])
+    differences = OmegaConf.from_dotlist(
+        [f"checkpoint.save_dir=checkpoints/{name}${{summarymixing:sweep}}", *size.overrides]
+    )
     recipe = [
         "# @package _group_",
         f"# `{name}`: {size.mixer} in the place of the mixer of `{base}`, and as many parameters, "

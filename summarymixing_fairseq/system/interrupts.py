@@ -2,6 +2,8 @@
 
 Python's own KeyboardInterrupt can be swallowed: by a bare ``except``, a callback from C, an import. So ``install`` sets
 a handler that ends the process itself, with status 128 + signal. Without ``install`` Python behaves as usual.
+
+A training has something to save first: after ``note`` a first signal is only noted, and the training asks for it.
 """
 
 from __future__ import annotations
@@ -19,18 +21,54 @@ SILENT = "SUMMARYMIXING_ENDS_SILENTLY"  # set for a command that another one has
 
 _cleanups: dict[object, Callable[[], object]] = {}
 _owner, _line = 0, ""  # the process that prints, and what
+_noted = 0  # the signal that a training is to end by
 _held_back, _pending = 0, 0  # blocks of ``uninterrupted`` that are open, and the signal that waits for their end
 
 
 def install(line: str = "interrupted") -> None:
-    """From now on end this process on a signal, with ``line`` on stderr. Signals that are ignored stay so (nohup)."""
-    global _owner, _line
-    _owner, _line = os.getpid(), "" if SILENT in os.environ else line
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, end)
+    """From now on end this process on a signal, with ``line`` on stderr.
+
+    Signals that are ignored (nohup) or that another handler is set for stay so.
+    """
+    _handle_by(end, line)
     # at exit Python takes the handlers away: a late signal would change the status of a command that is done
     atexit.register(_ignore_signals)
+
+
+def note(line: str) -> None:
+    """From now on only note a first signal, for ``noted``. A second one ends this process, with ``line`` on stderr.
+
+    Processes that this one forks from now on hear of no signal that is sent to a group, as by Ctrl-C: they serve this
+    one until its end.
+    """
+    _handle_by(_note, line)
+
+
+def noted() -> int:
+    """Number of the signal that was noted in this process, 0 for none."""
+    return _noted
+
+
+def _handle_by(handler: Callable[[int, object], None], line: str) -> None:
+    global _owner, _line
+    if threading.current_thread() is not threading.main_thread():
+        return  # Python sets handlers there alone
+    _owner, _line = os.getpid(), "" if SILENT in os.environ else line
+    for number in SIGNALS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, end, _note):
+            signal.signal(number, handler)
+
+
+def _note(number: int, _frame: object = None) -> None:
+    global _noted
+    if os.getpid() != _owner:
+        return
+    if _noted:
+        end(number)
+    _noted = number
+    if os.isatty(2):
+        with suppress(OSError):
+            os.write(2, b"\nending after this update; once more to end at once\n")
 
 
 def register(callback: Callable[[], object]) -> Callable[[], object]:
@@ -97,4 +135,11 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-os.register_at_fork(after_in_child=_cleanups.clear)  # what is registered belongs to the parent
+def _begin_fork() -> None:
+    _cleanups.clear()  # what is registered belongs to the parent
+    if _note in map(signal.getsignal, SIGNALS):
+        with suppress(OSError):
+            os.setpgrp()
+
+
+os.register_at_fork(after_in_child=_begin_fork)

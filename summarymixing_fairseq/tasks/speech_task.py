@@ -22,6 +22,7 @@ from ..system.cpu_memory import keep_freed_memory
 from ..system.errors import InputError
 from ..training.contradictions import contradictions
 from ..training.optim.new_bob import note_validation
+from ..training.patches import stopping
 from .watched_task import WatchedTask
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class SpeechTask(WatchedTask):
             InputError: if the folder of manifests is not there, unless a checkpoint is read, whose data may be gone.
         """
         if not kwargs.get("from_checkpoint", False):
+            stopping.begin()
             check_data_folder(cfg.data)
             for line in contradictions(cfg._get_root()):
                 logger.warning(line)

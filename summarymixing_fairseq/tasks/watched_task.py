@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..modules.conformer import ConformerEncoder
 from ..system.finite import is_finite
+from ..system.interrupts import noted
 from ..system.machine import free_memory
 from ..system.precision import autocast
 from ..system.transfers import read_numbers
@@ -29,11 +30,15 @@ from ..training.watch.divergence import LOSS_SCALE_ADVICE, first_bad_parameter, 
 from ..training.watch.health import HealthMonitor, Reading
 from ..training.watch.memory import bytes_of_update
 from ..training.watch.noise import UpdateNoise
+from ..training.watch.start_table import GIB, start_table
 
 logger = logging.getLogger(__name__)
 
 # Sums that each batch adds to its logging output. They are taken out again before fairseq logs the rest.
-SUMS = ("audio_samples", "computed_samples", "masked_frames", "valid_frames", "wait_seconds", "busy_seconds")
+SUMS = (
+    *("audio_samples", "computed_samples", "masked_frames", "valid_frames"),
+    *("wait_seconds", "busy_seconds", "signals"),
+)
 # At most so many losses that are not finite are explained in a run: each costs another forward pass.
 MOST_EXPLAINED = 20
 MOST_NAMED = 8
@@ -52,6 +57,7 @@ class WatchedTask(FairseqTask):
         super().__init__(cfg, **kwargs)
         self.wait_clock = WaitClock()
         self.audio_seconds = 0.0  # heard in training, resumed runs included
+        self.told_to_stop = False  # by a signal to one of the processes; they all know since the same update
         health_updates, min_codebook_use = getattr(cfg, "health_updates", 200), getattr(cfg, "min_codebook_use", 0.02)
         self._health = HealthMonitor(health_updates, min_codebook_use, self.may_crop)
         self._update_started = 0.0
@@ -79,27 +85,34 @@ class WatchedTask(FairseqTask):
         """Samples that the model needs of a clip, beyond what all clips of a manifest have."""
         return 0
 
-    def begin_run(self, trainer: Trainer) -> None:
-        """Before each epoch. Before the first, warn if an update takes more memory than this machine has on a CPU; a
-        GPU's error says so itself."""
+    def begin_run(self, trainer: Trainer, epoch_itr: Any) -> None:
+        """Before each epoch. Before the first, log what the run is going to be, and warn if an update takes more memory
+        than is free: on a CPU such a run is killed without a word."""
         is_begun, self._trainer = self._trainer is not None, trainer
-        max_tokens, free, model = trainer.cfg.dataset.max_tokens, free_memory(), trainer.get_model()
-        if is_begun or trainer.cuda or not max_tokens or free is None or not trainer.is_data_parallel_master:
+        if is_begun or not trainer.is_data_parallel_master:
             return
-        encoders = [module for module in model.modules() if isinstance(module, ConformerEncoder)]
-        # models of fairseq's may not take a waveform alone, and nothing is counted in compiled layers
-        if not encoders or encoders[0].to_compile or hasattr(model, "decoder"):
-            return
-        needed = bytes_of_update(model.train(), max_tokens, max(TRIED_SAMPLES, self.min_samples()))
-        if needed > free:
+        needed, free = self._memory(trainer)
+        logger.info(start_table(trainer, epoch_itr, needed, free))
+        if needed is not None and free is not None and needed > free:
             logger.warning(
                 "an update takes about %.0f GiB of memory and %.0f GiB are free, so that the run may be killed: lower "
                 "dataset.max_tokens=%d and raise optimization.update_freq, set +model.recompute=cheap, or train a "
                 "smaller model",
-                needed / 2**30,
-                free / 2**30,
-                max_tokens,
+                needed / GIB,
+                free / GIB,
+                trainer.cfg.dataset.max_tokens,
             )
+
+    def _memory(self, trainer: Trainer) -> tuple[int | None, int | None]:
+        """Bytes that an update takes, on a CPU as far as they can be counted, and bytes that are free."""
+        if trainer.cuda:
+            return None, torch.cuda.mem_get_info()[0]
+        max_tokens, free, model = trainer.cfg.dataset.max_tokens, free_memory(), trainer.get_model()
+        encoders = [module for module in model.modules() if isinstance(module, ConformerEncoder)]
+        # models of fairseq's may not take a waveform alone, and nothing is counted in compiled layers
+        if free is None or not (max_tokens and encoders) or encoders[0].to_compile or hasattr(model, "decoder"):
+            return None, free
+        return bytes_of_update(model.train(), max_tokens, max(TRIED_SAMPLES, self.min_samples())), free
 
     def end_update(self) -> None:
         """After an update that did not fail."""
@@ -176,6 +189,7 @@ class WatchedTask(FairseqTask):
         is_first = len(self._seeds) <= 1
         num_samples = sample["num_samples"]
         counts = dict.fromkeys(SUMS, 0.0)
+        counts["signals"] = float(bool(noted()))
         counts["audio_samples"] = float(sum(num_samples))
         # a batch may hold features that were kept: they count as the padded audio that they were computed from
         source = sample["net_input"].get("source")
@@ -206,6 +220,7 @@ class WatchedTask(FairseqTask):
             return
         sums = {name: float(sum(output.pop(name, 0.0) for output in logging_outputs)) for name in SUMS}
         super().reduce_metrics(logging_outputs, criterion)
+        self.told_to_stop = sums["signals"] > 0
         self.audio_seconds += sums["audio_samples"] / getattr(self.cfg, "sample_rate", SAMPLE_RATE_HZ)
         metrics.log_scalar("audio_hours", self.audio_seconds / 3600, weight=0, priority=600, round=3)
         shares = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..system.errors import InputError
 from ..system.figures import COLOURS, new_figure, save_figure
-from .log_file import Records, read_log, series
+from .log_file import NUMBERS, Records, read_log, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,20 +27,21 @@ _COLUMNS = 3
 
 
 def read_runs(paths: Sequence[Path]) -> dict[str, Records]:
-    """Records of logs, by the names of the files, or by their paths where two have one name.
+    """Records of logs, by the names of the files (for ``log.jsonl`` of the folders), or by paths where two agree.
 
     Raises:
         InputError: for a log that cannot be read, is named twice, or holds no numbers.
     """
     runs: dict[str, Records] = {}
-    names = [path.stem for path in paths]
+    # every run has a log.jsonl in a folder of its own
+    names = [path.absolute().parent.name if path.name == NUMBERS else path.stem for path in paths]
     for path, name in zip(paths, names):
         label = name if names.count(name) == 1 else str(path)
         if label in runs:
             raise InputError(f"{path} is named twice: name each log once")
         runs[label] = read_log(path)
         if not runs[label]:
-            raise InputError(f"{path} has no numbers of a training in it: was it logged with common.log_format=json?")
+            raise InputError(f"{path} has no numbers of a training in it: give {NUMBERS} of its folder")
     return runs
 
 

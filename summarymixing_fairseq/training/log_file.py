@@ -1,4 +1,4 @@
-"""The numbers in a log of fairseq's, written with ``common.log_format=json``."""
+"""The numbers in a log of fairseq's: ``log.jsonl`` of a run's folder, or what is printed with ``log_format=json``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,20 @@ from typing import Any
 
 from ..system.errors import InputError
 
+# Of a run's folder.
+NUMBERS = "log.jsonl"
 # Before the JSON of the quality that a run begins with, under the names of a validation.
 START = "quality at the start of the run: "
+# and in log.jsonl
+_START_RECORD = '{"start": '
+# Of what a person sees of a record.
+_SHOWN = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "uer": "error rate of units",
+    "wer": "of words",
+    "phones_latents": "phones told by the latents",
+}
 _RECORD = re.compile(r"\{\"[^{}]*\}")
 _UPDATES = "num_updates"
 
@@ -42,7 +54,7 @@ def read_log(path: Path) -> Records:
             record = json.loads(found[0]) if found else {}
         except ValueError:
             continue
-        if START in line:
+        if START in line or line.startswith(_START_RECORD):
             records[0.0, True] = {**{f"valid_{name}": value for name, value in record.items()}, _UPDATES: 0.0}
             continue
         prefix = next((name[: -len(_UPDATES)] for name in record if name.endswith(_UPDATES)), None)
@@ -62,3 +74,44 @@ def series(records: Records, name: str) -> tuple[list[float], list[float]]:
     """Updates and values of one number."""
     logged = [record for record in records if name in record]
     return [record[_UPDATES] for record in logged], [float(record[name]) for record in logged]
+
+
+def start_record(message: str) -> str:
+    """A line of JSON: of the quality that a run begins with, under the key ``start``; others are one already."""
+    return f"{_START_RECORD}{message[len(START) :]}}}" if message.startswith(START) else message
+
+
+def in_words(kind: str, record: str, max_update: int, max_epoch: int) -> str:
+    """A record of fairseq's for a person.
+
+    Args:
+        kind: ``train_inner``, or the name of a validation set; record: as JSON.
+        max_update, max_epoch: where the run ends, 0 for no such end.
+    """
+    values = json.loads(record)
+    if kind != "train_inner":
+        values = {name[len(kind) + 1 :]: value for name, value in values.items() if name.startswith(f"{kind}_")}
+    num_updates = int(float(values[_UPDATES]))
+    figures = [f"{shown} {float(values[name]):.4g}" for name, shown in _SHOWN.items() if name in values]
+    if kind != "train_inner":
+        return f"{kind}, after update {num_updates:,}: {', '.join(figures)}"
+    if "audio_hours" in values:
+        figures.append(f"{float(values['audio_hours']):.4g} h heard")
+    if "lr" in values:
+        figures.append(f"learning rate {float(values['lr']):.3g}")
+    speed, epoch = float(values.get("ups", 0)), float(values.get("update", 0))
+    place, left = f"update {num_updates:,}", 0.0
+    if max_update > 0:
+        place, left = f"{place} of {max_update:,}", max_update - num_updates
+    elif max_epoch > 0 and epoch > 0:
+        place, left = f"{place}, epoch {epoch:.1f} of {max_epoch}", (max_epoch - epoch) * num_updates / epoch
+    if left > 0 and speed > 0:
+        place += f", {_duration(left / speed)} left"
+    return f"{place}: {', '.join(figures)}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

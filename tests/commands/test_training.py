@@ -87,7 +87,7 @@ def test_a_published_config_trains_two_updates_on_cpu(labelled_speech: Path, tmp
         *("fairseq-hydra-train", "--config-dir", "examples/pretraining", "--config-name", "base_bestrq"),
         *(f"task.data={labelled_speech}", f"checkpoint.save_dir={tmp_path}"),
         *("optimization.max_update=2", "optimization.update_freq=[1]", "dataset.max_tokens=100000"),
-        *("common.cpu=true", "dataset.num_workers=0", "common.log_interval=1"),
+        *("common.cpu=true", "dataset.num_workers=0", "common.log_interval=1", "common.log_format=json"),
         *("model.encoder_layers=1", "model.encoder_embed_dim=64", "model.encoder_ffn_embed_dim=64"),
     )
     assert [r["num_updates"] for r in records(done.stdout, "train_inner")] == ["1", "2"]

@@ -30,6 +30,35 @@ VARIANTS = [
     ("pretraining", "large_mhsa", "base", {"model.encoder_layers": 24, "model.mixer": "mhsa"}),
     ("pretraining", "small_bestrq", "base_bestrq", {"model.encoder_layers": 6}),
     (
+        "pretraining",
+        "tiny",
+        "quickstart",
+        {
+            "model.encoder_layers": 2,
+            "dataset.max_tokens": 800000,
+            "dataset.max_tokens_valid": 800000,  # follows it
+            "dataset.validate_interval": 1000000,
+            "dataset.validate_interval_updates": 50,
+            "optimization.max_update": 150,
+            "lr_scheduler.warmup_updates": 20,
+            "checkpoint.save_interval_updates": 50,
+            "common.log_interval": 10,
+            "common.log_format": "simple",
+        },
+    ),
+    (
+        "finetuning",
+        "tiny",
+        "quickstart",
+        {
+            "dataset.max_tokens": 800000,
+            "dataset.max_tokens_valid": 800000,
+            "optimization.max_update": 150,
+            "common.log_interval": 10,
+        }
+        | {"common.log_format": "simple", "checkpoint.save_dir": "checkpoints/tiny_ctc"},
+    ),
+    (
         "finetuning",
         "ctc_10h",
         "ctc_100h",
@@ -57,7 +86,7 @@ def test_a_variant_is_its_recipe_but_for_what_it_says(
     variant, recipe = (composed(each, *overrides, folder=EXAMPLES / group) for each in (name, made_from))
     assert (variant.hydra.run.dir, variant.hydra.output_subdir) == (".", None)
     expected = OmegaConf.create(settings(recipe))
-    for key, value in {**differences, "checkpoint.save_dir": f"checkpoints/{name}"}.items():
+    for key, value in {"checkpoint.save_dir": f"checkpoints/{name}", **differences}.items():
         assert OmegaConf.select(expected, key) != value
         OmegaConf.update(expected, key, value)
     assert settings(variant) == expected

@@ -34,6 +34,7 @@ TINY_RUN = (
     *(override if "frontend" not in override else f"+{override}" for override in TINY_MODEL),
     "common.cpu=true",
     "common.log_interval=1",
+    "common.log_format=json",
     "dataset.max_tokens=60000",
     "dataset.num_workers=0",
     "dataset.disable_validation=true",

@@ -61,7 +61,7 @@ def test_a_recipe_that_is_written(tmp_path: Path):
         assert path == tmp_path / "base_mhsa_matched.yaml"
     expected, written = (read_recipe(one, ["task.data=."]) for one in (base, path))
     expected.model.update(mixer="mhsa", encoder_embed_dim=744, encoder_ffn_embed_dim=2976, init="xavier")
-    expected.checkpoint.save_dir = "checkpoints/base_mhsa_matched"
+    expected.checkpoint.save_dir = "checkpoints/base_mhsa_matched${summarymixing:sweep}"
     assert OmegaConf.to_container(written, enum_to_str=True) == OmegaConf.to_container(expected, enum_to_str=True)
 
 

@@ -85,7 +85,7 @@ def test_the_command(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("logs", "message"),
     [
-        (["empty.log"], "has no numbers of a training in it: was it logged with common.log_format=json?"),
+        (["empty.log"], "has no numbers of a training in it: give log.jsonl of its folder"),
         (["train.log", "train.log"], "is named twice"),
         (["."], "cannot be read: Is a directory"),
         (["speed.log"], "nothing to plot, neither loss nor accuracy"),

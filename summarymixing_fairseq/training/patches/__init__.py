@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import fairseq_cli.train
+import hydra._internal.utils
 from fairseq import checkpoint_utils
 from fairseq import utils as fairseq_utils
 from fairseq.data.iterators import EpochBatchIterator
+from fairseq.dataclass import utils as dataclass_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from fairseq.models import distributed_fairseq_model
@@ -15,9 +17,11 @@ from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin
 from fairseq.optim.lr_scheduler.reduce_lr_on_plateau import ReduceLROnPlateauLRSchedule
 from fairseq.trainer import Trainer
+from hydra.errors import CompactHydraException
 
 from ...checkpoints.untrusted_file import allow_fairseq_dictionary
-from . import amp, background, checkpoints, position, processes, resuming, trainer
+from ...system.errors import InputError
+from . import amp, background, checkpoints, configuration, position, processes, resuming, stopping, trainer
 
 # (object, name, replacement, reason)
 REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
@@ -130,10 +134,34 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "torch's DDP is given device numbers, which it refuses for a module on a CPU",
     ),
     (
+        hydra._internal.utils,
+        "CompactHydraException",
+        (CompactHydraException, InputError),
+        "an error that the user can correct stands below a traceback",
+    ),
+    (
+        dataclass_utils,
+        "merge_with_parent",
+        configuration.merge_with_parent,
+        "an unknown field is told in a traceback, without the names that there are",
+    ),
+    (
+        fairseq_cli.train,
+        "add_defaults",
+        configuration.add_defaults,
+        "there is no line for a person, and a logger that is asked for and missing is passed over",
+    ),
+    (
         fairseq_cli.train,
         "train",
         trainer.train,
         "a finished run does one more update at each start, and a run may end before its last checkpoint is written",
+    ),
+    (
+        fairseq_cli.train,
+        "validate_and_save",
+        stopping.validate_and_save,
+        "Ctrl-C and SIGTERM end a run in a traceback, and all since the last checkpoint is lost",
     ),
     (
         Trainer,

@@ -27,6 +27,7 @@ from . import checkpoints
 logger = logging.getLogger(__name__)
 
 CRASHED = "crash.pt"
+_SAVED = "saved_update"  # attribute of a trainer
 
 _save_checkpoint = checkpoint_utils.save_checkpoint
 _state_dict = Trainer.state_dict
@@ -51,9 +52,16 @@ def save_checkpoint(cfg: Any, trainer: Trainer, epoch_itr: Any, val_loss: Any) -
     if _in_background:
         _end_after_writing()
     try:
-        return _save_checkpoint(cfg, trainer, epoch_itr, val_loss)
+        saved = _save_checkpoint(cfg, trainer, epoch_itr, val_loss)
     finally:
         _in_background = False
+    setattr(trainer, _SAVED, trainer.get_num_updates())
+    return saved
+
+
+def saved_update(trainer: Trainer) -> int:
+    """The number of updates at the last save of a trainer, -1 before the first."""
+    return getattr(trainer, _SAVED, -1)
 
 
 def state_dict(self: Trainer) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ...checkpoints.pretraining_config import MODELS, pretraining_config
 from ...checkpoints.untrusted_file import load_safely
 from ...system.errors import InputError
 from ...system.files import hold_lock
+from . import logs
 
 # Ending of a file that is being written. Nobody takes it for a checkpoint, and the next run in the folder removes it.
 TEMPORARY_SUFFIX = ".tmp"
@@ -129,7 +130,7 @@ def _sync_folder(filename: str) -> None:
 
 
 def prepare_folder(save_dir: str) -> None:
-    """As fairseq's ``verify_checkpoint_directory``; also locks the folder for this run.
+    """As fairseq's ``verify_checkpoint_directory``; also locks the folder for this run, whose log goes there.
 
     Temporary files of a run that was killed are removed.
 
@@ -140,6 +141,7 @@ def prepare_folder(save_dir: str) -> None:
     hold_lock(Path(save_dir), "another training")
     for path in Path(save_dir).glob("*.pt" + TEMPORARY_SUFFIX):
         _remove(str(path))
+    logs.begin(save_dir)
 
 
 def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ranks: bool = False) -> Any:

@@ -12,7 +12,7 @@ from fairseq.trainer import Trainer
 from torch import Tensor
 
 from ...system.transfers import read_numbers
-from . import background
+from . import background, stopping
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,9 @@ def train(cfg: Any, trainer: Trainer, task: Any, epoch_itr: Any) -> tuple[list[f
     elif 0 < cfg.checkpoint.patience <= (runs := getattr(fairseq_cli.train.should_stop_early, "num_runs", 0)):
         limit = f"{runs} validations without progress already, and checkpoint.patience={cfg.checkpoint.patience}"
     else:
+        stopping.listen(task)
         if hasattr(task, "begin_run"):
-            task.begin_run(trainer)
+            task.begin_run(trainer, epoch_itr)
         losses, should_stop = _train(cfg, trainer, task, epoch_itr)
         background.wait_if_last(cfg, epoch_itr, should_stop)
         return losses, should_stop

@@ -1,0 +1,45 @@
+"""What a run's configuration says, read as soon as fairseq knows our models and tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from typing import Any
+
+import fairseq_cli.train
+from fairseq.dataclass import utils
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+
+from ...system.errors import InputError
+from . import logs
+
+_add_defaults = fairseq_cli.train.add_defaults
+_merge_with_parent = utils.merge_with_parent
+
+
+def add_defaults(cfg: Any) -> None:
+    """fairseq's, which fills in the fields that a configuration leaves out; then how to log is read.
+
+    Raises:
+        InputError: for a logger that is asked for and not installed.
+    """
+    _add_defaults(cfg)
+    logs.read(cfg)
+
+
+def merge_with_parent(dc: Any, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+    """fairseq's, which fills in the fields of one group.
+
+    Raises:
+        InputError: for a field that there is not, with the one of the nearest name.
+    """
+    try:
+        return _merge_with_parent(dc, cfg, *args, **kwargs)
+    except (ConfigAttributeError, ConfigKeyError):
+        known = [field.name for field in dataclasses.fields(dc)]
+        unknown = next((str(name) for name in cfg if name not in known), None)
+        if unknown is None:
+            raise
+        group, near = cfg._key(), difflib.get_close_matches(unknown, known, 1)
+        hint = f"did you mean {group}.{near[0]}?" if near else f"there are {', '.join(known)}"
+        raise InputError(f"{group}.{unknown}: {cfg.get('_name', group)} has no such field; {hint}") from None

@@ -1,0 +1,78 @@
+"""Ctrl-C and SIGTERM: a training ends between two updates, saved, with one line that says how to go on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import fairseq_cli.train
+import torch.distributed as dist
+from fairseq import checkpoint_utils
+from fairseq.trainer import Trainer
+
+from ...system import interrupts
+from . import background
+
+# Of these the process is a training and nothing else, so that its signals are ours to handle.
+COMMANDS = ("fairseq-hydra-train", "fairseq-train")
+
+_validate_and_save = fairseq_cli.train.validate_and_save
+
+
+def begin() -> None:
+    """From here on a signal ends a training command with one line; there is nothing to save yet."""
+    if _is_command():
+        interrupts.install("interrupted before the first update")
+
+
+def listen(task: Any) -> None:
+    """From here on a signal is noted until the update is done. Where several processes train, the task must agree."""
+    if _is_command() and (not _several() or hasattr(task, "told_to_stop")):
+        interrupts.note("interrupted at once: what was trained since the last checkpoint is lost")
+
+
+def validate_and_save(
+    cfg: Any, trainer: Trainer, task: Any, epoch_itr: Any, valid_subsets: list[str], end_of_epoch: bool
+) -> tuple[list[float | None], bool]:
+    """fairseq's, after each update. Then the run is saved and ends if a signal has asked for it.
+
+    What is due at the update (a validation, a checkpoint) is done first, so that the run goes on as if never stopped.
+    """
+    losses, should_stop = _validate_and_save(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch)
+    told = task.told_to_stop if _several() and hasattr(task, "told_to_stop") else bool(interrupts.noted())
+    if told and not should_stop:  # else the run is at its end anyway
+        if background.saved_update(trainer) != trainer.get_num_updates():
+            checkpoint_utils.save_checkpoint(cfg.checkpoint, trainer, epoch_itr, losses[0])
+        background.wait()
+        if _several():
+            dist.barrier()  # a process that ends takes the others down, which may be saving
+        _end(cfg.checkpoint, trainer)
+    return losses, should_stop
+
+
+def _end(cfg: Any, trainer: Trainer) -> NoReturn:
+    if trainer.is_data_parallel_master and interrupts.SILENT not in os.environ:
+        how = f"by: {command()}" if not _several() else "by the command that started it"
+        saved = f"saved as {cfg.save_dir}/checkpoint_last.pt; go on {how}"
+        if cfg.no_save or cfg.no_last_checkpoints:
+            saved = "not saved (checkpoint.no_save, checkpoint.no_last_checkpoints)"
+        print(f"interrupted after update {trainer.get_num_updates()}, {saved}", file=sys.stderr, flush=True)
+    # not the handler's end: loggers (TensorBoard, W&B) have something to write
+    sys.exit(128 + (interrupts.noted() or signal.SIGTERM))
+
+
+def command() -> str:
+    """This process's command line, for a shell."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _is_command() -> bool:
+    return Path(sys.argv[0]).name in COMMANDS
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
