@@ -42,7 +42,7 @@ def test_the_width_found_is_the_nearest():
             ["--set", "model.encoder_embed_dim=3"],
             "--set model.encoder_embed_dim=3: must be model.KEY=VALUE, and none of",
         ),
-        (["--set", "model.no_such_field=3"], "base.yaml with model.no_such_field=3: "),
+        (["--set", "model.no_such_field=3"], "model.no_such_field: wav2vec2_summarymixing has no such field, nor one"),
     ],
 )
 def test_bad_input_is_one_line(options, message, capsys):

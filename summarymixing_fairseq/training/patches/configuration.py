@@ -41,5 +41,5 @@ def merge_with_parent(dc: Any, cfg: Any, *args: Any, **kwargs: Any) -> Any:
         if unknown is None:
             raise
         group, near = cfg._key(), difflib.get_close_matches(unknown, known, 1)
-        hint = f"did you mean {group}.{near[0]}?" if near else f"there are {', '.join(known)}"
-        raise InputError(f"{group}.{unknown}: {cfg.get('_name', group)} has no such field; {hint}") from None
+        hint = f"; did you mean {group}.{near[0]}?" if near else ", nor one of a similar name"
+        raise InputError(f"{group}.{unknown}: {cfg.get('_name', group)} has no such field{hint}") from None
