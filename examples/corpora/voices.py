@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sentences import load
 
-from summarymixing_fairseq.data.synthesiser import speak
+from summarymixing_fairseq.data.synthesiser import Word, speak_timed
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 # Part of the names of files. Raise it when the same recipe begins to sound different.
@@ -65,16 +65,22 @@ class Delivery:
 
 def say(text: str, voice: Voice, delivery: Delivery) -> np.ndarray:
     """Speak `text`: float32 samples in [-1, 1], shape (num_samples,), 16 kHz. Equal arguments give equal samples."""
+    return say_timed(text, voice, delivery)[0]
+
+
+def say_timed(text: str, voice: Voice, delivery: Delivery) -> tuple[np.ndarray, list[Word]]:
+    """`say`, and the words with their phones, timed in samples at 16 kHz."""
     # Made at another rate and played at 16 kHz, speech changes its pitch, formants and speed. Only the speed is undone.
     formant_scale = voice.formant_scale * delivery.formant_scale
     words_per_minute = voice.words_per_minute * delivery.rate / formant_scale
-    samples = speak(
+    spoken, words = speak_timed(
         text,
         voice.espeak,
         sample_rate_hz=round(SAMPLE_RATE_HZ / formant_scale),
         words_per_minute=round(min(max(words_per_minute, _LOWEST_RATE), _HIGHEST_RATE)),
         pitch=round(min(max(voice.pitch + delivery.pitch, 0), 100)),
-    ).astype(np.float64)
+    )
+    samples = spoken.astype(np.float64)
     if delivery.roughness:
         seconds = np.arange(len(samples)) / SAMPLE_RATE_HZ
         samples *= 1.0 - delivery.roughness * (0.5 + 0.5 * np.sin(2 * np.pi * _ROUGHNESS_HZ * seconds))
@@ -83,7 +89,7 @@ def say(text: str, voice: Voice, delivery: Delivery) -> np.ndarray:
         samples += _root_mean_square(samples) * 10 ** (-delivery.snr_db / 20) * _noise(len(samples), text + voice.name)
     samples *= 10 ** (delivery.level_dbfs / 20) / _root_mean_square(samples)
     samples *= min(1.0, _HIGHEST_PEAK / np.abs(samples).max())
-    return samples.astype(np.float32)
+    return samples.astype(np.float32), words
 
 
 def _root_mean_square(samples: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.synthesiser import Phone, speak_phones
+from ..data.synthesiser import Phone, speak_timed
 
 # espeak-ng's variants, with pitch and words per minute
 TRAIN_VOICES = (
@@ -115,6 +115,6 @@ def _spoken(sentences: list[str], voices: tuple[tuple[str, int, int], ...]) -> t
     for number, text in enumerate(sentences):
         for turn in range(VOICES_A_SENTENCE):
             voice, pitch, words_per_minute = voices[(number * VOICES_A_SENTENCE + turn) % len(voices)]
-            wave, phones = speak_phones(text, voice, pitch=pitch, words_per_minute=words_per_minute)
-            clips.append(PhoneClip(wave, tuple(phones), voice, text))
+            wave, words = speak_timed(text, voice, pitch=pitch, words_per_minute=words_per_minute)
+            clips.append(PhoneClip(wave, tuple(phone for word in words for phone in word.phones), voice, text))
     return tuple(clips)

@@ -9,7 +9,9 @@ import _ctypes
 import ctypes
 import functools
 import re
-from collections.abc import Iterator
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _INITIALIZE_PHONEME_EVENTS = 0x0001
 _INITIALIZE_DONT_EXIT = 0x8000
 _EVENT_LIST_TERMINATED = 0
+_EVENT_WORD = 1
 _EVENT_PHONEME = 7
 _CHARS_UTF8 = 1
 _POSITION_CHARACTER = 1
@@ -36,7 +39,10 @@ _SHORTEST_SPEECH_SECONDS = 0.02
 # Of a phoneme's name: stress before it, and after it the number or sign of a variant.
 _STRESS = "',%=|"
 _VARIANT = re.compile(r"(?<=.)[0-9#-]+$")
-_PAUSE = "_"
+# Begins what is no phone: a pause, and a change of the language, as "(en)".
+_NO_PHONE = ("_", "(")
+# Punctuation, symbols, separators, control characters: what is cut off the ends of a word.
+_NO_LETTER = "PSZC"
 
 
 class _EventId(ctypes.Union):
@@ -73,6 +79,29 @@ class Phone:
     end: float
 
 
+@dataclass(frozen=True)
+class Word:
+    """A word, from the start of its first phone to the end of its last.
+
+    Attributes:
+        text: as written, without punctuation around it. Several words where espeak-ng speaks them as one ("of the").
+        phones: one or more, in their order.
+    """
+
+    text: str
+    phones: tuple[Phone, ...]
+
+    @property
+    def start(self) -> float:
+        """In samples, as of phones."""
+        return self.phones[0].start
+
+    @property
+    def end(self) -> float:
+        """In samples, as of phones."""
+        return self.phones[-1].end
+
+
 def speak(
     text: str,
     voice: str = "en-us",
@@ -93,18 +122,21 @@ def speak(
     Raises:
         InputError: for an unknown voice, values out of range, or text that gives no speech.
     """
-    return speak_phones(text, voice, sample_rate_hz=sample_rate_hz, words_per_minute=words_per_minute, pitch=pitch)[0]
+    return speak_timed(text, voice, sample_rate_hz=sample_rate_hz, words_per_minute=words_per_minute, pitch=pitch)[0]
 
 
-def speak_phones(
+def speak_timed(
     text: str,
     voice: str = "en-us",
     *,
     sample_rate_hz: int = SAMPLE_RATE_HZ,
     words_per_minute: int = 165,
     pitch: int = 50,
-) -> tuple[np.ndarray, list[Phone]]:
-    """``speak``, and when the synthesiser began and ended each phone: its own times, not estimates. Pauses are none."""
+) -> tuple[np.ndarray, list[Word]]:
+    """``speak``, and the words with their phones, by the synthesiser's own times, not estimates. Pauses are none.
+
+    A word is what stands between spaces. Every phone is in one word.
+    """
     if not text.strip():
         raise InputError("there is no text to speak")
     if not 80 <= words_per_minute <= 450:
@@ -115,7 +147,10 @@ def speak_phones(
     if plus and variant not in variants():  # espeak-ng itself ignores an unknown variant
         raise InputError(f"voice '{voice}' has no variant '{variant}': see synthesiser.variants()")
     blocks: list[np.ndarray] = []
-    starts: list[tuple[str, int]] = []  # of phonemes and pauses, by sample
+    positions: list[int] = []  # in the text, of what is spoken as a word
+    # Of phonemes and pauses: name, sample, and how many words have begun. The order of events tells this: a word's own
+    # sample may lie a phone early.
+    starts: list[tuple[str, int, int]] = []
 
     def collect(samples: Any, num_samples: int, events: Any) -> int:
         if samples and num_samples > 0:
@@ -123,9 +158,11 @@ def speak_phones(
         number = 0
         while events and events[number].type != _EVENT_LIST_TERMINATED:
             event = events[number]
+            if event.type == _EVENT_WORD:
+                positions.append(event.text_position - 1)
             if event.type == _EVENT_PHONEME:
                 name = event.id.string.decode("utf-8", "replace").lstrip(_STRESS)
-                starts.append((_VARIANT.sub("", name), event.sample))
+                starts.append((_VARIANT.sub("", name), event.sample, len(positions)))
             number += 1
         return 0
 
@@ -150,13 +187,44 @@ def speak_phones(
         # resampling overshoots a little where the signal is at its limit
         samples = np.clip(soxr.resample(samples, espeak_rate_hz, sample_rate_hz), -1.0, 1.0)
     factor = sample_rate_hz / espeak_rate_hz
-    ends = [start for _, start in starts[1:]] + [num_spoken]
-    phones = [
-        Phone(name, start * factor, end * factor)
-        for (name, start), end in zip(starts, ends)
-        if not name.startswith(_PAUSE) and end > start
-    ]
-    return samples.astype(np.float32, copy=False), phones
+    written = list(re.finditer(r"\S+", text))
+    numbers = _written_numbers(written, positions)
+    phones: dict[int, list[Phone]] = {}  # by number of the written word
+    for (name, start, begun), end in zip(starts, [start for _, start, _ in starts[1:]] + [num_spoken]):
+        if not name.startswith(_NO_PHONE) and end > start:
+            phones.setdefault(numbers[begun], []).append(Phone(name, start * factor, end * factor))
+    return samples.astype(np.float32, copy=False), _words([word.group() for word in written], phones)
+
+
+def _written_numbers(written: Sequence[re.Match[str]], positions: Sequence[int]) -> list[int]:
+    """Numbers of the written words that are spoken at `positions`, with a first one for what is spoken before them.
+
+    espeak-ng may speak a written word as several (numbers). After a full stop that ends no sentence, a word's position
+    is one too low.
+    """
+    starts = [word.start() for word in written]
+    numbers = [0]
+    for position, following in zip(positions, [*positions[1:], -1]):
+        number = bisect_right(starts, position) - 1
+        if position >= written[number].end() and number + 1 < len(written) and following != starts[number + 1]:
+            number += 1
+        numbers.append(max(number, numbers[-1]))
+    return numbers
+
+
+def _words(written: Sequence[str], phones: dict[int, list[Phone]]) -> list[Word]:
+    """Words with their phones by number. One without phones was spoken with the one before it."""
+    numbers = sorted(phones)
+    words = []
+    for first, number, end in zip([0, *numbers[1:]], numbers, [*numbers[1:], len(written)]):
+        text = " ".join(filter(None, map(_without_punctuation, written[first:end])))
+        words.append(Word(text or written[number], tuple(phones[number])))
+    return words
+
+
+def _without_punctuation(word: str) -> str:
+    inside = [number for number, char in enumerate(word) if unicodedata.category(char)[0] not in _NO_LETTER]
+    return word[inside[0] : inside[-1] + 1] if inside else ""
 
 
 @functools.lru_cache(maxsize=1)

@@ -57,6 +57,7 @@ def test_manifest(audio, tmp_path):
     "command",
     [
         ("examples/corpora/mp3s_mini.py", "--dest", "DEST", "--scale", "0.05", "--workers", "2"),
+        ("examples/corpora/timed_speech.py", "--dest", "DEST", "--minutes", "1"),
         ("examples/corpora/asterisk.py", "--dest", "DEST", "--source", "synthesiser", "--workers", "1"),
         ("examples/benchmarks/manifest_scale.py", "--folder", "DEST", "--files", "100", "--tree", "100"),
     ],
