@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.alignments import Interval
+from ..data.alignments import Alignment, Interval
 from ..data.audio import as_waveform, read_segment
-from ..data.ctc_decoding import BeamDecoder, Decoded, GreedyDecoder
+from ..data.ctc_decoding import BeamDecoder, Decoded, GreedyDecoder, Unit, unit_of
+from ..data.ctc_path import BLANK, heard_in
+from ..data.forced_alignment import align
 from ..data.frame_times import FrameTimes
 from ..data.manifest import Clip
 from ..data.reading import batches_by_length, normalise_waveform, pad_batch, read_in_batches
@@ -125,6 +127,59 @@ class Recogniser:
             for i, log_probs, num_samples in self.frames_of(clips, batch_seconds, on_bad)
         }
 
+    def align(self, audio: Audio, text: str, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Alignment:
+        """When each word and letter of a text is heard.
+
+        Args:
+            audio: path of a file, or a waveform, as of ``transcribe_batch``, of any length.
+            text: words between spaces; of a model of pieces or phones these, as in its label files.
+
+        Returns:
+            Tiers ``words``, if the symbols spell words, and ``letters`` (``phones``, ``pieces``, ...).
+
+        Raises:
+            InputError: as ``transcribe_batch``, and for a text that is empty, has symbols that the dictionary lacks, or
+                does not fit in the frames.
+        """
+        waveform = _waveform(audio, sample_rate_hz)
+        labels = self.labels_of(text)
+        (log_probs,) = self.log_probs([waveform])
+        _check_finite(log_probs, str(audio) if isinstance(audio, (str, os.PathLike)) else "a waveform")
+        return self.align_frames(log_probs, len(waveform), labels)
+
+    def labels_of(self, text: str) -> list[int]:
+        """Indices of the symbols of a text.
+
+        Raises:
+            InputError: for an empty text, or one with symbols that the dictionary lacks.
+        """
+        symbols = self.symbols.spell(text)
+        if not symbols:
+            raise InputError("the text is empty: there is nothing to align")
+        known = set(self.dictionary.symbols[self.dictionary.nspecial :])
+        lacking = sorted(set(symbols) - known)
+        if lacking:
+            shown = ", ".join(map(repr, lacking[:5])) + (", ..." if len(lacking) > 5 else "")
+            some = " ".join(sorted(known)[:12])
+            raise InputError(f"the dictionary lacks {shown} of the text: write it with its symbols ({some} ...)")
+        return [self.dictionary.index(symbol) for symbol in symbols]
+
+    def align_frames(self, log_probs: np.ndarray, num_samples: int, labels: Sequence[int]) -> Alignment:
+        """As ``align``, of what ``frames_of`` and ``labels_of`` give."""
+        places = align(log_probs, labels)
+        path = np.where(places < 0, BLANK, np.array([*labels, BLANK])[places])
+        heard = heard_in(path, log_probs)
+        symbols = [self.dictionary[one.symbol] for one in heard]
+        units = [unit_of(text, heard[a:b]) for text, a, b in self.symbols.units_of(symbols)]
+        seconds = num_samples / SAMPLE_RATE_HZ
+        tiers = {f"{self.symbols.unit}s": tuple(self._interval(unit, seconds) for unit in units)}
+        if self.symbols.unit == "word":
+            named = "letters" if self.symbols.post_process == "letter" else "pieces"
+            marks = set(self.symbols.spell("x")[1:])
+            letters = [unit_of(text, [one]) for text, one in zip(symbols, heard) if text not in marks]
+            tiers[named] = tuple(self._interval(unit, seconds) for unit in letters)
+        return Alignment(tiers, seconds, text=" ".join(unit.text for unit in units))
+
     def frames_of(
         self,
         clips: Sequence[Clip],
@@ -224,11 +279,11 @@ class Recogniser:
         return Transcript(tuple(self._hypothesis(one, seconds) for one in decoded), seconds, self.unit)
 
     def _hypothesis(self, decoded: Decoded, seconds: float) -> Hypothesis:
-        words = []
-        for text, start, end, confidence in decoded.units:
-            begins, ends = self.frame_times.span(start, end)
-            words.append(Interval(text, begins, min(ends, seconds), confidence))
-        return Hypothesis(tuple(words), decoded.score)
+        return Hypothesis(tuple(self._interval(unit, seconds) for unit in decoded.units), decoded.score)
+
+    def _interval(self, unit: Unit, seconds: float) -> Interval:
+        start, end = self.frame_times.span(unit.start, unit.end)
+        return Interval(unit.text, start, min(end, seconds), unit.confidence)
 
 
 def _waveform(audio: Audio, sample_rate_hz: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,17 @@ class Symbols:
         if self.post_process in ("subword_nmt", "@@ "):
             return f"{symbol} ".replace("@@ ", "")
         return f"{symbol} ".replace("<SIL>", "") if self.post_process == "silence" else f"{symbol} "
+
+    def spell(self, text: str) -> list[str]:
+        """Symbols of a text: the letters of its words, each word with a mark behind; else what stands between spaces.
+
+        Pieces cannot be told from words: give a line of the label files.
+        """
+        words = unicodedata.normalize("NFC", text).split()
+        if self.post_process != "letter":
+            return words
+        mark = _WORD_MARKS["letter"]
+        return [letter for word in words for letter in (*word, mark)]
 
     def text_of(self, symbols: str) -> str:
         """A line of symbols as units with single spaces between."""

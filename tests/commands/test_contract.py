@@ -14,6 +14,7 @@ from summarymixing_fairseq.commands.main import build_parser, main
 COMMANDS = list(build_parser()._subparsers._group_actions[0].choices)  # argparse has no public list
 # Arguments that name what is not there; a command that is not among them reads nothing of the user's.
 MISSING = {
+    "align": ["{gone}", "{gone}"],
     "manifest": ["folder", "{gone}", "--dest", "{out}"],
     "check-manifest": ["{gone}"],
     "benchmark": ["cell", "--json", "{file}"],  # a file that is there already
