@@ -1,8 +1,8 @@
 """wav2vec 2.0 with SummaryMixing: a user-dir of fairseq's.
 
 Importing this package imports neither torch nor fairseq and changes nothing. fairseq registers the models and tasks
-itself, by ``common.user_dir`` or ``--user-dir``; ``load_model`` and the commands do so on first use; for others there
-is ``register``.
+itself, by ``common.user_dir`` or ``--user-dir``; ``load_model``, ``load_recogniser`` and the commands do so on first
+use; for others there is ``register``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .checkpoints.encoders import Encoder, load_model
+    from .checkpoints.recogniser import Recogniser, load_recogniser
 
-__all__ = ["Encoder", "__version__", "load_model", "register"]
+__all__ = ["Encoder", "Recogniser", "__version__", "load_model", "load_recogniser", "register"]
 
 
 def register() -> None:
@@ -29,4 +30,8 @@ def __getattr__(name: str) -> Any:
         from .checkpoints import encoders
 
         return getattr(encoders, name)
+    if name in ("Recogniser", "load_recogniser"):
+        from .checkpoints import recogniser
+
+        return getattr(recogniser, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -102,3 +102,15 @@ def tiny_model(tiny_config) -> Callable:
         return model
 
     return build
+
+
+@pytest.fixture(scope="session")
+def toned(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fine-tuned checkpoint that spells the sounds of ``toned.spoken``, nearly without an error."""
+    from toned import save_toned
+
+    from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
+
+    torch.manual_seed(7)
+    config = tiny_config(encoder_layers=1, encoder_embed_dim=256, encoder_ffn_embed_dim=128, frontend_channels=96)
+    return save_toned(tmp_path_factory.mktemp("toned") / "toned.pt", Wav2Vec2SummaryMixingModel(config).eval())

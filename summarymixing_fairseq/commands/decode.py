@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..system.errors import InputError, printable
 from ..system.files import exclusive, refuse_existing, write_together
@@ -16,11 +17,11 @@ from ..system.strict_json import to_json
 from .inputs import add_input_arguments, clips_to_read, prepare
 
 if TYPE_CHECKING:
-    from ..data.ctc_decoding import BeamDecoder, GreedyDecoder
+    from ..checkpoints.recogniser import Recogniser
     from ..data.manifest import Clip
-    from ..data.references import Symbols
-    from ..data.transcribing import Transcripts
+    from ..data.transcripts import Transcript
 
+FORMATS = ("txt", "json", "srt", "vtt", "ctm", "textgrid")
 # The last file is written last: where it is, all are.
 OUTPUT_NAMES = ("hypo.wrd", "ref.wrd", "scores.json")
 
@@ -33,12 +34,29 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Decode a manifest split (--data DIR --split SPLIT) or audio files. References are the words of "
         "DIR/SPLIT.wrd, or those that the label files of the checkpoint's training spell; phones and other symbols "
         "that spell no words are compared with these label files. Texts are compared as NFC. Hypotheses go to stdout "
-        "as name<TAB>text, or with --results DIR to hypo.wrd there, beside ref.wrd and scores.json.",
+        "as name<TAB>text, or with --results DIR to hypo.wrd there, beside ref.wrd and scores.json. Other formats have "
+        "times: json a line a clip with words, confidences (as the model gives them) and segments; srt and vtt "
+        "subtitles; ctm and textgrid words.",
     )
     add_input_arguments(parser)
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder for hypo.wrd, ref.wrd, scores.json")
     parser.add_argument(
         "--dictionary", type=Path, help="dict.LABELS.txt of the training, for a checkpoint that has none inside"
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="txt",
+        help="of stdout, or of files in DIR beside hypo.wrd: hypo.jsonl, hypo.ctm, or NAME.srt, .vtt, .TextGrid "
+        "(default: txt)",
+    )
+    parser.add_argument(
+        "--n-best", type=int, default=1, metavar="N", help="texts of a clip, for --format json (default: 1)"
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="name clips that cannot be read, and leave them and their references out",
     )
     beam = parser.add_argument_group("beam search (needs the extra `lm`; greedy without --lm)")
     beam.add_argument("--lm", type=Path, help="word n-gram model, ARPA or KenLM binary")
@@ -62,65 +80,107 @@ def run(args: argparse.Namespace) -> None:
     for option, value in (("--lm-weight", args.lm_weight), ("--word-score", args.word_score)):
         if not math.isfinite(value):
             raise InputError(f"{option} {value}: must be a finite number")
+    if args.n_best < 1:
+        raise InputError(f"--n-best {args.n_best}: must be at least 1")
+    if args.n_best > 1 and args.format != "json":
+        raise InputError("--n-best is of use with --format json only, which holds several texts of a clip")
     clips = clips_to_read(args)
+    names: list[str] = []
+    if args.format != "txt":
+        from ..data.feature_files import feature_names
+        from ..data.transcript_files import EXTENSIONS, file_names
+
+        names = feature_names(clips)
+        if args.format in EXTENSIONS and not args.results and len(clips) > 1:
+            raise InputError(
+                f"--format {args.format} has a file for each of {len(clips)} clips: name a folder by --results"
+            )
     with exclusive(args.results) if args.results else nullcontext():
         if args.results:
-            refuse_existing([args.results / name for name in OUTPUT_NAMES], args.force)
-        _decode(args, clips)
+            outputs = [*OUTPUT_NAMES, *(file_names(args.format, names) if names else ())]
+            refuse_existing([args.results / name for name in outputs], args.force)
+        _decode(args, clips, names)
 
 
-def _decode(args: argparse.Namespace, clips: Sequence[Clip]) -> None:
+def _decode(args: argparse.Namespace, clips: Sequence[Clip], names: Sequence[str]) -> None:
     device = prepare(args)
 
-    from ..checkpoints.fine_tuned import load_fine_tuned
+    from ..checkpoints.recogniser import load_recogniser
     from ..data.references import LETTERS, read_references
-    from ..data.transcribing import transcribe
-    from ..system.precision import autocast
 
-    fine_tuned = load_fine_tuned(args.checkpoint, args.dictionary)
-    symbols = fine_tuned.symbols
-    if args.lm and symbols.unit != "word":
-        symbols = LETTERS  # the lexicon makes words of any symbols
+    recogniser = load_recogniser(
+        args.checkpoint,
+        device,
+        dictionary=args.dictionary,
+        language_model=args.lm,
+        lexicon=args.lexicon,
+        beam_size=args.beam,
+        lm_weight=args.lm_weight,
+        word_score=args.word_score,
+        precision=args.precision,
+    )
+    _note_words(recogniser)
+    symbols = recogniser.symbols if recogniser.unit == recogniser.symbols.unit else LETTERS  # a lexicon makes words
     found = read_references(args.data, args.split, len(clips), symbols) if args.data else None
     if args.data and found is None:
         wanted = args.data / f"{args.split}.{symbols.labels}"
         print(f"no error rate, as there are no references: {printable(str(wanted))} is missing", file=sys.stderr)
-    model = fine_tuned.model.to(device)
-    decoder = _decoder(args, fine_tuned.dictionary, symbols)
-    with autocast(args.precision, device.type):
-        transcripts = transcribe(model, decoder, clips, args.batch_seconds, fine_tuned.normalize)
-    if transcripts.too_short:
-        first = f"{len(transcripts.too_short)} clips are too short for one frame and decode to nothing"
-        print(f"{first}, {printable(transcripts.too_short[0])} first", file=sys.stderr)
-    _report(args, clips, transcripts, found and found[1], symbols.unit)
+    started, num_bad = time.perf_counter(), 0
+
+    def name_bad(_: int, error: InputError) -> None:
+        nonlocal num_bad
+        num_bad += 1
+        print(f"left out: {printable(str(error))}", file=sys.stderr)
+
+    by_clip = recogniser.transcribe_clips(clips, args.batch_seconds, args.n_best, name_bad if args.skip_bad else None)
+    if not by_clip:
+        raise InputError(f"none of {len(clips)} clips can be read")
+    kept = sorted(by_clip)
+    transcripts = [by_clip[i] for i in kept]
+    seconds = time.perf_counter() - started
+    too_short = [clips[i].output_name for i in kept if by_clip[i].seconds < recogniser.min_seconds]
+    if too_short:
+        first = f"{len(too_short)} clips are too short for one frame and decode to nothing"
+        print(f"{first}, {printable(too_short[0])} first", file=sys.stderr)
+    if num_bad:
+        print(f"{num_bad} of {len(clips)} clips are left out, as they cannot be read", file=sys.stderr)
+    references = [found[1][i] for i in kept] if found else None
+    named = [names[i] for i in kept] if names else []
+    _report(args, [clips[i] for i in kept], transcripts, named, seconds, references)
 
 
-def _decoder(args: argparse.Namespace, dictionary: Any, symbols: Symbols) -> GreedyDecoder | BeamDecoder:
-    from ..data.ctc_decoding import BeamDecoder, GreedyDecoder
+def _note_words(recogniser: Recogniser) -> None:
+    from ..data.ctc_decoding import BeamDecoder
 
-    if not args.lm:
-        return GreedyDecoder(dictionary, symbols)
-    decoder = BeamDecoder(dictionary, args.lm, args.lexicon, args.beam, args.lm_weight, args.word_score)
+    decoder = recogniser.decoder
+    if not isinstance(decoder, BeamDecoder):
+        return
     if decoder.num_unspellable:
         left_out = f"{decoder.num_unspellable} words of the lexicon have letters the model lacks: left out"
         print(left_out, file=sys.stderr)
     if decoder.unscored:
         share = f"{len(decoder.unscored)} of {decoder.num_words} words are not in the language model"
         print(f"{share}, {decoder.unscored[0]!r} first: it takes them for unknown words", file=sys.stderr)
-    return decoder
 
 
 def _report(
-    args: argparse.Namespace, clips: Sequence[Clip], transcripts: Transcripts, references: list[str] | None, unit: str
+    args: argparse.Namespace,
+    clips: Sequence[Clip],
+    transcripts: Sequence[Transcript],
+    names: Sequence[str],
+    seconds: float,
+    references: list[str] | None,
 ) -> None:
+    """Write and print. ``names``: of the files of a format other than txt; ``seconds``: that all took."""
     from ..probing.metrics.error_rate import error_rates, notes_on_writing
 
-    texts, audio_seconds = transcripts.texts, transcripts.audio_seconds
+    texts, unit = [one.text for one in transcripts], transcripts[0].unit if transcripts else "word"
+    audio_seconds = sum(one.seconds for one in transcripts)
     shown = [*map(printable, texts)]  # a model's symbols may be anything
-    speed = transcripts.seconds / max(audio_seconds, 1e-9)
+    speed = seconds / max(audio_seconds, 1e-9)
     summary = f"{len(texts)} utterances, {audio_seconds:.1f} s of audio, real-time factor {speed:.4f}"
     scores: dict[str, float | None] = {"utterances": len(texts), "audio_seconds": round(audio_seconds, 3)}
-    scores["real_time_factor"] = transcripts.seconds / audio_seconds if audio_seconds else None
+    scores["real_time_factor"] = seconds / audio_seconds if audio_seconds else None
     if references is not None:
         for name, (score, counted) in error_rates(references, texts, unit).items():
             # nothing in the references: no rate is defined, for which JSON has null and no NaN
@@ -131,13 +191,20 @@ def _report(
             summary += f"\n{title} {percent} ({score.errors} of {score.total} {counted})"
         for note in notes_on_writing(references, texts):
             print(note, file=sys.stderr)
+    timed: dict[str, str] = {}
+    if names:
+        from ..data.transcript_files import files_of
+
+        timed = files_of(args.format, dict(zip(names, transcripts)))
     if args.results:
         lines = {"hypo.wrd": shown} if references is None else {"hypo.wrd": shown, "ref.wrd": references}
-        contents = {name: "".join(f"{line}\n" for line in these) for name, these in lines.items()}
+        contents = timed | {name: "".join(f"{line}\n" for line in these) for name, these in lines.items()}
         about = {"checkpoint": str(args.checkpoint), "precision": args.precision}
         contents["scores.json"] = to_json(about | scores, indent=2) + "\n"
         absent = [args.results / name for name in OUTPUT_NAMES if name not in contents]  # of an earlier run (--force)
         write_together({args.results / name: content for name, content in contents.items()}, absent)
+    elif names:
+        print("".join(timed.values()), end="")
     else:
         for clip, text in zip(clips, shown):
             print(f"{printable(clip.output_name)}\t{text}")

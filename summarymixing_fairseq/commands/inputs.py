@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..system.errors import InputError
+from ..system.errors import InputError, printable
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +29,9 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name the clips, and how they are computed."""
-    parser.add_argument("audio", type=Path, nargs="*", help="audio files (flac, wav, ogg, opus, mp3)")
+    parser.add_argument(
+        "audio", type=Path, nargs="*", help="audio files (flac, wav, ogg, opus, mp3), folders, - for stdin"
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of manifests, instead of audio files")
     parser.add_argument("--split", default="test", help="DIR/SPLIT.tsv is the manifest (default: test)")
     add_outside_root_argument(parser)
@@ -71,15 +75,16 @@ def clips_to_read(args: argparse.Namespace) -> list[Clip]:
     """Clips in the order of the manifest or the command line.
 
     Raises:
-        InputError: for neither or both of audio files and --data, or a manifest that cannot be read.
+        InputError: for neither or both of audio files and --data, a folder without audio, or a manifest that cannot be
+            read.
     """
-    from ..data.manifest import Clip, Manifest
+    from ..data.manifest import Manifest
 
     if bool(args.audio) == (args.data is not None):
         raise InputError("name the clips: either audio files, or --data DIR --split SPLIT")
     check_batch_seconds(args.batch_seconds)
     if args.audio:
-        return [Clip(path, str(path)) for path in args.audio]
+        return [clip for path in args.audio for clip in _clips_of(path, args.allow_outside_root)]
     return list(Manifest(args.data / f"{args.split}.tsv", allow_outside_root=args.allow_outside_root))
 
 
@@ -93,6 +98,30 @@ def check_seed(seed: int) -> None:
     """Raises InputError for a seed that scikit-learn does not take."""
     if not 0 <= seed <= MAX_SEED:
         raise InputError(f"--seed {seed}: must be 0 to {MAX_SEED}")
+
+
+def _clips_of(path: Path, allow_outside_root: bool) -> list[Clip]:
+    """The clip that a path names, those of a folder and the folders in it, or for "-" that of stdin."""
+    from ..data.manifest import Clip
+
+    if str(path) == "-":
+        return [Clip(Path("stdin"), "stdin", content=sys.stdin.buffer.read())]
+    if not path.is_dir():
+        return [Clip(path, str(path))]
+
+    from ..corpora.audio.scan import EXTENSIONS, find_audio
+    from ..corpora.writing.options import AudioRules, ManifestOptions
+    from ..corpora.writing.rows import Refusal
+
+    refusals: list[Refusal] = []
+    rules = AudioRules(allow_outside_root=allow_outside_root)
+    names = find_audio(path, ManifestOptions(path, rules), refusals)
+    for refused in refusals:
+        print(f"left out: {printable(str(path / refused.path))}: {refused.reason}", file=sys.stderr)
+    if not names:
+        raise InputError(f"{path} holds no audio ({', '.join(EXTENSIONS)})")
+    root = None if allow_outside_root else os.path.realpath(path)
+    return [Clip(path / name, name, real_root=root) for name in names]
 
 
 def prepare(args: argparse.Namespace) -> torch.device:

@@ -8,7 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ _BINARY_TEXTGRID = b"ooBinaryFile"
 
 @dataclass(frozen=True)
 class Interval:
-    """A label, and its start and end in seconds."""
+    """A label, its start and end in seconds, and how sure a recogniser is of it, 0 to 1, where one has heard it."""
 
     label: str
     start: float
     end: float
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -289,24 +290,38 @@ def _time(value: Any) -> float:
     return float(value)
 
 
-def write_json(path: Path, alignment: Alignment) -> None:
-    """Write an alignment, all of it.
+def as_ctm(name: str, intervals: Iterable[Interval]) -> str:
+    """Lines of a CTM file: clip, channel 1, start and duration in seconds, label, and confidence where there is one.
 
-    Raises:
-        InputError: if the file cannot be written.
+    A space in a name or label becomes "_": spaces part the fields.
     """
+    lines = []
+    for one in intervals:
+        clip, label = ("_".join(text.split()) for text in (name, one.label))
+        confidence = "" if one.confidence is None else f" {one.confidence:.3f}"
+        lines.append(f"{clip} 1 {one.start:.3f} {one.end - one.start:.3f} {label}{confidence}\n")
+    return "".join(lines)
+
+
+def as_json(alignment: Alignment) -> str:
+    """An alignment but for its confidences, as ``read_json`` reads it."""
     tiers = {name: [[one.start, one.end, one.label] for one in these] for name, these in alignment.tiers.items()}
     others = {"speaker": alignment.speaker, "language": alignment.language, "text": alignment.text}
-    with atomic_write(path) as file:
-        file.write(to_json({"seconds": alignment.seconds, **others, "tiers": tiers}) + "\n")
+    return to_json({"seconds": alignment.seconds, **others, "tiers": tiers}) + "\n"
 
 
-def write_textgrid(path: Path, alignment: Alignment) -> None:
-    """Write the tiers of an alignment as Praat does, in UTF-8. A TextGrid has no place for speaker, language and text.
+def write_json(path: Path, alignment: Alignment) -> None:
+    """Write ``as_json``.
 
     Raises:
         InputError: if the file cannot be written.
     """
+    with atomic_write(path) as file:
+        file.write(as_json(alignment))
+
+
+def as_textgrid(alignment: Alignment) -> str:
+    """The tiers of an alignment as Praat writes them. A TextGrid has no place for speaker, language and text."""
     seconds = alignment.seconds
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {seconds!r}"]
     lines += ["tiers? <exists>", f"size = {len(alignment.tiers)}", "item []:"]
@@ -318,8 +333,17 @@ def write_textgrid(path: Path, alignment: Alignment) -> None:
             label = one.label.replace('"', '""')
             lines += [f"        intervals [{place}]:", f"            xmin = {one.start!r}"]
             lines += [f"            xmax = {one.end!r}", f'            text = "{label}"']
+    return "\n".join(lines) + "\n"
+
+
+def write_textgrid(path: Path, alignment: Alignment) -> None:
+    """Write ``as_textgrid``, in UTF-8.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
     with atomic_write(path) as file:
-        file.write("\n".join(lines) + "\n")
+        file.write(as_textgrid(alignment))
 
 
 def _with_pauses(intervals: Sequence[Interval], seconds: float) -> list[Interval]:
@@ -354,7 +378,7 @@ def _alignment(
             if one.start < end - ROUNDING_SECONDS - 1e-9 or (kept and one.start < kept[-1].start):
                 raise InputError(f"{shown} begins before the interval before it ends, at {end:g} s")
             if kept and kept[-1].end > one.start:
-                kept[-1] = Interval(kept[-1].label, kept[-1].start, one.start)
+                kept[-1] = replace(kept[-1], end=one.start)
             if one.label not in PAUSES and one.end > one.start:
                 kept.append(one)
             end = max(end, one.end)

@@ -12,12 +12,14 @@ from .manifest import Clip, zip_and_position
 
 
 def open_clip(clip: Clip) -> Path | io.BytesIO:
-    """A clip's path, or its bytes if it is in a stored zip, as FILE.zip:OFFSET:LENGTH.
+    """A clip's path, or its bytes if they lie in memory or in a stored zip, as FILE.zip:OFFSET:LENGTH.
 
     Raises:
         InputError: for bytes that the zip does not have; OutsideRootError for a file outside the manifest's root.
     """
     clip.check_inside()
+    if clip.content is not None:
+        return _named(clip.content, clip)
     archive, position = zip_and_position(clip.path)
     if not position:
         return clip.path
@@ -32,6 +34,10 @@ def open_clip(clip: Clip) -> Path | io.BytesIO:
             content = file.read(length)
     except (OSError, ValueError) as error:
         raise InputError(f"{clip.path} cannot be read: {error}") from None
+    return _named(content, clip)
+
+
+def _named(content: bytes, clip: Clip) -> io.BytesIO:
     stored = io.BytesIO(content)
     stored.name = str(clip.path)
     return stored

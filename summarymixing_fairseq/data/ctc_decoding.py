@@ -2,22 +2,65 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from fairseq.data import Dictionary
 
 from ..system.errors import InputError
+from .ctc_path import BLANK, Heard, heard_in
+from .forced_alignment import align
+from .prefix_search import most_probable
 from .references import Symbols
 
-# fairseq's CTC criterion uses the dictionary's first symbol, <s>, as blank.
-BLANK = 0
 WORD_BOUNDARY = "|"
+# Beginnings of texts that are kept at each frame, where several texts are asked for without a language model.
+_PREFIXES = 32
+
+
+class Unit(NamedTuple):
+    """A word of a text, or another unit.
+
+    Attributes:
+        text: of it; start, end: its first frame, and the one after its last.
+        confidence: geometric mean of its symbols' highest probabilities, as the model gives them: not calibrated.
+    """
+
+    text: str
+    start: int
+    end: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A text, its units, and its score: the higher, the better, among texts of one clip by one decoder."""
+
+    units: Sequence[Unit]
+    score: float
+
+    @property
+    def text(self) -> str:
+        """Units between spaces."""
+        return " ".join(unit.text for unit in self.units)
+
+
+def unit_of(text: str, heard: Sequence[Heard]) -> Unit:
+    """A unit of the symbols that spell it, one at least."""
+    logs = [math.log(max(symbol.confidence, 1e-30)) for symbol in heard]
+    return Unit(text, heard[0].start, heard[-1].end, math.exp(sum(logs) / len(logs)))
 
 
 class GreedyDecoder:
-    """Best symbol of every frame, repeats merged, blanks dropped."""
+    """Best symbol of every frame, repeats merged, blanks dropped; several texts by a search without a lexicon.
+
+    Scores are natural logarithms of probabilities: of the best path of a single text, of all its paths that were kept
+    where several are asked for. The first of several may differ from the single one then.
+    """
 
     def __init__(self, dictionary: Dictionary, symbols: Symbols):
         self.dictionary = dictionary
@@ -25,14 +68,29 @@ class GreedyDecoder:
         # not letters either, but a model that has hardly learnt may give them
         self.silent = {BLANK, dictionary.pad(), dictionary.eos()}
 
-    def decode(self, log_probs: np.ndarray) -> str:
-        """(T, symbols) float32 natural-log probabilities -> units between spaces, words where symbols spell them."""
-        best = log_probs.argmax(1)
-        if not len(best):
-            return ""
-        changes = np.concatenate([[True], best[1:] != best[:-1]])
-        kept = [self.dictionary[i] for i in best[changes] if i not in self.silent]
-        return self.symbols.text_of(" ".join(kept))
+    def decode(self, log_probs: np.ndarray, n_best: int = 1) -> list[Decoded]:
+        """Texts, the best first: one at least, and ``n_best`` at most.
+
+        Args:
+            log_probs: (T, symbols) natural-log probabilities.
+        """
+        if not len(log_probs):
+            return [Decoded((), 0.0)]
+        if n_best == 1:
+            path = log_probs.argmax(1)
+            return [self._decoded(path, log_probs, float(log_probs.max(1).sum()))]
+        found: dict[str, Decoded] = {}  # symbols may differ where texts do not, by marks of words
+        for labels, score in most_probable(log_probs, 2 * n_best, max(_PREFIXES, 2 * n_best), self.silent):
+            places = align(log_probs, labels)
+            path = np.where(places < 0, BLANK, np.array([*labels, BLANK])[places])
+            decoded = self._decoded(path, log_probs, score)
+            found.setdefault(decoded.text, decoded)
+        return list(found.values())[:n_best]
+
+    def _decoded(self, path: np.ndarray, log_probs: np.ndarray, score: float) -> Decoded:
+        heard = [one for one in heard_in(path, log_probs) if one.symbol not in self.silent]
+        units = self.symbols.units_of([self.dictionary[one.symbol] for one in heard])
+        return Decoded([unit_of(text, heard[first:end]) for text, first, end in units], score)
 
 
 def read_lexicon(path: Path) -> dict[str, list[list[str]]]:
@@ -135,7 +193,7 @@ class BeamDecoder:
             # KenLM quotes the file; what is no UTF-8 does not even become a RuntimeError
             reason = str(error).strip().splitlines()[-1] if isinstance(error, RuntimeError) else "it is no text"
             raise InputError(f"language model {language_model} cannot be read (2-gram or higher?): {reason}") from None
-        boundary = dictionary.index(WORD_BOUNDARY)
+        self._boundary = boundary = dictionary.index(WORD_BOUNDARY)
         self._trie = flashlight.Trie(len(dictionary), boundary)
         start = self._lm.start(False)
         of_unknown = self._score_between(start, unknown)
@@ -172,12 +230,36 @@ class BeamDecoder:
         state, score = self._lm.score(start, word)
         return score, self._lm.finish(state)[1]
 
-    def decode(self, log_probs: np.ndarray) -> str:
-        """(T, symbols) float32 natural-log probabilities -> words between spaces."""
+    def decode(self, log_probs: np.ndarray, n_best: int = 1) -> list[Decoded]:
+        """Texts, the best first: one at least, and ``n_best`` at most. Scores are those of the search.
+
+        Args:
+            log_probs: (T, symbols) natural-log probabilities.
+        """
         if not len(log_probs):
-            return ""
+            return [Decoded((), 0.0)]
         emissions = np.ascontiguousarray(log_probs, dtype=np.float32)
         results = self._decoder.decode(emissions.ctypes.data, *emissions.shape)
-        if not results:
-            return ""
-        return " ".join(self._words.get_entry(word) for word in results[0].words if word >= 0)
+        found: dict[str, Decoded] = {}  # one text may come by several paths
+        for result in results:
+            decoded = self._decoded(result, log_probs)
+            found.setdefault(decoded.text, decoded)
+            if len(found) == n_best:
+                break
+        return list(found.values()) or [Decoded((), 0.0)]
+
+    def _decoded(self, result: Any, log_probs: np.ndarray) -> Decoded:
+        """A result of flashlight's, which has an entry before the first frame and one after the last."""
+        path, words = np.array(result.tokens[1 : len(log_probs) + 1]), result.words[1 : len(log_probs) + 2]
+        heard = [one for one in heard_in(path, log_probs) if one.symbol != self._boundary]
+        units, place = [], 0
+        # a word stands at the frame that ends it
+        for frame, word in enumerate(words):
+            if word < 0:
+                continue
+            before = place
+            while place < len(heard) and heard[place].start <= frame:
+                place += 1
+            if place > before:  # no letters: no word of a lexicon
+                units.append(unit_of(self._words.get_entry(word), heard[before:place]))
+        return Decoded(units, result.score)

@@ -37,6 +37,7 @@ class Clip:
         num_samples: length that the manifest says, 0 where none does; offset: first sample of a part of a file, or None
             for a whole file.
         real_root: folder that the file must lie in once all links are followed, or None if it may lie anywhere.
+        content: the file itself, where it lies in memory.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Clip:
     num_samples: int = 0
     offset: int | None = None
     real_root: str | None = field(default=None, compare=False, repr=False)
+    content: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def output_name(self) -> str:

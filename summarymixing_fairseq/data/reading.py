@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
 from . import audio
 from .clips import check_length, open_clip
-from .manifest import Clip
+from .manifest import Clip, OutsideRootError
 
 NORM_EPS = 1e-5  # torch's layer_norm, by which fairseq normalises a waveform
 
@@ -22,25 +23,55 @@ NORM_EPS = 1e-5  # torch's layer_norm, by which fairseq normalises a waveform
 Batches = Generator[tuple[list[int], list[np.ndarray]], None, None]
 
 
-def read_in_batches(clips: Sequence[Clip], batch_seconds: float) -> Batches:
+def read_in_batches(
+    clips: Sequence[Clip], batch_seconds: float, on_bad: Callable[[int, InputError], None] | None = None
+) -> Batches:
     """Read clips in batches of similar length, with a progress bar in seconds of audio.
 
     Args:
         batch_seconds: length of a padded batch at most, unless a single clip is longer.
+        on_bad: takes the position of a clip that cannot be read, and the error, in place of an end.
 
     Yields:
         positions in ``clips``, and their waveforms, (num_samples,) float32 at 16 kHz.
 
     Raises:
         InputError: for a clip that cannot be read, or is shorter than its row says. Before the first batch if its
-            header is bad, or if links lead out of its manifest's root.
+            header is bad, or if links lead out of its manifest's root (OutsideRootError, with ``on_bad`` too).
     """
-    num_samples = [_num_samples(clip) for clip in clips]
-    bar = tqdm(total=round(sum(num_samples) / SAMPLE_RATE_HZ), unit="s", desc="audio", mininterval=0.5)
+    num_samples: dict[int, int] = {}
+    for i, clip in enumerate(clips):
+        with _given_to(on_bad, i):
+            num_samples[i] = _num_samples(clip)
+    places, lengths = list(num_samples), list(num_samples.values())
+    bar = tqdm(total=_seconds(sum(lengths)), unit="s", desc="audio", mininterval=0.5)
+    done = 0
     with bar:
-        for batch in batches_by_length(num_samples, int(batch_seconds * SAMPLE_RATE_HZ)):
-            yield batch, [_read(clips[i]) for i in batch]
-            bar.update(round(sum(num_samples[i] for i in batch) / SAMPLE_RATE_HZ))
+        for batch in batches_by_length(lengths, int(batch_seconds * SAMPLE_RATE_HZ)):
+            waveforms = {}
+            for i in (places[number] for number in batch):
+                with _given_to(on_bad, i):
+                    waveforms[i] = _read(clips[i])
+            if waveforms:
+                yield list(waveforms), list(waveforms.values())
+            done += sum(lengths[number] for number in batch)
+            bar.update(_seconds(done) - bar.n)  # of what is done in all, or rounding would add up
+
+
+def _seconds(num_samples: int) -> int:
+    return math.ceil(num_samples / SAMPLE_RATE_HZ)
+
+
+@contextmanager
+def _given_to(on_bad: Callable[[int, InputError], None] | None, position: int) -> Iterator[None]:
+    try:
+        yield
+    except OutsideRootError:
+        raise
+    except InputError as error:
+        if on_bad is None:
+            raise
+        on_bad(position, error)
 
 
 def _read(clip: Clip) -> np.ndarray:

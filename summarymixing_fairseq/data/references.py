@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from fairseq.data.data_utils import post_process
 
 from ..system.errors import InputError
 from .manifest import read_labels
@@ -42,9 +41,47 @@ class Symbols:
     post_process: str
     unit: str
 
+    def units_of(self, symbols: Sequence[str]) -> list[tuple[str, int, int]]:
+        """Units that a sequence of symbols spells: the text of each, its first symbol, and the one after its last.
+
+        Marks of words belong to no unit. The text is that of fairseq's ``post_process``.
+        """
+        units: list[tuple[str, int, int]] = []
+        text, first, end = "", 0, 0
+        for place, symbol in enumerate([*symbols, " "]):
+            for part in re.split(r"(\s+)", self._written(symbol)):
+                if part and not part.isspace():
+                    text, first, end = text + part, first if text else place, place + 1
+                elif part and text:
+                    units.append((text, first, end))
+                    text = ""
+        return units
+
+    def _written(self, symbol: str) -> str:
+        """What a symbol adds to the text, a space where a unit ends."""
+        mark = _WORD_MARKS[self.post_process]
+        if self.post_process in ("letter", "sentencepiece", "wordpiece", "_EOW"):
+            return symbol.replace(str(mark), " ")
+        if self.post_process == "@@":
+            return f"{symbol} ".replace("@@", "")
+        if self.post_process in ("subword_nmt", "@@ "):
+            return f"{symbol} ".replace("@@ ", "")
+        return f"{symbol} ".replace("<SIL>", "") if self.post_process == "silence" else f"{symbol} "
+
+    def spell(self, text: str) -> list[str]:
+        """Symbols of a text: the letters of its words, each word with a mark behind; else what stands between spaces.
+
+        Pieces cannot be told from words: give a line of the label files.
+        """
+        words = unicodedata.normalize("NFC", text).split()
+        if self.post_process != "letter":
+            return words
+        mark = _WORD_MARKS["letter"]
+        return [letter for word in words for letter in (*word, mark)]
+
     def text_of(self, symbols: str) -> str:
         """A line of symbols as units with single spaces between."""
-        return " ".join(post_process(symbols, self.post_process).split())
+        return " ".join(text for text, _, _ in self.units_of(symbols.split(" ")))
 
 
 WORDS = Symbols("wrd", "none", "word")

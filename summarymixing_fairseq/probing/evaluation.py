@@ -142,7 +142,7 @@ def evaluate_recognition(evaluation: Evaluation) -> tuple[Results, Files]:
     path, references = found
     if not any(references):
         raise InputError(f"{path}: all transcripts are empty, no error rate is defined")
-    hypotheses = [decoder.decode(scores) for scores in evaluation.outputs("scores")]
+    hypotheses = [decoder.decode(scores)[0].text for scores in evaluation.outputs("scores")]
 
     def rate(error_rate: ErrorRate) -> Metric:
         errors, lengths = error_rate.utterance_errors, error_rate.utterance_lengths

@@ -15,6 +15,7 @@ COMMANDS = list(build_parser()._subparsers._group_actions[0].choices)  # argpars
 # Arguments that name what is not there; a command that is not among them reads nothing of the user's.
 MISSING = {
     "analyse": ["{gone}", "--data", "{gone}", "--results", "{out}"],
+    "align": ["{gone}", "{gone}"],
     "manifest": ["folder", "{gone}", "--dest", "{out}"],
     "check-manifest": ["{gone}"],
     "benchmark": ["cell", "--json", "{file}"],  # a file that is there already

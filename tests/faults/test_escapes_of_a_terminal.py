@@ -13,8 +13,10 @@ import pytest
 
 from summarymixing_fairseq.commands.decode import _report
 from summarymixing_fairseq.commands.main import main
+from summarymixing_fairseq.data.alignments import Interval
 from summarymixing_fairseq.data.manifest import Clip
-from summarymixing_fairseq.data.transcribing import Transcripts
+from summarymixing_fairseq.data.transcript_files import EXTENSIONS, FILE_NAMES, files_of
+from summarymixing_fairseq.data.transcripts import Hypothesis, Transcript
 from summarymixing_fairseq.probing.results import EncoderSource, EvaluationData, Results, as_json
 from summarymixing_fairseq.system.errors import printable
 
@@ -74,13 +76,17 @@ def test_what_stdout_cannot_hold(tmp_path):
 def test_texts_of_a_models_symbols(tmp_path, capsys):
     """Written one line a clip, whatever the symbols are."""
     clips = [Clip(Path("a.wav"), f"a{ESCAPE}.wav")] * 2
-    transcripts = Transcripts([f"{ESCAPE}\n\tx", "b"], [], 2.0, 0.5)
+    words = [Interval(text, 0.0, 1.0, 0.5) for text in (f"{ESCAPE}\n\tx", "b")]
+    transcripts = [Transcript((Hypothesis((word,), 0.0),), 1.0) for word in words]
     for results in (tmp_path, None):
         arguments = Namespace(results=results, checkpoint="a.pt", precision="float32")
-        _report(arguments, clips, transcripts, None, "word")
+        _report(arguments, clips, transcripts, [], 0.5, None)
         text = (tmp_path / "hypo.wrd").read_text() if results else capsys.readouterr().out
         assert not steers(text) and text.splitlines()[-1].endswith("b") and len(text.splitlines()) == 2
         capsys.readouterr()
+    for form in (*EXTENSIONS, *FILE_NAMES):
+        for text in files_of(form, {"a": transcripts[0]}).values():
+            assert not steers(text), form
 
 
 @pytest.mark.parametrize("text", ["a\tb\n", "\x1b[0m", "\x7f\x85\u2028", "\u202eabc"])

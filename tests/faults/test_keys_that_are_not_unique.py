@@ -37,7 +37,7 @@ def test_two_spellings_of_a_word(tmp_path, order):
     for heard in ("RED|", "RID|"):
         emissions = np.full((len(heard), len(dictionary)), -20.0)
         emissions[range(len(heard)), [dictionary.index(letter) for letter in heard]] = 0.0
-        assert decoder.decode(emissions) == "read"
+        assert decoder.decode(emissions)[0].text == "read"
     assert len(read_lexicon(tmp_path / "lexicon.txt")["read"]) == 2
 
 

@@ -14,8 +14,9 @@ import pytest
 from summarymixing_fairseq.commands.decode import _report
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.corpora.writing.rows import Refusal, format_refusals
+from summarymixing_fairseq.data.alignments import Interval
 from summarymixing_fairseq.data.manifest import Clip
-from summarymixing_fairseq.data.transcribing import Transcripts
+from summarymixing_fairseq.data.transcripts import Hypothesis, Transcript
 from summarymixing_fairseq.system.tables import markdown_table, tsv_rows
 
 # what a file's name may hold
@@ -50,8 +51,11 @@ def strict(path: Path) -> dict:
 )
 def test_scores_without_words(tmp_path, capsys, references, hypotheses, wer, summary):
     clips = [Clip(Path("a.wav"), "a.wav")] * len(hypotheses)
-    transcripts = Transcripts(hypotheses, [], float(len(hypotheses)), 0.5)
-    _report(Namespace(results=tmp_path, checkpoint="a.pt", precision="float32"), clips, transcripts, references, "word")
+    words = [tuple(Interval(word, 0.0, 1.0, 0.5) for word in text.split()) for text in hypotheses]
+    transcripts = [Transcript((Hypothesis(these, 0.0),), 1.0) for these in words]
+    _report(
+        Namespace(results=tmp_path, checkpoint="a.pt", precision="float32"), clips, transcripts, [], 0.5, references
+    )
     scores = strict(tmp_path / "scores.json")
     assert scores["wer"] == wer and summary in capsys.readouterr().out
 

@@ -1,0 +1,122 @@
+"""`summarymixing align`: when each word and letter of a known text is spoken."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..system.errors import InputError
+from ..system.files import exclusive, refuse_existing, write_together
+from .inputs import add_input_arguments, clips_to_read, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..checkpoints.recogniser import Recogniser
+    from ..data.alignments import Alignment
+    from ..data.manifest import Clip
+
+EXTENSIONS = {"textgrid": "TextGrid", "json": "json"}
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the `align` sub-command."""
+    parser = subparsers.add_parser(
+        "align",
+        help="when each word and letter of a known text is spoken, by a CTC fine-tuned checkpoint",
+        description="The text of an audio file is --text, or NAME.txt beside it; that of a manifest split "
+        "(--data DIR --split SPLIT) is DIR/SPLIT.LABELS of the checkpoint's training, or SPLIT.wrd. A recording may be "
+        "hours long. Written to stdout, or below --dest DIR: NAME.TextGrid, NAME.json, or align.ctm.",
+    )
+    add_input_arguments(parser)
+    parser.add_argument("--text", type=Path, metavar="FILE", help="text of a single audio file")
+    parser.add_argument("--dest", type=Path, metavar="DIR", help="folder for the files")
+    parser.add_argument(
+        "--format", choices=(*EXTENSIONS, "ctm"), default="textgrid", help="ctm has the words alone (default: textgrid)"
+    )
+    parser.add_argument(
+        "--dictionary", type=Path, help="dict.LABELS.txt of the training, for a checkpoint that has none inside"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Align and write.
+
+    Raises:
+        InputError: for input that cannot be read, a text that does not fit its clip, or outputs that are there already.
+    """
+    clips = clips_to_read(args)
+    if args.text and len(clips) != 1:
+        raise InputError(f"--text is of one audio file, and there are {len(clips)} clips")
+
+    from ..data.feature_files import feature_names
+
+    names = feature_names(clips)
+    is_ctm = args.format == "ctm"
+    files = ["align.ctm"] if is_ctm else [f"{name}.{EXTENSIONS[args.format]}" for name in names]
+    if not args.dest and len(files) > 1:
+        raise InputError(f"--format {args.format} has a file for each of {len(files)} clips: name a folder by --dest")
+    with exclusive(args.dest) if args.dest else nullcontext():
+        if args.dest:
+            refuse_existing([args.dest / name for name in files], args.force)
+        device = prepare(args)
+
+        from ..checkpoints.recogniser import load_recogniser
+        from ..data.alignments import as_ctm, as_json, as_textgrid
+
+        recogniser = load_recogniser(args.checkpoint, device, dictionary=args.dictionary, precision=args.precision)
+        found = _align(recogniser, clips, _texts(args, clips, recogniser), args.batch_seconds)
+        if is_ctm:
+            first = f"{recogniser.symbols.unit}s"
+            contents = ["".join(as_ctm(name, one.tiers[first]) for name, one in zip(names, found))]
+        else:
+            contents = [(as_json if args.format == "json" else as_textgrid)(one) for one in found]
+        if args.dest:
+            write_together({args.dest / name: content for name, content in zip(files, contents)})
+            print(f"{len(clips)} clips: {args.dest}")
+        else:
+            print(contents[0], end="")
+
+
+def _align(
+    recogniser: Recogniser, clips: Sequence[Clip], texts: Sequence[str], batch_seconds: float
+) -> list[Alignment]:
+    labels = []
+    for clip, text in zip(clips, texts):
+        try:
+            labels.append(recogniser.labels_of(text))
+        except InputError as error:
+            raise InputError(f"{clip.output_name}: {error}") from None
+    found: dict[int, Alignment] = {}
+    for i, log_probs, num_samples in recogniser.frames_of(clips, batch_seconds):
+        try:
+            found[i] = recogniser.align_frames(log_probs, num_samples, labels[i])
+        except InputError as error:
+            raise InputError(f"{clips[i].output_name}: {error}") from None
+    return [found[i] for i in range(len(clips))]
+
+
+def _texts(args: argparse.Namespace, clips: Sequence[Clip], recogniser: Recogniser) -> list[str]:
+    """Of the clips; letters of a label file count as the words that they spell."""
+    from ..data.manifest import read_labels
+
+    symbols = recogniser.symbols
+    if args.data:
+        path = args.data / f"{args.split}.{symbols.labels}"
+        if not path.exists() and symbols.post_process == "letter":
+            return read_labels(args.data / f"{args.split}.wrd", len(clips))
+        lines = read_labels(path, len(clips))
+        return [symbols.text_of(line) for line in lines] if symbols.post_process == "letter" else lines
+    texts = []
+    for clip in clips:
+        path = args.text or clip.path.with_suffix(".txt")
+        try:
+            texts.append(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"text {path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise InputError(f"text {path} is not UTF-8") from None
+    return texts

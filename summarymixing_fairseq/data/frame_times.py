@@ -1,0 +1,27 @@
+"""When a frame is: frames count from 0, times are seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..system.units import SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """Times of a front end's frames.
+
+    Frame i hears ``window_samples`` from sample ``i * shift_samples`` on, and its time is the middle of these: at 320
+    and 1,360 samples 20 i + 42.5 ms. It stands for one shift around that.
+    """
+
+    shift_samples: int
+    window_samples: int
+
+    def centre(self, frame: float) -> float:
+        """Middle of what a frame hears."""
+        return round((frame * self.shift_samples + self.window_samples / 2) / SAMPLE_RATE_HZ, 6)
+
+    def span(self, start: int, end: int) -> tuple[float, float]:
+        """From where frame ``start`` begins to where the frame before ``end`` ends."""
+        return self.centre(start - 0.5), self.centre(end - 0.5)
