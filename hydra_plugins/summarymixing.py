@@ -36,7 +36,9 @@ COMMAND = "fairseq-hydra-train"
 SWEPT = "SUMMARYMIXING_SWEPT"
 
 _APPLY = "_apply_overrides_to_config"  # of another name in another hydra: then there are no hints
+# hydra's own, where this module is imported a second time too, as in a job of submitit's
 _apply_overrides: Any = getattr(ConfigLoaderImpl, _APPLY, None)
+_apply_overrides = getattr(_apply_overrides, "__wrapped__", _apply_overrides)
 
 
 class SummaryMixing(SearchPathPlugin):
@@ -81,6 +83,9 @@ def _apply_overrides_with_hint(overrides: Any, cfg: DictConfig) -> None:
         if unknown and (near := difflib.get_close_matches(unknown[1], known, 1)):
             raise ConfigCompositionException(f"{unknown[0]}: did you mean {near[0]}?") from None
         raise
+
+
+_apply_overrides_with_hint.__wrapped__ = _apply_overrides  # type: ignore[attr-defined]
 
 
 def _sweep() -> str:

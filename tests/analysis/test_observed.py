@@ -124,7 +124,8 @@ def test_cka_of_many_pairs_is_that_of_one(tmp_path):
         folder = tmp_path / str(number)
         folder.mkdir()
         both.append(kept(folder, num_frames, width, number))
-    row = _Side(both[0], "1").cka(_Side(both[1], "1"))
+    one, other = (_Side(observed, "1", observed.groups()) for observed in both)
+    row = one.cka(other)
     parts = []
     for (frames, _), (others, _) in zip(both[0].frames_by_group("1"), both[1].frames_by_group("1")):
         parts.append(CrossSums([6, 9]))
@@ -135,7 +136,7 @@ def test_cka_of_many_pairs_is_that_of_one(tmp_path):
 def test_states_that_are_all_alike_have_no_cka(tmp_path):
     one = kept(tmp_path, [50, 50], 4, 0)
     np.full((100, 4), 0.3, np.float16).tofile(tmp_path / "1.f16")
-    side = _Side(one, "1")
+    side = _Side(one, "1", one.groups())
     assert np.isnan(side.cka(side).estimate.value)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...system.errors import InputError
+from ...system.strict_json import to_json
 from ..writing.rows import Refusal
 from .table import Row, Table
 
@@ -34,7 +35,7 @@ def read_json_lines(path: Path, refusals: list[Refusal]) -> Table:
         where = f"{path.name} line {number}"
         try:
             found = json.loads(line)  # as bytes: it takes off a byte order mark
-            json.dumps(found, ensure_ascii=False).encode("utf-8")
+            _check_characters(found)
         except UnicodeError:
             refusals.append(Refusal(where, "line with characters that are no Unicode"))
         except (ValueError, RecursionError) as error:
@@ -48,6 +49,17 @@ def read_json_lines(path: Path, refusals: list[Refusal]) -> Table:
                 rows.append(Row(where, _cells(found)))
     columns = dict.fromkeys(column for row in rows for column in row.cells)
     return Table(list(columns), rows, path.parent)
+
+
+def _check_characters(value: Any) -> None:
+    """Raises UnicodeError for a text with half of a surrogate pair, which JSON's escapes can spell."""
+    if isinstance(value, str):
+        value.encode("utf-8")
+    elif isinstance(value, dict):
+        _check_characters([*value, *value.values()])
+    elif isinstance(value, list):
+        for one in value:
+            _check_characters(one)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -64,7 +76,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 def _cells(found: Mapping[str, Any]) -> dict[str, str]:
     """What is no list, object or null, as text."""
     return {
-        name: json.dumps(value) if isinstance(value, (bool, int, float)) else value.strip()
+        name: to_json(value) if isinstance(value, (bool, int, float)) else value.strip()
         for name, value in found.items()
         if isinstance(value, (bool, int, float, str))
     }
