@@ -53,6 +53,7 @@ def test_with_every_layer_recomputed_gradients_are_in_memory_at_the_end():
     assert tiny.activations > tiny.weights  # the gradients are as large as the weights
 
 
+@pytest.mark.long
 def test_the_command_prints_a_table_and_plots(tmp_path, capsys):
     plot = tmp_path / "memory.png"
     arguments = "benchmark memory --sizes small --seconds 2 4 --clips 2 --recompute cheap --device cpu --plot"

@@ -42,7 +42,12 @@ def arguments(name: str, recipe: str) -> list[str]:
     return ["benchmark", name, *SMALL[name].replace("RECIPE", recipe).split(), "--device", "cpu", "--threads", "1"]
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+SLOW = {"filterbank", "length"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in SLOW else name for name in BENCHMARKS]
+)
 def test_every_contender_runs(name, tiny_recipe, tmp_path, monkeypatch):
     """In this process; a process of its own is needed for the paper's setting alone, which replaces what it uses."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

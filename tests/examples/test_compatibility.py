@@ -42,6 +42,7 @@ def forked_trainings(check: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(check, "subprocess", SimpleNamespace(run=run, PIPE=None, STDOUT=None))
 
 
+@pytest.mark.long
 def test_both_configurations_pass_all_stages_here(
     check: ModuleType, forked_trainings: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

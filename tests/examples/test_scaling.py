@@ -129,6 +129,7 @@ def test_measured_figures_are_complete(scaling, measured) -> None:
         assert list(update["groups"]) == list(scaling.GROUPS) and min(update["groups"].values()) > 0
 
 
+@pytest.mark.long
 def test_page_is_rendered(scaling, measured, tmp_path: Path, monkeypatch, capsys) -> None:
     page = tmp_path / "SCALING.md"
     monkeypatch.setattr(sys, "argv", ["scaling.py", "--from-json", "--output", str(page)])

@@ -42,6 +42,7 @@ def test_patience_goes_on_after_a_resume(zygote, arguments, tmp_path):
     assert updates(tmp_path / "halves") == 4
 
 
+@pytest.mark.long
 def test_each_run_of_a_sweep_begins_anew(zygote, arguments, tmp_path):
     """hydra runs them one after the other in one process."""
     sweep = [

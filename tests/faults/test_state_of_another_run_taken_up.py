@@ -101,6 +101,7 @@ def test_a_sweep_whose_runs_share_a_folder_is_refused(arguments, tmp_path):
     assert load(tmp_path / "run" / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 3
 
 
+@pytest.mark.long
 def test_relative_paths_in_a_sweep(manifests, tmp_path):
     """They are meant from where it is typed, as those of a single run are."""
     config = Path("examples/pretraining").resolve()

@@ -135,6 +135,7 @@ def _names(folder: Path) -> list[str]:
     return os.listdir(folder) if folder.exists() else []
 
 
+@pytest.mark.long
 def test_three_kills(zygote, arguments, tmp_path):
     assert kill_and_go_on(zygote, arguments, tmp_path, 3, seed=1)["kills"] == 3
 
