@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.clip_states import check_has_frame
 from ..data.manifest import Clip
 from ..data.reading import pad_batch, read_in_batches
 from ..modules.filterbank import LogMelFilterbank
@@ -146,9 +147,7 @@ def _compute(
         files = {place: opened.enter_context(open(folder / f"{place}.f16", "wb")) for place in places}
         for batch, waves in read_in_batches(clips, batch_seconds):
             for i, wave in zip(batch, waves):
-                if len(wave) < window:
-                    needed = f"at least {window} are needed"
-                    raise InputError(f"{clips[i].path}: {len(wave)} samples give no frame ({needed}); leave it out")
+                check_has_frame(clips[i], len(wave), window)
             order += batch
             lengths = encoder.output_lengths(torch.tensor([len(wave) for wave in waves])).tolist()
             num_frames += lengths

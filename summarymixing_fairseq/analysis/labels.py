@@ -10,6 +10,7 @@ from ..data.alignments import Alignment
 from ..system.units import SAMPLE_RATE_HZ
 from .kept_states import Index
 from .observed import NO_LABEL, Labels
+from .phones import frame_spans
 
 Intervals = list[list[tuple[int, int, int]]]
 
@@ -31,11 +32,12 @@ def frames_of_tier(alignments: Sequence[Alignment], tier: str, index: Index) -> 
     labels: list[np.ndarray] = []
     intervals: Intervals = []
     for position, num_frames in zip(index.order, index.num_frames):
-        centres = (np.arange(num_frames) * index.shift_samples + index.window_samples / 2) / SAMPLE_RATE_HZ
         labels.append(np.full(num_frames, NO_LABEL, np.int64))
         intervals.append([])
-        for one in alignments[position].tiers[tier]:
-            first, end = np.searchsorted(centres, (one.start, one.end)).tolist()
+        these = alignments[position].tiers[tier]
+        edges = [(one.start * SAMPLE_RATE_HZ, one.end * SAMPLE_RATE_HZ) for one in these]
+        spans = frame_spans(edges, num_frames, index.window_samples, index.shift_samples)
+        for one, (first, end) in zip(these, spans):
             if first < end:
                 labels[-1][first:end] = number[one.label]
                 intervals[-1].append((number[one.label], first, end))

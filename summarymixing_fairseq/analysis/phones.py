@@ -20,6 +20,19 @@ from .states import evaluating, states_in_batches
 NO_PHONE = -1
 
 
+def frame_spans(
+    edges: Sequence[tuple[float, float]], num_frames: int, window_samples: int, shift_samples: int
+) -> list[tuple[int, int]]:
+    """The first frame whose centre lies in each interval, and the one after the last; equal where there is none.
+
+    Args:
+        edges: start and end of the intervals, in samples; num_frames: of the clip.
+        window_samples: that a frame hears, from the first sample on; shift_samples: from one frame to the next.
+    """
+    centres = np.arange(num_frames) * shift_samples + window_samples / 2
+    return [(first, end) for first, end in np.searchsorted(centres, np.reshape(edges, (-1, 2))).tolist()]
+
+
 def frame_labels(
     phones: Sequence[Phone], num_frames: int, window_samples: int, shift_samples: int, classes: Mapping[str, int]
 ) -> np.ndarray:
@@ -33,13 +46,11 @@ def frame_labels(
     Returns:
         (num_frames,) int64; ``NO_PHONE`` in a pause, and for a phone that is not in ``classes``.
     """
-    if not phones:
-        return np.full(num_frames, NO_PHONE)
-    centres = np.arange(num_frames) * shift_samples + window_samples / 2
-    starts, ends = (np.array([getattr(phone, edge) for phone in phones]) for edge in ("start", "end"))
-    numbers = np.array([classes.get(phone.name, NO_PHONE) for phone in phones])
-    at = np.searchsorted(starts, centres, side="right") - 1  # the last phone that has begun; -1: none has
-    return np.where((at >= 0) & (centres < ends[at]), numbers[at], NO_PHONE)
+    labels = np.full(num_frames, NO_PHONE)
+    spans = frame_spans([(phone.start, phone.end) for phone in phones], num_frames, window_samples, shift_samples)
+    for phone, (first, end) in zip(phones, spans):
+        labels[first:end] = classes.get(phone.name, NO_PHONE)
+    return labels
 
 
 def accuracy_by_layer(model: Any, normalize: bool = False) -> dict[str, float]:

@@ -103,7 +103,7 @@ class Audio:
 
 def analyse(
     encoders: Sequence[NamedEncoder],
-    audio_: Audio,
+    audio: Audio,
     measures: Sequence[str],
     places: Sequence[str],
     results: Path,
@@ -131,8 +131,8 @@ def analyse(
         raise InputError(f"measure {unknown[0]!r} is unknown: choose of {', '.join(sorted(MEASURES))}")
     check_writable(results)
     with exclusive(results):
-        record = _Record(results / RESULTS, _about(encoders, audio_, places, seed), say)
-        for tier, reason in audio_.incomplete_tiers().items():
+        record = _Record(results / RESULTS, _about(encoders, audio, places, seed), say)
+        for tier, reason in audio.incomplete_tiers().items():
             record.skip(tier, reason)
         # the same pairs whatever the order that encoders are named in
         pairs = list(combinations(sorted(encoders, key=lambda named: named.name), 2)) if "layers" in measures else []
@@ -147,10 +147,10 @@ def analyse(
             chosen = _chosen_places(encoder, places, named.name)
             say(f"{named.name}: states at {len(chosen)} places")
             started = time.monotonic()
-            key = to_json([named.identity, audio_.identity])
-            kept = keep_states(encoder, audio_.clips, chosen, results / "states" / named.name, key, batch_seconds)
+            key = to_json([named.identity, audio.identity])
+            kept = keep_states(encoder, audio.clips, chosen, results / "states" / named.name, key, batch_seconds)
             say(f"{named.name}: states in {time.monotonic() - started:.0f} s")
-            observed = seen[named.name] = _observe(named.name, encoder, audio_, kept, seed)
+            observed = seen[named.name] = _observe(named.name, encoder, audio, kept, seed)
             for measure in missing:
                 title = f"{named.name}: {measure.name}"
                 if lacking := _lacking(measure, observed):
@@ -226,13 +226,13 @@ def _title(one: NamedEncoder, other: NamedEncoder) -> str:
     return f"{one.name} and {other.name}: layers"
 
 
-def _about(encoders: Sequence[NamedEncoder], audio_: Audio, places: Sequence[str], seed: int) -> dict[str, Any]:
+def _about(encoders: Sequence[NamedEncoder], audio: Audio, places: Sequence[str], seed: int) -> dict[str, Any]:
     """What results in one folder must have in common."""
     return {
         "encoders": {encoder.name: encoder.identity for encoder in encoders},
-        "audio": audio_.identity,
-        "clips": len(audio_.clips),
-        "seconds": round(sum(clip.num_samples for clip in audio_.clips) / SAMPLE_RATE_HZ, 1),
+        "audio": audio.identity,
+        "clips": len(audio.clips),
+        "seconds": round(sum(clip.num_samples for clip in audio.clips) / SAMPLE_RATE_HZ, 1),
         "places": list(places),
         "seed": seed,
     }
@@ -258,16 +258,16 @@ def _lacking(measure: Measure, observed: Observed) -> list[str]:
     return [need for need in measure.needs if need not in there]
 
 
-def _observe(name: str, encoder: Any, audio_: Audio, kept: KeptStates, seed: int) -> Observed:
+def _observe(name: str, encoder: Any, audio: Audio, kept: KeptStates, seed: int) -> Observed:
     index = kept.index
     frame_labels: dict[str, Labels] = {}
     intervals = {}
-    for tier in audio_.tiers():
-        frame_labels[tier], intervals[tier] = frames_of_tier(audio_.alignments or (), tier, index)
-    clip_labels = {kind: labels_of_clips(names, index) for kind, names in audio_.labels().items()}
+    for tier in audio.tiers():
+        frame_labels[tier], intervals[tier] = frames_of_tier(audio.alignments or (), tier, index)
+    clip_labels = {kind: labels_of_clips(names, index) for kind, names in audio.labels().items()}
     drawn = np.random.default_rng(seed).permutation(len(index.order)).tolist()
     waves = {}
     for row in drawn[:NUM_WAVES]:
-        clip = audio_.clips[index.order[row]]
+        clip = audio.clips[index.order[row]]
         waves[row] = read_segment(open_clip(clip), *clip.part)[: int(LONGEST_WAVE_SECONDS * SAMPLE_RATE_HZ)]
     return Observed(name, kept, frame_labels, intervals, clip_labels, encoder, waves, seed)

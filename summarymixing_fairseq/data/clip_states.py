@@ -13,6 +13,14 @@ from .manifest import Clip
 from .reading import read_in_batches
 
 
+def check_has_frame(clip: Clip, num_samples: int, min_samples: int) -> None:
+    """Raises InputError for a clip of fewer samples than one frame hears."""
+    if num_samples < min_samples:
+        raise InputError(
+            f"{clip.path}: {num_samples} samples give no frame (at least {min_samples} are needed); leave it out"
+        )
+
+
 def states_of_clips(
     clips: Sequence[Clip],
     extract_batch: Callable[[list[np.ndarray]], list[Tensor]],
@@ -33,11 +41,7 @@ def states_of_clips(
     """
     for positions, waveforms in read_in_batches(clips, batch_seconds):
         for i, waveform in zip(positions, waveforms):
-            if len(waveform) < min_samples:
-                raise InputError(
-                    f"{clips[i].path}: {len(waveform)} samples give no frame (at least {min_samples} are needed); "
-                    "leave it out"
-                )
+            check_has_frame(clips[i], len(waveform), min_samples)
         for i, states in zip(positions, extract_batch(waveforms)):
             if not is_finite(states):
                 raise InputError(

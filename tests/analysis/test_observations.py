@@ -18,7 +18,7 @@ from timed_clips import TimedClips, make_timed_clips
 from summarymixing_fairseq.analysis.kept_states import KeptStates, keep_states
 from summarymixing_fairseq.analysis.kmeans import fit_centroids
 from summarymixing_fairseq.analysis.measures.abx import abx
-from summarymixing_fairseq.analysis.measures.order import with_tone
+from summarymixing_fairseq.analysis.measures.order import with_tone, words_in_another_order
 from summarymixing_fairseq.analysis.measures.regression import PENALTIES
 from summarymixing_fairseq.analysis.measures.robustness import disturbances
 from summarymixing_fairseq.analysis.observations import MEASURES, order
@@ -301,7 +301,8 @@ def test_order(observe, plain):
     found = rows_of(observed, "order", ["mel", "1"])
     rows = list(observed.waves)
     four_times = [row for row in rows for _ in range(4)]
-    positions = np.random.default_rng(observed.seed).uniform(size=len(four_times))
+    rng = np.random.default_rng(observed.seed)
+    positions = rng.uniform(size=len(four_times))
 
     def mean_of(wave):
         return plain.extract(wave).double().numpy().mean(0)
@@ -313,7 +314,14 @@ def test_order(observe, plain):
                                   cv=LeaveOneGroupOut())  # fmt: skip
     r2 = 1 - np.square(predicted - positions).sum() / np.square(positions - positions.mean()).sum()
     assert abs(found["1", "tone"] - r2) < 1e-2
-    assert -1 <= found["1", "words"] <= 1
+    centre = observed.states.frames("1").double().mean(0).numpy()
+    cosines = []
+    for row in rows:
+        other = words_in_another_order(observed.waves[row], order._word_starts(observed, row), rng)
+        if other is not None:
+            one, two = mean_of(observed.waves[row]) - centre, mean_of(other) - centre
+            cosines.append(one @ two / np.linalg.norm(one) / np.linalg.norm(two))
+    assert cosines and abs(found["1", "words"] - np.mean(cosines)) < 1e-3
 
 
 def test_words_are_cut_where_they_begin(observe, corpus):

@@ -238,7 +238,7 @@ def test_an_exported_checkpoint_has_the_same_units(command, checkpoints, data, f
 
 
 def test_states_that_are_not_finite(units, checkpoints, data: Path, tmp_path: Path) -> None:
-    state = torch.load(checkpoints[OURS], weights_only=False)
+    state = torch.load(checkpoints[OURS], weights_only=True)
     for name, weight in state["model"].items():
         if "encoder.layers.0." in name and "norm" in name:
             weight.fill_(3e38)

@@ -59,7 +59,7 @@ def test_a_criterion_of_other_models(name, folder):
 def test_last_layers_start_anew(folder):
     """The others, and all that is not a layer, keep their weights; a checkpoint of the run brings its own."""
     task = task_on(folder, reset_last_layers=1)
-    pretrained = torch.load(folder / "pretrained.pt", weights_only=False)["model"]
+    pretrained = torch.load(folder / "pretrained.pt", weights_only=True)["model"]
 
     def reset_layers(**options):
         encoder = task.build_model(model_config(folder), **options).w2v_encoder.w2v_model
