@@ -93,7 +93,7 @@ def write_report(dest: Path, train: str, records: dict[str, dict[str, Any]]) -> 
 
     Args:
         train: split that was fine-tuned on.
-        records: of each stage its command, seconds and peak memory, as `run_once` returns them.
+        records: of each stage its command, seconds and peak memory, as `keep` returns them.
     """
     stages = {model: [name for name in records if name.startswith(f"{DECODED}{model}_")] for model in RUNS}
     first = [names[0].removeprefix(DECODED) for names in stages.values()]
@@ -104,7 +104,7 @@ def write_report(dest: Path, train: str, records: dict[str, dict[str, Any]]) -> 
     corpus = dest / "corpus"
     names = ("pretrain/train", "pretrain/valid", f"finetune/{train}", "finetune/valid", "finetune/test")
     data = [(name, *manifest_row(corpus / f"{name}.tsv")) for name in names]
-    times = [(name, f"{one['seconds']:.0f}", f"{one['peak_mib']:.0f}") for name, one in records.items()]
+    times = [(name, f"{one['seconds']:.0f}", f"{one['peak_mib'] or ''}") for name, one in records.items()]
     commands = "\n".join(" ".join(record["command"]) for record in records.values())
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "numpy"))
     text = f"""# Quickstart report
@@ -140,7 +140,9 @@ Licences and voices: corpus/LICENSES.txt.
 
 ## Time and memory
 
-{markdown_table(("stage", "seconds", "peak resident MiB so far"), times)}
+Two stages run side by side, each with one thread.
+
+{markdown_table(("stage", "seconds", "peak resident MiB"), times)}
 
 ## Commands
 

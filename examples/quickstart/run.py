@@ -9,10 +9,8 @@ that are done; a training that was interrupted resumes from its last checkpoint.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
-import resource
-import subprocess
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -25,8 +23,8 @@ from report import write_report
 from summarymixing_fairseq.corpora.writing.options import positive_int
 from summarymixing_fairseq.system import command, files, interrupts
 from summarymixing_fairseq.system.errors import InputError
-from summarymixing_fairseq.system.progress import progress_line
-from summarymixing_fairseq.system.stages import run_stage
+from summarymixing_fairseq.system.jobs import Job, Messages, peaks_mib, run_jobs, run_process
+from summarymixing_fairseq.system.stages import environment, run_stage
 from summarymixing_fairseq.system.strict_json import to_json
 from summarymixing_fairseq.training.log_file import read_log
 
@@ -37,41 +35,59 @@ LABELS = {"5min": "train_5min", "all": "train"}
 
 @dataclass(frozen=True)
 class Stage:
-    """A command. For a training `max_update` is its length, and its progress is read from its log."""
+    """A command.
+
+    Attributes:
+        output: file that it writes last.
+        max_update: a training's length; its progress is read from its log.
+        after: file that has to be there before.
+    """
 
     name: str
     command: list[str]
+    output: Path
     max_update: int = 0
+    after: Path | None = None
+
+
+def kept_as(dest: Path, stage: str) -> Path:
+    """The file that says that a stage is done."""
+    return dest / f"{stage}.done.json"
 
 
 def stages(
     dest: Path, source: str, labels: str, seeds: Sequence[int], pretrain_updates: int, finetune_updates: int
-) -> list[Stage]:
-    """All stages in their order. Both models are fine-tuned from each of the seeds, on `LABELS[labels]`."""
+) -> tuple[Stage, list[list[Stage]]]:
+    """The corpus, and what is made of it: lists of stages one after the other, of which two run side by side.
+
+    Both models are fine-tuned from each of the seeds, on `LABELS[labels]`.
+    """
     corpus, pretrained = dest / "corpus", dest / "pretrain" / "checkpoint_last.pt"
 
-    def training(name: str, config_dir: str, data: str, max_update: int, *overrides: str) -> Stage:
+    def training(
+        name: str, config_dir: str, data: str, max_update: int, *overrides: str, after: Path | None = None
+    ) -> Stage:
         command = ["fairseq-hydra-train", "--config-dir", f"examples/{config_dir}", "--config-name", "quickstart"]
         command += [f"task.data={corpus / data}", f"checkpoint.save_dir={dest / name}"]
-        return Stage(name, [*command, f"optimization.max_update={max_update}", *overrides], max_update)
+        command += [f"optimization.max_update={max_update}", *overrides]
+        return Stage(name, command, dest / name / "checkpoint_last.pt", max_update, after)
 
-    def decoding(model: str) -> Stage:
-        name, checkpoint = f"decode_{model}", str(dest / model / "checkpoint_best.pt")
-        where = ["--data", str(corpus / "finetune"), "--split", "test", "--results", str(dest / name), "--force"]
-        return Stage(name, ["summarymixing", "decode", checkpoint, *where])
+    def fine_tuning(model: str, seed: int, after: Path, *overrides: str) -> list[Stage]:
+        name = f"{model}_{labels}_{seed}"
+        shared = [f"model.w2v_path={pretrained}", f"dataset.train_subset={LABELS[labels]}", f"common.seed={seed}"]
+        where = ["--data", str(corpus / "finetune"), "--split", "test", "--results", str(dest / f"decode_{name}")]
+        decode = ["summarymixing", "decode", str(dest / name / "checkpoint_best.pt"), *where, "--force"]
+        return [
+            training(name, "finetuning", "finetune", finetune_updates, *shared, *overrides, after=after),
+            Stage(f"decode_{name}", decode, dest / f"decode_{name}" / "scores.json"),
+        ]
 
     asterisk = [sys.executable, "examples/corpora/asterisk.py", "--dest", str(corpus), "--source", source]
-    w2v_path, random = f"model.w2v_path={pretrained}", "model.no_pretrained_weights=true"
-    shared = [f"dataset.train_subset={LABELS[labels]}"]
-    return [
-        Stage("corpus", asterisk),
-        training("pretrain", "pretraining", "pretrain", pretrain_updates),
-        *(
-            training(name, "finetuning", "finetune", finetune_updates, w2v_path, *own, *shared, f"common.seed={seed}")
-            for seed in seeds
-            for name, own in ((f"finetune_{labels}_{seed}", ()), (f"scratch_{labels}_{seed}", (random,)))
-        ),
-        *(decoding(f"{model}_{labels}_{seed}") for seed in seeds for model in ("finetune", "scratch")),
+    return Stage("corpus", asterisk, corpus / "LICENSES.txt"), [
+        [training("pretrain", "pretraining", "pretrain", pretrain_updates)],
+        # of the checkpoint they take the model's configuration alone, which the first one saved has
+        *(fine_tuning("scratch", seed, pretrained, "model.no_pretrained_weights=true") for seed in seeds),
+        *(fine_tuning("finetune", seed, kept_as(dest, "pretrain")) for seed in seeds),
     ]
 
 
@@ -83,39 +99,54 @@ def describe(log: Path, max_update: int) -> str:
     return ", ".join([f"update {int(latest.get('num_updates', 0))}/{max_update}", *figures])
 
 
-def follow(process: subprocess.Popen, log: Path, max_update: int) -> None:
-    """Show a training's progress until it ends."""
-    show = progress_line()
-    while process.poll() is None:
-        time.sleep(1.0)
-        show(describe(log, max_update))
-    show("")
-
-
-def run_once(stage: Stage, dest: Path) -> dict[str, Any]:
-    """Run a stage unless it is done, and return its command, seconds and peak memory.
+def done_before(stage: Stage, dest: Path) -> dict[str, Any] | None:
+    """What is kept of a stage that is done, which is printed, else None.
 
     Raises:
-        InputError: if the stage fails, or was done with other options.
+        InputError: if it was done with other options.
     """
-    done, log = dest / f"{stage.name}.done.json", dest / f"{stage.name}.log"
-    if done.exists():
-        record: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        if record["command"] != stage.command:
-            raise InputError(f"{dest} was made with other options: give another --dest, or delete it")
-        print(f"{stage.name}: done before, {record['seconds']:.0f} s", flush=True)
-        return record
-    if stage.max_update:
-        show = functools.partial(follow, log=log, max_update=stage.max_update)
-        seconds = run_stage(stage.name, stage.command, ROOT, log, show)
-    else:  # these commands draw their own progress bars
-        seconds = run_stage(stage.name, stage.command, ROOT)
-    # the largest child process so far: the peak of all stages up to this one
-    peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    done = kept_as(dest, stage.name)
+    if not done.exists():
+        return None
+    record: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+    if record["command"] != stage.command:
+        raise InputError(f"{dest} was made with other options: give another --dest, or delete it")
+    print(f"{stage.name}: done before, {record['seconds']:.0f} s", flush=True)
+    return record
+
+
+def keep(stage: Stage, dest: Path, seconds: float, peak_mib: int | None) -> dict[str, Any]:
+    """Keep that a stage is done: its command, seconds and peak memory (None: not measured)."""
     record = {"command": stage.command, "seconds": seconds, "peak_mib": peak_mib}
-    with files.atomic_write(done) as file:
+    with files.atomic_write(kept_as(dest, stage.name)) as file:
         file.write(to_json(record, indent=2))
     return record
+
+
+def job(todo: Sequence[Stage], dest: Path, records: dict[str, dict[str, Any]]) -> Job:
+    """Run stages one after the other, each unless it is done, and put what is kept of each into `records`.
+
+    Raises:
+        InputError: if a stage fails, or was done with other options.
+    """
+    # OpenMP's threads gain nothing in a model this small: two processes with a thread each do more on two cores
+    one_thread = {**environment(), "OMP_NUM_THREADS": "1"}
+    for stage in todo:
+        log = dest / f"{stage.name}.log"
+
+        def progress(stage: Stage = stage, log: Path = log) -> str:
+            return (
+                f"{stage.name}, {describe(log, stage.max_update)}" if stage.max_update and log.exists() else stage.name
+            )
+
+        if (record := done_before(stage, dest)) is None:
+            while stage.after and not stage.after.exists():
+                yield progress
+            print(f"{stage.name}: {shlex.join(stage.command)}", flush=True)
+            seconds = yield from run_process(stage.command, stage.output, log, ROOT, one_thread, (), progress)
+            print(f"{stage.name}: {seconds:.0f} s", flush=True)
+            record = keep(stage, dest, seconds, max(peaks_mib(log), default=0))
+        records[stage.name] = record
 
 
 def main() -> int:
@@ -144,8 +175,14 @@ def main() -> int:
 
 def _run(args: argparse.Namespace, dest: Path) -> str:
     seeds = range(1, args.seeds + 1)
-    todo = stages(dest, args.source, args.labels, seeds, args.pretrain_updates, args.finetune_updates)
-    table = write_report(dest, LABELS[args.labels], {stage.name: run_once(stage, dest) for stage in todo})
+    corpus, jobs = stages(dest, args.source, args.labels, seeds, args.pretrain_updates, args.finetune_updates)
+    began = time.monotonic()
+    # it draws its own progress bars
+    made = done_before(corpus, dest) or keep(corpus, dest, run_stage(corpus.name, corpus.command, ROOT), None)
+    records = {corpus.name: made}
+    run_jobs([job(todo, dest, records) for todo in jobs], 2, Messages())
+    print(f"all stages: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+    table = write_report(dest, LABELS[args.labels], records)
     return f"{table}\nreport: {dest / 'report.md'}, curves: {dest / 'curves.png'}"
 
 

@@ -14,16 +14,15 @@ from typing import Any
 from ..probing.metrics.error_rate import character_error_rate
 from ..system.errors import InputError
 from ..system.files import atomic_write
-from ..system.jobs import PEAK, Describe, Job, run_process
+from ..system.jobs import Describe, Job, peaks_mib, run_process
 from ..system.strict_json import to_json
 from ..system.tools import Tools, quoted
 from ..training.log_file import Records, read_log, series
 from .plan import Cell, FineTuning, Probing, Study
 
 PRETRAINED, FINE_TUNED, PROBED = "pretrain", "finetune", "probes"
-# fairseq's line, and that of `run_process`
+# fairseq's line
 _PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
-_PEAK_MIB = re.compile(rf"^{PEAK}(\d+)$", re.MULTILINE)
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -174,7 +173,7 @@ def _pretraining(log: Path, device: str) -> dict[str, Any]:
     text = log.read_text(encoding="utf-8", errors="replace")
     counted = _PARAMETERS.search(text)
     # of all processes that it took: the last may only have found that there is nothing left to do
-    peaks = [int(peak) for peak in _PEAK_MIB.findall(text)] if device == "cpu" else []
+    peaks = peaks_mib(log) if device == "cpu" else []
     return {
         "updates": int(records[-1]["num_updates"]),
         "updates_per_second": median(speeds) if speeds else None,

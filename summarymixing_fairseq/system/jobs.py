@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -20,7 +21,7 @@ POLL_SECONDS = 0.2
 SHOW_SECONDS = 30.0
 TAIL_LINES = 12
 # What a log ends with, before the MiB that the process took at most.
-PEAK = "resident memory at most, MiB: "
+_PEAK = "resident memory at most, MiB: "
 
 # Text on the progress of a job
 Describe = Callable[[], str]
@@ -131,11 +132,16 @@ def run_process(
                 peak = max(peak, resident_bytes("VmHWM", running.pid))
                 yield describe
         if peak and not running.returncode:
-            file.write(f"{PEAK}{peak >> 20}\n".encode())
+            file.write(f"{_PEAK}{peak >> 20}\n".encode())
     if running.returncode or not output.exists():
         reason = f"exit status {running.returncode}" if running.returncode else f"{output.name} was not written"
         raise InputError("\n".join([reason, *_last_lines(log, start)]))
     return time.monotonic() - began
+
+
+def peaks_mib(log: Path) -> list[int]:
+    """Peak memory in MiB of each process that ``run_process`` ran to its end with this log, the first first."""
+    return [int(peak) for peak in re.findall(rf"(?m)^{_PEAK}(\d+)$", log.read_text(encoding="utf-8", errors="replace"))]
 
 
 def _last_lines(log: Path, start: int) -> list[str]:

@@ -16,6 +16,18 @@ from .processes import started
 _TAIL_LINES = 15
 
 
+def environment() -> dict[str, str]:
+    """Environment of a stage: this process's, where programs are looked for beside this Python first."""
+    return {
+        # Batches of many shapes fragment glibc's heap. With large tensors mapped instead, memory stops growing.
+        "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
 def run_stage(
     name: str,
     command: Sequence[str],
@@ -36,18 +48,10 @@ def run_stage(
     """
     print(f"{name}: {shlex.join(command)}", flush=True)
     began = time.monotonic()
-    environment = {
-        # Batches of many shapes fragment glibc's heap. With large tensors mapped instead, memory stops growing.
-        "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
     try:
         with open(log or os.devnull, "ab") as file:
             output = file if log else None
-            with started(command, cwd=folder, env=environment, stdout=output, stderr=output) as process:
+            with started(command, cwd=folder, env=environment(), stdout=output, stderr=output) as process:
                 follow(process)
                 status = process.wait()
     except FileNotFoundError as error:
