@@ -5,13 +5,14 @@
 # make test:       the test suite, without the tests that take longest (11 minutes on two cores; WORKERS=N for N cores)
 # make test-long:  the tests that take longest
 # make lint:       ruff, mypy and import-linter
+# make docs:       the pages as a site, to site/; a link that leads nowhere is an error
 # make fuzz:       both fuzzers on everything that reads input (half an hour)
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: readme install quickstart bench bench-full mp3s-mini analyse test test-long fuzz lint format clean
+.PHONY: options install quickstart bench bench-full mp3s-mini analyse test test-long fuzz lint docs format clean
 
 install: $(VENV)/.installed
 
@@ -19,7 +20,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,fuzz,test]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,docs,fuzz,test]"
 	touch $@
 
 quickstart: install
@@ -61,9 +62,12 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# the table of options in README.md, out of the code
-readme: install
-	$(BIN)/python tests/test_readme.py
+clean:
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+
+# the table of options in docs/configuration.md, out of the code
+options: install
+	$(BIN)/python tests/test_docs.py

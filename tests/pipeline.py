@@ -40,7 +40,7 @@ TINY_MODEL = (
 
 
 def run(*command: object, check: bool = True) -> subprocess.CompletedProcess:
-    """Run a command from the repository's root, as the README says; a Python command by fork."""
+    """Run a command from the repository's root, as the pages say; a Python command by fork."""
     name, *arguments = map(str, command)
     if name in (*COMMANDS, "python"):
         done = shared_zygote().complete([name, *arguments])

@@ -21,7 +21,7 @@ from ..system.errors import InputError
 WHOLE_FILE = -1
 # A path has 4,095 bytes at most and no NUL. 18 digits are what an int64 holds.
 _ROW = re.compile(rb"([^\t\0]{1,4095})\t *([0-9]{1,18})(?:\t *([0-9]{1,18}))?\s*")
-_HOW_TO_ALLOW = "--allow-outside-root (training: task.allow_outside_root=true) reads it all the same"
+_HOW_TO_ALLOW = "--allow-outside-root (training: +task.allow_outside_root=true) reads it all the same"
 
 
 class OutsideRootError(InputError):

@@ -1,4 +1,4 @@
-"""Training through fairseq's own commands, as the README types them."""
+"""Training through fairseq's own commands, as the pages type them."""
 
 from __future__ import annotations
 

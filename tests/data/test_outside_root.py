@@ -23,7 +23,7 @@ from summarymixing_fairseq.probing.kept_features import StateCache
 from summarymixing_fairseq.system.errors import InputError
 
 SECOND = 16_000
-OPTION = r"--allow-outside-root \(training: task\.allow_outside_root=true\)"
+OPTION = r"--allow-outside-root \(training: \+task\.allow_outside_root=true\)"
 LINKS = ["file.flac", "folder/other.flac", "deep/out.flac", "far.zip:ZIP"]
 CLIMBING = ["../elsewhere/other.flac", "deep/../../elsewhere/other.flac", "ABSOLUTE", "..", "a/.././../x.flac"]
 

@@ -92,8 +92,8 @@ def test_a_variant_is_its_recipe_but_for_what_it_says(
     assert settings(variant) == expected
 
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-TABLE = README[README.index("**The authors' run and wav2vec 2.0's choice.**") :].split("\n\n")[1]
+PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+TABLE = PAGE[PAGE.index("## The authors' run and wav2vec 2.0's choice") :].split("\n\n")[2]
 # field, value of the recipes, the other one
 AUTHORS = re.findall(r"^\| `([\w.]+)` \| ([^|]+) \| ([^|]+) \|", TABLE, flags=re.MULTILINE)
 

@@ -142,7 +142,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def launch(
     run: str, data: Path, save_dir: Path, *overrides: str, flags: tuple[str, ...] = ("-m",), **environment: str
 ) -> Forked:
-    """The command of the README from the repository's root, with relative paths."""
+    """The command of docs/gpus.md from the repository's root, with relative paths."""
     command = [
         *("fairseq-hydra-train", *flags, "--config-dir", "examples/pretraining", "--config-name", "base"),
         *(f"+run_config={run}", f"task.data={os.path.relpath(data, ROOT)}"),

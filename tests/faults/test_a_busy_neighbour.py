@@ -40,5 +40,5 @@ def test_every_script_that_starts_processes_is_run_so():
 
 def test_trainings_on_a_cpu_are_told():
     folder = "examples/pretraining/run_config"
-    for path in ("README.md", f"{folder}/torchrun_cpu.yaml", f"{folder}/local.yaml"):
+    for path in ("docs/pretraining.md", f"{folder}/torchrun_cpu.yaml", f"{folder}/local.yaml"):
         assert "OMP_WAIT_POLICY=passive" in (ROOT / path).read_text(encoding="utf-8"), path

@@ -47,7 +47,7 @@ class Machine:
         return done.stdout
 
     def train(self, group: str, name: str, *overrides: str) -> None:
-        """The README's command line, from a folder that has nothing to do with the package."""
+        """The tutorial's command line, from a folder that has nothing to do with the package."""
         config_dir = self.run("python", "-m", "summarymixing_fairseq", "configs", group).strip()
         command = ("fairseq-hydra-train", "--config-dir", config_dir, "--config-name", name)
         self.run(*command, "task.data=data", f"checkpoint.save_dir={group}", *ONE_RUN, *overrides)

@@ -60,6 +60,8 @@ def plot_layers(columns: Sequence[Column], path: Path) -> None:
 def plot_table(table: dict[str, Any], path: Path) -> None:
     """All values of a table (see ``table.build``) as points with 95 % intervals, one panel for each metric, as a PNG.
 
+    Its title is the table's note, where it has one.
+
     Raises:
         InputError: if the file cannot be written, matplotlib is not installed, or the plot would be too large.
     """
@@ -96,5 +98,7 @@ def plot_table(table: dict[str, Any], path: Path) -> None:
     legend = {label: handle for axes in all_axes[::-1] for handle, label in zip(*axes.get_legend_handles_labels())}
     shown = [encoder["title"] for encoder in table["encoders"] if encoder["title"] in legend]
     handles = [legend[title] for title in shown]
-    figure.legend(handles, shown, loc="outside upper center", ncols=min(len(shown), 4) or 1, fontsize=8)
+    note = literal(textwrap.fill(table.get("note") or "", 110))
+    columns = min(len(shown), 4) or 1
+    figure.legend(handles, shown, loc="outside upper center", ncols=columns, fontsize=8, title=note, title_fontsize=9)
     save_figure(figure, path)

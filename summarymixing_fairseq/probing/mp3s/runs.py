@@ -108,7 +108,7 @@ class Run:
         if self.settings.device == "cpu":
             command.append("common.cpu=true")
         if self.settings.allow_outside_root:
-            command.append("task.allow_outside_root=true")
+            command.append("+task.allow_outside_root=true")  # no configuration lists it
         return command + self.options()
 
     def evaluate_command(self, tools: Tools, split: Split) -> list[str]:

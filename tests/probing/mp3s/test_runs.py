@@ -70,7 +70,7 @@ def test_rows_out_of_their_root_are_allowed_to_both_commands_or_none(tmp_path):
     split = task_named("voxceleb1").splits[0]
     for allowed in (False, True):
         run = run_of(tmp_path, allow_outside_root=allowed)
-        assert ("task.allow_outside_root=true" in run.train_command(TOOLS)) is allowed
+        assert ("+task.allow_outside_root=true" in run.train_command(TOOLS)) is allowed
         assert ("--allow-outside-root" in run.evaluate_command(TOOLS, split)) is allowed
 
 
