@@ -7,6 +7,7 @@ import io
 import sys
 import unicodedata
 from contextlib import contextmanager, redirect_stderr
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,6 +45,10 @@ def train_ngrams(text: Path, order: int, dest: Path) -> Counted:
         InputError: if kaldingram is missing, the text cannot be read, holds no word, or one that ARPA files use for
             themselves, or the model cannot be written.
     """
+    sentences = _sentences(text)
+    first = next(sentences, None)
+    if first is None:
+        raise InputError(f"{text} holds no words")
     try:
         from kaldingram.train import NgramCounts
     except ImportError:
@@ -53,13 +58,11 @@ def train_ngrams(text: Path, order: int, dest: Path) -> Counted:
     vocabulary: set[str] = set()
     # it shows a bar for each step, some of them for a moment
     with redirect_stderr(io.StringIO()), _without_collection():
-        for words in _sentences(text):
+        for words in chain([first], sentences):
             counts.add_raw_counts_from_line(" ".join(words))
             vocabulary.update(words)
             num_sentences += 1
             num_words += len(words)
-        if not num_sentences:
-            raise InputError(f"{text} holds no words")
         counts.add_count((), sys.intern("<unk>"), "<s>", 1)
         counts.cal_discounting_constants()
         counts.d = [discount if discount < 1 else _USUAL_DISCOUNT for discount in counts.d]
