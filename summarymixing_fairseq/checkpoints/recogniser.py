@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Union
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..data.alignments import Alignment, Interval
-from ..data.audio import as_waveform, read_segment
+from ..data.audio import Audio, waveform_of
 from ..data.ctc_decoding import BeamDecoder, Decoded, GreedyDecoder, Unit, unit_of
 from ..data.ctc_path import BLANK, heard_in
 from ..data.forced_alignment import align
@@ -26,9 +24,6 @@ from ..system.machine import free_memory
 from ..system.precision import autocast
 from ..system.units import SAMPLE_RATE_HZ
 from .fine_tuned import FineTuned, load_fine_tuned
-
-# A file's path, or a waveform: (num_samples,) floats with full scale 1, or int16 or int32.
-Audio = Union[str, "os.PathLike[str]", np.ndarray, Tensor]
 
 BATCH_SECONDS = 120.0
 # Memory of one pass for each frame, in float32 numbers for each channel of the encoder and its front end. Measured: 24
@@ -83,7 +78,8 @@ class Recogniser:
         """What was said in clips, of any length each.
 
         Args:
-            audio: paths of files, or waveforms (num_samples,) of floats with full scale 1, int16 or int32.
+            audio: paths of files, or waveforms, (num_samples,) or (num_samples, channels), of floats with full scale 1,
+                int16 or int32.
             sample_rate_hz: of the waveforms; a file knows its own.
             n_best: hypotheses of each clip at most. batch_seconds: of a padded batch.
 
@@ -93,39 +89,14 @@ class Recogniser:
         Raises:
             InputError: for a file that cannot be read, an array that is no audio, or scores that are not finite.
         """
-        waveforms = [_waveform(one, sample_rate_hz) for one in audio]
+        waveforms = [waveform_of(one, sample_rate_hz) for one in audio]
         found: dict[int, Transcript] = {}
         for batch in batches_by_length([len(one) for one in waveforms], int(batch_seconds * SAMPLE_RATE_HZ)):
             for i, log_probs in zip(batch, self.log_probs([waveforms[i] for i in batch])):
                 one = audio[i]
                 _check_finite(log_probs, str(one) if isinstance(one, (str, os.PathLike)) else "a waveform")
-                found[i] = self._transcript(log_probs, len(waveforms[i]), n_best)
+                found[i] = self.transcript(log_probs, len(waveforms[i]), n_best)
         return [found[i] for i in range(len(waveforms))]
-
-    def transcribe_clips(
-        self,
-        clips: Sequence[Clip],
-        batch_seconds: float = BATCH_SECONDS,
-        n_best: int = 1,
-        on_bad: Callable[[int, InputError], None] | None = None,
-    ) -> dict[int, Transcript]:
-        """What was said in the clips of a manifest, with a progress bar.
-
-        Args:
-            batch_seconds: of a padded batch; n_best: hypotheses of each clip at most.
-            on_bad: takes the position of a clip that cannot be read or whose scores are not finite, and the error, in
-                place of an end.
-
-        Returns:
-            By position in ``clips``.
-
-        Raises:
-            InputError: for a bad clip, without ``on_bad``.
-        """
-        return {
-            i: self._transcript(log_probs, num_samples, n_best)
-            for i, log_probs, num_samples in self.frames_of(clips, batch_seconds, on_bad)
-        }
 
     def align(self, audio: Audio, text: str, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Alignment:
         """When each word and letter of a text is heard.
@@ -141,7 +112,7 @@ class Recogniser:
             InputError: as ``transcribe_batch``, and for a text that is empty, has symbols that the dictionary lacks, or
                 does not fit in the frames.
         """
-        waveform = _waveform(audio, sample_rate_hz)
+        waveform = waveform_of(audio, sample_rate_hz)
         labels = self.labels_of(text)
         (log_probs,) = self.log_probs([waveform])
         _check_finite(log_probs, str(audio) if isinstance(audio, (str, os.PathLike)) else "a waveform")
@@ -186,7 +157,19 @@ class Recogniser:
         batch_seconds: float = BATCH_SECONDS,
         on_bad: Callable[[int, InputError], None] | None = None,
     ) -> Iterator[tuple[int, np.ndarray, int]]:
-        """Positions of clips, their frames as of ``log_probs``, and their samples; see ``transcribe_clips``."""
+        """Frames of the clips of a manifest, with a progress bar.
+
+        Args:
+            batch_seconds: of a padded batch.
+            on_bad: takes the position of a clip that cannot be read or whose scores are not finite, and the error, in
+                place of an end.
+
+        Yields:
+            position in ``clips``, frames as of ``log_probs``, and samples of the clip.
+
+        Raises:
+            InputError: for a bad clip, without ``on_bad``.
+        """
         for positions, waveforms in read_in_batches(clips, batch_seconds, on_bad):
             for i, log_probs, waveform in zip(positions, self.log_probs(waveforms), waveforms):
                 try:
@@ -273,7 +256,8 @@ class Recogniser:
         lengths = self._frontend.output_lengths(torch.tensor([len(waveform) for waveform in waveforms])).tolist()
         return [clip[:length] for clip, length in zip(frames, lengths)]
 
-    def _transcript(self, log_probs: np.ndarray, num_samples: int, n_best: int) -> Transcript:
+    def transcript(self, log_probs: np.ndarray, num_samples: int, n_best: int = 1) -> Transcript:
+        """What was said, of what ``frames_of`` gives; ``n_best``: hypotheses at most."""
         seconds = num_samples / SAMPLE_RATE_HZ
         decoded = self.decoder.decode(log_probs, n_best)
         return Transcript(tuple(self._hypothesis(one, seconds) for one in decoded), seconds, self.unit)
@@ -284,12 +268,6 @@ class Recogniser:
     def _interval(self, unit: Unit, seconds: float) -> Interval:
         start, end = self.frame_times.span(unit.start, unit.end)
         return Interval(unit.text, start, min(end, seconds), unit.confidence)
-
-
-def _waveform(audio: Audio, sample_rate_hz: int) -> np.ndarray:
-    if isinstance(audio, (str, os.PathLike)):
-        return read_segment(Path(audio))
-    return as_waveform(np.asarray(audio), sample_rate_hz)
 
 
 def _check_finite(log_probs: np.ndarray, name: str) -> None:
@@ -318,7 +296,7 @@ def load_recogniser(
     Args:
         dictionary: dict.LABELS.txt of the training, for a checkpoint that has none inside.
         language_model: ARPA file or KenLM binary, for a beam search (extra ``lm``); greedy without. lexicon, beam_size,
-            lm_weight, word_score: of that search, see ``BeamDecoder``.
+            lm_weight, word_score: of that search, see ``BeamDecoder``; `summarymixing decode --tune` finds the weights.
         precision: of products: float32, bfloat16, float16 or auto.
         one_pass_seconds: see ``Recogniser``.
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..system.errors import InputError, printable
 from ..system.files import exclusive, refuse_existing, write_together
@@ -17,6 +17,10 @@ from ..system.strict_json import to_json
 from .inputs import add_input_arguments, clips_to_read, prepare
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+
     from ..checkpoints.recogniser import Recogniser
     from ..data.manifest import Clip
     from ..data.transcripts import Transcript
@@ -59,11 +63,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="name clips that cannot be read, and leave them and their references out",
     )
     beam = parser.add_argument_group("beam search (needs the extra `lm`; greedy without --lm)")
-    beam.add_argument("--lm", type=Path, help="word n-gram model, ARPA or KenLM binary")
-    beam.add_argument("--lexicon", type=Path, help="word<TAB>l e t t e r s | a line (default: the words of the ARPA)")
+    beam.add_argument("--lm", type=Path, help="word n-gram model, ARPA (`summarymixing lm train`) or KenLM binary")
+    beam.add_argument(
+        "--lexicon",
+        type=Path,
+        help="word<TAB>l e t t e r s | a line, or for pieces bpeN.model, which spells the words of the ARPA (default: "
+        "these in letters)",
+    )
     beam.add_argument("--beam", type=int, default=100, help="hypotheses kept (default: 100)")
     beam.add_argument("--lm-weight", type=float, default=2.0, help="weight of the n-gram model (default: 2)")
     beam.add_argument("--word-score", type=float, default=0.0, help="added per word (default: 0)")
+    beam.add_argument(
+        "--tune",
+        action="store_true",
+        help="look for the --lm-weight and --word-score with the lowest word error rate of this split, a validation "
+        "split, and use them; frames of all clips are kept in memory",
+    )
     parser.set_defaults(run=run)
 
 
@@ -75,6 +90,8 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.lexicon and not args.lm:
         raise InputError("--lexicon is of use with --lm only: name the language model too")
+    if args.tune and not (args.lm and args.data):
+        raise InputError("--tune needs --lm, whose weight it finds, and --data with the words that were said")
     if args.beam < 1:
         raise InputError(f"--beam {args.beam}: must be at least 1")
     for option, value in (("--lm-weight", args.lm_weight), ("--word-score", args.word_score)):
@@ -125,14 +142,23 @@ def _decode(args: argparse.Namespace, clips: Sequence[Clip], names: Sequence[str
     if args.data and found is None:
         wanted = args.data / f"{args.split}.{symbols.labels}"
         print(f"no error rate, as there are no references: {printable(str(wanted))} is missing", file=sys.stderr)
-    started, num_bad = time.perf_counter(), 0
+    if args.tune and not (found and any(found[1])):
+        raise InputError(f"--tune needs words that were said, and {printable(str(args.data))} has none of {args.split}")
+    num_bad = 0
 
     def name_bad(_: int, error: InputError) -> None:
         nonlocal num_bad
         num_bad += 1
         print(f"left out: {printable(str(error))}", file=sys.stderr)
 
-    by_clip = recogniser.transcribe_clips(clips, args.batch_seconds, args.n_best, name_bad if args.skip_bad else None)
+    started = time.perf_counter()
+    frames: Iterable[tuple[int, np.ndarray, int]] = recogniser.frames_of(
+        clips, args.batch_seconds, name_bad if args.skip_bad else None
+    )
+    if args.tune and found:
+        frames = kept_frames = list(frames)
+        started += _tune(recogniser, kept_frames, found[1])
+    by_clip = {i: recogniser.transcript(log_probs, length, args.n_best) for i, log_probs, length in frames}
     if not by_clip:
         raise InputError(f"none of {len(clips)} clips can be read")
     kept = sorted(by_clip)
@@ -146,7 +172,39 @@ def _decode(args: argparse.Namespace, clips: Sequence[Clip], names: Sequence[str
         print(f"{num_bad} of {len(clips)} clips are left out, as they cannot be read", file=sys.stderr)
     references = [found[1][i] for i in kept] if found else None
     named = [names[i] for i in kept] if names else []
-    _report(args, [clips[i] for i in kept], transcripts, named, seconds, references)
+    _report(args, [clips[i] for i in kept], transcripts, named, seconds, references, _search_of(args, recogniser))
+
+
+def _tune(recogniser: Recogniser, frames: Sequence[tuple[int, np.ndarray, int]], references: Sequence[str]) -> float:
+    """Give the decoder the weights with the fewest word errors, then letter errors, and return the seconds it took."""
+    from ..data.ctc_decoding import BeamDecoder
+    from ..data.weight_search import least_cost
+    from ..probing.metrics.error_rate import character_error_rate, word_error_rate
+
+    decoder, started = recogniser.decoder, time.perf_counter()
+    assert isinstance(decoder, BeamDecoder)  # noqa: S101 (--tune comes with --lm)
+    said = [references[i] for i, *_ in frames]
+
+    def cost(lm_weight: float, word_score: float) -> tuple[float, float]:
+        decoder.weigh(lm_weight, word_score)
+        texts = [decoder.decode(log_probs)[0].text for _, log_probs, _ in frames]
+        words = word_error_rate(said, texts)
+        print(f"--lm-weight {lm_weight:g} --word-score {word_score:g}: WER {100 * words.rate:.2f} %", file=sys.stderr)
+        return words.errors, character_error_rate(said, texts).errors
+
+    decoder.weigh(*least_cost(cost))
+    return time.perf_counter() - started
+
+
+def _search_of(args: argparse.Namespace, recogniser: Recogniser) -> dict[str, Any]:
+    """What the beam search was, for scores.json; nothing without one."""
+    from ..data.ctc_decoding import BeamDecoder
+
+    decoder = recogniser.decoder
+    if not isinstance(decoder, BeamDecoder):
+        return {}
+    weights = {"lm_weight": decoder.lm_weight, "word_score": decoder.word_score}
+    return {"lm": str(args.lm), "beam": args.beam, **weights, "tuned_here": args.tune}
 
 
 def _note_words(recogniser: Recogniser) -> None:
@@ -170,6 +228,7 @@ def _report(
     names: Sequence[str],
     seconds: float,
     references: list[str] | None,
+    search: dict[str, Any],
 ) -> None:
     """Write and print. ``names``: of the files of a format other than txt; ``seconds``: that all took."""
     from ..probing.metrics.error_rate import error_rates, notes_on_writing
@@ -178,7 +237,8 @@ def _report(
     audio_seconds = sum(one.seconds for one in transcripts)
     shown = [*map(printable, texts)]  # a model's symbols may be anything
     speed = seconds / max(audio_seconds, 1e-9)
-    summary = f"{len(texts)} utterances, {audio_seconds:.1f} s of audio, real-time factor {speed:.4f}"
+    summary = f"--lm-weight {search['lm_weight']:g} --word-score {search['word_score']:g}\n" if args.tune else ""
+    summary += f"{len(texts)} utterances, {audio_seconds:.1f} s of audio, real-time factor {speed:.4f}"
     scores: dict[str, float | None] = {"utterances": len(texts), "audio_seconds": round(audio_seconds, 3)}
     scores["real_time_factor"] = seconds / audio_seconds if audio_seconds else None
     if references is not None:
@@ -199,7 +259,7 @@ def _report(
     if args.results:
         lines = {"hypo.wrd": shown} if references is None else {"hypo.wrd": shown, "ref.wrd": references}
         contents = timed | {name: "".join(f"{line}\n" for line in these) for name, these in lines.items()}
-        about = {"checkpoint": str(args.checkpoint), "precision": args.precision}
+        about = {"checkpoint": str(args.checkpoint), "precision": args.precision, **search}
         contents["scores.json"] = to_json(about | scores, indent=2) + "\n"
         absent = [args.results / name for name in OUTPUT_NAMES if name not in contents]  # of an earlier run (--force)
         write_together({args.results / name: content for name, content in contents.items()}, absent)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from ..system.errors import printable
-from ..system.files import exclusive, refuse_existing
+from ..system.files import exclusive
 from .inputs import add_input_arguments, clips_to_read, layer, prepare
 
 
@@ -16,9 +16,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "features",
         help="hidden states of any layer, for audio files or a manifest",
-        description="Write hidden states at 50 frames/s, float32: one .npy of shape (frames, width) a clip, named as "
-        "the clip, or with --format safetensors one file with the clips' names as keys. With --layer all the shape is "
-        "(layers + 1, frames, width).",
+        description="Write hidden states at 50 frames/s: one .npy of shape (frames, width) a clip, named as the clip, "
+        "or with --format safetensors one file with the clips' names as keys. With --layer all the shape is "
+        "(layers + 1, frames, width). Beside them stands [SPLIT.]features.json, with the frames' times. A run that was "
+        "killed goes on when it is started again, without --force.",
     )
     add_input_arguments(parser)
     parser.add_argument("--dest", type=Path, required=True, metavar="DIR", help="folder for the features")
@@ -30,6 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "(default)",
     )
     parser.add_argument("--format", choices=("npy", "safetensors"), default="npy")
+    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of what is written")
     parser.set_defaults(run=run)
 
 
@@ -41,22 +43,33 @@ def run(args: argparse.Namespace) -> None:
     """
     clips = clips_to_read(args)
 
-    from ..data.feature_files import feature_names, write_features
+    from ..data.feature_files import FeatureFiles
 
-    arrays = [args.dest / f"{name}.npy" for name in feature_names(clips)]
-    archive = args.dest / f"{args.split if args.data else 'features'}.safetensors"
-    one_file = args.format == "safetensors"
+    split = args.split if args.data else None
+    files = FeatureFiles(clips, args.dest, split, args.format == "safetensors", args.dtype)
     with exclusive(args.dest):
-        refuse_existing([archive] if one_file else arrays, args.force)
+        files.check_places(args.force)
         device = prepare(args)
 
         from ..checkpoints.encoders import load_model
+        from ..data.frame_times import FrameTimes
         from ..system.precision import autocast
 
         encoder = load_model(args.checkpoint, device)
         encoder.check_layer(args.layer)
+        window = encoder.min_samples()
+        times = FrameTimes(encoder.min_samples(2) - window, window)
+        about = {
+            "encoder": encoder.describe(),
+            "weights_sha256": encoder.weights_digest().hex(),
+            "layer": args.layer,
+            "dtype": args.dtype,
+            "precision": args.precision,
+            **times.described(),
+        }
+        missing = files.begin(about, args.force)
         extract_batch = partial(encoder.extract_batch, layer=args.layer)
-        outputs, metadata = archive if one_file else arrays, {"layer": str(args.layer)}
         with autocast(args.precision, device.type):
-            write_features(clips, outputs, extract_batch, encoder.min_samples(), args.batch_seconds, metadata)
-    print(printable(f"{len(clips)} clips, layer {args.layer}: {archive if one_file else args.dest}"))
+            files.write(about, missing, extract_batch, window, args.batch_seconds)
+    found = f", {len(clips) - len(missing)} of them by an earlier run" if len(missing) < len(clips) else ""
+    print(printable(f"{len(clips)} clips, layer {args.layer}{found}: {files.archive or args.dest}"))

@@ -145,6 +145,7 @@ def _apply(args: argparse.Namespace) -> None:
         refuse_existing([km, about, *(collapsed if args.collapse else [])], args.force)
 
         from ..checkpoints.encoders import load_model
+        from ..data.frame_times import FrameTimes
         from ..data.units import read_units
         from ..system.precision import autocast
 
@@ -177,9 +178,7 @@ def _apply(args: argparse.Namespace) -> None:
             "clips": len(clips),
             "frames": num_frames,
             # frame t hears the samples from t * shift_samples on
-            "sample_rate_hz": encoder.sample_rate_hz,
-            "shift_samples": shift,
-            "window_samples": window,
+            **FrameTimes(shift, window).described(),
             "label_rate": encoder.frame_rate_hz,  # fairseq's name
         }
         if phones is not None:

@@ -9,9 +9,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Union
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
@@ -21,6 +22,8 @@ from .native_messages import without_native_messages
 if TYPE_CHECKING:
     from soundfile import SoundFile
 
+# A file's path, or samples: an array or a tensor, as ``as_waveform`` takes it.
+Audio = Union[str, "os.PathLike[str]", ArrayLike]
 # Resampling a part: audio on either side that the filter needs, in seconds, which is then cut off.
 _CONTEXT_SECONDS = 0.1
 # libsndfile's seek is not exact in these (vorbis near its end, mp3 because a frame needs bits of earlier ones): they
@@ -42,6 +45,7 @@ TOLERANCE_SECONDS = 0.1
 # Channels cancel one another where their average has less than this share of the power that it has where one channel
 # speaks and the others are silent. Of two channels: where their correlation is below -0.9.
 _CANCELLED_SHARE = 0.1
+_CANCELLED = "channels cancel one another when averaged (one is inverted), so keep one of them"
 # Float recordings may exceed full scale, which is 1, but not by 40 dB: these are integers that nobody has scaled, or no
 # audio, whose features may not even be finite.
 LOUDEST = 100.0
@@ -152,24 +156,42 @@ def read_segment(
     return samples
 
 
+def waveform_of(audio: Audio, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
+    """A file or samples as ``read_segment`` and ``as_waveform`` give it; ``sample_rate_hz`` is that of the samples.
+
+    Returns:
+        (num_samples,) float32 at 16 kHz.
+
+    Raises:
+        InputError: as these two.
+    """
+    if isinstance(audio, (str, os.PathLike)):
+        return read_segment(Path(audio))
+    return as_waveform(np.asarray(audio), sample_rate_hz)
+
+
 def as_waveform(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     """An array from anywhere as ``read_segment`` would give it.
 
     Args:
-        samples: (num_samples,) of floats, full scale = 1, or int16 or int32, by their own full scale.
+        samples: (num_samples,), or (num_samples, channels) as soundfile gives, of floats, full scale = 1, or int16 or
+            int32, by their own full scale. Channels are averaged.
         sample_rate_hz: their rate.
 
     Returns:
         (num_samples,) float32 at 16 kHz.
 
     Raises:
-        InputError: for several channels, other numbers, samples that are not finite or far above full scale, or a rate
-            that no recording has.
+        InputError: for another shape, channels that cancel one another, other numbers, samples that are not finite or
+            far above full scale, or a rate that no recording has.
     """
     import soxr
 
-    if samples.ndim != 1:
-        raise InputError(f"a waveform of shape {tuple(samples.shape)}: one dimension (mono) is needed")
+    if samples.ndim != 1 and not (samples.ndim == 2 and 1 <= samples.shape[1] < samples.shape[0]):
+        # (channels, num_samples) may as well be a batch of clips
+        raise InputError(
+            f"a waveform of shape {tuple(samples.shape)}: (num_samples,) or (num_samples, channels) is needed"
+        )
     if samples.dtype.kind != "f" and samples.dtype not in _FULL_SCALE:
         raise InputError(f"a waveform of {samples.dtype}: give floats, full scale = 1, or int16 or int32")
     if not MIN_RATE_HZ <= sample_rate_hz <= MAX_RATE_HZ:
@@ -177,6 +199,11 @@ def as_waveform(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     samples = samples / _FULL_SCALE.get(samples.dtype, 1.0)
     if problem := sample_problem(samples):
         raise InputError(f"a waveform holds {problem}")
+    if samples.ndim == 2:
+        folding = Folding()
+        samples = folding.fold(samples)
+        if folding.cancels():
+            raise InputError(f"a waveform's {_CANCELLED}")
     waveform = samples.astype(np.float32)
     return waveform if sample_rate_hz == SAMPLE_RATE_HZ else soxr.resample(waveform, sample_rate_hz, SAMPLE_RATE_HZ)
 
@@ -262,7 +289,7 @@ def _read_frames(file: SoundFile, offset: int, num_frames: int | None, limit: fl
         if len(frames) < block:
             break
     if folding.cancels():
-        raise ValueError("its channels cancel one another when averaged (one is inverted), so keep one of them")
+        raise ValueError(f"its {_CANCELLED}")
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 

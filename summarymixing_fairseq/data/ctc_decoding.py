@@ -14,6 +14,7 @@ from fairseq.data import Dictionary
 from ..system.errors import InputError
 from .ctc_path import BLANK, Heard, heard_in
 from .forced_alignment import align
+from .lexicons import read_lexicon, spelled_in_pieces, words_of_arpa
 from .prefix_search import most_probable
 from .references import Symbols
 
@@ -93,60 +94,18 @@ class GreedyDecoder:
         return Decoded([unit_of(text, heard[first:end]) for text, first, end in units], score)
 
 
-def read_lexicon(path: Path) -> dict[str, list[list[str]]]:
-    """All spellings of each word, of `word<TAB>l e t t e r s |` lines.
-
-    Raises:
-        InputError: for a file that is missing, empty or malformed.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"lexicon {path} cannot be read: {error}") from None
-    lexicon: dict[str, list[list[str]]] = {}
-    for number, line in enumerate(lines, start=1):
-        word, *spelling = line.split() or [""]
-        if not spelling:
-            raise InputError(f"{path}, line {number}: {line!r} is not a word and its letters")
-        lexicon.setdefault(word, []).append(spelling)
-    if not lexicon:
-        raise InputError(f"lexicon {path} is empty")
-    return lexicon
-
-
-def lexicon_of_arpa(path: Path) -> dict[str, list[list[str]]]:
-    """Spell the words of an ARPA file's unigrams in letters.
-
-    Raises:
-        InputError: for a file that is not an ARPA file: a KenLM binary does not list its words.
-    """
-    words = []
-    try:
-        with open(path, encoding="utf-8") as file:
-            in_unigrams = False
-            for line in map(str.strip, file):
-                if in_unigrams and line.startswith("\\"):
-                    break
-                if in_unigrams and line:
-                    words.append(line.split()[1])
-                in_unigrams |= line == "\\1-grams:"
-    except OSError as error:
-        raise InputError(f"language model {path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, IndexError):
-        words = []
-    words = [word for word in words if not word.startswith("<")]
-    if not words:
-        raise InputError(f"{path} is no ARPA file: for a KenLM binary give the words and their letters by --lexicon")
-    return {word: [[*word, WORD_BOUNDARY]] for word in words}
-
-
 class BeamDecoder:
-    """Beam search over words of a lexicon, scored by an n-gram model.
+    """Beam search over words of a lexicon, scored by an n-gram model of words.
+
+    flashlight-text knows that a word has ended by the mark behind its letters, which may last. Pieces have no mark
+    there: a word that ends with a piece is also entered with this piece twice, as one that lasts. Where a result has
+    it said twice, with a blank between, it is aligned with the word's own pieces.
 
     Args:
-        language_model: ARPA file or KenLM binary; lexicon: word and letters a line, or None to spell the ARPA's words.
-        beam_size: hypotheses kept at each frame; lm_weight: weight of the model's log10 probabilities; word_score:
-            added for each word (negative: fewer words).
+        language_model: ARPA file or KenLM binary.
+        lexicon: file with a word and its letters or pieces a line; or `bpeN.model`, which spells the words of the ARPA
+            in pieces; None: these in letters.
+        beam_size: hypotheses kept at each frame; lm_weight, word_score: see ``weigh``.
 
     Attributes:
         num_words: that can be spelled; num_unspellable: words that cannot; unscored: words that can, but that the
@@ -172,13 +131,22 @@ class BeamDecoder:
             from flashlight.lib.text.dictionary import Dictionary as WordDictionary
         except ImportError:
             raise InputError("--lm needs flashlight-text: pip install 'summarymixing-fairseq[lm]'") from None
-        if WORD_BOUNDARY not in dictionary:
-            raise InputError(f"beam search needs letters with {WORD_BOUNDARY!r} between words in the dictionary")
-        spellings = read_lexicon(lexicon) if lexicon else lexicon_of_arpa(language_model)
-        known = {w: [s for s in ways if all(letter in dictionary for letter in s)] for w, ways in spellings.items()}
+        has_marks = WORD_BOUNDARY in dictionary
+        if lexicon and lexicon.suffix == ".model":
+            spellings = spelled_in_pieces(words_of_arpa(language_model), lexicon)
+        elif lexicon:
+            spellings = read_lexicon(lexicon)
+        elif has_marks:
+            spellings = {word: [[*word, WORD_BOUNDARY]] for word in words_of_arpa(language_model)}
+        else:
+            raise InputError(
+                f"the model's symbols have no {WORD_BOUNDARY!r} between words: say by --lexicon how they spell words, "
+                "for pieces by bpeN.model beside the labels"
+            )
+        known = {w: [s for s in ways if all(symbol in dictionary for symbol in s)] for w, ways in spellings.items()}
         spellable = {word: ways for word, ways in known.items() if ways}
         if not spellable:
-            raise InputError(f"no word of {lexicon or language_model} can be spelled with the model's letters")
+            raise InputError(f"no word of {lexicon or language_model} can be spelled with the model's symbols")
         self.num_unspellable = len(spellings) - len(spellable)
         # flashlight-text holds no reference to the dictionary, the trie and the model: keep them alive here
         self._words = WordDictionary()
@@ -193,18 +161,25 @@ class BeamDecoder:
             # KenLM quotes the file; what is no UTF-8 does not even become a RuntimeError
             reason = str(error).strip().splitlines()[-1] if isinstance(error, RuntimeError) else "it is no text"
             raise InputError(f"language model {language_model} cannot be read (2-gram or higher?): {reason}") from None
-        self._boundary = boundary = dictionary.index(WORD_BOUNDARY)
-        self._trie = flashlight.Trie(len(dictionary), boundary)
+        # what may stand between two words
+        self._boundary = dictionary.index(WORD_BOUNDARY) if has_marks else dictionary.eos()
+        self._trie = flashlight.Trie(len(dictionary), self._boundary)
         start = self._lm.start(False)
         of_unknown = self._score_between(start, unknown)
         self.unscored = []
+        # spellings that end without a mark, by their words
+        self._without_mark: dict[int, list[list[int]]] = {}
         for word, ways in spellable.items():
             index = self._words.get_index(word)
             score, after = self._score_between(start, index)
             if (score, after) == of_unknown:
                 self.unscored.append(word)
             for spelling in ways:
-                self._trie.insert([dictionary.index(letter) for letter in spelling], index, score)
+                symbols = [dictionary.index(symbol) for symbol in spelling]
+                self._trie.insert(symbols, index, score)
+                if symbols[-1] != self._boundary:
+                    self._without_mark.setdefault(index, []).append(symbols)
+                    self._trie.insert([*symbols, symbols[-1]], index, score)
         self.num_words = len(spellable)
         if len(self.unscored) == self.num_words:
             raise InputError(
@@ -212,18 +187,31 @@ class BeamDecoder:
                 f"model, {self.unscored[0]!r} first: write them as {language_model} does (letter case, accents as NFC)"
             )
         self._trie.smear(flashlight.SmearingMode.MAX)
-        options = flashlight.LexiconDecoderOptions(
-            beam_size=beam_size,
-            beam_size_token=len(dictionary),
-            beam_threshold=50.0,
-            lm_weight=lm_weight,
-            word_score=word_score,
-            unk_score=-float("inf"),
-            sil_score=0.0,
-            log_add=False,
-            criterion_type=flashlight.CriterionType.CTC,
-        )
-        self._decoder = flashlight.LexiconDecoder(options, self._trie, self._lm, boundary, BLANK, unknown, [], False)
+
+        def search(lm_weight: float, word_score: float) -> Any:
+            options = flashlight.LexiconDecoderOptions(
+                beam_size=beam_size,
+                beam_size_token=len(dictionary),
+                beam_threshold=50.0,
+                lm_weight=lm_weight,
+                word_score=word_score,
+                unk_score=-float("inf"),
+                sil_score=0.0,
+                log_add=False,
+                criterion_type=flashlight.CriterionType.CTC,
+            )
+            return flashlight.LexiconDecoder(options, self._trie, self._lm, self._boundary, BLANK, unknown, [], False)
+
+        self._search = search
+        self.weigh(lm_weight, word_score)
+
+    def weigh(self, lm_weight: float, word_score: float) -> None:
+        """Set the weight of the model's log10 probabilities, and what is added for each word (negative: fewer words).
+
+        A text's score is the natural logarithm of its path's probability, and these.
+        """
+        self.lm_weight, self.word_score = lm_weight, word_score
+        self._decoder = self._search(lm_weight, word_score)
 
     def _score_between(self, start: Any, word: int) -> tuple[float, float]:
         """Scores of a word at the start of a text, and of the end after it: words the model lacks have the same."""
@@ -242,17 +230,21 @@ class BeamDecoder:
         results = self._decoder.decode(emissions.ctypes.data, *emissions.shape)
         found: dict[str, Decoded] = {}  # one text may come by several paths
         for result in results:
-            decoded = self._decoded(result, log_probs)
-            found.setdefault(decoded.text, decoded)
-            if len(found) == n_best:
+            # a score may fall below that of the search, and never rises
+            if len(found) >= n_best and sorted(one.score for one in found.values())[-n_best] >= result.score:
                 break
-        return list(found.values()) or [Decoded((), 0.0)]
+            decoded = self._decoded(result, log_probs)
+            if decoded.text not in found or found[decoded.text].score < decoded.score:
+                found[decoded.text] = decoded
+        best = sorted(found.values(), key=lambda one: -one.score)
+        return best[:n_best] or [Decoded((), 0.0)]
 
     def _decoded(self, result: Any, log_probs: np.ndarray) -> Decoded:
         """A result of flashlight's, which has an entry before the first frame and one after the last."""
         path, words = np.array(result.tokens[1 : len(log_probs) + 1]), result.words[1 : len(log_probs) + 2]
         heard = [one for one in heard_in(path, log_probs) if one.symbol != self._boundary]
-        units, place = [], 0
+        said: list[tuple[str, list[int]]] = []  # words and their symbols
+        place, is_doubled = 0, False
         # a word stands at the frame that ends it
         for frame, word in enumerate(words):
             if word < 0:
@@ -260,6 +252,21 @@ class BeamDecoder:
             before = place
             while place < len(heard) and heard[place].start <= frame:
                 place += 1
-            if place > before:  # no letters: no word of a lexicon
-                units.append(unit_of(self._words.get_entry(word), heard[before:place]))
-        return Decoded(units, result.score)
+            symbols = [one.symbol for one in heard[before:place]]
+            if word in self._without_mark and symbols not in self._without_mark[word]:
+                is_doubled = True
+                symbols.pop()
+            if symbols:  # no letters: no word of a lexicon
+                said.append((self._words.get_entry(word), symbols))
+        score = result.score
+        if is_doubled:
+            labels = [symbol for _, symbols in said for symbol in symbols]
+            aligned = np.array([*labels, BLANK])[align(log_probs, labels)]
+            frames = np.arange(len(path))
+            score += float(log_probs[frames, aligned].sum() - log_probs[frames, path].sum())
+            heard = heard_in(aligned, log_probs)
+        units, place = [], 0
+        for text, symbols in said:
+            units.append(unit_of(text, heard[place : place + len(symbols)]))
+            place += len(symbols)
+        return Decoded(units, score)

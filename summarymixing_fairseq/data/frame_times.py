@@ -25,3 +25,13 @@ class FrameTimes:
     def span(self, start: int, end: int) -> tuple[float, float]:
         """From where frame ``start`` begins to where the frame before ``end`` ends."""
         return self.centre(start - 0.5), self.centre(end - 0.5)
+
+    def described(self) -> dict[str, float]:
+        """For the files beside features and units: frame i is at ``first_centre_seconds + i * step_seconds``."""
+        return {
+            "sample_rate_hz": SAMPLE_RATE_HZ,
+            "shift_samples": self.shift_samples,
+            "window_samples": self.window_samples,
+            "first_centre_seconds": self.centre(0),
+            "step_seconds": self.shift_samples / SAMPLE_RATE_HZ,
+        }

@@ -25,6 +25,7 @@ MISSING = {
     "export": ["{gone}", "{out}.safetensors"],
     "features": ["{gone}", "--data", "{gone}", "--dest", "{out}"],
     "layers": ["{gone}"],
+    "lm": ["train", "{gone}"],
     "study": ["run", "{gone}"],
     "units": ["fit", "{gone}", "--data", "{gone}", "--layer", "1", "--clusters", "2", "--dest", "{out}.safetensors"],
     "mp3s": ["--data", "{gone}", "--results", "{out}", "--encoder", "{gone}"],

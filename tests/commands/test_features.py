@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,8 @@ def test_npy_per_clip_equals_extract(features, trained: Trained, tmp_path: Path)
     features(trained.pretrained, "--data", trained.data, "--split", "valid", "--dest", tmp_path, "--layer", "all")
     model = load_model(trained.pretrained)
     names = [line.split("\t")[0] for line in (trained.data / "valid.tsv").read_text().splitlines()[1:]]
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(Path(n).with_suffix(".npy").name for n in names)
+    files = {p.name for p in tmp_path.iterdir()} - {"valid.features.json"}
+    assert files == {Path(n).with_suffix(".npy").name for n in names}
     for name in names:
         states = np.load(tmp_path / Path(name).with_suffix(".npy"))
         wave, _ = soundfile.read(trained.audio / name, dtype="float32")
@@ -102,3 +104,16 @@ def test_parts_of_a_file_and_another_rate(features, trained: Trained, clip: Path
     assert sorted(found) == ["cut.npy", "fast.npy", "long_0000000000.npy", "long_0000003200.npy"]
     np.testing.assert_allclose(found["long_0000003200.npy"], found["cut.npy"], atol=1e-5)
     assert found["fast.npy"].shape == found["cut.npy"].shape
+
+
+def test_half_precision_and_times_beside_it(features, trained: Trained, clip: Path, tmp_path: Path) -> None:
+    features(trained.pretrained, clip, "--dest", tmp_path, "--layer", 1, "--dtype", "float16")
+    states, exact = np.load(tmp_path / f"{clip.stem}.npy"), load_model(trained.pretrained).extract(clip, 1).numpy()
+    assert states.dtype == np.float16
+    np.testing.assert_allclose(states, exact, rtol=1e-3, atol=1e-5)
+    about = json.loads((tmp_path / "features.json").read_text())
+    assert about["layer"] == 1 and about["dtype"] == "float16"
+    assert about["weights_sha256"] == load_model(trained.pretrained).weights_digest().hex()
+    # the last frame hears the end of the clip, to within a step
+    end = about["first_centre_seconds"] + (len(states) - 1) * about["step_seconds"] + about["window_samples"] / 32_000
+    assert 0 <= soundfile.info(clip).duration - end < about["step_seconds"] == 0.02

@@ -82,6 +82,7 @@ def folder(tmp_path: Path) -> Path:
         ("benchmark", "cell", "--plot", "{folder}/out"),
         ("decode", "no.pt", "a.wav", "--results", "{folder}"),
         ("features", "no.pt", "hypo.wav", "--dest", "{folder}"),
+        ("lm", "train", "{folder}/train.tsv", "--dest", "{folder}/out"),
         REPORT,
         PLOT,
     ],

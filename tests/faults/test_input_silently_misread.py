@@ -50,7 +50,15 @@ def test_an_array_at_another_rate_as_its_file(encoder, speech, tmp_path, rate_hz
         (np.ones(16_000, bool), 16_000, "a waveform of bool: give floats"),
         (np.ones(16_000, complex), 16_000, "a waveform of complex128: give floats"),
         (["a"] * 16_000, 16_000, "a waveform of <U1: give floats"),
-        (np.ones((16_000, 2)), 44_100, r"a waveform of shape \(16000, 2\): one dimension"),
+        (np.ones((16_000, 2, 1)), 44_100, r"a waveform of shape \(16000, 2, 1\): \(num_samples,\) or"),
+        (np.ones((2, 2)), 44_100, r"a waveform of shape \(2, 2\): \(num_samples,\) or"),
+        (np.ones((16_000, 0)), 44_100, r"a waveform of shape \(16000, 0\): \(num_samples,\) or"),
+        (
+            np.stack([np.ones(16_000), np.full(16_000, np.nan)], 1),
+            44_100,
+            "a waveform holds samples that are not finite",
+        ),
+        (np.full((16_000, 2), [1.0, -1.0]), 44_100, "a waveform's channels cancel one another"),
         (np.ones(16_000), 16, "a waveform at 16 Hz: recordings have 1000 to 768000 Hz"),
     ],
 )

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Union, cast
 
-import numpy as np
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from ...data.audio import as_waveform
+from ...data.audio import Audio, waveform_of
 from ...data.reading import normalise_waveform, pad_batch
 from ...modules.filterbank import padding_mask_from_lengths
 from ...system.errors import InputError
@@ -209,26 +208,28 @@ class Encoder(nn.Module):
 
     @torch.no_grad()  # not inference_mode: what comes out may well train a probe
     def extract_batch(
-        self, waveforms: Sequence[np.ndarray], layer: Layer = "output", *, sample_rate_hz: int = SAMPLE_RATE_HZ
+        self, audio: Sequence[Audio], layer: Layer = "output", *, sample_rate_hz: int = SAMPLE_RATE_HZ
     ) -> list[Tensor]:
         """Hidden states of several clips.
 
         Args:
-            waveforms: (num_samples,) each, floats with full scale = 1, or int16 or int32.
+            audio: paths of files, or waveforms, (num_samples,) or (num_samples, channels), of floats with full scale 1,
+                int16 or int32.
             layer: 0 for the encoder's input, n for the output of layer n, "all" for these stacked, or "output" for that
                 of the last layer after the final LayerNorm, where the model has one.
-            sample_rate_hz: of the waveforms, which are resampled to 16 kHz.
+            sample_rate_hz: of the waveforms, which are resampled to 16 kHz; a file knows its own.
 
         Returns:
             For each clip (T, D), or with "all" (num_states, T, D), float32 on the CPU.
 
         Raises:
-            InputError: for a clip too short for one frame, an array that is no audio (``as_waveform``), no such layer.
+            InputError: for a clip too short for one frame, a file that cannot be read, an array that is no audio
+                (``as_waveform``), no such layer.
         """
         self.check_layer(layer)
+        waveforms = [waveform_of(one, sample_rate_hz) for one in audio]
         if not waveforms:
             return []
-        waveforms = [as_waveform(waveform, sample_rate_hz) for waveform in waveforms]
         source, padding_mask = pad_batch(waveforms, next(self.parameters()).device)
         only = layer if isinstance(layer, int) else None if layer == "all" else self.num_layers
         hidden_states, frame_padding = self(source, padding_mask, only)
@@ -239,8 +240,6 @@ class Encoder(nn.Module):
         states = states.float().cpu()
         return [clip[..., :length, :].clone() for clip, length in zip(states, num_frames)]
 
-    def extract(
-        self, wave: np.ndarray | Tensor, layer: Layer = "output", *, sample_rate_hz: int = SAMPLE_RATE_HZ
-    ) -> Tensor:
-        """Hidden states of one clip: ``extract_batch`` of (num_samples,) -> (T, D)."""
-        return self.extract_batch([np.asarray(wave)], layer, sample_rate_hz=sample_rate_hz)[0]
+    def extract(self, audio: Audio, layer: Layer = "output", *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Tensor:
+        """Hidden states of one clip, a file or a waveform: ``extract_batch`` of it -> (T, D)."""
+        return self.extract_batch([audio], layer, sample_rate_hz=sample_rate_hz)[0]
