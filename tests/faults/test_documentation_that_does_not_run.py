@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from pipeline import ROOT
 
-READMES = [ROOT / "README.md", *sorted((ROOT / "examples").glob("*/README.md"))]
+READMES = [ROOT / "README.md", ROOT / "docs/continuing.md", *sorted((ROOT / "examples").glob("*/README.md"))]
 # a configuration of each kind, for overrides that are named in the text
 OF_ANY_KIND = (("pretraining", "base"), ("finetuning", "ctc_100h"), ("mp3s", "slurp_probe1"))
 # fields that a configuration leaves to the command line
