@@ -52,8 +52,13 @@ def copy_outputs(projection: nn.Linear, dictionary: Dictionary, path: Path) -> t
     state = load_safely(path)
     weights, saved = weights_of(state, path), section(state, "task_state").get("target_dictionary")
     weight, bias = weights.get(f"{OUTPUTS}weight"), weights.get(f"{OUTPUTS}bias")
-    fits = isinstance(saved, Dictionary) and weight is not None and bias is not None
-    if not fits or weight.shape != (len(saved), projection.in_features) or bias.shape != (len(saved),):
+    if (
+        not isinstance(saved, Dictionary)
+        or weight is None
+        or bias is None
+        or weight.shape != (len(saved), projection.in_features)
+        or bias.shape != (len(saved),)
+    ):
         raise InputError(f"{path}: its outputs do not fit a dictionary beside them, so it is not known what they are")
     rows = [(row, saved.indices[symbol]) for row, symbol in enumerate(dictionary.symbols) if symbol in saved.indices]
     new, old = (torch.tensor(places) for places in zip(*rows))  # at least <s>, <pad>, </s> and <unk>

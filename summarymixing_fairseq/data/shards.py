@@ -49,14 +49,14 @@ class ShardOrder:
         Args:
             indices: of clips, in the order in which batches are filled; batch_by_size: makes batches of some of them.
         """
-        indices = np.asarray(indices)
+        clips = np.asarray(indices)
         chance = np.random.default_rng([self.seed % 2**64, epoch])
         place_of = chance.permutation(int(self.shards.max()) + 1)
-        buffers = place_of[self.shards[indices]] // self.buffer
+        buffers = place_of[self.shards[clips]] // self.buffer
         by_buffer = np.argsort(buffers, kind="stable")
         borders = np.flatnonzero(np.diff(buffers[by_buffer])) + 1
         batches: list[Any] = []
-        for part in np.split(indices[by_buffer], borders):
+        for part in np.split(clips[by_buffer], borders):
             made = list(batch_by_size(part))
             batches += [made[number] for number in chance.permutation(len(made))]
         return batches
