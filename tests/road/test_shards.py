@@ -297,6 +297,19 @@ def test_iterators_of_a_task(fields, data, tmp_path):
     assert clips(taken_up.next_epoch_itr(shuffle=True)) == whole[3:]
 
 
+def test_fine_tuning_takes_shards(data, tmp_path):
+    write(data, tmp_path / "out", clips_per_shard=2)
+    told = lines(tmp_path / "out" / "train.ltr")
+    task = task_on(tmp_path / "out", shard_buffer=2)
+    task.load_dataset("train")
+    dataset = task.datasets["train"]
+    assert dataset.shard_order.shards.tolist() == [0, 0, 1, 1, 2, 2, 3]
+    for number, line in enumerate(told):
+        assert task.target_dictionary.string(dataset[number]["label"]) == line
+    batches = task.get_batch_iterator(dataset, max_sentences=2).next_epoch_itr()
+    assert sorted(number for batch in batches for number in batch["id"].tolist()) == list(range(7))
+
+
 def test_a_buffer_of_no_shard(data):
     with pytest.raises(InputError, match=r"task\.shard_buffer=0: must be 1 or more"):
         task_on(data, "speech_pretraining", shard_buffer=0).load_dataset("train")
