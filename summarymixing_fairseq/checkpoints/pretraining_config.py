@@ -42,7 +42,7 @@ def pretraining_config(config: Any, weights: dict[str, torch.Tensor], path: Any)
     if kind not in MODELS:
         raise InputError(
             f"{path} is a checkpoint of {str(kind)[:60]!r}: only pre-trained models are built from a file, "
-            f"{', '.join(MODELS)}: name the checkpoint that pre-training saved"
+            f"{', '.join(MODELS)}, and a wav2vec_ctc of one of them in fine-tuning: name such a checkpoint"
         )
     dataclass, task_name = MODELS[kind]
     defaults, own = dataclass(), {"_name": task_name, "data": "", "sample_rate": SAMPLE_RATE_HZ}

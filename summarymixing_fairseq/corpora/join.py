@@ -15,6 +15,7 @@ again, and files that cannot be used are refused.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -170,17 +171,28 @@ def _without_duplicates(entries: Sequence[_Entry], root: Sequence[Path], refusal
 
 def _content(entries: Sequence[_Entry]) -> dict[str, str]:
     """What tells the content of each file: its hash where files of two manifests have one size, else its path."""
+    from ..data.manifest import archive_and_position
+
     sources: dict[str, set[int]] = defaultdict(set)
     for one in entries:
         sources[one.path].add(one.source)
     alike: dict[int, list[str]] = defaultdict(list)
     for path in sources:
-        alike[os.stat(path).st_size].append(path)
+        archive, position = archive_and_position(path)
+        alike[int(position.rpartition(":")[2]) if position else os.stat(archive).st_size].append(path)
     content = {path: os.path.realpath(path) for path in sources}
     for paths in alike.values():
         if len(set().union(*(sources[path] for path in paths))) > 1 and len(paths) > 1:
-            content.update({path: sha256_of(Path(path)) for path in paths})
+            content.update({path: _hash_of(path) for path in paths})
     return content
+
+
+def _hash_of(path: str) -> str:
+    from ..data.archives import read_member
+    from ..data.manifest import archive_and_position
+
+    archive, position = archive_and_position(path)
+    return hashlib.sha256(read_member(archive, position)).hexdigest() if position else sha256_of(Path(path))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
-from .manifest import Manifest, read_labels, zip_and_position
+from .manifest import Manifest, archive_and_position, read_labels
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def check_first_clip(manifest: Manifest) -> None:
     """Raises InputError if the first clip of a manifest is missing or not below its root: then most are."""
     first = manifest[0]
     first.check_inside()
-    if not os.path.exists(zip_and_position(first.path)[0]):
+    if not os.path.exists(archive_and_position(first.path)[0]):
         raise InputError(
             f"{manifest.path}: first clip {first.path} does not exist; has the audio moved? Line 1 names its root"
         )

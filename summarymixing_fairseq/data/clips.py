@@ -1,37 +1,30 @@
-"""The audio that a row of a manifest names: a file, or bytes of a stored zip."""
+"""The audio that a row of a manifest names: a file, or bytes of an archive."""
 
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 from ..system.errors import InputError
+from .archives import read_member
 from .audio import TOLERANCE_SECONDS, open_audio
-from .manifest import Clip, zip_and_position
+from .manifest import Clip, archive_and_position
 
 
 def open_clip(clip: Clip) -> Path | io.BytesIO:
-    """A clip's path, or its bytes if they lie in memory or in a stored zip, as FILE.zip:OFFSET:LENGTH.
+    """A clip's path, or its bytes if they lie in memory or in an archive, as FILE.tar:OFFSET:LENGTH.
 
     Raises:
-        InputError: for bytes that the zip does not have; OutsideRootError for a file outside the manifest's root.
+        InputError: for bytes that the archive does not have; OutsideRootError for a file outside the manifest's root.
     """
     clip.check_inside()
     if clip.content is not None:
         return _named(clip.content, clip)
-    archive, position = zip_and_position(clip.path)
+    archive, position = archive_and_position(clip.path)
     if not position:
         return clip.path
     try:
-        offset, length = map(int, position.split(":"))
-        if not os.path.isfile(archive):  # opening a pipe may never end
-            raise OSError(f"{archive} is no file")
-        if not 0 <= offset <= offset + length <= os.path.getsize(archive):
-            raise ValueError(f"{archive} does not have these bytes")
-        with open(archive, "rb") as file:
-            file.seek(offset)
-            content = file.read(length)
+        content = read_member(archive, position)
     except (OSError, ValueError) as error:
         raise InputError(f"{clip.path} cannot be read: {error}") from None
     return _named(content, clip)

@@ -23,7 +23,7 @@ from ..system.errors import InputError, printable
 from ..system.files import atomic_write, refuse_existing
 from ..system.strict_json import to_json
 from .clip_states import states_of_clips
-from .manifest import Clip, zip_and_position
+from .manifest import Clip, archive_and_position
 
 # What safetensors calls a type, and the bytes of a number.
 _DTYPES = {"float32": ("F32", 4), "float16": ("F16", 2)}
@@ -33,7 +33,7 @@ _CLIPS = "clips_sha256"
 def feature_names(clips: Sequence[Clip]) -> list[str]:
     """Names of the clips' features: without folders if a path is absolute or has `..` in it, and without extension.
 
-    A row FILE.zip:OFFSET:LENGTH keeps its whole name, as only its end tells the clips of a zip apart.
+    A row FILE.tar:OFFSET:LENGTH keeps its whole name, as only its end tells the clips of an archive apart.
 
     Raises:
         InputError: if two clips would be written to one name.
@@ -43,7 +43,7 @@ def feature_names(clips: Sequence[Clip]) -> list[str]:
         path = Path(clip.output_name)
         if path.is_absolute() or ".." in path.parts:
             path = Path(path.name)
-        name = str(path if zip_and_position(clip.path)[1] else path.with_suffix(""))
+        name = str(path if archive_and_position(clip.path)[1] else path.with_suffix(""))
         if name in clip_of_name:
             raise InputError(f"{clip.output_name} and {clip_of_name[name]} would both be written as {name}: rename one")
         clip_of_name[name] = clip.output_name

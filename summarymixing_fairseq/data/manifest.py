@@ -66,7 +66,7 @@ class Clip:
         """
         if self.real_root is None:
             return
-        real = os.path.realpath(zip_and_position(self.path)[0])
+        real = os.path.realpath(archive_and_position(self.path)[0])
         if real != self.real_root and not real.startswith(self.real_root.rstrip("/") + "/"):
             raise OutsideRootError(
                 f"{self.path} is a link out of the manifest's root, to {real}; if that is meant, {_HOW_TO_ALLOW}"
@@ -183,11 +183,18 @@ def splits_of(folder: Path) -> list[str]:
     return splits
 
 
-def zip_and_position(path: Path) -> tuple[str, str]:
-    """The zip file and the ``OFFSET:LENGTH`` of FILE.zip:OFFSET:LENGTH. For any other path: itself and ""."""
+def archive_and_position(path: Path | str) -> tuple[str, str]:
+    """The archive and the ``OFFSET:LENGTH`` of FILE.zip:OFFSET:LENGTH or FILE.tar:OFFSET:LENGTH, in bytes.
+
+    For any other path: itself and "".
+    """
     text = str(path)
-    archive, _, position = text.partition(".zip:")
-    return (archive + ".zip", position) if position and not os.path.exists(text) else (text, "")
+    for ending in (".zip", ".tar"):
+        archive, _, position = text.partition(f"{ending}:")
+        # the archive is looked for first: it is there, and systems remember what they have found
+        if position and (os.path.isfile(archive + ending) or not os.path.exists(text)):
+            return archive + ending, position
+    return text, ""
 
 
 def read_labels(path: Path, num_clips: int) -> list[str]:

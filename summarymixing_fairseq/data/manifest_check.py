@@ -20,7 +20,7 @@ from ..system.units import SAMPLE_RATE_HZ
 from .audio import DECODING_ERRORS, AudioHeader, header_problem, open_audio
 from .checks import ctc_frames
 from .clips import open_clip
-from .manifest import Clip, Manifest, OutsideRootError, read_labels, zip_and_position
+from .manifest import Clip, Manifest, OutsideRootError, archive_and_position, read_labels
 
 # Beside manifests that `summarymixing manifest join` (corpora/join.py) made: train may repeat rows, by their weights.
 JOINED = "joined.txt"
@@ -64,7 +64,7 @@ class _File:
 
 def read_file(clip: Clip) -> tuple[AudioHeader, int] | str:
     """Header of the file of a row and its size in bytes, or why it cannot be read."""
-    if not os.path.exists(zip_and_position(clip.path)[0]):
+    if not os.path.exists(archive_and_position(clip.path)[0]):
         return MISSING
     try:
         path = open_clip(clip)

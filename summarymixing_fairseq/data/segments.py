@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from fairseq.data.audio.raw_audio_dataset import FileAudioDataset, RawAudioDataset
 
+from .archives import read_ahead
 from .audio import read_segment
 from .clips import check_length, open_clip
-from .manifest import Manifest
+from .manifest import Manifest, archive_and_position
+from .shards import shard_numbers
 
 
 class _Names:
@@ -27,7 +29,7 @@ class _Names:
 
 
 class SegmentDataset(FileAudioDataset):
-    """fairseq's ``FileAudioDataset`` with six differences.
+    """fairseq's ``FileAudioDataset`` with seven differences.
 
     1. A row may be a part of a file: only that part is read.
     2. Files at another rate than the task's are resampled, and several channels are averaged.
@@ -36,6 +38,7 @@ class SegmentDataset(FileAudioDataset):
     5. How a long clip is cropped depends on seed, epoch and batch only. fairseq draws from numpy's generator, whose
        state a resumed run does not restore.
     6. Clips may be ordered by rising length.
+    7. Clips may lie in shards (see ``shards``), which are read ahead.
 
     Args:
         manifest: rows to read, as loaded with fairseq's ``min_sample_size``.
@@ -63,6 +66,7 @@ class SegmentDataset(FileAudioDataset):
         self.fnames = _Names(manifest)
         self.skipped_indices = manifest.skipped
         self.sizes = manifest.sizes
+        self.shards = shard_numbers(manifest)
         self.set_bucket_info(num_buckets)
         self.seed = seed
         self.ascending = ascending
@@ -94,6 +98,8 @@ class SegmentDataset(FileAudioDataset):
         clip = self.manifest[index]
         samples = read_segment(open_clip(clip), *clip.part, sample_rate_hz=self.sample_rate)
         check_length(clip, len(samples), self.sample_rate, self.min_samples)
+        if self.shards is not None:
+            read_ahead(archive_and_position(clip.path)[0], self.epoch)
         return {"id": index, "source": self.postprocess(torch.from_numpy(samples), self.sample_rate)}
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:

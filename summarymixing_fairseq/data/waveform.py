@@ -10,13 +10,14 @@ from fairseq.data import BaseWrapperDataset, FairseqDataset
 from ..system.errors import InputError
 from .bad_clips import BadClips
 from .manifest import OutsideRootError
+from .shards import ShardOrder
 
 # The clip that replaces a bad one has at least this share of its length, if there is such a clip.
 MIN_STAND_IN_SHARE = 0.8
 
 
 class SpeechDataset(BaseWrapperDataset):
-    """A dataset of fairseq's with three changes.
+    """A dataset of fairseq's with four changes.
 
     Precision: fairseq's trainer rounds every float32 tensor of a batch to the training precision
     (``Trainer._prepare_sample``), also the waveform: in bfloat16, 8 of a recording's 16 bits are left for the
@@ -28,15 +29,36 @@ class SpeechDataset(BaseWrapperDataset):
 
     Bad clips: a clip that cannot be read is counted, and replaced by another of about its length, with its labels.
 
+    Order: batches of clips in shards are made anew for each epoch, and in its order: who iterates must not shuffle.
+
     Args:
         dataset: of fairseq's; in_float64: give the waveform in float64.
         bad_clips: counts bad clips; None: a bad clip raises an error.
+        shard_order: of clips in shards.
     """
 
-    def __init__(self, dataset: FairseqDataset, in_float64: bool = True, bad_clips: BadClips | None = None):
+    def __init__(
+        self,
+        dataset: FairseqDataset,
+        in_float64: bool = True,
+        bad_clips: BadClips | None = None,
+        shard_order: ShardOrder | None = None,
+    ):
         super().__init__(dataset)
         self.in_float64 = in_float64
         self.bad_clips = bad_clips
+        self.shard_order = shard_order
+        self._epoch = 1
+
+    @property
+    def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        """Whether all epochs have the same batches."""
+        return self.shard_order is None and super().can_reuse_epoch_itr_across_epochs
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by fairseq at the start of an epoch."""
+        super().set_epoch(epoch)
+        self._epoch = epoch
 
     def __getattr__(self, name: str) -> Any:
         # attributes that fairseq's wrapper does not pass on (skipped_indices, fnames, ...)
@@ -98,7 +120,11 @@ class SpeechDataset(BaseWrapperDataset):
 
     def batch_by_size(self, indices: Any, **limits: Any) -> Any:
         """fairseq's batching, by the lengths of this dataset; its wrapper would use those of the wrapped one."""
-        return FairseqDataset.batch_by_size(self, indices, **limits)
+
+        def batch(indices: Any) -> Any:
+            return FairseqDataset.batch_by_size(self, indices, **limits)
+
+        return batch(indices) if self.shard_order is None else self.shard_order.batches(indices, self._epoch, batch)
 
     def size(self, index: int) -> Any:
         """Samples of a clip after cropping, or with labels (samples, label length), as in fairseq."""

@@ -8,7 +8,7 @@ from omegaconf import II
 
 @dataclass
 class SpeechFields(FairseqDataclass):
-    """Bad clips, files outside the root, checkpoints, and the training precision, which follows ``common``."""
+    """Bad clips, files outside the root, shards, checkpoints, and the training precision, which follows ``common``."""
 
     max_bad_fraction: float = field(
         default=0.01,
@@ -19,6 +19,10 @@ class SpeechFields(FairseqDataclass):
     allow_outside_root: bool = field(
         default=False,
         metadata={"help": "read rows that lead out of their manifest's root too: absolute paths, `..`, links"},
+    )
+    shard_buffer: int = field(
+        default=8,
+        metadata={"help": "of clips in shards: shards whose clips are shuffled together; they should fit the memory"},
     )
     amp_dtype: str = field(
         default="auto",

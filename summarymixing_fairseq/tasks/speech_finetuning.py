@@ -1,5 +1,6 @@
 """``speech_finetuning``: fairseq's ``audio_finetuning`` on segments of files, with bad clips replaced."""
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Optional
@@ -11,8 +12,10 @@ from fairseq.data import Dictionary
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2VecCtc
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
+from omegaconf import open_dict
 from torch import nn
 
+from ..checkpoints.recognisers_encoder import copy_outputs
 from ..data.checks import check_labels, check_sample_rate, check_uncropped, warn_of_long_transcripts
 from ..data.dictionary import load_dictionary
 from ..data.manifest import Manifest
@@ -21,8 +24,11 @@ from ..system.errors import InputError
 from ..system.files import sha256_of
 from ..system.options import Refused
 from ..system.units import SAMPLE_RATE_HZ
+from ..training.patches.checkpoints import OF_RECOGNISER
 from .speech_fields import SpeechFields
 from .speech_task import SegmentedAudioTask, SpeechTask
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -62,6 +68,7 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
         self._model = model
         if getattr(model_cfg, "w2v_path", None) and not (from_checkpoint or model_cfg.no_pretrained_weights):
             self.pretrained = sha256_of(Path(model_cfg.w2v_path))
+            self._keep_outputs(model, Path(model_cfg.w2v_path))
         if self.cfg.reset_last_layers and not from_checkpoint:
             _reset_last_layers(model, self.cfg.reset_last_layers)
         self._output_lengths = next(filter(None, map(_output_lengths, model.modules())), None)
@@ -69,6 +76,20 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
         if pretrained_task is not None:  # a probe checks its encoder itself
             check_sample_rate(self.cfg.sample_rate, pretrained_task.get("sample_rate", SAMPLE_RATE_HZ))
         return model
+
+    def _keep_outputs(self, model: Any, path: Path) -> None:
+        """Where training starts from a fine-tuned model, outputs for symbols that it knows start as they are there."""
+        w2v_args = getattr(getattr(model, "cfg", None), "w2v_args", None)
+        if w2v_args is None or OF_RECOGNISER not in w2v_args:
+            return
+        with open_dict(w2v_args):
+            del w2v_args[OF_RECOGNISER]
+        if isinstance(model, Wav2VecCtc):
+            new, gone = copy_outputs(model.w2v_encoder.proj, self.target_dictionary, path)
+            logger.info(
+                "outputs start as in %s; new symbols: %s; left out: %s",
+                *(path, *(" ".join(symbols) or "none" for symbols in (new, gone))),
+            )
 
     def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
         """As fairseq's. Raises InputError for another criterion than ``ctc`` where the model is fairseq's for CTC."""

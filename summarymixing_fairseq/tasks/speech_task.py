@@ -17,6 +17,7 @@ from ..data.bad_clips import BadClips
 from ..data.checks import check_batch_limit, check_data_folder, check_first_clip, check_inside_roots
 from ..data.manifest import Manifest
 from ..data.segments import SegmentDataset
+from ..data.shards import ShardOrder
 from ..data.waveform import SpeechDataset
 from ..system.cpu_memory import keep_freed_memory
 from ..system.errors import InputError
@@ -53,6 +54,16 @@ def seed_of(cfg: DictConfig) -> int:
         return int(cfg.seed)
     except (AttributeError, OmegaConfBaseException):
         return 1
+
+
+def shards_of(dataset: Any) -> Any:
+    """(clips,) the number of each clip's shard, or None where they are in none."""
+    if isinstance(dataset, SubsampleDataset):
+        shards = shards_of(dataset.dataset)
+        return None if shards is None else shards[dataset.indices]
+    while not hasattr(dataset, "shards") and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset  # labels wrap the audio
+    return getattr(dataset, "shards", None)
 
 
 class SpeechTask(WatchedTask):
@@ -106,14 +117,19 @@ class SpeechTask(WatchedTask):
         """Load a split.
 
         Raises:
-            InputError: for a manifest that is missing, empty or malformed, or labels that do not fit it.
+            InputError: for a manifest that is missing, empty or malformed, labels that do not fit it, or a
+                ``task.shard_buffer`` below 1.
         """
+        if self.cfg.shard_buffer < 1:
+            raise InputError(f"task.shard_buffer={self.cfg.shard_buffer}: must be 1 or more")
         super().load_dataset(split, task_cfg, **kwargs)
         cfg, dataset = task_cfg or self.cfg, self.datasets[split]
         if getattr(cfg, "subsample", 1) < 1 and not left_to_fairseq(cfg):  # fairseq would do so before it adds labels
             dataset = SubsampleDataset(dataset, cfg.subsample, shuffle=True, seed=cfg.seed)
+        shards = shards_of(dataset)
         self.datasets[split] = SpeechDataset(
             dataset,
+            shard_order=None if shards is None else ShardOrder(shards, self.cfg.shard_buffer, seed_of(self.cfg)),
             in_float64=trains_in_half(self.cfg),
             bad_clips=BadClips(split, len(dataset), self.cfg.max_bad_fraction),
         )
@@ -137,6 +153,8 @@ class SpeechTask(WatchedTask):
         iterator = super().get_batch_iterator(dataset, max_tokens=max_tokens, epoch=1 if made_once else epoch, **kwargs)
         if str(getattr(dataset.bad_clips, "split", "")).startswith("train"):
             self.wait_clock.watch(iterator)
+        if dataset.shard_order is not None:
+            iterator.disable_shuffling = True
         if made_once and is_new:
             iterator.epoch = max(epoch, 1)
             dataset.set_epoch(epoch)

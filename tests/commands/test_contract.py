@@ -16,6 +16,7 @@ COMMANDS = list(build_parser()._subparsers._group_actions[0].choices)  # argpars
 MISSING = {
     "analyse": ["{gone}", "--data", "{gone}", "--results", "{out}"],
     "align": ["{gone}", "{gone}"],
+    "average": ["{gone}", "{out}", "--dest", "{out}.pt"],
     "manifest": ["folder", "{gone}", "--dest", "{out}"],
     "check-manifest": ["{gone}"],
     "benchmark": ["cell", "--json", "{file}"],  # a file that is there already

@@ -16,7 +16,18 @@ SHARED = ("--dest", "--min-seconds", "--verify", "--allow-outside-root", "--max-
 
 def test_corpora_are_the_modules_of_the_folder():
     assert list(all_corpora()) == [
-        *("folder", "commonvoice", "iemocap", "join", "librilight", "librispeech", "slurp", "table", "voxceleb")
+        *(
+            "folder",
+            "commonvoice",
+            "iemocap",
+            "join",
+            "librilight",
+            "librispeech",
+            "shards",
+            "slurp",
+            "table",
+            "voxceleb",
+        )
     ]
 
 

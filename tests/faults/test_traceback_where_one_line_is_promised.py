@@ -122,10 +122,11 @@ def test_export_of_odd_histories(history, tmp_path):
     assert load_safely(tmp_path / "h.safetensors")["optimizer_history"][-1]["num_updates"] == 0
 
 
-def test_a_fine_tuned_checkpoint_to_fine_tune(tmp_path, tiny_model):
+def test_a_fine_tuned_checkpoint_of_another_kind_to_fine_tune(tmp_path, tiny_model):
     config, model = fine_tune(tiny_model(), OURS, tmp_path)
+    config["model"]["_name"] = "wav2vec_seq2seq"
     path = save(tmp_path / "f.pt", config, model.state_dict(), task_state={"target_dictionary": letters()})
-    with pytest.raises(InputError, match=r"f\.pt is a checkpoint of 'wav2vec_ctc': only pre-trained models"):
+    with pytest.raises(InputError, match=r"f\.pt is a checkpoint of 'wav2vec_seq2seq': only pre-trained models"):
         checkpoint_utils.load_checkpoint_to_cpu(str(path), {"dropout": 0.0})  # as fairseq reads model.w2v_path
 
 

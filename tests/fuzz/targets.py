@@ -134,7 +134,7 @@ def fuzz_manifest(data: bytes) -> None:
                     raise Violation(f"{clip.path} was read")
             with refusable():
                 list(read_in_batches([clip], 10))
-            if forbidden and ".zip:" not in clip.name:
+            if forbidden and not any(ending in clip.name for ending in (".zip:", ".tar:")):
                 with suppress(OutsideRootError):
                     clip.check_inside()
                     raise Violation(f"{clip.path} is outside of the root, and was not refused")
@@ -356,6 +356,7 @@ SEEDS: dict[str, list[bytes]] = {
         b"\0out/z.wav\t1600\nz.wav\t1600\n../outside/z.wav\t1600\n",
         b"\1../outside/z.wav\t1600\n",
         b"\2x.zip:1:2\t1600\r\nx.wav\t99\n",
+        b"\2x.tar:512:2\t1600\n",
         b"\4/data\na.wav\t5",
     ],
     "transcripts": [b"\xff\0A B |\n\nB A |\n", b"\1\0A |", b"\2\1A |\r\nZ |\n", b"\1\0\xff\n"],

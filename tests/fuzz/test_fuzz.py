@@ -34,7 +34,7 @@ QUICK_EXAMPLES = {"manifest": 80, "transcripts": 100, "dictionary": 100, "config
 
 piece = st.sampled_from(
     [b"\t", b"\n", b"\r\n", b"\t5", b"\t1600\n", b"x.wav", b"a/y.wav", b"z.wav\t1600\n", b"out/z.wav\t1600\n"]
-    + [b"../", b"..", b"/", b"./", b"\0", b".zip:", b"1:2", b"\xff", b" ", b"9" * 18, b"a/../", "ü".encode()]
+    + [b"../", b"..", b"/", b"./", b"\0", b".zip:", b".tar:", b"1:2", b"\xff", b" ", b"9" * 18, b"a/../", "ü".encode()]
 )
 lines = st.lists(piece | st.binary(max_size=6), max_size=12).map(b"".join)
 letters = st.lists(

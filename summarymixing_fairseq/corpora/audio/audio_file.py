@@ -27,28 +27,37 @@ _SILENCE_LEVEL = 1e-3
 
 
 def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
-    """Length of one file at the rate of the rules, or why it is refused. Any number of channels: they are averaged."""
-    from ...data.audio import DECODING_ERRORS, header_problem, open_audio
+    """Length of one file at the rate of the rules, or why it is refused. Any number of channels: they are averaged.
 
+    Args:
+        path: below `root`; FILE.tar:OFFSET:LENGTH for a file in an archive.
+    """
+    from ...data.archives import read_member
+    from ...data.audio import DECODING_ERRORS, header_problem, open_audio
+    from ...data.manifest import archive_and_position
+
+    absolute = os.path.join(root, path)
+    archive, position = archive_and_position(absolute)
+    file_path = path[: -len(position) - 1] if position else path
     # Paths from a corpus's own lists have not been through find_audio. A colon in the root harms only endings that
     # fairseq does not know.
-    problem = path_problem(path, allow_outside_root=rules.allow_outside_root)
+    problem = path_problem(file_path, allow_outside_root=rules.allow_outside_root)
     if problem is None and ":" in root:
-        problem = path_problem(path, root, allow_outside_root=rules.allow_outside_root)
+        problem = path_problem(file_path, root, allow_outside_root=rules.allow_outside_root)
     if problem is None and not rules.allow_outside_root:
-        problem = link_problem(path, root)
+        problem = link_problem(file_path, root)
     if problem:
         return Refusal(path, problem)
-    absolute = os.path.join(root, path)
     try:
-        with open_audio(absolute) as file:
-            reason = _length_problem(file) or header_problem(absolute, file, read_flac=rules.verify)
+        source = io.BytesIO(read_member(archive, position)) if position else absolute
+        with open_audio(source) as file:
+            reason = _length_problem(file) or header_problem(source, file, read_flac=rules.verify)
             detail = ""
             if rules.verify and not reason:
                 reason, detail = _content_problem(file, rules)
             num_frames, rate_hz = file.frames, file.samplerate
     except DECODING_ERRORS as error:
-        reason, detail = _open_problem(absolute, error)
+        reason, detail = ("unreadable or truncated", str(error)) if position else _open_problem(absolute, error)
     if reason:
         return Refusal(path, reason, detail)
     if rate_hz != rules.sample_rate_hz and rules.other_rates == "refuse":
@@ -136,20 +145,27 @@ def existing_num_samples(path: Path, sample_rate_hz: int) -> int:
 
 
 def write_flac(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
-    """Write (num_samples,) as 16-bit FLAC. The file has its final name only once it is complete.
-
-    Floats are brought to full scale where they go beyond it, which 16 bits cannot hold: clipping would change what is
-    heard, the level does not.
+    """Write what `flac_of` gives. The file has its final name only once it is complete.
 
     Raises:
         InputError: if the file cannot be written.
+    """
+    # encoded in memory: libsndfile's callbacks would lose or print an error of the disk
+    encoded = flac_of(samples, sample_rate_hz)
+    with atomic_write(path, "wb") as file:
+        file.write(encoded)
+
+
+def flac_of(samples: np.ndarray, sample_rate_hz: int) -> bytes:
+    """(num_samples,) as a file of 16-bit FLAC.
+
+    Floats are brought to full scale where they go beyond it, which 16 bits cannot hold: clipping would change what is
+    heard, the level does not.
     """
     import soundfile
 
     if samples.dtype.kind == "f" and (peak := max(samples.max(initial=0), -samples.min(initial=0))) > 1:
         samples = samples / peak
-    # encoded in memory: libsndfile's callbacks would lose or print an error of the disk
     encoded = io.BytesIO()
     soundfile.write(encoded, samples, sample_rate_hz, format="FLAC", subtype="PCM_16")
-    with atomic_write(path, "wb") as file:
-        file.write(encoded.getvalue())
+    return encoded.getvalue()

@@ -239,9 +239,11 @@ def _named(journal: Path) -> Iterator[None]:
 
 
 def _stamp(path: str) -> tuple[int, int]:
-    """Size and time of change of a file; two zeros where there is none."""
+    """Size and time of change of a file, or of the archive that it is in; two zeros where there is none."""
+    from ...data.manifest import archive_and_position
+
     try:
-        status = os.stat(path)
+        status = os.stat(archive_and_position(path)[0])
     except (OSError, ValueError):  # ValueError: a name that no file can have
         return 0, 0
     return status.st_size, status.st_mtime_ns

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 from torch import Tensor
 
 from ...data.checks import check_sample_rate
-from ...data.manifest import Manifest, zip_and_position
+from ...data.manifest import Manifest, archive_and_position
 from ...data.reading import seconds_up
 from ...data.segments import SegmentDataset
 from ...system.errors import InputError
@@ -200,7 +200,7 @@ def _digest(*parts: str | bytes) -> Tensor:
 def _size_and_time(path: Path) -> str:
     """Size and time of change of a file, by which another file of the same name is told from it."""
     try:
-        status = os.stat(zip_and_position(path)[0])
+        status = os.stat(archive_and_position(path)[0])
     except OSError:  # reported when the clip is read
         return ""
     return f"{status.st_size} {status.st_mtime_ns}"

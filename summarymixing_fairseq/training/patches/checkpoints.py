@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 
 from ...checkpoints.contents import config_of, no_fairseq_checkpoint, sections, weights_of
 from ...checkpoints.pretraining_config import MODELS, pretraining_config
+from ...checkpoints.recognisers_encoder import encoder_of, is_recogniser
 from ...checkpoints.untrusted_file import load_safely
 from ...system.errors import InputError
 from ...system.files import hold_lock
@@ -29,6 +30,8 @@ from . import logs
 TEMPORARY_SUFFIX = ".tmp"
 # In what is read of a checkpoint: its configuration as plain containers.
 SAVED_SETTINGS = "saved_settings"
+# In the configuration that an encoder is built of: it is out of a fine-tuned checkpoint.
+OF_RECOGNISER = "of_recogniser"
 
 _save_remotely = checkpoint_utils.torch_persistent_save
 _copy_remotely = PathManager.copy
@@ -147,7 +150,8 @@ def prepare_folder(save_dir: str) -> None:
 def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ranks: bool = False) -> Any:
     """As fairseq's, for a file that may come from anyone: its configuration is that of ``pretraining_config`` or None.
 
-    What the file itself has is in ``SAVED_SETTINGS``, to be compared and not built from.
+    What the file itself has is in ``SAVED_SETTINGS``, to be compared and not built from. Of a fine-tuned CTC model that
+    another one begins with (``model.w2v_path``) it is the encoder.
 
     Raises:
         InputError: as ``load_safely`` and ``pretraining_config``; for weights that are not finite.
@@ -159,7 +163,11 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ran
     state["args"] = state["cfg"] = None
     state[SAVED_SETTINGS] = config
     # who builds a model has overrides, or asks for one of these; a run that goes on has a configuration of its own
-    if arg_overrides is not None or sections(config)[0]["_name"] in MODELS:
+    if arg_overrides is not None and is_recogniser(config):
+        encoder, state["model"] = encoder_of(config, weights, path)
+        state["cfg"] = OmegaConf.create({**encoder, OF_RECOGNISER: True})
+        overwrite_args_by_name(state["cfg"], arg_overrides)
+    elif arg_overrides is not None or sections(config)[0]["_name"] in MODELS:
         state["cfg"] = OmegaConf.create(pretraining_config(config, weights, path))
         overwrite_args_by_name(state["cfg"], arg_overrides or {})
     try:

@@ -62,12 +62,19 @@ def load_checkpoint(cfg: Any, trainer: Trainer, **kwargs: Any) -> tuple[Any, Any
     """fairseq's, which begins or takes up a run, without what an earlier run of this process left: ``-m`` runs many.
 
     ``reduce_lr_on_plateau`` hears of a validation that ended the epoch before: fairseq saves before it tells schedules.
+
+    Raises:
+        InputError: for a ``checkpoint.finetune_from_model`` that is not there, or beside what contradicts it.
     """
+    _check_start(cfg)
     vars(checkpoint_utils.save_checkpoint).clear()
     vars(should_stop_early).clear()
     note_validation(0, {})
     FairseqCompositeOptimizer.optimizers, FairseqCompositeOptimizer.lr_schedulers = {}, {}
     extra_state, epoch_itr = _load_checkpoint(cfg, trainer, **kwargs)
+    if extra_state is not None and getattr(cfg, "finetune_from_model", None):
+        # fairseq leaves the quantizer's temperature as it was at the end of the other run
+        trainer.get_model().set_num_updates(trainer.get_num_updates())
     if extra_state is not None and not (cfg.reset_optimizer or cfg.reset_lr_scheduler or cfg.reset_dataloader):
         at = extra_state["train_iterator"]
         if at["iterations_in_epoch"] == 0 and extra_state.get("val_loss") is not None:
@@ -75,6 +82,21 @@ def load_checkpoint(cfg: Any, trainer: Trainer, **kwargs: Any) -> tuple[Any, Any
                 if isinstance(schedule, ReduceLROnPlateauLRSchedule):
                     schedule.step(at["epoch"] - 1, extra_state["val_loss"])
     return extra_state, epoch_itr
+
+
+def _check_start(cfg: Any) -> None:
+    path = getattr(cfg, "finetune_from_model", None)
+    if path is None:
+        return
+    if not Path(path).is_file():
+        raise InputError(f"checkpoint.finetune_from_model={path}: no such file")
+    resets = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_dataloader")
+    beside = [name for name in resets if getattr(cfg, name)]
+    if beside or cfg.restore_file != "checkpoint_last.pt":
+        name = beside[0] if beside else "restore_file"
+        raise InputError(
+            f"checkpoint.finetune_from_model takes the weights alone: leave checkpoint.{name} as it is by default"
+        )
 
 
 def _schedules(schedule: Any) -> list[Any]:
@@ -138,7 +160,7 @@ def _check_dictionary(state: dict[str, Any], task: Any, filename: str) -> None:
         return
     raise InputError(
         f"dict.{task.cfg.labels}.txt is not that of {filename}: {difference(given, saved)}; go on with the "
-        "dictionary that it was trained with, or fine-tune the pre-trained model anew"
+        f"dictionary that it was trained with, or start another run from it by model.w2v_path={filename}"
     )
 
 
