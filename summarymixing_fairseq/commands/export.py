@@ -13,7 +13,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the `export` sub-command."""
     parser = subparsers.add_parser(
         "export",
-        help="a checkpoint in another format (safetensors, transformers), with a model card",
+        help="a checkpoint in another format (safetensors, transformers, ONNX), with a model card",
         description="Write a checkpoint (pre-trained or fine-tuned) in another format, with a model card and a file "
         "that shows its use. It is compared with the checkpoint first, and removed if it differs. Neither the "
         "optimizer nor names of files and folders go with it: a run does not resume from it. safetensors (a probe's "
@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("checkpoint", type=Path, help="checkpoint of fairseq's, or an export in safetensors or hf")
     parser.add_argument("output", type=Path, help="FILE.safetensors, or the folder to write")
-    parser.add_argument("--to", default="safetensors", metavar="FORMAT", help="safetensors (default) or hf")
+    parser.add_argument("--to", default="safetensors", metavar="FORMAT", help="safetensors (default), hf or onnx")
     parser.add_argument(
         "--licence", default="unknown", help="of the weights, for the card: SPDX's name, as cc-by-4.0 (default unknown)"
     )
