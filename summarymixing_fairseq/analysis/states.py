@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.reading import batches_by_length, normalise_waveform, pad_batch
+from ..data.reading import batches_by_length, pad_batch
+from ..modules.normalise import normalise_waveform
 from ..system.units import SAMPLE_RATE_HZ
 
 BATCH_SECONDS = 60.0

@@ -16,9 +16,10 @@ from ..data.ctc_path import BLANK, heard_in
 from ..data.forced_alignment import align
 from ..data.frame_times import FrameTimes
 from ..data.manifest import Clip
-from ..data.reading import batches_by_length, normalise_waveform, pad_batch, read_in_batches
+from ..data.reading import batches_by_length, pad_batch, read_in_batches
 from ..data.transcripts import Hypothesis, Transcript
 from ..data.windows import WINDOW_SECONDS, by_windows
+from ..modules.normalise import normalise_waveform
 from ..system.errors import InputError
 from ..system.machine import free_memory
 from ..system.precision import autocast

@@ -18,12 +18,13 @@ from ..system.errors import InputError
 from ..system.files import atomic_write
 from ..system.strict_json import to_json
 from .contents import first_of_type, section
+from .private import without_places
 
 METADATA_KEY = "summarymixing_fairseq"
 
 
 def write_safetensors(state: dict[str, Any], path: Path) -> None:
-    """Write the model of a checkpoint.
+    """Write the model of a checkpoint, without the names of this machine's files and folders.
 
     Args:
         state: as ``untrusted_file.load_safely`` gives it, of fairseq's form.
@@ -37,7 +38,7 @@ def write_safetensors(state: dict[str, Any], path: Path) -> None:
     history = state.get("optimizer_history")
     last = history[-1:] if isinstance(history, list) else []
     described = {
-        "cfg": state.get("cfg") or state.get("args"),
+        "cfg": without_places(state.get("cfg") or state.get("args")),
         "dictionary": _described(dictionary) if isinstance(dictionary, Dictionary) else None,
         "num_updates": first_of_type("num_updates", int, 0, *(entry for entry in last if isinstance(entry, dict))),
     }

@@ -1,7 +1,7 @@
 """Reading a file of weights that may come from anyone: nothing in it is run, and no more memory is taken than it holds.
 
-Two formats: what ``torch.save`` writes, read with ``weights_only=True``, and safetensors as ``summarymixing export``
-writes it, with the configuration beside the weights.
+Three formats: what ``torch.save`` writes, read with ``weights_only=True``, and safetensors as ``summarymixing export``
+writes it, with the configuration beside the weights; and the folders for transformers that it writes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from omegaconf.nodes import AnyNode
 
 from ..system.errors import InputError
 from .archive import check_archive, is_archive
+from .hf_folder import read_hf_folder
 from .pickled import MAX_DEPTH, check_pickle
 from .safetensors_file import read_safetensors
 
@@ -65,6 +66,8 @@ def load_safely(path: Path) -> Any:
     """
     path = Path(path)
     try:
+        if (path / "config.json").is_file():
+            return _checked(read_hf_folder(path), path)
         _check_regular(path)
         if path.suffix == ".safetensors":
             return _checked(read_safetensors(path), path)

@@ -1,47 +1,43 @@
-"""`summarymixing export`: the weights of a checkpoint as a safetensors file, to share with others."""
+"""`summarymixing export`: a checkpoint in another format, to share with others and to use elsewhere."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from ..system.errors import InputError, printable
-from ..system.files import exclusive, refuse_existing
+from ..system.errors import printable
+from ..system.files import exclusive
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the `export` sub-command."""
     parser = subparsers.add_parser(
         "export",
-        help="weights, configuration and symbols of a checkpoint as safetensors, without the optimizer",
-        description="Write what others need of a checkpoint (pre-trained, fine-tuned, or a probe's) as one safetensors "
-        "file, which cannot hold code. decode, features, evaluate, mp3s, load_model and fine-tuning (model.w2v_path) "
-        "take it instead of the checkpoint; a run does not resume from it.",
+        help="a checkpoint in another format (safetensors, transformers, ONNX), with a model card",
+        description="Write a checkpoint (pre-trained or fine-tuned) in another format, with a model card and a file "
+        "that shows its use. It is compared with the checkpoint first, and removed if it differs. Neither the "
+        "optimizer nor names of files and folders go with it: a run does not resume from it. safetensors (a probe's "
+        "too) and hf are taken by all commands, load_model and fine-tuning (model.w2v_path) in place of the "
+        "checkpoint. See docs/export.md.",
     )
-    parser.add_argument("checkpoint", type=Path, help="checkpoint of fairseq's")
-    parser.add_argument("output", type=Path, help="file to write, FILE.safetensors")
+    parser.add_argument("checkpoint", type=Path, help="checkpoint of fairseq's, or an export in safetensors or hf")
+    parser.add_argument("output", type=Path, help="FILE.safetensors, or the folder to write")
+    parser.add_argument("--to", default="safetensors", metavar="FORMAT", help="safetensors (default), hf or onnx")
+    parser.add_argument(
+        "--licence", default="unknown", help="of the weights, for the card: SPDX's name, as cc-by-4.0 (default unknown)"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite an output that is there already")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, check, write.
+    """Read, write, check.
 
     Raises:
-        InputError: for a checkpoint that cannot be read safely, weights that are not finite, or an output that is
-            there already or cannot be written.
+        InputError: see ``export.run.export``.
     """
-    if args.output.suffix != ".safetensors":
-        raise InputError(f"{args.output}: name it FILE.safetensors, by which other commands know its format")
     with exclusive(args.output.parent):
-        refuse_existing([args.output], args.force)
+        from ..export.run import export
 
-        from ..checkpoints.contents import weights_of
-        from ..checkpoints.safetensors_file import write_safetensors
-        from ..checkpoints.untrusted_file import load_safely
-
-        state = load_safely(args.checkpoint)
-        weights = weights_of(state, args.checkpoint)
-        write_safetensors(state, args.output)
-    num_parameters = sum(weight.numel() for weight in weights.values())
-    print(printable(f"{args.output}: {num_parameters:,} parameters, {args.output.stat().st_size:,} bytes"))
+        for line in export(args.checkpoint, args.output, args.to, args.licence, args.force):
+            print(printable(line))

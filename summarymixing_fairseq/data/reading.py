@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ..system.errors import InputError
@@ -16,8 +16,6 @@ from ..system.units import SAMPLE_RATE_HZ
 from . import audio
 from .clips import check_length, open_clip
 from .manifest import Clip, OutsideRootError
-
-NORM_EPS = 1e-5  # torch's layer_norm, by which fairseq normalises a waveform
 
 # Positions of clips, and their waveforms.
 Batches = Generator[tuple[list[int], list[np.ndarray]], None, None]
@@ -120,25 +118,6 @@ def pad_batch(waveforms: Sequence[np.ndarray], device: torch.device) -> tuple[Te
         row[: len(waveform)] = torch.from_numpy(np.ascontiguousarray(waveform))
     padding_mask = torch.arange(source.size(1)) >= lengths[:, None]
     return source.to(device), padding_mask.to(device)
-
-
-def normalise_waveform(source: Tensor, padding_mask: Tensor | None) -> Tensor:
-    """Each clip to mean 0 and variance 1 over its own valid samples, as fairseq's datasets do (``F.layer_norm``).
-
-    Args:
-        source: (B, num_samples), zero at padding; padding_mask: (B, num_samples) bool, True = padding, or None.
-
-    Returns:
-        (B, num_samples) float32, zero at padding.
-    """
-    source = source.float()
-    if padding_mask is None:
-        return nn.functional.layer_norm(source, source.shape[1:], eps=NORM_EPS)
-    num_samples = (~padding_mask).sum(1, keepdim=True)
-    mean = source.sum(1, keepdim=True) / num_samples
-    centred = (source - mean).masked_fill(padding_mask, 0.0)
-    variance = centred.square().sum(1, keepdim=True) / num_samples
-    return centred * torch.rsqrt(variance + NORM_EPS)
 
 
 def seconds_up(num_samples: int) -> float:

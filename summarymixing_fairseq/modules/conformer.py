@@ -180,11 +180,11 @@ class ConformerEncoder(nn.Module):
         inside, outside = (x.dtype, x.dtype) if half is None else (half, torch.float32)
         x = (x + sinusoidal_positions(x.size(1), x.size(2), x.device).to(x.dtype)).to(inside)
         hidden_states = [x.to(outside)] if keep_hidden_states else []
-        keep = torch.ones(len(self.layers), dtype=torch.bool)
+        keep = [True] * len(self.layers)
         if self.training:
             # from torch's generator: our tasks seed it for each batch, so that a resumed run drops the same layers
-            keep = torch.rand(len(self.layers)) >= self.layer_drop
-        for layer, keep_layer in zip(self.layers[: None if last_layer is None else last_layer + 1], keep.tolist()):
+            keep = (torch.rand(len(self.layers)) >= self.layer_drop).tolist()
+        for layer, keep_layer in zip(self.layers[: None if last_layer is None else last_layer + 1], keep):
             if keep_layer:
                 x = layer(x, padding_mask)
             elif self.run_dropped_layers:

@@ -96,13 +96,21 @@ class LogMelFilterbank(nn.Module):
         if num_mel_bins < 1:
             raise ValueError(f"num_mel_bins={num_mel_bins}: at least 1")
         self.n_fft = n_fft
-        # Not buffers: `model.half()` must not round these, and no checkpoint needs them.
-        self._window = torch.hamming_window(self.window_samples, periodic=False)
-        self._filters = mel_filters(num_mel_bins, n_fft, sample_rate_hz, low_hz, high_hz)
+        self._filters_of = (num_mel_bins, n_fft, sample_rate_hz, low_hz, high_hz)
+        # Not buffers: `model.half()` must not round these, and no checkpoint needs them. Made at the first clip: who
+        # loads a model on the meta device would find nothing in them.
+        self._constants: tuple[Tensor, Tensor] | None = None
 
     def output_lengths(self, num_samples: Tensor) -> Tensor:
         """(B,) samples -> (B,) frames; 0 if a clip is shorter than one window."""
         return ((num_samples - self.window_samples) // self.shift_samples + 1).clamp(min=0)
+
+    def constants(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Window (window_samples,) and filters (n_fft // 2 + 1, num_mel_bins), float32."""
+        if self._constants is None or self._constants[0].device != device:
+            window, filters = torch.hamming_window(self.window_samples, periodic=False), mel_filters(*self._filters_of)
+            self._constants = window.to(device), filters.to(device)
+        return self._constants
 
     @torch.no_grad()
     def forward(self, waveform: Tensor) -> Tensor:
@@ -114,9 +122,6 @@ class LogMelFilterbank(nn.Module):
         Returns:
             (B, T, num_mel_bins) float32, not normalised. Frames after the end of a clip have no meaning.
         """
-        if self._window.device != waveform.device:
-            self._window = self._window.to(waveform.device)
-            self._filters = self._filters.to(waveform.device)
         with torch.autocast(waveform.device.type, enabled=False):
             # (B, num_samples) -> (B, T, window_samples), a view
             windows = waveform.float().unfold(1, self.window_samples, self.shift_samples)
@@ -127,7 +132,8 @@ class LogMelFilterbank(nn.Module):
 
     def _log_energies(self, windows: Tensor) -> Tensor:
         """(B, T, window_samples) -> (B, T, num_mel_bins)."""
-        spectrum = torch.view_as_real(torch.fft.rfft(windows * self._window, n=self.n_fft))
+        window, filters = self.constants(windows.device)
+        spectrum = torch.view_as_real(torch.fft.rfft(windows * window, n=self.n_fft))
         power = spectrum.square_().sum(-1)  # (B, T, n_fft // 2 + 1, 2) -> (B, T, n_fft // 2 + 1)
         with exact_float32():
-            return (power @ self._filters).clamp_(min=ENERGY_FLOOR).log_()
+            return (power @ filters).clamp_(min=ENERGY_FLOOR).log_()

@@ -10,7 +10,8 @@ from encoder_checkpoints import SMALL, randomise
 
 from summarymixing_fairseq.analysis.states import evaluating, places_of, states_in_batches, states_of_batch
 from summarymixing_fairseq.checkpoints.encoders import EncoderSpec, random_encoder, stock
-from summarymixing_fairseq.data.reading import normalise_waveform, pad_batch
+from summarymixing_fairseq.data.reading import pad_batch
+from summarymixing_fairseq.modules.normalise import normalise_waveform
 
 NAMES = ["latents", "input", "1", "2"]
 

@@ -11,7 +11,7 @@ from reference import assert_near, padding_of
 from torch import nn
 
 from summarymixing_fairseq.checkpoints.encoders import EncoderSpec, load_encoder, random_encoder, stock
-from summarymixing_fairseq.data.reading import normalise_waveform
+from summarymixing_fairseq.modules.normalise import normalise_waveform
 from summarymixing_fairseq.system.errors import InputError
 
 LAYER_NORM = {"extractor_mode": "layer_norm", "layer_norm_first": True, "conv_bias": True}

@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from ...data.audio import Audio, waveform_of
-from ...data.reading import normalise_waveform, pad_batch
+from ...data.reading import pad_batch
 from ...modules.filterbank import padding_mask_from_lengths
+from ...modules.normalise import normalise_waveform
 from ...system.errors import InputError
 from ...system.units import SAMPLE_RATE_HZ
 

@@ -1,0 +1,61 @@
+"""The check that an export goes through before it is said to be there: its outputs beside the checkpoint's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from ..system.errors import InputError
+from ..system.units import SAMPLE_RATE_HZ
+from .source import Source
+
+# What a format makes of clips in one padded batch: (T, D) each, or of a recogniser its scores (T, symbols).
+Outputs = Callable[[Sequence[np.ndarray]], "list[Tensor]"]
+
+SHORT, USUAL, LONG = 0.2, 10.0, 600.0
+
+
+def check_clip(seconds: float) -> np.ndarray:
+    """Noise in bursts over faint noise, the same each time: (num_samples,) float32."""
+    random = np.random.default_rng(7)
+    num_samples = round(seconds * SAMPLE_RATE_HZ)
+    loudness = np.abs(np.sin(np.arange(num_samples) * (3.7 * np.pi / SAMPLE_RATE_HZ))) + 0.01
+    return (0.05 * loudness * random.standard_normal(num_samples)).astype(np.float32)
+
+
+def compare(source: Source, outputs: Outputs, tolerance: float) -> str:
+    """Compare clips of 0.2 s, 10 s and 10 minutes alone, and the first two in a batch.
+
+    A mixer that takes no clip that long, and a front end that gives no frame of one that short, are given what they
+    take.
+
+    Args:
+        outputs: of the export; tolerance: largest difference from the checkpoint's, 0: equal to the bit.
+
+    Returns:
+        What was found, in one line.
+
+    Raises:
+        InputError: where outputs differ by more than ``tolerance``, or are of other shapes.
+    """
+    encoder = source.our_encoder()
+    shortest = encoder.min_samples() / SAMPLE_RATE_HZ
+    most = source.max_frames()
+    longest = LONG if most is None else min(LONG, encoder.min_samples(most) / SAMPLE_RATE_HZ)
+    seconds = [max(SHORT, shortest), min(USUAL, longest), longest]
+    clips = [check_clip(length) for length in seconds]
+    largest = 0.0
+    for batch in ([clips[0]], [clips[1]], [clips[2]], clips[:2]):
+        for clip, found, wanted in zip(batch, outputs(batch), source.outputs(batch)):
+            length = f"a clip of {len(clip) / SAMPLE_RATE_HZ:g} s" + (" in a batch" if len(batch) > 1 else "")
+            if found.shape != wanted.shape:
+                raise InputError(f"{length} gives {tuple(found.shape)}, the checkpoint {tuple(wanted.shape)}")
+            difference = float((found - wanted).abs().max())
+            if not difference <= tolerance:  # NaN is none
+                raise InputError(f"{length} differs by {difference:.1e} from the checkpoint ({tolerance:g} is allowed)")
+            largest = max(largest, difference)
+    lengths = ", ".join(f"{length:g} s" for length in seconds)
+    same = "equal to the bit" if largest == 0 else f"largest difference {largest:.1e}"
+    return f"checked against the checkpoint on clips of {lengths}, and in a padded batch: {same}"

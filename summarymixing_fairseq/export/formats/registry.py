@@ -1,0 +1,84 @@
+"""Formats by name. A format is one file of this folder: a class of ``Format``, and ``register_format``."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from ...system.errors import InputError
+from ..check import Outputs, compare
+from ..source import Source
+
+FORMATS: dict[str, type[Format]] = {}
+
+FormatClass = TypeVar("FormatClass", bound="type[Format]")
+
+
+class Format:
+    """One format, for one checkpoint and one place.
+
+    Args:
+        source: the checkpoint; destination: FILE.safetensors, or a folder.
+
+    Attributes:
+        packages: that it needs; extra: of this package that brings them.
+        tolerance: largest difference from the checkpoint's outputs; 0: equal to the bit.
+        lines: what was found on the way, for the command to print.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
+    tolerance: ClassVar[float] = 0.0
+
+    def __init__(self, source: Source, destination: Path):
+        self.source, self.destination = source, destination
+        self.lines: list[str] = []
+        missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
+        if missing:
+            raise InputError(
+                f"this format needs {', '.join(missing)}: pip install 'summarymixing-fairseq[{self.extra}]'"
+            )
+
+    def files(self) -> list[Path]:
+        """The files that ``write`` writes. Raises InputError for a checkpoint that this format cannot hold."""
+        raise NotImplementedError
+
+    def card(self) -> Path:
+        """Where the model card goes."""
+        return self.destination / "README.md"
+
+    def use(self) -> Path:
+        """Where the file of use goes."""
+        return self.destination / "use.py"
+
+    def usage(self) -> str:
+        """The file of use: five lines of Python that print what the model makes of clip.wav."""
+        raise NotImplementedError
+
+    def write(self) -> None:
+        """Write ``files``. Raises InputError for what cannot be written."""
+        raise NotImplementedError
+
+    def check(self) -> str:
+        """Compare what was written with the checkpoint, and say in one line what was found.
+
+        Raises:
+            InputError: where they differ.
+        """
+        return compare(self.source, self.outputs(), self.tolerance)
+
+    def outputs(self) -> Outputs:
+        """Read what was written, as who gets it would: see ``Outputs``."""
+        raise NotImplementedError
+
+
+def register_format(name: str) -> Callable[[FormatClass], FormatClass]:
+    """Class decorator: `summarymixing export --to NAME`."""
+
+    def register(format_class: FormatClass) -> FormatClass:
+        FORMATS[name] = format_class
+        return format_class
+
+    return register

@@ -1,0 +1,92 @@
+"""The checkpoint that is exported: what is in it, and its outputs, which every format is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoints.contents import config_of, section, sections, weights_of
+from ..checkpoints.encoders import FINE_TUNED_PREFIXES, Encoder, load_encoder, ours
+from ..checkpoints.fine_tuned import CTC_NAME, FineTuned, load_fine_tuned
+from ..checkpoints.untrusted_file import load_safely
+from ..data.reading import pad_batch
+from ..modules.normalise import normalise_waveform
+from ..system.errors import InputError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint.
+
+    Attributes:
+        path: of its file; state: what it holds, as ``load_safely`` gives it.
+        encoder: with its last LayerNorm, frozen; None of a probe, or of a model that is none of ours or fairseq's.
+        fine_tuned: the CTC model, of a checkpoint that is one of ours.
+    """
+
+    path: Path
+    state: dict[str, Any]
+    encoder: Encoder | None
+    fine_tuned: FineTuned | None
+
+    @property
+    def name(self) -> str:
+        """Of the model's class in fairseq."""
+        return str(sections(config_of(self.state))[0]["_name"])
+
+    def our_encoder(self) -> Encoder:
+        """The encoder. Raises InputError where it is not of this package's model."""
+        if self.encoder is None or self.encoder.spec.kind != ours.KIND:
+            raise InputError(f"{self.path} is a checkpoint of {self.name!r}: only {ours.KIND!r} goes to this format")
+        if self.encoder.spec.fine_tuned and self.fine_tuned is None:
+            raise InputError(f"{self.path} is a {self.name!r}: of fine-tuned models only {CTC_NAME!r} goes to it")
+        return self.encoder
+
+    def encoder_weights(self) -> dict[str, Tensor]:
+        """Weights of the encoder and of the mask, by the names of a pre-trained model; none of the objective's."""
+        prefix = FINE_TUNED_PREFIXES.get(self.name, "")
+        own = {name[len(prefix) :]: value for name, value in self.state["model"].items() if name.startswith(prefix)}
+        unused = tuple(name for name in ours.UNUSED_PREFIXES if name != "mask_emb")
+        return {name: value for name, value in own.items() if not name.startswith(unused)}
+
+    def max_frames(self) -> int | None:
+        """Frames of the longest clip that its mixers take; None where there is no such limit."""
+        limits = [getattr(module, "max_frames", None) for module in self.our_encoder().modules()]
+        return min((int(limit) for limit in limits if limit is not None), default=None)
+
+    @torch.no_grad()
+    def outputs(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """Of clips (num_samples,) float32 in one padded batch: (T, D) each, or of a recogniser its scores."""
+        if self.fine_tuned is None:
+            return self.our_encoder().extract_batch(waveforms)
+        source, padding = pad_batch(waveforms, torch.device("cpu"))
+        padding_mask = padding if padding.any() else None
+        if self.fine_tuned.normalize:
+            source = normalise_waveform(source, padding_mask)
+        scores = self.fine_tuned.model(source=source, padding_mask=padding_mask)["encoder_out"]  # (T, B, symbols)
+        lengths = self.our_encoder().output_lengths(torch.tensor([len(one) for one in waveforms]))
+        return [scores[:length, i] for i, length in enumerate(lengths.tolist())]
+
+
+def load_source(path: Path) -> Source:
+    """Read a checkpoint, a file of an earlier export included.
+
+    Raises:
+        InputError: for one that cannot be read, or weights that are not finite.
+    """
+    state = load_safely(path)
+    weights_of(state, path)
+    encoder: Encoder | None = None
+    try:
+        encoder = load_encoder(path, with_output=True).requires_grad_(False)
+    except InputError:  # a probe, or a model of others
+        return Source(path, state, None, None)
+    has_letters = "target_dictionary" in section(state, "task_state")
+    is_ours = encoder.spec.kind == ours.KIND and sections(config_of(state))[0]["_name"] == CTC_NAME
+    return Source(path, state, encoder, load_fine_tuned(path) if is_ours and has_letters else None)

@@ -1,0 +1,86 @@
+"""The model card, and what is done with an export that is not the checkpoint."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from encoder_checkpoints import OURS, configuration, save
+
+from summarymixing_fairseq.commands.main import main
+from summarymixing_fairseq.export import check
+from summarymixing_fairseq.export.card import UNKNOWN, model_card
+from summarymixing_fairseq.export.formats import FORMATS
+from summarymixing_fairseq.export.source import load_source
+
+
+@pytest.fixture
+def pretrained(tmp_path, tiny_model):
+    model = tiny_model()
+    config = configuration(model, OURS)
+    config.update(optimization={"lr": [0.002], "max_update": 56}, checkpoint={"best_checkpoint_metric": "loss"})
+    extra = {"val_loss": 5.654, "best": float("nan"), "SpeechPretrainingTask": {"audio_seconds": 7_200.0}}
+    return save(tmp_path / "checkpoint.pt", config, model.state_dict(), extra_state=extra)
+
+
+def test_a_card_is_filled_from_the_checkpoint(pretrained):
+    card = model_card(load_source(pretrained), "safetensors", "cc-by-4.0", "print()\n")
+    assert card.startswith("---\nlicense: cc-by-4.0\npipeline_tag: feature-extraction\n")
+    for wanted in (
+        "| audio heard in training, repetitions included | 2.0 h |",
+        "| updates | 3 |",
+        "| optimization.lr | [0.002] |",
+        "| validation loss | 5.654 |",
+        "| model.objective | contrastive |",
+        "A clip has at least 85 ms.",
+        "2 layers of 32, pre-trained",
+        f"| languages | {UNKNOWN} |",
+    ):
+        assert wanted in card, wanted
+    assert "best validation" not in card  # it is no number
+
+
+def test_a_checkpoint_that_says_nothing(tmp_path, tiny_model):
+    model = tiny_model(mixer="linformer")
+    path = save(tmp_path / "c.pt", {"model": configuration(model, OURS)["model"]}, model.state_dict(), extra_state=None)
+    card = model_card(load_source(path), "safetensors", "unknown", "print()\n")
+    assert f"repetitions included | {UNKNOWN} |" in card and "the checkpoint holds none" in card
+    assert "- linformer" in card and "A clip has at most" in card and "license: unknown" in card
+
+
+def test_an_export_that_differs_is_removed(pretrained, tmp_path, monkeypatch, capsys):
+    write = FORMATS["safetensors"].write
+
+    def write_another(self):
+        write(self)
+        self.source.state["model"]["mask_emb"] = self.source.state["model"]["mask_emb"] + 1
+
+    monkeypatch.setattr(FORMATS["safetensors"], "write", write_another)
+    output = tmp_path / "out.safetensors"
+    assert main(["export", str(pretrained), str(output)]) == 1
+    message = capsys.readouterr().err
+    assert "does not hold the weights" in message and "out.safetensors was removed" in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt"]
+
+
+def test_an_unknown_format(pretrained, tmp_path, capsys):
+    assert main(["export", str(pretrained), str(tmp_path / "out"), "--to", "tape"]) == 1
+    assert "--to tape: choose one of" in capsys.readouterr().err
+
+
+def test_outputs_are_compared(pretrained, monkeypatch):
+    """Of each clip alone and in a batch; a difference, a shape or a NaN is told."""
+    monkeypatch.setattr(check, "LONG", 12.0)
+    source = load_source(pretrained)
+    assert "0.2 s, 10 s, 12 s, and in a padded batch: equal to the bit" in check.compare(source, source.outputs, 0.0)
+
+    def changed(change):
+        return lambda clips: [change(output) if len(clips) > 1 else output for output in source.outputs(clips)]
+
+    assert "1.0e-05" in check.compare(source, changed(lambda y: y + 1e-5), 1e-4).replace("9.5e-06", "1.0e-05")
+    for change, message in (
+        (lambda y: y + 1e-3, r"a clip of 0\.2 s in a batch differs by 1\.0e-03"),
+        (lambda y: y * float("nan"), "differs by nan"),
+        (lambda y: torch.cat([y, y]), r"a clip of 0\.2 s in a batch gives \("),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check.compare(source, changed(change), 1e-4)
