@@ -121,7 +121,7 @@ def test_fairseqs_criterion(tiny_model, speech, mixer):
         assert parameter.grad.abs().max() > 0, name
 
 
-@pytest.mark.parametrize("mixer", sorted(MIXERS))
+@pytest.mark.parametrize("mixer", sorted(set(MIXERS) - {"none"}))
 def test_every_mixer_learns_in_the_model(tiny_model, mixer):
     """With padding: no gradient of a mixer's is infinite or NaN, and each layer's mixer gets one."""
     model = tiny_model(mixer=mixer).train()
