@@ -1,4 +1,4 @@
-# make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (more than 21 minutes on two cores)
+# make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (QSMIN minutes on two cores)
 # make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: an hour more)
 # make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (13 minutes on two cores)
 # make analyse:    what the layers of small encoders hold: SummaryMixing, attention, random weights
@@ -16,11 +16,12 @@ BIN := $(VENV)/bin
 
 install: $(VENV)/.installed
 
-# torch first, by its own pin: otherwise a dependency may choose another build
+# torch first, by its own pin: otherwise a dependency may choose another build. Of all modules Python compiles those
+# that it imports, in less time than pip would take for all.
 $(VENV)/.installed: setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,docs,fuzz,test]"
+	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e ".[dev,docs,fuzz,test]"
 	touch $@
 
 quickstart: install

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-import torch
 
-import summarymixing_fairseq
+if TYPE_CHECKING:
+    import numpy as np
 
-summarymixing_fairseq.register()
 
-# Tensors of the tests are tiny: a second thread costs more than it saves, much more on a busy machine.
-torch.set_num_threads(1)
+def pytest_collection() -> None:
+    """Set up torch, fairseq and hydra, in a process that runs tests: not in one that hands them to its workers."""
+    import torch
+    from zygote import quicken_hydra
+
+    import summarymixing_fairseq
+
+    summarymixing_fairseq.register()
+    quicken_hydra()
+    # tensors of the tests are tiny: a second thread costs more than it saves, much more on a busy machine
+    torch.set_num_threads(1)
+    # how long torch waits for each data worker of a loader that a collection of cycles ends: it misses the word to end
+    torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported out of every garbage collection to come, and of the pages that a fork copies."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def seed() -> Iterator[None]:
     """Seed torch, numpy and random, and give each its state back afterwards."""
+    import numpy as np
+    import torch
+
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     torch.manual_seed(7)
     np.random.seed(7)
@@ -92,6 +112,8 @@ def tiny_config() -> Callable:
 @pytest.fixture(scope="session")
 def tiny_model(tiny_config) -> Callable:
     """``tiny_model(**overrides)``: that model in eval mode, its norms and biases away from their start."""
+    import torch
+
     from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 
     def build(**overrides) -> Wav2Vec2SummaryMixingModel:
@@ -107,6 +129,7 @@ def tiny_model(tiny_config) -> Callable:
 @pytest.fixture(scope="session")
 def toned(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fine-tuned checkpoint that spells the sounds of ``toned.spoken``, nearly without an error."""
+    import torch
     from toned import save_toned
 
     from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel

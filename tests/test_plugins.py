@@ -74,6 +74,7 @@ def train(folder: Path, run: Callable[..., str]) -> Callable[..., str]:
             *(f"task.data={folder}", f"common.user_dir={folder}/summarymixing_fairseq", "common.cpu=true"),
             *("optimization.max_update=2", "common.log_interval=1", "dataset.num_workers=0"),
             *TINY_MODEL,
+            "+task.quality=false",
             *overrides,
             check=check,
         )

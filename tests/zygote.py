@@ -11,6 +11,8 @@ quickstart, a process of torchrun or a worker of a benchmark imports nothing ane
 from __future__ import annotations
 
 import atexit
+import copy
+import gc
 import importlib
 import inspect
 import json
@@ -27,6 +29,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parents[1]
 # variable of a command's environment: how many bytes each of its files may have, as by `ulimit -f`
@@ -40,6 +43,8 @@ COMMANDS = {
     "summarymixing": ("summarymixing_fairseq.commands.main", "console_main"),
     "torchrun": ("torch.distributed.run", "main"),
 }
+# overrides of every form that tests give
+_OVERRIDES = ("task.data=/tmp/a_b-1.c", "+a.b=[0.9,1e-3]", "a.b=true", "model={x:1}", "~a", "a='b c'", "a=-1", "a=null")
 PYTHONS = ("python", "python3", Path(sys.executable).name)
 
 
@@ -155,6 +160,16 @@ def shared_zygote() -> Zygote:
     zygote = Zygote()
     atexit.register(zygote.close)
     return zygote
+
+
+def quicken_hydra() -> None:
+    """Spare each composition a copy of all sources of configurations, which takes longer than to read one.
+
+    hydra gives the copy a list of sources of its own; a copy that is not deep is enough for it.
+    """
+    from hydra._internal import config_repository
+
+    config_repository.copy = SimpleNamespace(deepcopy=copy.copy)
 
 
 def _is_python(command: Sequence[str]) -> bool:
@@ -283,6 +298,7 @@ def _serve() -> None:
     import torch._dynamo  # the first step of an optimizer does, with 700 modules more
     from fairseq_cli import hydra_train  # noqa: F401
     from hydra._internal.hydra import Hydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
 
     import summarymixing_fairseq
 
@@ -296,6 +312,10 @@ def _serve() -> None:
         return get_mode(hydra, config_name, overrides) if any("run_config" in one for one in overrides) else None
 
     Hydra.get_mode = mode
+    quicken_hydra()
+    OverridesParser.create().parse_overrides(_OVERRIDES)  # the parser is slow until it has seen the like
+    gc.collect()
+    gc.freeze()  # a collection in a fork would go through, and so copy, all that is imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:

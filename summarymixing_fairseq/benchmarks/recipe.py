@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,16 +27,22 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> DictConfig:
     Args:
         path: a YAML as in ``examples/pretraining``; overrides: ``group.field=value`` each, also of new fields.
     """
+    cfg: Any = OmegaConf.merge(OmegaConf.create(_composed(path.resolve())), OmegaConf.from_dotlist(list(overrides)))
+    add_defaults(cfg)
+    return cfg
+
+
+@functools.cache
+def _composed(path: Path) -> Any:
+    """A recipe with fairseq's schema, read once: hydra takes longer to compose it than a small model to be built."""
     hydra_init(path.stem)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # hydra's, of what fairseq's command needs
-        with initialize_config_dir(str(path.parent.resolve())):
+        with initialize_config_dir(str(path.parent)):
             recipe = OmegaConf.to_container(compose(path.stem), enum_to_str=True)
     # fairseq's schema bears this recipe's name: it must not count as the schema of a recipe that is made from it
     del ConfigStore.instance().repo[f"{path.stem}.yaml"]
-    cfg: Any = OmegaConf.merge(OmegaConf.create(recipe), OmegaConf.from_dotlist(list(overrides)))
-    add_defaults(cfg)
-    return cfg
+    return recipe
 
 
 def precision_overrides(precision: str, device: str) -> list[str]:

@@ -20,7 +20,7 @@ from summarymixing_fairseq.system import files
 
 main = corpus_command("folder")
 
-NUM_FILES = 4000
+NUM_FILES = 1500
 NUM_RANDOM = 12
 
 

@@ -18,7 +18,7 @@ FEWER_PROMPTS = """if True:
     sys.path[:0] = ["examples/quickstart", "examples/corpora"]
     import sentences
     compose = sentences.compose_prompts
-    sentences.compose_prompts = lambda language, count: compose(language, count // 4)
+    sentences.compose_prompts = lambda language, count: compose(language, count // (4 if language == "en" else 15))
     sys.argv[0] = "examples/quickstart/run.py"
     runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -20,6 +20,7 @@ from summarymixing_fairseq.benchmarks.recipe import read_recipe
 from summarymixing_fairseq.models.encoder import build_encoder
 from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from summarymixing_fairseq.modules.contrastive import sample_negatives
+from summarymixing_fairseq.modules.mixing import MIXERS
 
 RECIPES = Path(summarymixing_fairseq.__file__).parents[1] / "examples" / "pretraining"
 MODES = [{"mixer": "mhsa"}, *({"summary_mode": mode} for mode in ("full", "lite", "expdecay"))]
@@ -118,6 +119,16 @@ def test_fairseqs_criterion(tiny_model, speech, mixer):
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("mixer", sorted(set(MIXERS) - {"none"}))
+def test_every_mixer_learns_in_the_model(tiny_model, mixer):
+    """With padding: no gradient of a mixer's is infinite or NaN, and each layer's mixer gets one."""
+    model = tiny_model(mixer=mixer).train()
+    loss_of(model, batch_of([np.random.randn(n).astype(np.float32) for n in (16_000, 12_000)])).backward()
+    for layer in model.encoder.layers:
+        gradients = [parameter.grad for parameter in layer.mixer.parameters() if parameter.grad is not None]
+        assert all(gradient.isfinite().all() for gradient in gradients) and any(map(torch.any, gradients))
 
 
 def test_temperature_decays_with_updates(tiny_model):

@@ -77,7 +77,7 @@ def test_the_first_minute():
 
 def test_a_run_logs_it_and_keeps_it_and_resumes_exactly(zygote, arguments, tmp_path):
     """The resumed run has measured neither at the start nor after the first update: what does so leaves no trace."""
-    options = [*NOISY, "model.encoder_layers=2", "dataset.disable_validation=false"]
+    options = [*NOISY, "model.encoder_layers=2", "dataset.disable_validation=false", "task.quality=true"]
 
     def run(name: str) -> tuple[dict, str]:
         zygote.run(arguments(tmp_path / name, 2, *options), tmp_path / f"{name}.log")

@@ -98,12 +98,13 @@ def test_the_fake_gpu_is_one():
 # what is counted
 
 
-@pytest.mark.parametrize("num_batches", [1, 3])
 @pytest.mark.parametrize(
-    ("recipe", "overrides"),
+    ("num_batches", "recipe", "overrides"),
     [
-        ("base", ()),
+        (1, "base", ()),
+        (3, "base", ()),
         (
+            3,
             "base",
             (
                 "model.mixer=mhsa",
@@ -114,6 +115,7 @@ def test_the_fake_gpu_is_one():
             ),
         ),
         (
+            3,
             "base",
             (
                 "model.summary_mode=lite",
@@ -122,9 +124,9 @@ def test_the_fake_gpu_is_one():
                 "criterion.loss_weights=null",
             ),
         ),
-        ("base_bestrq", ("model.objective_options.codebook_size=64", "model.objective_options.projection=pca")),
+        (3, "base_bestrq", ("model.objective_options.codebook_size=64", "model.objective_options.projection=pca")),
     ],
-    ids=["summarymixing", "mhsa", "lite", "bestrq"],
+    ids=["one batch", "summarymixing", "mhsa", "lite", "bestrq"],
 )
 def test_an_update_waits_once(tmp_path, recipe, overrides, num_batches):
     """For the norm and all that is logged. The numbers are those of a CPU."""
