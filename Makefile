@@ -1,6 +1,6 @@
 # make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (15 minutes on two cores)
 # make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: an hour more)
-# make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (13 minutes on two cores)
+# make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (half an hour on two busy cores)
 # make analyse:    what the layers of small encoders hold: SummaryMixing, attention, random weights
 # make test:       the test suite, without the tests that take longest (11 minutes on two cores; WORKERS=N for N cores)
 # make test-long:  the tests that take longest
