@@ -9,51 +9,81 @@ from what an earlier run has left.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from summarymixing_fairseq.corpora.writing.options import positive_int
 from summarymixing_fairseq.system import command, interrupts
-from summarymixing_fairseq.system.stages import run_stage
+from summarymixing_fairseq.system.jobs import Job, Messages, run_jobs, run_process
+from summarymixing_fairseq.system.stages import environment, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 MIXERS = {"summarymixing": [], "attention": ["model.mixer=mhsa", "+model.encoder_attention_heads=4"]}
 
 
-def stages(
-    dest: Path, source: str, pretrain_updates: int, finetune_updates: int
-) -> list[tuple[str, list[str], Path | None]]:
-    """Name, command and log of each stage, in their order."""
-    corpus, speech = dest / "corpus", dest / "speech"
-    found: list[tuple[str, list[str], Path | None]] = [
-        (
-            "prompts",
-            [sys.executable, "examples/corpora/asterisk.py", "--dest", str(corpus), "--source", source],
-            None,
-        ),
-        ("timed speech", [sys.executable, "examples/corpora/timed_speech.py", "--dest", str(speech)], None),
-    ]
-    encoders = []
+@dataclass(frozen=True)
+class Training:
+    """A training's name, command, and the checkpoint that it ends with."""
+
+    name: str
+    command: list[str]
+    checkpoint: Path
+
+
+def speech(dest: Path, source: str) -> dict[str, list[str]]:
+    """Commands that make what is heard: prompts to train on, and speech with exact times to look at layers with."""
+    return {
+        "prompts": [
+            *(sys.executable, "examples/corpora/asterisk.py"),
+            *("--dest", str(dest / "corpus"), "--source", source),
+        ],
+        "timed speech": [sys.executable, "examples/corpora/timed_speech.py", "--dest", str(dest / "speech")],
+    }
+
+
+def trainings(dest: Path, pretrain_updates: int, finetune_updates: int) -> list[list[Training]]:
+    """Of each mixer pre-training and fine-tuning, one after the other."""
+
+    def training(name: str, config_dir: str, data: str, updates: int, *overrides: str) -> Training:
+        command = ["fairseq-hydra-train", "--config-dir", f"examples/{config_dir}", "--config-name", "quickstart"]
+        command += [f"task.data={dest / 'corpus' / data}", f"checkpoint.save_dir={dest / name}"]
+        command += [f"optimization.max_update={updates}", *overrides]
+        return Training(name, command, dest / name / "checkpoint_last.pt")
+
+    found = []
     for name, mixer in MIXERS.items():
-        pretrained, finetuned = dest / name, dest / f"{name}-finetuned"
-        train = ["fairseq-hydra-train", "--config-dir", "examples/pretraining", "--config-name", "quickstart"]
-        train += [f"task.data={corpus / 'pretrain'}", f"checkpoint.save_dir={pretrained}", *mixer]
-        train.append(f"optimization.max_update={pretrain_updates}")
-        found.append((f"pre-training, {name}", train, dest / f"{name}.log"))
-        encoders.append(f"{name}={pretrained / 'checkpoint_last.pt'}")
-        tune = ["fairseq-hydra-train", "--config-dir", "examples/finetuning", "--config-name", "quickstart"]
-        tune += [f"task.data={corpus / 'finetune'}", f"checkpoint.save_dir={finetuned}"]
-        tune += [f"model.w2v_path={pretrained / 'checkpoint_last.pt'}", f"optimization.max_update={finetune_updates}"]
-        found.append((f"fine-tuning, {name}", tune, dest / f"{name}-finetuned.log"))
-        encoders.append(f"{name}-finetuned={finetuned / 'checkpoint_last.pt'}")
-    analyse = ["summarymixing", "analyse", *encoders, "--random", "--data", str(speech), "--split", "train"]
-    analyse += ["--labels", str(speech / "alignments")]
-    found.append(("layers", [*analyse, "--results", str(dest / "layers")], None))
-    places = ",".join(f"{layer}.{branch}" for layer in range(1, 5) for branch in ("f", "s"))
-    branches = ["summarymixing", "analyse", encoders[0], "--random", "--data", str(speech), "--split", "train"]
-    branches += ["--labels", str(speech / "alignments"), "--places", places, "--measures", "branches,clips,order"]
-    found.append(("branches", [*branches, "--results", str(dest / "branches")], None))
+        first = training(name, "pretraining", "pretrain", pretrain_updates, *mixer)
+        begun = f"model.w2v_path={first.checkpoint}"
+        found.append([first, training(f"{name}-finetuned", "finetuning", "finetune", finetune_updates, begun)])
     return found
+
+
+def analyses(dest: Path, encoders: list[Training]) -> dict[str, list[str]]:
+    """Commands that look into the layers of all encoders, and into the branches of the first."""
+    named = [f"{encoder.name}={encoder.checkpoint}" for encoder in encoders]
+    clips = ["--random", "--data", str(dest / "speech"), "--split", "train"]
+    clips += ["--labels", str(dest / "speech" / "alignments")]
+    places = ",".join(f"{layer}.{branch}" for layer in range(1, 5) for branch in ("f", "s"))
+    branches = ["--places", places, "--measures", "branches,clips,order"]
+    analyse = ["summarymixing", "analyse"]
+    return {
+        "layers": [*analyse, *named, *clips, "--results", str(dest / "layers")],
+        "branches": [*analyse, named[0], *clips, *branches, "--results", str(dest / "branches")],
+    }
+
+
+def train(todo: list[Training], dest: Path, seconds: dict[str, float]) -> Job:
+    """Run trainings one after the other, each with one thread, and note how long each took."""
+    one_thread = {**environment(), "OMP_NUM_THREADS": "1"}
+    for one in todo:
+        print(f"{one.name}: {shlex.join(one.command)}", flush=True)
+        log = dest / f"{one.name}.log"
+        seconds[one.name] = yield from run_process(
+            one.command, one.checkpoint, log, ROOT, one_thread, (), lambda name=one.name: name
+        )
 
 
 def main() -> int:
@@ -78,12 +108,15 @@ def main() -> int:
 
 def _run(args: argparse.Namespace, dest: Path) -> str:
     dest.mkdir(parents=True, exist_ok=True)
-    seconds = {
-        name: run_stage(name, words, ROOT, log)
-        for name, words, log in stages(dest, args.source, args.pretrain_updates, args.finetune_updates)
-    }
+    began = time.monotonic()
+    seconds = {name: run_stage(name, words, ROOT) for name, words in speech(dest, args.source).items()}
+    mixers = trainings(dest, args.pretrain_updates, args.finetune_updates)
+    run_jobs([train(todo, dest, seconds) for todo in mixers], len(mixers), Messages())
+    for name, words in analyses(dest, [one for todo in mixers for one in todo]).items():
+        seconds[name] = run_stage(name, words, ROOT)
     took = ", ".join(f"{name} {took:.0f} s" for name, took in seconds.items())
-    return f"{took}\n{dest / 'layers' / 'analysis.md'}, {dest / 'branches' / 'analysis.md'}"
+    pages = f"{dest / 'layers' / 'analysis.md'}, {dest / 'branches' / 'analysis.md'}"
+    return f"{took}; {(time.monotonic() - began) / 60:.1f} minutes in all\n{pages}"
 
 
 if __name__ == "__main__":

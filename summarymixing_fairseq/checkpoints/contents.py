@@ -57,6 +57,13 @@ def first_of_type(name: str, expected: type, default: Any, *places: dict[str, An
     return next((place[name] for place in places if type(place.get(name)) is expected), default)
 
 
+def num_updates_of(state: Any) -> int:
+    """Updates of the run that saved a checkpoint; 0 where it does not say."""
+    history = state.get("optimizer_history")
+    last = history[-1:] if isinstance(history, list) else []
+    return int(first_of_type("num_updates", int, 0, *(entry for entry in last if isinstance(entry, dict))))
+
+
 def weights_of(state: Any, path: Path) -> dict[str, torch.Tensor]:
     """The model's weights in what ``load_safely`` gave.
 

@@ -5,6 +5,7 @@ The code beside the weights is not looked at.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from ..system.errors import InputError
+from ..system.files import sha256_of
 from .contents import section, sections
 
 MODEL_TYPE = "summarymixing"
@@ -24,6 +26,8 @@ OURS_HEAD, OURS_BODY = "w2v_encoder.proj.", "w2v_encoder.w2v_model."
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 # score of a symbol that fairseq has and the folder does not
 NEVER = -1e4
+# JSON takes some twenty times its size in memory.
+_MAX_JSON_BYTES = 2**24
 
 
 def read_hf_folder(path: Path) -> dict[str, Any]:
@@ -62,7 +66,9 @@ def read_hf_folder(path: Path) -> dict[str, Any]:
     try:
         state["model"] = _as_fairseqs(weights, rows)
     except (IndexError, KeyError, RuntimeError):
-        raise InputError(f"{path}: its vocabulary has more symbols than its model") from None
+        raise InputError(
+            f"{path}: its vocabulary and its output {HEAD}weight, {HEAD}bias do not fit each other"
+        ) from None
     dictionary = Dictionary()
     for symbol in symbols:
         dictionary.add_symbol(symbol)
@@ -70,11 +76,44 @@ def read_hf_folder(path: Path) -> dict[str, Any]:
     return state
 
 
+def content_sha256(path: Path) -> str:
+    """SHA-256 of a checkpoint: of its file, or of a folder's configuration, symbols and weights.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    if not path.is_dir():
+        return sha256_of(path)
+    digest = hashlib.sha256()
+    for file in (path / "config.json", path / "vocab.json", *_weight_files(path)):
+        if file.exists():
+            _check_regular(file)
+            digest.update(f"{file.name} {sha256_of(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """As transformers finds them: one file, or else its parts."""
+    whole = path / "model.safetensors"
+    return [whole] if whole.exists() else sorted(path.glob("model-*-of-*.safetensors"))
+
+
+def _check_regular(path: Path) -> None:
+    """Links are followed: a hub's cache is made of them."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file but a folder, a pipe or a device")
+
+
 def _json(path: Path) -> dict[str, Any]:
+    _check_regular(path)
     try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise InputError(f"{path} has more than {_MAX_JSON_BYTES:,} bytes")
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    except InputError:
+        raise
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -88,7 +127,8 @@ def _weights(path: Path) -> dict[str, Tensor]:
 
     weights: dict[str, Tensor] = {}
     try:
-        for part in sorted(path.glob("model*.safetensors")):
+        for part in _weight_files(path):
+            _check_regular(part)
             weights.update(load_file(part))
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: its weights cannot be read: {error}") from None
@@ -111,6 +151,9 @@ def _in_fairseqs_order(vocabulary: dict[str, Any], blank: Any, path: Path) -> tu
 
 def _as_fairseqs(weights: dict[str, Tensor], rows: list[int | None]) -> dict[str, Tensor]:
     weight, bias = weights[f"{HEAD}weight"], weights[f"{HEAD}bias"]
+    highest = max(row for row in rows if row is not None)
+    if weight.dim() != 2 or bias.shape != weight.shape[:1] or highest >= len(weight):
+        raise IndexError  # before anything is allocated
     to_weight, to_bias = torch.zeros(len(rows), weight.size(1)), torch.full((len(rows),), NEVER)
     for at, row in enumerate(rows):
         if row is not None:

@@ -17,7 +17,7 @@ from ..data.dictionary import INDICES, WORDS, check_fields
 from ..system.errors import InputError
 from ..system.files import atomic_write
 from ..system.strict_json import to_json
-from .contents import first_of_type, section
+from .contents import num_updates_of, section
 from .private import without_places
 
 METADATA_KEY = "summarymixing_fairseq"
@@ -35,12 +35,10 @@ def write_safetensors(state: dict[str, Any], path: Path) -> None:
     from safetensors.torch import save
 
     dictionary = section(state, "task_state").get("target_dictionary")
-    history = state.get("optimizer_history")
-    last = history[-1:] if isinstance(history, list) else []
     described = {
         "cfg": without_places(state.get("cfg") or state.get("args")),
         "dictionary": _described(dictionary) if isinstance(dictionary, Dictionary) else None,
-        "num_updates": first_of_type("num_updates", int, 0, *(entry for entry in last if isinstance(entry, dict))),
+        "num_updates": num_updates_of(state),
     }
     try:
         # one entry: safetensors gives several an order by chance, and the same weights should give the same file
@@ -49,7 +47,8 @@ def write_safetensors(state: dict[str, Any], path: Path) -> None:
         raise InputError(
             f"{path}: the checkpoint's configuration is not of plain values, so it cannot be written"
         ) from None
-    weights = {name: weight.contiguous() for name, weight in state["model"].items()}
+    # memory of their own: safetensors refuses weights that share it
+    weights = {name: weight.clone(memory_format=torch.contiguous_format) for name, weight in state["model"].items()}
     with atomic_write(path, "wb") as file:
         file.write(save(weights, metadata))
 

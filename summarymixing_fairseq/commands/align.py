@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..system.errors import InputError
 from ..system.files import exclusive, refuse_existing, write_together
+from ..system.tables import tsv_rows
+from ..system.units import SAMPLE_RATE_HZ
 from .inputs import add_input_arguments, clips_to_read, prepare
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from ..data.manifest import Clip
 
 EXTENSIONS = {"textgrid": "TextGrid", "json": "json"}
+# of formats that have all clips in one file
+ONE_FILE = {"ctm": "align.ctm", "rows": "align.tsv"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -28,13 +33,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="when each word and letter of a known text is spoken, by a CTC fine-tuned checkpoint",
         description="The text of an audio file is --text, or NAME.txt beside it; that of a manifest split "
         "(--data DIR --split SPLIT) is DIR/SPLIT.LABELS of the checkpoint's training, or SPLIT.wrd. A recording may be "
-        "hours long. Written to stdout, or below --dest DIR: NAME.TextGrid, NAME.json, or align.ctm.",
+        "hours long. Written to stdout, or below --dest DIR: NAME.TextGrid, NAME.json, align.ctm, or align.tsv: rows "
+        "of a few seconds to train on, which `summarymixing manifest table` takes.",
     )
     add_input_arguments(parser)
     parser.add_argument("--text", type=Path, metavar="FILE", help="text of a single audio file")
     parser.add_argument("--dest", type=Path, metavar="DIR", help="folder for the files")
     parser.add_argument(
-        "--format", choices=(*EXTENSIONS, "ctm"), default="textgrid", help="ctm has the words alone (default: textgrid)"
+        "--format",
+        choices=(*EXTENSIONS, *ONE_FILE),
+        default="textgrid",
+        help="ctm has the words alone, rows are parts of a recording with their texts (default: textgrid)",
+    )
+    parser.add_argument(
+        "--row-seconds", type=float, default=15.0, metavar="S", help="longest of --format rows (default: 15)"
     )
     parser.add_argument(
         "--dictionary", type=Path, help="dict.LABELS.txt of the training, for a checkpoint that has none inside"
@@ -55,8 +67,12 @@ def run(args: argparse.Namespace) -> None:
     from ..data.feature_files import feature_names
 
     names = feature_names(clips)
-    is_ctm = args.format == "ctm"
-    files = ["align.ctm"] if is_ctm else [f"{name}.{EXTENSIONS[args.format]}" for name in names]
+    if args.format == "rows" and not args.row_seconds > 0:
+        raise InputError(f"--row-seconds {args.row_seconds:g} must be above 0")
+    if args.format == "rows" and any(clip.content is not None for clip in clips):
+        raise InputError("--format rows names files, and stdin is none: give the path")
+    one_file = ONE_FILE.get(args.format)
+    files = [one_file] if one_file else [f"{name}.{EXTENSIONS[args.format]}" for name in names]
     if not args.dest and len(files) > 1:
         raise InputError(f"--format {args.format} has a file for each of {len(files)} clips: name a folder by --dest")
     with exclusive(args.dest) if args.dest else nullcontext():
@@ -65,13 +81,26 @@ def run(args: argparse.Namespace) -> None:
         device = prepare(args)
 
         from ..checkpoints.recogniser import load_recogniser
+        from ..data.aligned_rows import COLUMNS, as_rows
         from ..data.alignments import as_ctm, as_json, as_textgrid
 
         recogniser = load_recogniser(args.checkpoint, device, dictionary=args.dictionary, precision=args.precision)
         found = _align(recogniser, clips, _texts(args, clips, recogniser), args.batch_seconds)
-        if is_ctm:
-            first = f"{recogniser.symbols.unit}s"
+        first = f"{recogniser.symbols.unit}s"
+        if args.format == "ctm":
             contents = ["".join(as_ctm(name, one.tiers[first]) for name, one in zip(names, found))]
+        elif args.format == "rows":
+            rows = [
+                as_rows(
+                    os.path.abspath(clip.path),
+                    one.tiers[first],
+                    one.seconds,
+                    args.row_seconds,
+                    (clip.offset or 0) / SAMPLE_RATE_HZ,
+                )
+                for clip, one in zip(clips, found)
+            ]
+            contents = [tsv_rows([COLUMNS]) + "".join(rows)]
         else:
             contents = [(as_json if args.format == "json" else as_textgrid)(one) for one in found]
         if args.dest:

@@ -15,7 +15,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "export",
         help="a checkpoint in another format (safetensors, transformers, ONNX), with a model card",
         description="Write a checkpoint (pre-trained or fine-tuned) in another format, with a model card and a file "
-        "that shows its use. It is compared with the checkpoint first, and removed if it differs. Neither the "
+        "that shows its use. It is compared with the checkpoint first, and not written if it differs. Neither the "
         "optimizer nor names of files and folders go with it: a run does not resume from it. safetensors (a probe's "
         "too) and hf are taken by all commands, load_model and fine-tuning (model.w2v_path) in place of the "
         "checkpoint. See docs/export.md.",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
-from ..checkpoints.contents import config_of, first_of_type, section, sections
+from ..checkpoints.contents import config_of, num_updates_of, section, sections
 from ..checkpoints.encoders import ours
 from ..checkpoints.private import without_places
+from ..system.errors import printable
 from ..system.units import SAMPLE_RATE_HZ
 from ..version import __version__
 from .source import Source
@@ -77,7 +77,8 @@ def model_card(source: Source, to: str, licence: str, usage: str) -> str:
 
 
 def _table(rows: list[tuple[str, Any]]) -> list[str]:
-    return ["| | |", "|---|---|", *(f"| {name} | {str(value).replace('|', chr(92) + '|')} |" for name, value in rows)]
+    cells = [[printable(str(cell)).replace("|", "\\|") for cell in row] for row in rows]
+    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in cells)]
 
 
 def _mixers(source: Source) -> list[str]:
@@ -98,14 +99,12 @@ def _hours(source: Source) -> str:
 
 
 def _is_finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) < 1e300  # an int may be too large for a float
 
 
 def _recipe(source: Source) -> list[tuple[str, Any]]:
     config = without_places(config_of(source.state))
-    history = source.state.get("optimizer_history")
-    last = history[-1] if isinstance(history, list) and history and isinstance(history[-1], dict) else {}
-    rows: list[tuple[str, Any]] = [("updates", first_of_type("num_updates", int, 0, last))]
+    rows: list[tuple[str, Any]] = [("updates", num_updates_of(source.state))]
     model, task = sections(config)
     encoder = sections(model["w2v_args"])[0] if isinstance(model.get("w2v_args"), dict) else {}
     for name, fields in RECIPE.items():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
+from ..modules.mixing.relpos_mhsa import RelativeSelfAttention
 from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
 from .source import Source
@@ -14,7 +15,7 @@ from .source import Source
 # What a format makes of clips in one padded batch: (T, D) each, or of a recogniser its scores (T, symbols).
 Outputs = Callable[[Sequence[np.ndarray]], "list[Tensor]"]
 
-SHORT, USUAL, LONG = 0.2, 10.0, 600.0
+SHORT, USUAL, MINUTE, LONG = 0.2, 10.0, 60.0, 600.0
 
 
 def check_clip(seconds: float) -> np.ndarray:
@@ -44,6 +45,8 @@ def compare(source: Source, outputs: Outputs, tolerance: float) -> str:
     shortest = encoder.min_samples() / SAMPLE_RATE_HZ
     most = source.max_frames()
     longest = LONG if most is None else min(LONG, encoder.min_samples(most) / SAMPLE_RATE_HZ)
+    if any(isinstance(module, RelativeSelfAttention) for module in encoder.modules()):
+        longest = min(longest, MINUTE)  # its table of T x 2T a head would have 58 GB for ten minutes
     seconds = [max(SHORT, shortest), min(USUAL, longest), longest]
     clips = [check_clip(length) for length in seconds]
     largest = 0.0

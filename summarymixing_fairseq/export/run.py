@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
 from pathlib import Path
 
 from ..system.errors import InputError
-from ..system.files import refuse_existing, write_together
+from ..system.files import refuse_existing, temporary_folder, write_together
+from ..system.interrupts import uninterrupted
 from .card import model_card
 from .formats import FORMATS
 from .source import load_source
@@ -14,6 +15,8 @@ from .source import load_source
 
 def export(checkpoint: Path, destination: Path, to: str, licence: str, force: bool) -> list[str]:
     """Write a checkpoint in another format.
+
+    All is made and checked in a folder beside the destination: an error or a signal leaves what was there.
 
     Args:
         to: name of the format; licence: for the card, an identifier of SPDX's; force: replace what is there.
@@ -23,28 +26,28 @@ def export(checkpoint: Path, destination: Path, to: str, licence: str, force: bo
 
     Raises:
         InputError: for a checkpoint or format that is not there or does not fit, an output that is there already or
-            cannot be written, and an export that is not what the checkpoint is: it is removed.
+            cannot be written, and an export that is not what the checkpoint is.
     """
     if to not in FORMATS:
         raise InputError(f"--to {to}: choose one of {', '.join(sorted(FORMATS))}")
     source = load_source(checkpoint)
-    format_ = FORMATS[to](source, destination)
-    files = format_.files()
-    refuse_existing([*files, format_.card(), format_.use()], force)
-    try:
-        format_.write()
-        found = format_.check()
-    except BaseException as error:
-        for path in files:
-            with suppress(OSError):
-                path.unlink()
-        with suppress(OSError):
-            destination.rmdir()
-        if isinstance(error, InputError):
-            raise InputError(f"{error} ({destination} was removed)") from None
-        raise
-    card = model_card(source, to, licence, format_.usage())
-    write_together({format_.use(): format_.usage(), format_.card(): card})
-    num_parameters = sum(weight.numel() for weight in source.state["model"].values())
-    num_bytes = sum(path.stat().st_size for path in files)
-    return [f"{destination}: {num_parameters:,} parameters, {num_bytes:,} bytes", found, *format_.lines]
+    final = FORMATS[to](source, destination)
+    # the last of the format's own files stands for all
+    paths = [final.use(), final.card(), *final.files()]
+    refuse_existing(paths, force)
+    with temporary_folder(".export-", destination.absolute().parent) as folder:
+        made = FORMATS[to](source, folder / destination.name)
+        try:
+            made.write()
+            found = made.check()
+        except InputError as error:
+            text = str(error).replace(str(made.destination), str(destination))
+            raise InputError(f"{text} (nothing was written)") from None
+        write_together({made.use(): final.usage(), made.card(): model_card(source, to, licence, final.usage())})
+        num_parameters = sum(weight.numel() for weight in source.state["model"].values())
+        num_bytes = sum(path.stat().st_size for path in made.files())
+        with uninterrupted():
+            for new, path in zip([made.use(), made.card(), *made.files()], paths):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(new, path)
+    return [f"{destination}: {num_parameters:,} parameters, {num_bytes:,} bytes", found, *made.lines]

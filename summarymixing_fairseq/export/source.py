@@ -45,6 +45,8 @@ class Source:
         if self.encoder is None or self.encoder.spec.kind != ours.KIND:
             raise InputError(f"{self.path} is a checkpoint of {self.name!r}: only {ours.KIND!r} goes to this format")
         if self.encoder.spec.fine_tuned and self.fine_tuned is None:
+            if self.name == CTC_NAME:
+                raise InputError(f"{self.path} carries no dictionary: it is not known what its outputs are")
             raise InputError(f"{self.path} is a {self.name!r}: of fine-tuned models only {CTC_NAME!r} goes to it")
         return self.encoder
 
@@ -85,8 +87,11 @@ def load_source(path: Path) -> Source:
     encoder: Encoder | None = None
     try:
         encoder = load_encoder(path, with_output=True).requires_grad_(False)
-    except InputError:  # a probe, or a model of others
-        return Source(path, state, None, None)
+    except InputError:
+        model = sections(config_of(state))[0]
+        if ours.KIND in (model["_name"], sections(model.get("w2v_args"))[0].get("_name")):
+            raise
+        return Source(path, state, None, None)  # a probe, or a model of others
     has_letters = "target_dictionary" in section(state, "task_state")
     is_ours = encoder.spec.kind == ours.KIND and sections(config_of(state))[0]["_name"] == CTC_NAME
     return Source(path, state, encoder, load_fine_tuned(path) if is_ours and has_letters else None)

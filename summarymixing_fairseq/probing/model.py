@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checkpoints.encoders import Encoder, EncoderSpec, load_encoder, random_encoder
+from ..checkpoints.hf_folder import content_sha256
 from ..modules.mixing.summarymixing import SummaryMixing
 from ..system.errors import InputError
-from ..system.files import sha256_of
 from .heads import HEADS, EmbeddingHead, ProbeHead, build_head
 from .heads.pooling import masked_mean
 from .weighted_sum import WeightedSum, normalise_states
@@ -128,7 +128,7 @@ class SslProbe(BaseFairseqModel):
             raise InputError("model.encoder_path is not set: name the checkpoint to probe")
         else:
             encoder = load_encoder(cfg.encoder_path, dropout, cfg.final_norm)
-            cfg.encoder_sha256 = sha256_of(Path(cfg.encoder_path))
+            cfg.encoder_sha256 = content_sha256(Path(cfg.encoder_path))
             if cfg.random_encoder:
                 encoder = random_encoder(encoder.spec, dropout, cfg.final_norm)
             cfg.w2v_args = encoder.spec.to_dict()

@@ -15,13 +15,13 @@ from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetunin
 from omegaconf import open_dict
 from torch import nn
 
+from ..checkpoints.hf_folder import content_sha256
 from ..checkpoints.recognisers_encoder import copy_outputs
 from ..data.checks import check_labels, check_sample_rate, check_uncropped, warn_of_long_transcripts
 from ..data.dictionary import load_dictionary
 from ..data.manifest import Manifest
 from ..models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from ..system.errors import InputError
-from ..system.files import sha256_of
 from ..system.options import Refused
 from ..system.units import SAMPLE_RATE_HZ
 from ..training.patches.checkpoints import OF_RECOGNISER
@@ -67,7 +67,7 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
             ) from None
         self._model = model
         if getattr(model_cfg, "w2v_path", None) and not (from_checkpoint or model_cfg.no_pretrained_weights):
-            self.pretrained = sha256_of(Path(model_cfg.w2v_path))
+            self.pretrained = content_sha256(Path(model_cfg.w2v_path))
             self._keep_outputs(model, Path(model_cfg.w2v_path))
         if self.cfg.reset_last_layers and not from_checkpoint:
             _reset_last_layers(model, self.cfg.reset_last_layers)

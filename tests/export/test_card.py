@@ -47,7 +47,7 @@ def test_a_checkpoint_that_says_nothing(tmp_path, tiny_model):
     assert "- linformer" in card and "A clip has at most" in card and "license: unknown" in card
 
 
-def test_an_export_that_differs_is_removed(pretrained, tmp_path, monkeypatch, capsys):
+def test_an_export_that_differs_is_not_written(pretrained, tmp_path, monkeypatch, capsys):
     write = FORMATS["safetensors"].write
 
     def write_another(self):
@@ -58,8 +58,11 @@ def test_an_export_that_differs_is_removed(pretrained, tmp_path, monkeypatch, ca
     output = tmp_path / "out.safetensors"
     assert main(["export", str(pretrained), str(output)]) == 1
     message = capsys.readouterr().err
-    assert "does not hold the weights" in message and "out.safetensors was removed" in message
+    assert "does not hold the weights" in message and "out.safetensors" in message and "nothing was written" in message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt"]
+    output.write_bytes(b"an export of before")
+    assert main(["export", str(pretrained), str(output), "--force"]) == 1
+    assert output.read_bytes() == b"an export of before"
 
 
 def test_an_unknown_format(pretrained, tmp_path, capsys):
@@ -84,3 +87,31 @@ def test_outputs_are_compared(pretrained, monkeypatch):
     ):
         with pytest.raises(ValueError, match=message):
             check.compare(source, changed(change), 1e-4)
+
+
+def test_a_card_is_no_place_for_markdown_of_others(pretrained, tmp_path):
+    state = torch.load(pretrained, weights_only=False)
+    state["cfg"]["checkpoint"] = {"best_checkpoint_metric": "loss |\n# Safe to use"}
+    state["extra_state"]["best"] = 10**400  # a number that no float holds
+    torch.save(state, tmp_path / "other.pt")
+    card = model_card(load_source(tmp_path / "other.pt"), "safetensors", "mit", "print()\n")
+    assert "# Safe" not in card.splitlines() and "best validation" not in card
+
+
+def test_weights_that_share_memory(tmp_path, tiny_model, capsys):
+    model = tiny_model()
+    weights = {name: weight.clone() for name, weight in model.state_dict().items()}
+    first, second = (f"encoder.layers.{layer}.final_layer_norm.weight" for layer in (0, 1))
+    same = [name for name in (first, second) if name in weights] or sorted(weights)[:1]
+    for name in same:
+        weights[name] = weights[same[0]]
+    path = save(tmp_path / "tied.pt", configuration(model, OURS), weights)
+    assert main(["export", str(path), str(tmp_path / "out.safetensors")]) == 0, capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_told_and_not_exported(tmp_path, tiny_model, capsys):
+    model = tiny_model()
+    weights = {name: weight for name, weight in model.state_dict().items() if not name.startswith("encoder.layers.1")}
+    path = save(tmp_path / "damaged.pt", configuration(model, OURS), weights)
+    assert main(["export", str(path), str(tmp_path / "out.safetensors")]) == 1
+    assert "damaged.pt" in capsys.readouterr().err and not (tmp_path / "out.safetensors").exists()

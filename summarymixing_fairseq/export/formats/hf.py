@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...checkpoints.contents import config_of, first_of_type, over_defaults
+from ...checkpoints.contents import config_of, num_updates_of, over_defaults
 from ...checkpoints.hf_folder import BODY, HEAD, MODEL_TYPE, OURS_HEAD, SPECIAL
 from ...checkpoints.private import without_places
 from ...data.reading import pad_batch
@@ -159,11 +159,11 @@ class HuggingFace(Format):
         return texts
 
     def _weights(self) -> dict[str, Tensor]:
-        encoder = {name: weight.contiguous() for name, weight in self.source.encoder_weights().items()}
+        encoder = {name: _own(weight) for name, weight in self.source.encoder_weights().items()}
         if self.source.fine_tuned is None:
             return encoder
         whole = self.source.state["model"]
-        head = {HEAD + name: whole[OURS_HEAD + name].contiguous() for name in ("weight", "bias")}
+        head = {HEAD + name: _own(whole[OURS_HEAD + name]) for name in ("weight", "bias")}
         return {**{BODY + name: weight for name, weight in encoder.items()}, **head}
 
     def _symbols(self) -> list[str]:
@@ -182,9 +182,7 @@ class HuggingFace(Format):
     def _config(self) -> dict[str, Any]:
         cfg, encoder = self._cfg(), self.source.our_encoder()
         is_recogniser = self.source.fine_tuned is not None
-        history = self.source.state.get("optimizer_history")
-        last = history[-1:] if isinstance(history, list) else []
-        num_updates = first_of_type("num_updates", int, 0, *(entry for entry in last if isinstance(entry, dict)))
+        num_updates = num_updates_of(self.source.state)
         return {
             "architectures": ["SummaryMixingForCTC" if is_recogniser else "SummaryMixingModel"],
             "auto_map": AUTO_MAP,
@@ -210,6 +208,11 @@ class HuggingFace(Format):
             "dtype": "float32",
             "checkpoint": {"cfg": without_places(config_of(self.source.state)), "num_updates": num_updates},
         }
+
+
+def _own(weight: Tensor) -> Tensor:
+    """In memory of its own: safetensors refuses weights that share it."""
+    return weight.clone(memory_format=torch.contiguous_format)
 
 
 def _lines(value: dict[str, Any]) -> str:

@@ -132,6 +132,9 @@ class Onnx(Format):
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise InputError(f"{self.source.path}: torch cannot make an ONNX graph of it: {reason[:300]}") from None
         assert program is not None  # noqa: S101 # with dynamo it is there
+        for part in (program.model.graph, *program.model.functions.values()):
+            for node in part.all_nodes():
+                node.metadata_props.clear()  # stack traces name this machine's folders
         program.save(str(self.destination / "model.onnx"), external_data=False)
         if self.source.fine_tuned is not None:
             symbols = self.source.fine_tuned.dictionary.symbols

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...system.errors import InputError
-from ...system.files import sha256_of
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 RANDOM_SUFFIX = "-random"
@@ -46,7 +45,7 @@ def parse_encoders(arguments: Sequence[str], with_random: bool = False) -> list[
     encoders: list[Encoder] = []
     for argument in arguments:
         name, equals, path = argument.partition("=")
-        if not equals or "/" in name or Path(argument).is_file():
+        if not equals or "/" in name or _is_checkpoint(Path(argument)):
             name, path = "", argument
         elif not path:
             raise InputError(f"encoder {argument}: no file after the name")
@@ -67,11 +66,18 @@ def parse_encoders(arguments: Sequence[str], with_random: bool = False) -> list[
 
 
 def _encoder(name: str, path: Path, argument: str) -> Encoder:
-    if not path.is_file():
+    if not _is_checkpoint(path):
         raise InputError(f"encoder {argument}: {path} is no file")
     if not name:
         name = path.resolve().parent.name if path.stem.startswith("checkpoint") else path.stem
         name = re.sub(r"[^A-Za-z0-9._+-]+", "_", name).lstrip(".+-") or "encoder"
     if not _NAME.fullmatch(name):
         raise InputError(f"encoder {argument}: {name!r} names a folder, and must be of letters, digits and ._+-")
-    return Encoder(name, path, sha256_of(path))
+    from ...checkpoints.hf_folder import content_sha256  # imports torch
+
+    return Encoder(name, path, content_sha256(path))
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether it is a file, or a folder as `summarymixing export --to hf` writes it."""
+    return path.is_file() or (path / "config.json").is_file()
