@@ -1,4 +1,4 @@
-# make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (15 minutes on two cores)
+# make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (17 minutes on two cores)
 # make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: an hour more)
 # make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (half an hour on two busy cores)
 # make analyse:    what the layers of small encoders hold: SummaryMixing, attention, random weights

@@ -237,7 +237,11 @@ def _report(
     audio_seconds = sum(one.seconds for one in transcripts)
     shown = [*map(printable, texts)]  # a model's symbols may be anything
     speed = seconds / max(audio_seconds, 1e-9)
-    summary = f"--lm-weight {search['lm_weight']:g} --word-score {search['word_score']:g}\n" if args.tune else ""
+    summary = (
+        f"--lm-weight {search['lm_weight']:g} --word-score {search['word_score']:g}\n"
+        if search.get("tuned_here")
+        else ""
+    )
     summary += f"{len(texts)} utterances, {audio_seconds:.1f} s of audio, real-time factor {speed:.4f}"
     scores: dict[str, float | None] = {"utterances": len(texts), "audio_seconds": round(audio_seconds, 3)}
     scores["real_time_factor"] = seconds / audio_seconds if audio_seconds else None

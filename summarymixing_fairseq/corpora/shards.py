@@ -18,7 +18,6 @@ import argparse
 import functools
 import io
 import itertools
-import json
 import os
 import random
 import re
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING
 from ..system.errors import InputError
 from ..system.files import atomic_write, refuse_existing
 from ..system.parallel import parallel_iter
+from ..system.strict_json import to_json
 from .audio.audio_file import flac_of
 from .audio.scan import read_clips
 from .audio.shard_file import shard_members, shard_split
@@ -125,7 +125,7 @@ def _write(
                 key = f"{len(written):09}"
                 written[f"{path.name}:{file.tell() + tarfile.BLOCKSIZE}:{len(audio)}"] = row
                 _add(tar, f"{key}.{ending}", audio)
-                _add(tar, f"{key}.json", json.dumps({"name": clip.output_name, **length}).encode())
+                _add(tar, f"{key}.json", to_json({"name": clip.output_name, **length}).encode())
     return written
 
 

@@ -80,7 +80,7 @@ def test_texts_of_a_models_symbols(tmp_path, capsys):
     transcripts = [Transcript((Hypothesis((word,), 0.0),), 1.0) for word in words]
     for results in (tmp_path, None):
         arguments = Namespace(results=results, checkpoint="a.pt", precision="float32")
-        _report(arguments, clips, transcripts, [], 0.5, None)
+        _report(arguments, clips, transcripts, [], 0.5, None, {})
         text = (tmp_path / "hypo.wrd").read_text() if results else capsys.readouterr().out
         assert not steers(text) and text.splitlines()[-1].endswith("b") and len(text.splitlines()) == 2
         capsys.readouterr()

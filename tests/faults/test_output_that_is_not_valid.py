@@ -54,7 +54,7 @@ def test_scores_without_words(tmp_path, capsys, references, hypotheses, wer, sum
     words = [tuple(Interval(word, 0.0, 1.0, 0.5) for word in text.split()) for text in hypotheses]
     transcripts = [Transcript((Hypothesis(these, 0.0),), 1.0) for these in words]
     _report(
-        Namespace(results=tmp_path, checkpoint="a.pt", precision="float32"), clips, transcripts, [], 0.5, references
+        Namespace(results=tmp_path, checkpoint="a.pt", precision="float32"), clips, transcripts, [], 0.5, references, {}
     )
     scores = strict(tmp_path / "scores.json")
     assert scores["wer"] == wer and summary in capsys.readouterr().out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -121,7 +120,7 @@ class HuggingFace(Format):
         if self.source.fine_tuned is not None:
             processor["processor_class"] = "Wav2Vec2Processor"
             vocabulary = {symbol: row for row, symbol in enumerate(self._symbols())}
-            texts["vocab.json"] = json.dumps(vocabulary, ensure_ascii=False, indent=1)
+            texts["vocab.json"] = to_json(vocabulary, indent=1)
             texts["tokenizer_config.json"] = _lines(
                 {
                     "tokenizer_class": "Wav2Vec2CTCTokenizer",
