@@ -25,12 +25,12 @@ MIXERS = {"summarymixing": [], "attention": ["model.mixer=mhsa", "+model.encoder
 
 
 @dataclass(frozen=True)
-class Training:
-    """A training's name, command, and the checkpoint that it ends with."""
+class Stage:
+    """A command, and the file that it writes last."""
 
     name: str
     command: list[str]
-    checkpoint: Path
+    output: Path
 
 
 def speech(dest: Path, source: str) -> dict[str, list[str]]:
@@ -44,45 +44,46 @@ def speech(dest: Path, source: str) -> dict[str, list[str]]:
     }
 
 
-def trainings(dest: Path, pretrain_updates: int, finetune_updates: int) -> list[list[Training]]:
+def trainings(dest: Path, pretrain_updates: int, finetune_updates: int) -> list[list[Stage]]:
     """Of each mixer pre-training and fine-tuning, one after the other."""
 
-    def training(name: str, config_dir: str, data: str, updates: int, *overrides: str) -> Training:
+    def training(name: str, config_dir: str, data: str, updates: int, *overrides: str) -> Stage:
         command = ["fairseq-hydra-train", "--config-dir", f"examples/{config_dir}", "--config-name", "quickstart"]
         command += [f"task.data={dest / 'corpus' / data}", f"checkpoint.save_dir={dest / name}"]
         command += [f"optimization.max_update={updates}", *overrides]
-        return Training(name, command, dest / name / "checkpoint_last.pt")
+        return Stage(name, command, dest / name / "checkpoint_last.pt")
 
     found = []
     for name, mixer in MIXERS.items():
         first = training(name, "pretraining", "pretrain", pretrain_updates, *mixer)
-        begun = f"model.w2v_path={first.checkpoint}"
+        begun = f"model.w2v_path={first.output}"
         found.append([first, training(f"{name}-finetuned", "finetuning", "finetune", finetune_updates, begun)])
     return found
 
 
-def analyses(dest: Path, encoders: list[Training]) -> dict[str, list[str]]:
-    """Commands that look into the layers of all encoders, and into the branches of the first."""
-    named = [f"{encoder.name}={encoder.checkpoint}" for encoder in encoders]
+def analyses(dest: Path, encoders: list[Stage]) -> list[Stage]:
+    """A look into the layers of all encoders, and into the branches of the first."""
+    named = [f"{encoder.name}={encoder.output}" for encoder in encoders]
     clips = ["--random", "--data", str(dest / "speech"), "--split", "train"]
     clips += ["--labels", str(dest / "speech" / "alignments")]
     places = ",".join(f"{layer}.{branch}" for layer in range(1, 5) for branch in ("f", "s"))
     branches = ["--places", places, "--measures", "branches,clips,order"]
-    analyse = ["summarymixing", "analyse"]
-    return {
-        "layers": [*analyse, *named, *clips, "--results", str(dest / "layers")],
-        "branches": [*analyse, named[0], *clips, *branches, "--results", str(dest / "branches")],
-    }
+
+    def analysis(name: str, *arguments: str) -> Stage:
+        command = ["summarymixing", "analyse", *arguments, "--results", str(dest / name)]
+        return Stage(name, command, dest / name / "analysis.md")
+
+    return [analysis("layers", *named, *clips), analysis("branches", named[0], *clips, *branches)]
 
 
-def train(todo: list[Training], dest: Path, seconds: dict[str, float]) -> Job:
-    """Run trainings one after the other, each with one thread, and note how long each took."""
+def run(todo: list[Stage], dest: Path, seconds: dict[str, float]) -> Job:
+    """Run stages one after the other, each with one thread, and note how long each took."""
     one_thread = {**environment(), "OMP_NUM_THREADS": "1"}
-    for one in todo:
-        print(f"{one.name}: {shlex.join(one.command)}", flush=True)
-        log = dest / f"{one.name}.log"
-        seconds[one.name] = yield from run_process(
-            one.command, one.checkpoint, log, ROOT, one_thread, (), lambda name=one.name: name
+    for stage in todo:
+        print(f"{stage.name}: {shlex.join(stage.command)}", flush=True)
+        log = dest / f"{stage.name}.log"
+        seconds[stage.name] = yield from run_process(
+            stage.command, stage.output, log, ROOT, one_thread, (), lambda name=stage.name: name
         )
 
 
@@ -111,9 +112,9 @@ def _run(args: argparse.Namespace, dest: Path) -> str:
     began = time.monotonic()
     seconds = {name: run_stage(name, words, ROOT) for name, words in speech(dest, args.source).items()}
     mixers = trainings(dest, args.pretrain_updates, args.finetune_updates)
-    run_jobs([train(todo, dest, seconds) for todo in mixers], len(mixers), Messages())
-    for name, words in analyses(dest, [one for todo in mixers for one in todo]).items():
-        seconds[name] = run_stage(name, words, ROOT)
+    looks = analyses(dest, [stage for todo in mixers for stage in todo])
+    for jobs in (mixers, [[look] for look in looks]):
+        run_jobs([run(todo, dest, seconds) for todo in jobs], len(jobs), Messages())
     took = ", ".join(f"{name} {took:.0f} s" for name, took in seconds.items())
     pages = f"{dest / 'layers' / 'analysis.md'}, {dest / 'branches' / 'analysis.md'}"
     return f"{took}; {(time.monotonic() - began) / 60:.1f} minutes in all\n{pages}"
