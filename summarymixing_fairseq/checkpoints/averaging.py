@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def average(paths: Sequence[Path]) -> dict[str, Any]:
         InputError: for fewer than two, one that cannot be read safely, or one of another model or dictionary than the
             first.
     """
-    if len(set(paths)) < max(2, len(paths)):
+    if len(set(map(_identity, paths))) < max(2, len(paths)):
         raise InputError("name two or more checkpoints, each once")
     sums: dict[str, Tensor] = {}
     first: Any = None
@@ -50,6 +51,15 @@ def average(paths: Sequence[Path]) -> dict[str, Any]:
     }
     kept = {name: value for name, value in state.items() if name != "last_optimizer_state"}
     return {**kept, "model": means}
+
+
+def _identity(path: Path) -> Any:
+    """Of the file, which may have several names: checkpoint_last.pt is a link to the last one that was written."""
+    try:
+        status = os.stat(path)
+    except OSError:  # reading it says what is wrong
+        return path
+    return status.st_dev, status.st_ino
 
 
 def _about(state: Any, weights: dict[str, Tensor]) -> tuple[Any, ...]:

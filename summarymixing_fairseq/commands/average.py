@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 from pathlib import Path
 
 from ..system.errors import InputError, printable
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> None:
         from ..checkpoints.averaging import average
 
         state = average(args.checkpoints)
+        written = io.BytesIO()  # of a full disk torch says nothing but positions
+        torch.save(state, written)
         with atomic_write(args.dest, "wb") as file:
-            torch.save(state, file)
+            file.write(written.getbuffer())
     print(printable(f"{args.dest}: the mean of {len(args.checkpoints)} checkpoints"))

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ..data import manifest
 
 # Endings of files by libsndfile's names of formats, where these are others.
-_ENDINGS = {"WAVEX": "wav", "RF64": "wav", "MPEG": "mp3"}
+_ENDINGS = {"WAVEX": "wav", "RF64": "wav", "MPEG": "mp3", "NIST": "sph"}
 # Files of audio that a process reads at a time, and that wait in memory.
 _CLIPS_PER_CHUNK = 4
 
@@ -66,13 +66,20 @@ def prepare(
     Raises:
         InputError: where there is nothing to read, or shards' manifests are there already and not forced.
     """
+    from ..data.manifest import archive_and_position
+
     check_valid_fraction(valid_fraction)
     if index:
         return _indexed(root, options, valid_fraction)
     splits = read_splits(root, allow_outside_root=options.rules.allow_outside_root)
-    if os.path.realpath(root) == os.path.realpath(options.dest):
+    dest = os.path.realpath(options.dest)
+    if os.path.realpath(root) == dest:
         raise InputError(f"--dest {options.dest} holds the manifests that are read: choose another folder")
-    refuse_existing([options.dest / f"{name}.tsv" for name in splits], options.force)
+    places = (archive_and_position(clip.path) for split in splits.values() for clip in split.manifest)
+    if any(os.path.dirname(os.path.realpath(archive)) == dest for archive in {one for one, at in places if at}):
+        raise InputError(f"--dest {options.dest} holds the shards that are read: choose another folder")
+    outputs = [options.dest / f"{name}{ending}" for name in splits for ending in (".tsv", "-000000.tar")]
+    refuse_existing(outputs, options.force)
     refusals: list[Refusal] = []
     files: dict[str, str | bytes] = {
         path.name: path.read_bytes() for pattern in ("dict.*.txt", "*.model") for path in sorted(root.glob(pattern))
@@ -89,7 +96,8 @@ def prepare(
             files[f"{name}.{kind}"] = "".join(f"{lines[written[path]]}\n" for path in usable)
         shards = {path.partition(":")[0] for path in written}
         notes.append(f"{name}: {len(shards):,} shards")
-        stale = sorted({path.name for path in options.dest.glob(f"{name}-*.tar")} - shards)
+        own = re.compile(re.escape(name) + r"-\d+\.tar")
+        stale = sorted({path.name for path in options.dest.glob("*.tar") if own.fullmatch(path.name)} - shards)
         notes += [f"{options.dest / path} is from an earlier run: delete it" for path in stale]
     num_found = sum(len(split.manifest) for split in splits.values())
     return Prepared(options.dest, rows, refusals, num_found, notes, files)

@@ -104,7 +104,7 @@ class FeatureFiles:
             return list(range(len(self.clips)))
         _refuse_others(self._part, begun, {**about, **self._run})
         began = self._part.stat().st_mtime_ns
-        return [i for i, path in enumerate(self._arrays) if not (path.exists() and path.stat().st_mtime_ns > began)]
+        return [i for i, path in enumerate(self._arrays) if not _is_whole(path, began)]
 
     def write(
         self,
@@ -162,6 +162,14 @@ class FeatureFiles:
             file.write(len(text).to_bytes(8, "little") + text)
             for path in self._arrays:
                 file.write(np.load(path).tobytes())
+
+
+def _is_whole(path: Path, began_ns: int) -> bool:
+    """Whether a clip's file is of this run and not cut short, as after a power cut."""
+    try:
+        return path.stat().st_mtime_ns > began_ns and np.load(path, mmap_mode="r").size > 0
+    except (EOFError, OSError, ValueError):
+        return False
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,15 @@ def test_features(command, trained: Trained, tmp_path: Path, format: str):
     for output, content in zip(outputs, contents):
         if content != b"precious":
             assert np.load(output).shape[1] == 32
+
+
+def test_average(command, trained: Trained, tmp_path: Path):
+    for name in ("a.pt", "b.pt"):
+        shutil.copy(trained.pretrained, tmp_path / name)
+    with largest_file(8000):
+        done = command("average", tmp_path / "a.pt", tmp_path / "b.pt", "--dest", tmp_path / "mean.pt", check=False)
+    assert done.returncode == 1 and done.stderr.endswith("mean.pt cannot be written: File too large\n")
+    assert not (tmp_path / "mean.pt").exists() and not hidden_files(tmp_path)
 
 
 def test_report(tmp_path: Path, capsys):

@@ -303,7 +303,7 @@ def test_rows_out_of_their_root_are_read_by_option_alone(bench):
     assert bench(*options) == 0
     assert bench(*options, "--allow-outside-root", "--force", encoders=("b.pt",)) == 0
     first, second = (bench.traces(f"{encoder}/slurp_probe1")[0]["options"] for encoder in "ab")
-    assert "task.allow_outside_root" not in first and second["task.allow_outside_root"] == "true"
+    assert "+task.allow_outside_root" not in first and second["+task.allow_outside_root"] == "true"
 
 
 def test_interrupt_ends_the_processes_and_the_next_command_resumes(bench):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -83,10 +84,10 @@ def test_what_contradicts_it(given, message, tmp_path):
     path = tmp_path / ("there.pt" if given else "gone.pt")
     if given:
         path.touch()
-    fields = dict([one.split("=") for one in given], finetune_from_model=str(path))
+    fields = dict([one.split("=") for one in given], finetune_from_model=str(path), save_dir=str(tmp_path))
     cfg = OmegaConf.merge(OmegaConf.structured(CheckpointConfig), fields)
     with pytest.raises(InputError, match=message):
-        load_checkpoint(cfg, None)
+        load_checkpoint(cfg, SimpleNamespace(checkpoint_suffix=""))
 
 
 # more symbols
@@ -182,6 +183,7 @@ def test_the_mean_of_a_recogniser_and_of_what_is_not_of_one_run(folder, tiny_mod
     smaller = {name: weight[:1] for name, weight in state["model"].items()}
     torch.save({**state, "model": smaller}, folder / "smaller.pt")
     (folder / "broken.pt").write_bytes(b"x")
+    (folder / "same.pt").hardlink_to(path)  # as fairseq's checkpoint_last.pt is of the numbered one
     capsys.readouterr()
     for others, message in (
         (["pretrained.pt"], "pretrained.pt has another kind of model than"),
@@ -190,6 +192,7 @@ def test_the_mean_of_a_recogniser_and_of_what_is_not_of_one_run(folder, tiny_mod
         (["broken.pt"], "broken.pt is no checkpoint"),
         ([], "name two or more checkpoints, each once"),
         (["recogniser.pt"], "name two or more checkpoints, each once"),
+        (["same.pt"], "name two or more checkpoints, each once"),
     ):
         given = [str(path), *(str(folder / other) for other in others)]
         assert main(["average", *given, "--dest", str(folder / "x.pt")]) == 1

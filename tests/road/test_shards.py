@@ -106,6 +106,31 @@ def test_shards_hold_the_same_clips_with_their_labels(data, tmp_path):
         write(data, data, force=True)
 
 
+def test_no_shard_is_replaced_unasked(data, tmp_path):
+    shards = tmp_path / "shards"
+    write(data, dest=shards)
+    assert main(["manifest", "shards", "--index", str(shards), "--dest", str(tmp_path / "index")]) == 0
+    kept = {path: path.read_bytes() for path in shards.glob("*.tar")}
+    for name in shards.glob("*.tsv"):
+        name.unlink()
+    for force in ([], ["--force"]):  # what is read is never written over
+        assert main(["manifest", "shards", str(tmp_path / "index"), "--dest", str(shards), *force]) == 1
+    other = tmp_path / "other"
+    shard(other / "train-000000.tar", ("theirs.txt", b"theirs"))
+    theirs = (other / "train-000000.tar").read_bytes()
+    assert main(["manifest", "shards", str(data), "--dest", str(other)]) == 1
+    assert (other / "train-000000.tar").read_bytes() == theirs
+    assert kept == {path: path.read_bytes() for path in shards.glob("*.tar")}
+
+
+def test_a_split_whose_name_begins_another_is_not_taken_for_it(data, tmp_path, capsys):
+    for ending in ("tsv", "ltr"):
+        shutil.copy(data / f"train.{ending}", data / f"train-clean.{ending}")
+    for force in ([], ["--force"]):
+        assert main(["manifest", "shards", str(data), "--dest", str(tmp_path / "shards"), *force]) == 0
+    assert "delete it" not in "".join(capsys.readouterr())
+
+
 def test_a_clip_that_cannot_be_read_is_left_out(data, tmp_path):
     (data / "2_train.wav").write_bytes(b"no audio")
     write(data, tmp_path / "out")

@@ -26,9 +26,9 @@ from .audio_file import read_clip
 
 EXTENSIONS = ("flac", "wav", "ogg", "opus", "mp3")
 # Endings of audio that is not looked for: libsndfile reads the first, if `--ext` names them, but not the others.
-_READ_IF_NAMED = ("aif", "aifc", "aiff", "au", "caf", "mp2", "oga", "rf64", "snd", "sph", "w64")
+READ_IF_NAMED = ("aif", "aifc", "aiff", "au", "caf", "mp2", "oga", "rf64", "snd", "sph", "w64")
 _OTHER_AUDIO = {
-    *_READ_IF_NAMED,
+    *READ_IF_NAMED,
     *("3gp", "aac", "ac3", "amr", "ape", "avi", "dsf", "m4a", "m4b", "mka", "mkv", "mov", "mp4", "mpc", "ra", "shn"),
     *("spx", "tta", "webm", "wma", "wv"),
 }
@@ -121,7 +121,7 @@ def passed_over_notes(passed_over: Counter[str], *, can_name: bool) -> list[str]
         f"{count:,} file{'s' * (count > 1)}: {ending}"
         for ending, count in sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
     )
-    read = [ending for ending in sorted(passed_over) if ending in (*_READ_IF_NAMED, *EXTENSIONS)] if can_name else []
+    read = [ending for ending in sorted(passed_over) if ending in (*READ_IF_NAMED, *EXTENSIONS)] if can_name else []
     what = f"--ext {' '.join(read)} reads these" if len(read) == len(passed_over) else "convert them to flac or wav"
     if read and len(read) < len(passed_over):
         what += f"; --ext reads {' '.join(read)}"

@@ -9,7 +9,7 @@ import tarfile
 
 from ..writing.options import AudioRules
 from ..writing.rows import Refusal, link_problem, path_problem
-from .scan import EXTENSIONS
+from .scan import EXTENSIONS, READ_IF_NAMED
 
 # What Python's tarfile raises for a broken file; RuntimeError: headers nested too deep.
 _TAR_ERRORS = (tarfile.TarError, OSError, RuntimeError, ValueError, OverflowError, MemoryError)
@@ -40,7 +40,7 @@ def shard_members(shard: str, root: str, rules: AudioRules) -> tuple[list[tuple[
         return [], [Refusal(shard, "truncated or damaged shard", str(error))]
     members: list[tuple[int, int]] = []
     for name, endings in files.items():
-        audio = [ending for ending in endings if ending.rpartition(".")[2] in EXTENSIONS]
+        audio = [ending for ending in endings if ending.rpartition(".")[2] in (*EXTENSIONS, *READ_IF_NAMED)]
         if "json" in endings and len(audio) == 1:
             members.append(endings[audio[0]])
         elif len(audio) > 1:

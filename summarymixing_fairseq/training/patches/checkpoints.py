@@ -150,8 +150,8 @@ def prepare_folder(save_dir: str) -> None:
 def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ranks: bool = False) -> Any:
     """As fairseq's, for a file that may come from anyone: its configuration is that of ``pretraining_config`` or None.
 
-    What the file itself has is in ``SAVED_SETTINGS``, to be compared and not built from. Of a fine-tuned CTC model that
-    another one begins with (``model.w2v_path``) it is the encoder.
+    What the file itself has is in ``SAVED_SETTINGS``, to be compared and not built from. Of a fine-tuned CTC model
+    it is the encoder alone for every caller that gives ``arg_overrides``, as ``model.w2v_path`` does.
 
     Raises:
         InputError: as ``load_safely`` and ``pretraining_config``; for weights that are not finite.
