@@ -66,7 +66,7 @@ def load_checkpoint(cfg: Any, trainer: Trainer, **kwargs: Any) -> tuple[Any, Any
     Raises:
         InputError: for a ``checkpoint.finetune_from_model`` that is not there, or beside what contradicts it.
     """
-    _check_start(cfg, Path(cfg.save_dir, f"checkpoint_last{trainer.checkpoint_suffix}.pt").exists())
+    begins_from_another = _begins_from_another(cfg, trainer)
     vars(checkpoint_utils.save_checkpoint).clear()
     vars(should_stop_early).clear()
     note_validation(0, {})
@@ -75,8 +75,9 @@ def load_checkpoint(cfg: Any, trainer: Trainer, **kwargs: Any) -> tuple[Any, Any
     if extra_state is not None and getattr(cfg, "finetune_from_model", None):
         # fairseq leaves the quantizer's temperature as it was at the end of the other run
         trainer.get_model().set_num_updates(trainer.get_num_updates())
-    goes_on = extra_state is not None and trainer.get_num_updates() > 0  # finetune_from_model begins at 0
-    if goes_on and not (cfg.reset_optimizer or cfg.reset_lr_scheduler or cfg.reset_dataloader):
+    if extra_state is not None and not (
+        begins_from_another or cfg.reset_optimizer or cfg.reset_lr_scheduler or cfg.reset_dataloader
+    ):
         at = extra_state["train_iterator"]
         if at["iterations_in_epoch"] == 0 and extra_state.get("val_loss") is not None:
             for schedule in _schedules(trainer.lr_scheduler):
@@ -85,11 +86,13 @@ def load_checkpoint(cfg: Any, trainer: Trainer, **kwargs: Any) -> tuple[Any, Any
     return extra_state, epoch_itr
 
 
-def _check_start(cfg: Any, has_begun: bool) -> None:
+def _begins_from_another(cfg: Any, trainer: Trainer) -> bool:
+    """Whether this run begins with the weights of ``checkpoint.finetune_from_model``; InputError if it cannot."""
     path = getattr(cfg, "finetune_from_model", None)
     if path is None:
-        return
-    if not (has_begun or Path(path).is_file()):  # a run that goes on does not look at it
+        return False
+    last = Path(cfg.save_dir, f"checkpoint_last{trainer.checkpoint_suffix}.pt")
+    if not (last.exists() or Path(path).is_file()):  # a run that goes on does not look at it
         raise InputError(f"checkpoint.finetune_from_model={path}: no such file")
     resets = ("reset_optimizer", "reset_lr_scheduler", "reset_meters", "reset_dataloader")
     beside = [name for name in resets if getattr(cfg, name)]
@@ -98,6 +101,7 @@ def _check_start(cfg: Any, has_begun: bool) -> None:
         raise InputError(
             f"checkpoint.finetune_from_model takes the weights alone: leave checkpoint.{name} as it is by default"
         )
+    return not last.exists()
 
 
 def _schedules(schedule: Any) -> list[Any]:
