@@ -9,7 +9,6 @@ from what an earlier run has left.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from pathlib import Path
 
 from summarymixing_fairseq.corpora.writing.options import positive_int
 from summarymixing_fairseq.system import command, interrupts
-from summarymixing_fairseq.system.jobs import Job, Messages, run_jobs, run_process
-from summarymixing_fairseq.system.stages import environment, run_stage
+from summarymixing_fairseq.system.jobs import Job, Messages, run_jobs
+from summarymixing_fairseq.system.stages import run_beside, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 MIXERS = {"summarymixing": [], "attention": ["model.mixer=mhsa", "+model.encoder_attention_heads=4"]}
@@ -77,13 +76,10 @@ def analyses(dest: Path, encoders: list[Stage]) -> list[Stage]:
 
 
 def run(todo: list[Stage], dest: Path, seconds: dict[str, float]) -> Job:
-    """Run stages one after the other, each with one thread, and note how long each took."""
-    one_thread = {**environment(), "OMP_NUM_THREADS": "1"}
+    """Run stages one after the other, and note how long each took."""
     for stage in todo:
-        print(f"{stage.name}: {shlex.join(stage.command)}", flush=True)
-        log = dest / f"{stage.name}.log"
-        seconds[stage.name] = yield from run_process(
-            stage.command, stage.output, log, ROOT, one_thread, (), lambda name=stage.name: name
+        seconds[stage.name] = yield from run_beside(
+            stage.name, stage.command, stage.output, ROOT, dest / f"{stage.name}.log", lambda name=stage.name: name
         )
 
 

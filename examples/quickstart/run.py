@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -23,8 +22,8 @@ from report import write_report
 from summarymixing_fairseq.corpora.writing.options import positive_int
 from summarymixing_fairseq.system import command, files, interrupts
 from summarymixing_fairseq.system.errors import InputError
-from summarymixing_fairseq.system.jobs import Job, Messages, peaks_mib, run_jobs, run_process
-from summarymixing_fairseq.system.stages import environment, run_stage
+from summarymixing_fairseq.system.jobs import Job, Messages, peaks_mib, run_jobs
+from summarymixing_fairseq.system.stages import run_beside, run_stage
 from summarymixing_fairseq.system.strict_json import to_json
 from summarymixing_fairseq.training.log_file import read_log
 
@@ -129,8 +128,6 @@ def job(todo: Sequence[Stage], dest: Path, records: dict[str, dict[str, Any]]) -
     Raises:
         InputError: if a stage fails, or was done with other options.
     """
-    # OpenMP's threads gain nothing in a model this small: two processes with a thread each do more on two cores
-    one_thread = {**environment(), "OMP_NUM_THREADS": "1"}
     for stage in todo:
         log = dest / f"{stage.name}.log"
 
@@ -142,8 +139,7 @@ def job(todo: Sequence[Stage], dest: Path, records: dict[str, dict[str, Any]]) -
         if (record := done_before(stage, dest)) is None:
             while stage.after and not stage.after.exists():
                 yield progress
-            print(f"{stage.name}: {shlex.join(stage.command)}", flush=True)
-            seconds = yield from run_process(stage.command, stage.output, log, ROOT, one_thread, (), progress)
+            seconds = yield from run_beside(stage.name, stage.command, stage.output, ROOT, log, progress)
             print(f"{stage.name}: {seconds:.0f} s", flush=True)
             record = keep(stage, dest, seconds, max(peaks_mib(log), default=0))
         records[stage.name] = record

@@ -167,19 +167,20 @@ class BeamDecoder:
         start = self._lm.start(False)
         of_unknown = self._score_between(start, unknown)
         self.unscored = []
-        # spellings that end without a mark, by their words
+        # of words of which a spelling ends without a mark, all spellings without their marks
         self._without_mark: dict[int, list[list[int]]] = {}
         for word, ways in spellable.items():
             index = self._words.get_index(word)
             score, after = self._score_between(start, index)
             if (score, after) == of_unknown:
                 self.unscored.append(word)
-            for spelling in ways:
-                symbols = [dictionary.index(symbol) for symbol in spelling]
+            spelled = [[dictionary.index(symbol) for symbol in spelling] for spelling in ways]
+            for symbols in spelled:
                 self._trie.insert(symbols, index, score)
                 if symbols[-1] != self._boundary:
-                    self._without_mark.setdefault(index, []).append(symbols)
                     self._trie.insert([*symbols, symbols[-1]], index, score)
+            if any(symbols[-1] != self._boundary for symbols in spelled):
+                self._without_mark[index] = [[one for one in symbols if one != self._boundary] for symbols in spelled]
         self.num_words = len(spellable)
         if len(self.unscored) == self.num_words:
             raise InputError(

@@ -7,13 +7,32 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from .errors import InputError
+from .jobs import Describe, run_process
 from .processes import started
 
 _TAIL_LINES = 15
+
+
+def run_beside(
+    name: str, command: Sequence[str], output: Path, folder: Path, log: Path, describe: Describe
+) -> Generator[Describe, None, float]:
+    """Like ``run_stage``, as part of a job that runs beside others (``jobs.run_jobs``): with one thread.
+
+    In models this small OpenMP's threads gain nothing: two processes with a thread each do more on two cores.
+
+    Args:
+        output: file that it has to write; describe: text on how far it is.
+
+    Raises:
+        InputError: as ``run_process``.
+    """
+    print(f"{name}: {shlex.join(command)}", flush=True)
+    one_thread = {**environment(), "OMP_NUM_THREADS": "1"}
+    return (yield from run_process(command, output, log, folder, one_thread, (), describe))
 
 
 def environment() -> dict[str, str]:

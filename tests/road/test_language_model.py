@@ -119,6 +119,19 @@ def test_a_word_that_the_model_lacks_is_counted_and_can_be_heard(tmp_path):
     assert decoder.decode(emissions)[0].text == "ABBA"
 
 
+def test_a_word_heard_by_one_of_its_spellings_keeps_its_letters(tmp_path):
+    """Also where another spelling of it has no mark at its end."""
+    written(tmp_path, ["AB BA AB", "BA AB"], 2)
+    (tmp_path / "lexicon").write_text("AB\tA B B |\nAB\tB A\n")
+    dictionary = letters("AB|")
+    decoder = BeamDecoder(dictionary, tmp_path / "words.arpa", tmp_path / "lexicon")
+    heard = [dictionary.index(letter) if letter != "_" else 0 for letter in "AB_B|"]
+    emissions = np.full((len(heard), len(dictionary)), -20.0)
+    emissions[range(len(heard)), heard] = 0.0
+    (unit,) = decoder.decode(emissions)[0].units
+    assert unit.text == "AB" and (unit.start, unit.end) == (0, 4)
+
+
 def test_the_least_cost_is_found_and_nothing_asked_twice():
     asked = []
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...checkpoints.encoders import load_encoder
 from ...data.reading import pad_batch
+from ...modules.feedforward import FeedForward
 from ...modules.filterbank import ENERGY_FLOOR, LogMelFilterbank, padding_mask_from_lengths
 from ...modules.normalise import normalise_waveform
 from ...system.errors import InputError
@@ -175,6 +176,10 @@ class Onnx(Format):
         model.encoder.layer_norm = encoder.final_norm
         head = None if fine_tuned is None else fine_tuned.model.w2v_encoder.proj
         graph = Graph(model, head, encoder.spec.normalize).eval()
+        for module in model.modules():
+            if isinstance(module, FeedForward):
+                # a loop over parts would fix the length of the graph
+                module.forward = module.whole  # type: ignore[method-assign]
         model.feature_extractor.filterbank = MatrixFilterbank(model.feature_extractor.filterbank)
         names = ["output", *(f"state_{n}" for n in range(encoder.num_states))]
         return graph, names if head is None else ["logits"]
