@@ -14,8 +14,18 @@ from .version import __version__
 if TYPE_CHECKING:
     from .checkpoints.encoders import Encoder, load_model
     from .checkpoints.recogniser import Recogniser, load_recogniser
+    from .checkpoints.streaming import StreamingRecogniser, load_streaming_recogniser
 
-__all__ = ["Encoder", "Recogniser", "__version__", "load_model", "load_recogniser", "register"]
+__all__ = [
+    "Encoder",
+    "Recogniser",
+    "StreamingRecogniser",
+    "__version__",
+    "load_model",
+    "load_recogniser",
+    "load_streaming_recogniser",
+    "register",
+]
 
 
 def register() -> None:
@@ -34,4 +44,8 @@ def __getattr__(name: str) -> Any:
         from .checkpoints import recogniser
 
         return getattr(recogniser, name)
+    if name in ("StreamingRecogniser", "load_streaming_recogniser"):
+        from .checkpoints import streaming
+
+        return getattr(streaming, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -129,11 +129,22 @@ def tiny_model(tiny_config) -> Callable:
 @pytest.fixture(scope="session")
 def toned(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fine-tuned checkpoint that spells the sounds of ``toned.spoken``, nearly without an error."""
+    return _toned(tiny_config, tmp_path_factory.mktemp("toned") / "toned.pt")
+
+
+@pytest.fixture(scope="session")
+def toned_stream(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same by a model that streams."""
+    return _toned(tiny_config, tmp_path_factory.mktemp("toned") / "stream.pt", streaming=True)
+
+
+def _toned(tiny_config: Callable[..., Any], path: Path, **fields: Any) -> Path:
     import torch
     from toned import save_toned
 
     from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 
     torch.manual_seed(7)
-    config = tiny_config(encoder_layers=1, encoder_embed_dim=256, encoder_ffn_embed_dim=128, frontend_channels=96)
-    return save_toned(tmp_path_factory.mktemp("toned") / "toned.pt", Wav2Vec2SummaryMixingModel(config).eval())
+    sizes = {"encoder_embed_dim": 256, "encoder_ffn_embed_dim": 128, "frontend_channels": 96}
+    config = tiny_config(encoder_layers=1, **sizes, **fields)
+    return save_toned(path, Wav2Vec2SummaryMixingModel(config).eval())

@@ -25,6 +25,7 @@ from ..system.machine import free_memory
 from ..system.precision import autocast
 from ..system.units import SAMPLE_RATE_HZ
 from .fine_tuned import FineTuned, load_fine_tuned
+from .streaming import FrameStream
 
 BATCH_SECONDS = 120.0
 # Memory of one pass for each frame, in float32 numbers for each channel of the encoder and its front end. Measured: 24
@@ -42,6 +43,7 @@ class Recogniser:
         precision: of products, one of ``system.precision.PRECISIONS``.
         one_pass_seconds: longer recordings are heard by windows of 30 s that overlap; None: those that do not fit in
             memory.
+        stream: hears recordings chunk by chunk, in float32.
 
     Attributes:
         min_seconds: of the shortest clip that has a frame.
@@ -54,9 +56,11 @@ class Recogniser:
         decoder: GreedyDecoder | BeamDecoder,
         precision: str = "float32",
         one_pass_seconds: float | None = None,
+        stream: FrameStream | None = None,
     ):
         self.model, self.dictionary, self.normalize = fine_tuned.model, fine_tuned.dictionary, fine_tuned.normalize
         self.decoder, self.precision, self.one_pass_seconds = decoder, precision, one_pass_seconds
+        self._stream = stream
         self.unit = "word" if isinstance(decoder, BeamDecoder) else fine_tuned.symbols.unit
         self.symbols = fine_tuned.symbols
         self._frontend = self.model.w2v_encoder.w2v_model.feature_extractor
@@ -209,6 +213,8 @@ class Recogniser:
         return normalise_waveform(torch.from_numpy(waveform)[None], None)[0].numpy()
 
     def _of_any_length(self, waveforms: list[np.ndarray]) -> list[np.ndarray]:
+        if self._stream is not None:
+            return [self._stream.whole(waveform) for waveform in waveforms]
         longest = max(map(len, waveforms))
         if longest <= self._most_samples() or longest <= WINDOW_SECONDS * SAMPLE_RATE_HZ:
             try:
@@ -291,6 +297,7 @@ def load_recogniser(
     word_score: float = 0.0,
     precision: str = "float32",
     one_pass_seconds: float | None = None,
+    chunk_ms: int | None = None,
 ) -> Recogniser:
     """The recogniser of a checkpoint fine-tuned with CTC: ``load_recogniser(path).transcribe("meeting.mp3").text``.
 
@@ -300,9 +307,11 @@ def load_recogniser(
             lm_weight, word_score: of that search, see ``BeamDecoder``; `summarymixing decode --tune` finds the weights.
         precision: of products: float32, bfloat16, float16 or auto.
         one_pass_seconds: see ``Recogniser``.
+        chunk_ms: hear recordings chunk by chunk, as a stream, by a model with ``model.streaming=true``.
 
     Raises:
-        InputError: for a file that cannot be read, or a checkpoint that is not of CTC (``load_fine_tuned``).
+        InputError: for a file that cannot be read, a checkpoint that is not of CTC (``load_fine_tuned``), or one that
+            does not stream where it should.
     """
     fine_tuned = load_fine_tuned(Path(path), dictionary)
     fine_tuned.model.to(device)
@@ -311,4 +320,5 @@ def load_recogniser(
         decoder = GreedyDecoder(fine_tuned.dictionary, fine_tuned.symbols)
     else:
         decoder = BeamDecoder(fine_tuned.dictionary, Path(language_model), lexicon, beam_size, lm_weight, word_score)
-    return Recogniser(fine_tuned, decoder, precision, one_pass_seconds)
+    stream = None if chunk_ms is None else FrameStream(fine_tuned, chunk_ms)
+    return Recogniser(fine_tuned, decoder, precision, one_pass_seconds, stream)

@@ -62,6 +62,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         action="store_true",
         help="name clips that cannot be read, and leave them and their references out",
     )
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="chunk by chunk, by a model with model.streaming=true; without clips words are printed while they are "
+        "spoken: raw 16-bit samples at 16 kHz of one channel on stdin (arecord -t raw -f S16_LE -r 16000)",
+    )
+    parser.add_argument(
+        "--chunk-ms", type=int, default=640, metavar="MS", help="length of a chunk of --stream (default: 640)"
+    )
     beam = parser.add_argument_group("beam search (needs the extra `lm`; greedy without --lm)")
     beam.add_argument("--lm", type=Path, help="word n-gram model, ARPA (`summarymixing lm train`) or KenLM binary")
     beam.add_argument(
@@ -101,6 +110,12 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--n-best {args.n_best}: must be at least 1")
     if args.n_best > 1 and args.format != "json":
         raise InputError("--n-best is of use with --format json only, which holds several texts of a clip")
+    if args.stream and not args.audio and args.data is None:
+        from .decode_stream import check_options, decode_microphone
+
+        check_options(args)
+        decode_microphone(args, prepare(args))
+        return
     clips = clips_to_read(args)
     names: list[str] = []
     if args.format != "txt":
@@ -135,6 +150,7 @@ def _decode(args: argparse.Namespace, clips: Sequence[Clip], names: Sequence[str
         lm_weight=args.lm_weight,
         word_score=args.word_score,
         precision=args.precision,
+        chunk_ms=args.chunk_ms if args.stream else None,
     )
     _note_words(recogniser)
     symbols = recogniser.symbols if recogniser.unit == recogniser.symbols.unit else LETTERS  # a lexicon makes words

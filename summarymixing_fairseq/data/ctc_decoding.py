@@ -88,10 +88,27 @@ class GreedyDecoder:
             found.setdefault(decoded.text, decoded)
         return list(found.values())[:n_best]
 
+    def units(self, log_probs: np.ndarray) -> tuple[list[Unit], bool]:
+        """Units of the best path, and whether the last one may go on in frames that follow these."""
+        heard = self._heard(log_probs.argmax(1), log_probs)
+        units = self._units(heard)
+        if not units:
+            return [], False
+        if units[-1].end == len(log_probs):  # its last symbol may last
+            return units, True
+        begun = [self.dictionary[one.symbol] for one in heard if one.start >= units[-1].start]
+        more = (symbol for number, symbol in enumerate(self.dictionary.symbols) if number not in self.silent)
+        return units, any(self.symbols.units_of([*begun, symbol])[0][2] > len(begun) for symbol in more)
+
     def _decoded(self, path: np.ndarray, log_probs: np.ndarray, score: float) -> Decoded:
-        heard = [one for one in heard_in(path, log_probs) if one.symbol not in self.silent]
+        return Decoded(self._units(self._heard(path, log_probs)), score)
+
+    def _heard(self, path: np.ndarray, log_probs: np.ndarray) -> list[Heard]:
+        return [one for one in heard_in(path, log_probs) if one.symbol not in self.silent]
+
+    def _units(self, heard: Sequence[Heard]) -> list[Unit]:
         units = self.symbols.units_of([self.dictionary[one.symbol] for one in heard])
-        return Decoded([unit_of(text, heard[first:end]) for text, first, end in units], score)
+        return [unit_of(text, heard[first:end]) for text, first, end in units]
 
 
 class BeamDecoder:

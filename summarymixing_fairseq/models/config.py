@@ -70,6 +70,7 @@ USED_PARENT_FIELDS = frozenset(
 MAX_KERNEL_SIZE = 1_000
 MAX_CONVOLUTIONS = 16
 MAX_PARAMETERS = 20_000_000_000
+MAX_CHUNK_FRAMES = 100_000
 # An entry of `mixers`: a mixer, and for how many layers.
 _MIXER_TIMES = re.compile(r"(\w{1,80})(?:\*(\d{1,4}))?")
 MASK_SELECTIONS = ("static", "normal", "poisson")
@@ -91,6 +92,7 @@ PROBABILITIES = (
     "mask_prob",
     "mask_dropout",
     "mask_channel_prob",
+    "full_context",
 )
 FLAGS = (
     "quantize_targets",
@@ -101,6 +103,7 @@ FLAGS = (
     "mask_channel_before",
     "checkpoint_activations",
     "compile_layers",
+    "streaming",
 )
 _SPAN = "must be 0 to 1,000"
 # Whether whole, lowest, highest, and what to say of others.
@@ -198,6 +201,25 @@ class Wav2Vec2SummaryMixingConfig(Wav2Vec2Config):
     )
     frontend_strides: List[int] = field(
         default_factory=lambda: [2, 1], metadata={"help": "stride of each convolution of the feature extractor"}
+    )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "a model that reads a stream chunk by chunk, and whole clips too: the filterbank is normalised by "
+            "what was heard so far, no positions are added, and training draws chunks; the mixers must stream "
+            "(summarymixing, rope_mhsa, local, ssd)"
+        },
+    )
+    chunk_frames: List[int] = field(
+        default_factory=lambda: [8, 32],
+        metadata={"help": "streaming: fewest and most frames of the chunks of a batch, 20 ms each"},
+    )
+    left_frames: List[int] = field(
+        default_factory=lambda: [64, 256],
+        metadata={"help": "streaming: fewest and most frames before a chunk that attention hears"},
+    )
+    full_context: float = field(
+        default=0.5, metadata={"help": "streaming: share of the batches of training that are read as whole clips"}
     )
     recompute: str = field(
         default="none",
@@ -346,9 +368,12 @@ def validate(cfg: Wav2Vec2SummaryMixingConfig) -> None:
     """
     with _named():
         _check_fields(cfg)
-    layer_mixers(cfg)
+    mixers = layer_mixers(cfg)
     objective_options(cfg)
     with _named():
+        for name, options in mixers:
+            if cfg.streaming and not options.streams():
+                raise Refused("streaming", True, f"the mixer {name} does not stream, or not with these options")
         if (wanted := num_parameters(cfg)) > MAX_PARAMETERS:
             allowed = f"the sizes ask for {wanted:,} parameters, {MAX_PARAMETERS:,} may be"
             raise Refused("encoder_layers", cfg.encoder_layers, allowed)
@@ -377,6 +402,12 @@ def _check_fields(cfg: Wav2Vec2SummaryMixingConfig) -> None:
     for name in ("frontend_kernel_sizes", "frontend_strides"):
         allowed = f"must be 1 to {MAX_CONVOLUTIONS} whole numbers of 1 to {MAX_KERNEL_SIZE:,}"
         check_list(name, _value(cfg, name), range(1, MAX_CONVOLUTIONS + 1), True, 1, MAX_KERNEL_SIZE, allowed)
+    for name in ("chunk_frames", "left_frames"):
+        allowed = f"must be the fewest and the most frames, 1 to {MAX_CHUNK_FRAMES:,}"
+        given = _value(cfg, name)
+        check_list(name, given, range(2, 3), True, 1, MAX_CHUNK_FRAMES, allowed)
+        if given[0] > given[1]:
+            raise Refused(name, given, allowed)
     if cfg.mask_dropout == 1:
         raise Refused("mask_dropout", cfg.mask_dropout, "would unmask every frame")
     if cfg.mask_channel_prob > 0 and cfg.mask_channel_length < 1:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from fairseq.distributed import fsdp_wrap
 
+from ..modules.chunks import ChunkDraws
 from ..modules.conformer import ConformerEncoder, ConformerLayer
 from ..modules.filterbank import LogMelFilterbank
 from ..modules.frontend import FilterbankFrontend
@@ -14,11 +15,24 @@ from ..system.units import SAMPLE_RATE_HZ
 from .config import Wav2Vec2SummaryMixingConfig, layer_mixers
 
 
+def chunk_draws(cfg: Wav2Vec2SummaryMixingConfig) -> ChunkDraws | None:
+    """What the training of a streaming model draws; None of another."""
+    if not cfg.streaming:
+        return None
+    (low, high), (least, most) = cfg.chunk_frames, cfg.left_frames
+    return ChunkDraws((low, high), (least, most), cfg.full_context)
+
+
 def build_frontend(cfg: Wav2Vec2SummaryMixingConfig) -> FilterbankFrontend:
     """Feature extractor of a configuration; without gradients where ``feature_grad_mult`` is 0."""
     filterbank = LogMelFilterbank(SAMPLE_RATE_HZ, cfg.num_mel_bins)
     frontend = FilterbankFrontend(
-        filterbank, cfg.num_mel_bins, cfg.frontend_channels, cfg.frontend_kernel_sizes, cfg.frontend_strides
+        filterbank,
+        cfg.num_mel_bins,
+        cfg.frontend_channels,
+        cfg.frontend_kernel_sizes,
+        cfg.frontend_strides,
+        running=cfg.streaming,
     )
     if cfg.feature_grad_mult == 0:
         # frozen: no optimizer may decay it, nor processes wait for its gradient
@@ -54,6 +68,7 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
         cfg.encoder_layerdrop,
         cfg.compile_layers,
         cfg.final_norm_eps,
+        chunk_draws(cfg),
     )
     encoder.run_dropped_layers = not isinstance(encoder.layers[0], ConformerLayer)
     return encoder

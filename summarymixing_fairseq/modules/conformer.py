@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .chunks import ChunkDraws, Chunks, with_left
 from .feedforward import FeedForward, xavier_linear
 from .kernels.compiling import compile_modules
 from .kernels.depthwise import DepthwiseConv
@@ -41,10 +43,31 @@ class ConvolutionModule(nn.Module):
         self.project = xavier_linear(embed_dim, embed_dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
-        x = made_again(partial(_gate, padding_mask=padding_mask), self.expand(self.norm(x)))
-        x = self.depthwise_norm(self.depthwise(x))
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None, chunks: Chunks | None = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding -> (B, T, D). With ``chunks`` zeros follow the end of each."""
+        T, gated = x.size(1), made_again(partial(_gate, padding_mask=padding_mask), self.expand(self.norm(x)))
+        if chunks is None:
+            return self._convolved(gated)
+        windows = with_left(gated, chunks.size, self.reach)  # (B, chunks, reach + size, D)
+        return self._convolved(windows.flatten(0, 1), self.reach).reshape(x.size(0), -1, x.size(2))[:, :T]
+
+    @property
+    def reach(self) -> int:
+        """Frames on each side that a frame hears."""
+        return self.depthwise.kernel_size[0] // 2
+
+    def first_state(self, batch: int) -> list[Tensor]:
+        """What is remembered before the first frame: the gated frames that the next ones hear, (B, reach, D)."""
+        return [self.expand.weight.new_zeros((batch, self.reach, self.expand.in_features))]
+
+    def step(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """The frames that come next, all of one chunk: (B, T, D), state -> (B, T, D), the next state."""
+        gated = torch.cat([state[0], _gate(self.expand(self.norm(x)), None)], 1)
+        return self._convolved(gated, self.reach), [gated[:, gated.size(1) - self.reach :]]
+
+    def _convolved(self, gated: Tensor, first: int = 0) -> Tensor:
+        """All that follows the gate, of the frames from ``first`` on: (B, T, D) -> (B, T - first, D)."""
+        x = self.depthwise_norm(self.depthwise(gated)[:, first:])
         return dropout(self.project(made_again(F.silu, x)), self.dropout)
 
 
@@ -89,20 +112,46 @@ class ConformerLayer(nn.Module):
         self.ffn2 = FeedForward(embed_dim, ffn_dim, dropout, activation_dropout)
         self.norm = LayerNorm(embed_dim)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
-        if self.recompute == "layer" and self.training:
-            return recompute(self._forward, x, padding_mask)
-        return self._forward(x, padding_mask)
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None, chunks: Chunks | None = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding -> (B, T, D).
 
-    def _forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
+        With ``chunks`` no frame hears what comes after its chunk, if the mixer can stream.
+        """
+        if self.recompute == "layer" and self.training:
+            return recompute(partial(self._forward, chunks=chunks), x, padding_mask)
+        return self._forward(x, padding_mask, chunks)
+
+    def _forward(self, x: Tensor, padding_mask: Tensor | None, chunks: Chunks | None) -> Tensor:
         with recomputing(self.recompute == "cheap"), weights_cast(self, autocast_dtype(x)):
             x = torch.add(x, self.ffn1(x), alpha=0.5)
-            mixed = self.mixer(self.mixer_norm(x), padding_mask)
+            how = (padding_mask,) if chunks is None else (padding_mask, chunks)  # not every mixer knows chunks
+            mixed = self.mixer(self.mixer_norm(x), *how)
             # next comes a norm, which stores the sum: needless beside both addends, one stored and one made again
             x = made_again(torch.add, x, mixed) if can_be_made_again(mixed) else x + mixed
-            x = x + self.conv(x, padding_mask)
+            x = x + self.conv(x, *how)
             return self.norm(torch.add(x, self.ffn2(x), alpha=0.5))
+
+    def first_state(self, batch: int, left: int) -> list[Tensor]:
+        """What is remembered before the first frame. left: frames that attention hears before a chunk."""
+        mixer: Any = self.mixer
+        return [*self.conv.first_state(batch), *mixer.first_state(batch, left)]
+
+    def step(self, x: Tensor, state: list[Tensor], heard: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The frames that come next, all of one chunk.
+
+        Args:
+            x: (B, T, D); state: of the step before, or ``first_state``; heard: (), the frames before them.
+
+        Returns:
+            (B, T, D), and the state for the next step.
+        """
+        mixer: Any = self.mixer
+        x = torch.add(x, self.ffn1(x), alpha=0.5)
+        mixed, of_mixer = mixer.step(self.mixer_norm(x), state[1:], heard)
+        x = x + mixed
+        convolved, of_conv = self.conv.step(x, state[:1])
+        x = x + convolved
+        return self.norm(torch.add(x, self.ffn2(x), alpha=0.5)), [*of_conv, *of_mixer]
 
 
 class ConformerEncoder(nn.Module):
@@ -115,6 +164,8 @@ class ConformerEncoder(nn.Module):
         layer_drop: probability to skip a layer in training.
         compile_layers: apply ``torch.compile`` to the layers at the first forward pass in training.
         norm_eps: of the last LayerNorm.
+        streaming: of a model that reads clips chunk by chunk too: what its training draws. No positions are added
+            then, as a stream has no end, and every mixer must be one that streams.
     """
 
     def __init__(
@@ -125,8 +176,10 @@ class ConformerEncoder(nn.Module):
         layer_drop: float = 0.0,
         compile_layers: bool = False,
         norm_eps: float = 1e-5,
+        streaming: ChunkDraws | None = None,
     ):
         super().__init__()
+        self.streaming = streaming
         self.layers = nn.ModuleList(build_layer() for _ in range(num_layers))
         self.layer_norm = LayerNorm(embed_dim, eps=norm_eps)
         self.layer_drop = layer_drop
@@ -153,6 +206,7 @@ class ConformerEncoder(nn.Module):
         padding_mask: Tensor | None = None,
         last_layer: int | None = None,
         keep_hidden_states: bool = True,
+        chunks: Chunks | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """Encode a padded batch.
 
@@ -161,6 +215,7 @@ class ConformerEncoder(nn.Module):
             padding_mask: (B, T) bool, True = padding, or None.
             last_layer: stop after this layer (from 0), without the final LayerNorm.
             keep_hidden_states: False returns no hidden states; without gradients this needs the memory of one layer.
+            chunks: how the clips are read, of a streaming model; None: as wholes. In training they are drawn.
 
         Returns:
             Output (B, T, D), and a list of hidden states (B, T, D): the encoder's input with positions added, then
@@ -178,7 +233,11 @@ class ConformerEncoder(nn.Module):
         half = autocast_dtype(x)
         # one dtype from the first layer to the last; outside of the layers float32, as without autocast
         inside, outside = (x.dtype, x.dtype) if half is None else (half, torch.float32)
-        x = (x + sinusoidal_positions(x.size(1), x.size(2), x.device).to(x.dtype)).to(inside)
+        if self.streaming is None:
+            x = x + sinusoidal_positions(x.size(1), x.size(2), x.device).to(x.dtype)
+        elif self.training:
+            chunks = self.streaming.draw()
+        x = x.to(inside)
         hidden_states = [x.to(outside)] if keep_hidden_states else []
         keep = [True] * len(self.layers)
         if self.training:
@@ -186,11 +245,11 @@ class ConformerEncoder(nn.Module):
             keep = (torch.rand(len(self.layers)) >= self.layer_drop).tolist()
         for layer, keep_layer in zip(self.layers[: None if last_layer is None else last_layer + 1], keep):
             if keep_layer:
-                x = layer(x, padding_mask)
+                x = layer(x, padding_mask, chunks)
             elif self.run_dropped_layers:
                 # its dropout must not change later random numbers
                 with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-                    dropped = layer(x, padding_mask)
+                    dropped = layer(x, padding_mask, chunks)
                 never = torch.zeros((), dtype=torch.bool, device=x.device)
                 x = torch.where(never, dropped, x)  # gives the layer gradients of zero
             if self.run_dropped_layers:
@@ -199,3 +258,26 @@ class ConformerEncoder(nn.Module):
                 hidden_states.append(x.to(outside))
         x = x.to(outside)
         return (self.layer_norm(x) if last_layer is None else x), hidden_states
+
+    def first_state(self, batch: int, left: int) -> list[Tensor]:
+        """What is remembered before the first frame, layer by layer; ``left`` as of a layer's."""
+        layers: Any = self.layers
+        return [part for layer in layers for part in layer.first_state(batch, left)]
+
+    def step(self, x: Tensor, state: list[Tensor], heard: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The frames that come next, all of one chunk, of a streaming model in evaluation.
+
+        Args:
+            x: (B, T, D); state: of the step before, or ``first_state``; heard: (), the frames before them.
+
+        Returns:
+            What ``forward`` gives of these frames with chunks that end where the steps do, (B, T, D); and the state
+            for the next step.
+        """
+        layers: Any = self.layers
+        kept: list[Tensor] = []
+        for layer in layers:
+            number = len(layer.first_state(1, 0))
+            x, now = layer.step(x, state[len(kept) : len(kept) + number], heard)
+            kept += now
+        return self.layer_norm(x), kept

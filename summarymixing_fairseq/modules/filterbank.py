@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,10 @@ ENERGY_FLOOR = 1e-10
 CACHED_FRAMES = 512
 # Added to the standard deviation, so that a constant bin (silence, band-limited audio) becomes zero instead of NaN.
 STD_FLOOR = 1e-5
+# What the running normalisation takes for granted before the first frame: a second of speech, whose log energies vary
+# by about 3.
+PRIOR_FRAMES = 100
+PRIOR_STD = 3.0
 
 
 def hz_to_mel(frequency_hz: float) -> float:
@@ -58,6 +63,44 @@ def normalise_per_utterance(features: Tensor, lengths: Tensor) -> Tensor:
     centred = (features - mean).masked_fill(padding, 0.0)
     std = (centred.square().sum(1, keepdim=True) / count).sqrt()
     return centred / (std + STD_FLOOR)
+
+
+class Heard(NamedTuple):
+    """What a running normalisation remembers of the frames before: of each bin, and in float64.
+
+    Attributes:
+        sums, squares: (B, F), of the energies and of their squares.
+        num_frames: (), how many frames that were.
+    """
+
+    sums: Tensor
+    squares: Tensor
+    num_frames: Tensor
+
+
+def running_normalise(features: Tensor, before: Heard | None = None) -> Tensor:
+    """Normalise each bin by mean and variance of the frames from the first to this one: no future is needed.
+
+    The variance begins as if ``PRIOR_FRAMES`` frames with a deviation of ``PRIOR_STD`` had been heard, so that the
+    first frames of a clip are small. A louder recording gives the same, as the mean falls out.
+
+    Args:
+        features: (B, T, F) float32; frames after the end of a clip change none before; before: the frames before
+            these, of a stream.
+
+    Returns:
+        (B, T, F) float32.
+    """
+    x = features.double()
+    sums, squares = x.cumsum(1), x.square().cumsum(1)
+    count = torch.arange(1, x.size(1) + 1, device=x.device, dtype=x.dtype)[:, None]  # (T, 1)
+    if before is not None:
+        sums, squares = sums + before.sums[:, None], squares + before.squares[:, None]
+        count = count + before.num_frames
+    mean = sums / count
+    deviations = (squares - count * mean.square()).clamp(min=0)
+    std = ((PRIOR_FRAMES * PRIOR_STD**2 + deviations) / (PRIOR_FRAMES + count)).sqrt()
+    return ((x - mean) / std).to(features.dtype)
 
 
 class LogMelFilterbank(nn.Module):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .filterbank import LogMelFilterbank, normalise_per_utterance
+from .filterbank import Heard, LogMelFilterbank, normalise_per_utterance, padding_mask_from_lengths, running_normalise
 
 # Targets made of the filterbank are of this many frames, 40 ms as in BEST-RQ (arXiv 2202.01855), or of as many as the
 # convolutions go on by.
@@ -81,6 +83,7 @@ class FilterbankFrontend(nn.Module):
         num_mel_bins: number of bins of ``filterbank``.
         channels: width of the convolutions and of the latents.
         kernel_sizes, strides: one entry per convolution.
+        running: whether the energies are normalised by what was heard so far, in place of by the whole clip.
 
     Raises:
         ValueError: if ``kernel_sizes`` and ``strides`` differ in length, or an entry is below 1.
@@ -93,8 +96,10 @@ class FilterbankFrontend(nn.Module):
         channels: int = 512,
         kernel_sizes: Sequence[int] = (3, 3),
         strides: Sequence[int] = (2, 1),
+        running: bool = False,
     ):
         super().__init__()
+        self.num_mel_bins, self.running = num_mel_bins, running
         if len(kernel_sizes) != len(strides) or not kernel_sizes or min(*kernel_sizes, *strides) < 1:
             raise ValueError(
                 f"kernel_sizes={list(kernel_sizes)}, strides={list(strides)}: one positive entry each per convolution"
@@ -134,8 +139,44 @@ class FilterbankFrontend(nn.Module):
                 "leave shorter clips out (task.min_sample_size, or --min-seconds when making the manifest)"
             )
         energies = self.filterbank(waveform)  # (B, max_samples) -> (B, T0, num_mel_bins)
-        energies = normalise_per_utterance(energies, self.filterbank.output_lengths(num_samples))
+        lengths = self.filterbank.output_lengths(num_samples)
+        if self.running:
+            padding = padding_mask_from_lengths(lengths, energies.size(1))
+            energies = running_normalise(energies).masked_fill(padding[..., None], 0.0)
+        else:
+            energies = normalise_per_utterance(energies, lengths)
+        x = self._convolved(energies)
+        return Features(self.norm(x), self.output_lengths(num_samples), energies, x)
+
+    def _convolved(self, energies: Tensor) -> Tensor:
+        """(B, T0, num_mel_bins) -> (B, T, channels)."""
         x = energies.to(self.norm.weight.dtype)
         for block in self.blocks:
             x = block(x)
-        return Features(self.norm(x), self.output_lengths(num_samples), energies, x)
+        return x
+
+    @property
+    def energies_per_latent(self) -> int:
+        """Frames of the filterbank from one latent to the next."""
+        return math.prod(stride for _, stride in self.windows)
+
+    def first_state(self, batch: int) -> list[Tensor]:
+        """What is remembered before the first frame: sums of the energies and of their squares, (B, bins) float64."""
+        return [self.norm.weight.new_zeros((batch, self.num_mel_bins), dtype=torch.float64) for _ in range(2)]
+
+    def step(self, waveform: Tensor, state: list[Tensor], heard: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The latents that come next, of a front end with ``running``.
+
+        Args:
+            waveform: (B, num_samples) that these T latents hear, ``min_samples(T)``: it overlaps with the one before.
+            state: of the step before, or ``first_state``; heard: (), the latents before these.
+
+        Returns:
+            (B, T, channels), and the state for the next step.
+        """
+        energies = self.filterbank(waveform)
+        before = Heard(state[0], state[1], heard * self.energies_per_latent)
+        latents = self.norm(self._convolved(running_normalise(energies, before)))
+        # those that the next step does not hear once more
+        passed = energies[:, : latents.size(1) * self.energies_per_latent].double()
+        return latents, [state[0] + passed.sum(1), state[1] + passed.square().sum(1)]

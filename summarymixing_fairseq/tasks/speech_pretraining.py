@@ -55,11 +55,17 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
     _quality_state: Optional[Dict[str, Any]] = None  # of the checkpoint that the run was taken up from
 
     def build_model(self, cfg: DictConfig, *args: Any, **kwargs: Any) -> Any:
-        """As fairseq's. Raises InputError for a model of ours that would train without masks."""
+        """As fairseq's.
+
+        Raises:
+            InputError: for a model of ours that would train without masks, or that cannot stream as it should.
+        """
         model = super().build_model(cfg, *args, **kwargs)
         self._objective = getattr(model, "objective", None)
         if self._objective is not None and not kwargs.get("from_checkpoint", False) and cfg.mask_prob == 0:
             raise InputError("model.mask_prob=0: pre-training needs masked frames (0.65 in the paper)")
+        if self.cfg.normalize and getattr(cfg, "streaming", False):
+            raise InputError("task.normalize=true needs the whole clip, which a model with model.streaming=true lacks")
         self._model = model
         return model
 

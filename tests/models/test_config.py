@@ -61,7 +61,7 @@ CHANGES = {
     **{"encoder_layers": 1, "encoder_embed_dim": 64, "encoder_layerdrop": 0.9},
     **{"latent_vars": 10, "latent_groups": 4, "latent_dim": 8, "latent_temp": (1.0, 0.5, 0.9)},
     **{"mask_length": 5, "mask_prob": 0.3, "mask_selection": "normal", "mask_dropout": 0.4, "mask_fill": True},
-    **{"mixers": ["mhsa", "summarymixing"], "init": "torch", "final_norm_eps": 0.5},
+    **{"mixers": ["mhsa", "summarymixing"], "init": "torch", "final_norm_eps": 0.5, "streaming": True},
 }
 # Read only together with another field, or without effect on the numbers of a network.
 WITH_OTHERS = {
@@ -73,6 +73,12 @@ WITH_OTHERS = {
     "mask_channel_before": {"mask_channel_prob": 0.5, "mask_channel_before": True},
     "mask_channel_selection": {"mask_channel_prob": 0.5, "mask_channel_selection": "normal"},
     "mask_channel_other": {"mask_channel_prob": 0.5, "mask_channel_selection": "normal", "mask_channel_other": 3.0},
+    "chunk_frames": {"streaming": True, "full_context": 0.0, "chunk_frames": [3, 3]},
+    "full_context": {"streaming": True, "full_context": 0.0},
+    "left_frames": {
+        **{"streaming": True, "full_context": 0.0, "mixer": "local", "encoder_attention_heads": 2},
+        **{"chunk_frames": [4, 4], "left_frames": [2, 2]},
+    },
     "mask_channel_min_space": None,  # read by fairseq's mask function where spans may not overlap, which fails
 }
 # What says how the same numbers are computed, or has one value only.
@@ -210,6 +216,13 @@ def test_a_mixer_for_each_layer(tiny_config):
             {"objective": "bestrq", "objective_options": {"projection": "lda"}},
             r"model\.objective_options\.projection='lda': choose one of random, pca",
         ),
+        (
+            {"streaming": True, "mixer": "mhsa", "encoder_attention_heads": 2},
+            r"streaming=True: the mixer mhsa does not",
+        ),
+        ({"streaming": True, "summary_mode": "expdecay"}, r"streaming=True: .* or not with these options"),
+        ({"chunk_frames": [8]}, r"model\.chunk_frames=\[8\]: must be the fewest and the most frames"),
+        ({"left_frames": [8, 4]}, r"model\.left_frames=\[8, 4\]: must be the fewest and the most"),
         # would fail later, or be misread
         ({"mask_channel_prob": 0.5, "mask_channel_length": 0}, r"model\.mask_channel_length="),
         ({"no_mask_overlap": True}, r"model\.no_mask_overlap="),

@@ -19,6 +19,7 @@ from ...checkpoints.hf_folder import BODY, HEAD, MODEL_TYPE, OURS_HEAD, SPECIAL
 from ...checkpoints.private import without_places
 from ...data.reading import pad_batch
 from ...models.config import Wav2Vec2SummaryMixingConfig, layer_mixers
+from ...models.encoder import chunk_draws
 from ...modules.mixing import MIXERS
 from ...system.errors import InputError
 from ...system.files import write_together
@@ -196,6 +197,7 @@ class HuggingFace(Format):
             "frontend_strides": list(cfg.frontend_strides),
             "final_norm_eps": cfg.final_norm_eps,
             "normalize": encoder.spec.normalize,
+            "streaming": chunk_draws(cfg),
             "hidden_dropout": cfg.dropout,
             "attention_dropout": cfg.attention_dropout,
             "activation_dropout": cfg.activation_dropout,

@@ -14,6 +14,7 @@ class SummaryMixingConfig(PretrainedConfig):
     Args:
         mixers: name and options of each layer's mixer.
         normalize: whether each waveform is brought to mean 0 and variance 1 first.
+        streaming: of a model that streams, what its training draws (``ChunkDraws``).
         inputs_to_logits_ratio: samples from one frame to the next.
         checkpoint: configuration of the training that the weights come from, for the way back.
     """
@@ -32,6 +33,7 @@ class SummaryMixingConfig(PretrainedConfig):
         frontend_strides: Sequence[int] = (2, 1),
         final_norm_eps: float = 1e-5,
         normalize: bool = False,
+        streaming: Sequence[Any] | None = None,
         hidden_dropout: float = 0.0,
         attention_dropout: float = 0.0,
         activation_dropout: float = 0.0,
@@ -59,6 +61,7 @@ class SummaryMixingConfig(PretrainedConfig):
         self.frontend_strides = list(frontend_strides)
         self.final_norm_eps = final_norm_eps
         self.normalize = normalize
+        self.streaming = streaming
         self.hidden_dropout = hidden_dropout
         self.attention_dropout = attention_dropout
         self.activation_dropout = activation_dropout

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 
+from ...modules.chunks import ChunkDraws
 from ...modules.conformer import ConformerEncoder, ConformerLayer
 from ...modules.filterbank import LogMelFilterbank, padding_mask_from_lengths
 from ...modules.frontend import FilterbankFrontend
@@ -69,6 +70,7 @@ class SummaryMixingModel(SummaryMixingPreTrainedModel):
             config.frontend_channels,
             config.frontend_kernel_sizes,
             config.frontend_strides,
+            running=config.streaming is not None,
         )
         self.post_extract_proj = nn.Linear(config.frontend_channels, config.hidden_size)
         self.dropout_input = nn.Dropout(config.feat_proj_dropout)
@@ -79,6 +81,7 @@ class SummaryMixingModel(SummaryMixingPreTrainedModel):
             config.hidden_size,
             config.layerdrop,
             norm_eps=config.final_norm_eps,
+            streaming=None if config.streaming is None else ChunkDraws(*config.streaming),
         )
         self.post_init()
 

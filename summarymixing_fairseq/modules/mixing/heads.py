@@ -58,10 +58,13 @@ class ProjectedHeads(nn.Module):
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
         B, T, D = x.shape
-        # (B, T, 3D) -> 3 x (B, heads, T, D / heads)
-        q, k, v = self.in_proj(x).view(B, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = self.project(x).permute(2, 0, 3, 1, 4)  # -> 3 x (B, heads, T, D / heads)
         y = self.attend(q, k, v, padding_mask)
         return self.out_proj(y.transpose(1, 2).reshape(B, T, D))  # (B, heads, T, D / heads) -> (B, T, D)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values: (B, T, D) -> (B, T, 3, heads, D / heads)."""
+        return self.in_proj(x).unflatten(-1, (self.num_projected, self.num_heads, -1))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:
         """3 x (B, heads, T, D / heads), (B, T) bool True = padding -> (B, heads, T, D / heads)."""

@@ -10,7 +10,8 @@ from torch import Tensor
 from ...system.options import option
 from ..kernels.recompute import made_again
 from .blocks import attend_by_block, blocks_of, with_neighbours
-from .heads import HeadOptions, ProjectedHeads
+from .chunked_attention import ChunkedAttention
+from .heads import HeadOptions
 from .registry import register_mixer
 
 
@@ -22,14 +23,18 @@ class LocalOptions(HeadOptions):
         64, "frames of a block; a frame attends to its block and the one on each side", low=1, high=1_000_000
     )
 
+    def streams(self) -> bool:
+        """Yes."""
+        return True
+
 
 @register_mixer("local", LocalOptions)
-class LocalSelfAttention(ProjectedHeads):
+class LocalSelfAttention(ChunkedAttention):
     """Self-attention of a block of frames to itself and the blocks beside it.
 
     The sliding window of Longformer (arXiv 2004.05150, section 3.1), in the blocks of Big Bird (arXiv 2007.14062,
     appendix D): a frame hears between w and 2w - 1 frames on each side. Time and memory grow with T: of keys and values
-    three copies are made.
+    three copies are made. Chunk by chunk it hears w frames before a chunk at most.
 
     Args:
         embed_dim: D; num_heads: divides D; dropout: on the attention weights.
@@ -42,6 +47,10 @@ class LocalSelfAttention(ProjectedHeads):
     def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, window: int = 64):
         super().__init__(embed_dim, num_heads, dropout)
         self.window = window
+
+    def reach(self, left: int) -> int:
+        """See ``ChunkedAttention``."""
+        return min(left, self.window)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:
         """3 x (B, heads, T, D / heads), (B, T) bool True = padding -> (B, heads, T, D / heads)."""

@@ -18,6 +18,13 @@ MixerClass = TypeVar("MixerClass", bound=type[nn.Module])
 class MixerOptions:
     """Base of a mixer's options, each a field made by ``system.options.option``: keyword arguments of its class."""
 
+    def streams(self) -> bool:
+        """Whether the mixer reads clips chunk by chunk too, with ``first_state`` and ``step`` as ``ChunkedAttention``.
+
+        Its ``forward`` then takes ``chunks``.
+        """
+        return False
+
     def check(self, embed_dim: int) -> None:
         """Check what concerns several options, or the width D.
 

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...system.options import MAX_WIDTH, option
+from ..chunks import Chunks
 from ..precision import LayerNorm, Linear, at_least_float32
 from ..state_space import state_space_scan
+from .blocks import blocks_of
 from .heads import HeadOptions
 from .registry import register_mixer
 
@@ -21,6 +23,10 @@ class StateSpaceOptions(HeadOptions):
     """Options of ``ssd``."""
 
     state_dim: int = option(64, "size of the state of a channel", low=1, high=MAX_WIDTH)
+
+    def streams(self) -> bool:
+        """Yes."""
+        return True
 
     def num_weights(self, embed_dim: int) -> int:
         """Gate and values, B, C and the steps of both directions, and the output."""
@@ -78,28 +84,66 @@ class BidirectionalStateSpace(nn.Module):
             self.step_bias.copy_(step + torch.log(-torch.expm1(-step)))  # softplus, inverted
             self.skip.fill_(1.0)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
-        B, T, D = x.shape
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None, chunks: Chunks | None = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding -> (B, T, D). With ``chunks`` the way back begins at their ends."""
+        B, T = x.shape[:2]
         projected = self.in_proj(x)
         if padding_mask is not None:
             projected = projected.masked_fill(padding_mask[..., None], 0.0)
-        dtype = projected.dtype
         with torch.autocast(x.device.type, enabled=False):
-            z, x, *directions = at_least_float32(projected).split(self.widths, -1)
-            x = F.silu(x)
-            # both directions as one batch: first all clips forwards, then all clips backwards
-            bc, step = (torch.cat([here, there.flip(1)]) for here, there in zip(directions[:2], directions[2:]))
-            values = torch.cat([x, x.flip(1)]).view(2 * B, T, self.num_heads, -1)
-            step_bias, rate = (
-                p.to(x.dtype).view(2, 1, 1, -1).expand(-1, B, -1, -1).flatten(0, 1)  # (2 heads) -> (2B, 1, heads)
-                for p in (self.step_bias, self.log_rate)
-            )
-            step = F.softplus(step + step_bias)  # (2B, T, heads)
-            if padding_mask is not None:
-                step = step.masked_fill(torch.cat([padding_mask, padding_mask.flip(1)])[..., None], 0.0)
-            b, c = F.silu(bc).chunk(2, -1)  # (2B, T, N)
-            y = state_space_scan(values * step[..., None], -step * rate.exp(), b, c).flatten(2)  # (2B, T, D)
-            y = y[:B] + y[B:].flip(1) + self.skip.to(x.dtype) * x
-            y = self.norm(y * F.silu(z)).to(dtype)
-        return self.out_proj(self.dropout(y))
+            z, x, there, back = self._inputs(projected)
+            if chunks is None:
+                # both directions as one batch: first all clips forwards, then all clips backwards
+                both = (torch.cat([one, other.flip(1)]) for one, other in zip(there, back))
+                paddings = None if padding_mask is None else torch.cat([padding_mask, padding_mask.flip(1)])
+                values = torch.cat([x, x.flip(1)])
+                y = state_space_scan(*self._terms(slice(0, 2), paddings, values, *both)).flatten(2)  # (2B, T, D)
+                y = y[:B] + y[B:].flip(1)
+            else:
+                y = state_space_scan(*self._terms(slice(0, 1), padding_mask, x, *there))
+                terms = self._terms(slice(1, 2), padding_mask, x, *back)
+                in_chunks = (blocks_of(term, chunks.size, least=1).flatten(0, 1).flip(1) for term in terms)
+                of_chunks = state_space_scan(*in_chunks).flip(1)  # (B * chunks, size, heads, P)
+                y = (y + of_chunks.unflatten(0, (B, -1)).flatten(1, 2)[:, :T]).flatten(2)
+            y = self._gated(y, x, z)
+        return self.out_proj(self.dropout(y.to(projected.dtype)))
+
+    def first_state(self, batch: int, left: int) -> list[Tensor]:
+        """What is remembered before the first frame: h of the way there, (B, heads, state_dim, D / heads)."""
+        width = self.skip.numel() // self.num_heads
+        return [self.skip.new_zeros((batch, self.num_heads, self.widths[2] // 2, width))]
+
+    def step(self, x: Tensor, state: list[Tensor], heard: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The frames that come next, all of one chunk: see ``ChunkedAttention.step``."""
+        z, x, there, back = self._inputs(self.in_proj(x))
+        terms, before = self._terms(slice(0, 1), None, x, *there), state[0]
+        values, log_decay, b, c = terms
+        so_far = log_decay.cumsum(1)  # (B, T, heads)
+        from_before = so_far.exp()[..., None] * torch.einsum("btn,bhnp->bthp", c, before)
+        way_back = (term.flip(1) for term in self._terms(slice(1, 2), None, x, *back))
+        y = state_space_scan(*terms) + from_before + state_space_scan(*way_back).flip(1)
+        to_the_end = (so_far[:, -1:] - so_far).exp()[..., None] * values
+        after = so_far[:, -1].exp()[..., None, None] * before + torch.einsum("btn,bthp->bhnp", b, to_the_end)
+        return self.out_proj(self._gated(y.flatten(2), x, z)), [after]
+
+    def _inputs(self, projected: Tensor) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
+        """z and x, (B, T, D) each, and of both directions B and C (B, T, 2N), and steps (B, T, heads)."""
+        z, x, *directions = at_least_float32(projected).split(self.widths, -1)
+        return z, F.silu(x), directions[:2], directions[2:]
+
+    def _terms(
+        self, directions: slice, padding_mask: Tensor | None, x: Tensor, bc: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What ``state_space_scan`` takes, of a batch with all clips of a direction after those of another."""
+        step_bias, rate = (p.to(x.dtype).view(2, 1, 1, -1)[directions] for p in (self.step_bias, self.log_rate))
+        clips = x.size(0) // step_bias.size(0)
+        step_bias, rate = (p.expand(-1, clips, -1, -1).flatten(0, 1) for p in (step_bias, rate))  # (B, 1, heads)
+        step = F.softplus(step + step_bias)  # (B, T, heads)
+        if padding_mask is not None:
+            step = step.masked_fill(padding_mask[..., None], 0.0)
+        b, c = F.silu(bc).chunk(2, -1)  # (B, T, N)
+        return x.unflatten(-1, (self.num_heads, -1)) * step[..., None], -step * rate.exp(), b, c
+
+    def _gated(self, y: Tensor, x: Tensor, z: Tensor) -> Tensor:
+        """What both directions give, (B, T, D), with the skip, gated and normalised."""
+        return self.norm((y + self.skip.to(x.dtype) * x) * F.silu(z))

@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...system.options import MAX_WIDTH, Refused, option
+from ..chunks import Chunks
 from ..decay import decayed_mean
 from ..kernels.block_mlp import block_mlp, is_fused
 from ..kernels.recompute import dropout, made_again
 from ..precision import LayerNorm, Linear, cast
+from .blocks import blocks_of
 from .registry import MixerOptions, register_mixer
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -77,6 +79,10 @@ class SummaryMixingOptions(MixerOptions):
             raise Refused("num_heads", self.num_heads, f"must divide encoder_embed_dim={embed_dim}")
         if self.gate and self.mode not in WITH_BOTH:
             raise Refused("gate", True, f"mode {self.mode} has one branch only")
+
+    def streams(self) -> bool:
+        """All but the mean that decays to both sides."""
+        return self.mode != "expdecay"
 
     def num_weights(self, embed_dim: int) -> int:
         """Branches and combiner, as far as the mode has them."""
@@ -180,6 +186,22 @@ def masked_time_mean(x: Tensor, padding_mask: Tensor | None) -> Tensor:
     return (total / count).to(x.dtype)
 
 
+def mean_up_to_chunk(x: Tensor, padding_mask: Tensor | None, size: int) -> Tensor:
+    """Mean of the valid frames from the first to the last of each chunk, accumulated in float32.
+
+    Args:
+        x: (B, T, S); padding_mask: (B, T) bool, True = padding, or None; size: frames of a chunk.
+
+    Returns:
+        (B, chunks, S) in the dtype of ``x``; zeros where no frame is valid.
+    """
+    valid = torch.ones_like(x[..., 0], dtype=torch.bool) if padding_mask is None else ~padding_mask
+    accumulate = torch.promote_types(x.dtype, torch.float32)
+    sums = blocks_of(x.masked_fill(~valid[..., None], 0.0), size, least=1).sum(2, dtype=accumulate)
+    count = blocks_of(valid, size, least=1).sum(2).cumsum(1).clamp(min=1)  # (B, chunks)
+    return (sums.cumsum(1) / count[..., None]).to(x.dtype)
+
+
 @register_mixer("summarymixing", SummaryMixingOptions)
 class SummaryMixing(nn.Module):
     """The SummaryMixing cell (arXiv 2407.13377, section 2; arXiv 2307.07421, equations 2 to 4).
@@ -259,13 +281,38 @@ class SummaryMixing(nn.Module):
             nn.init.xavier_uniform_(self.combiner.weight)
             nn.init.zeros_(self.combiner.bias)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
-        B, T, D = x.shape
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None, chunks: Chunks | None = None) -> Tensor:
+        """(B, T, D), (B, T) bool True = padding -> (B, T, D). With ``chunks`` s is of all up to the end of each."""
         branch = self._branches(x)
-        summaries = []
+        summaries: list[Tensor] = []
         if self.mode in WITH_SUMMARY:
-            summaries = self._summarise(branch(self.summary), padding_mask)  # (B, 1 or T, S) each
+            values = branch(self.summary)
+            if chunks is None:
+                summaries = self._summarise(values, padding_mask)  # (B, 1 or T, S) each
+            else:
+                means = mean_up_to_chunk(by_frame(values), padding_mask, chunks.size)
+                summaries = [self.summary_norm(means).repeat_interleave(chunks.size, 1)[:, : x.size(1)]]
+        return self._combined(x, branch, summaries)
+
+    def first_state(self, batch: int, left: int) -> list[Tensor]:
+        """What is remembered before the first frame: the sum of MLP_s, (B, S) float32, where there is a summary."""
+        if self.mode not in WITH_SUMMARY:
+            return []
+        outputs = self.summary.outer.bias
+        return [outputs.new_zeros((batch, len(outputs)), dtype=torch.promote_types(outputs.dtype, torch.float32))]
+
+    def step(self, x: Tensor, state: list[Tensor], heard: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The frames that come next, all of one chunk: see ``ChunkedAttention.step``."""
+        branch = self._branches(x)
+        if self.mode not in WITH_SUMMARY:
+            return self._combined(x, branch, []), []
+        total = state[0] + by_frame(branch(self.summary)).sum(1, dtype=state[0].dtype)
+        mean = (total / (heard + x.size(1))).to(x.dtype)
+        return self._combined(x, branch, [self.summary_norm(mean)[:, None]]), [total]
+
+    def _combined(self, x: Tensor, branch: Callable[[HeadMLP], Tensor], summaries: list[Tensor]) -> Tensor:
+        """What the cell makes of the frames (B, T, D) and the summaries (B, 1 or T, S): (B, T, D)."""
+        B, T, D = x.shape
         if self.mode == "lite":
             return summaries[0].expand(B, T, D)
         parts = []

@@ -1,0 +1,42 @@
+"""Units of a stream of CTC frames, each as soon as it is over."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .ctc_decoding import GreedyDecoder, Unit
+
+# A unit is over where no symbol follows it for a second, or after half a minute, at 50 frames a second.
+SILENT_FRAMES = 50
+MOST_FRAMES = 1500
+
+
+class UnitStream:
+    """Greedy decoding of frames that come bit by bit.
+
+    A unit is given when its mark, the next unit or a second of blanks follows. Only the frames of a unit that is not
+    over are kept. The units are those of ``GreedyDecoder.decode`` of all frames, but for those cut by a second of
+    blanks, or that are longer than half a minute.
+    """
+
+    def __init__(self, decoder: GreedyDecoder):
+        self._decoder = decoder
+        self._kept: list[np.ndarray] = []
+        self._first = 0  # number of the first frame that is kept
+
+    def push(self, log_probs: np.ndarray, is_last: bool = False) -> list[Unit]:
+        """Units that are over, in their order, with frames counted from the beginning of the stream.
+
+        Args:
+            log_probs: (T, symbols) natural-log probabilities of the next frames; is_last: no more will come.
+        """
+        self._kept.append(log_probs)
+        frames = np.concatenate(self._kept)
+        units, is_open = self._decoder.units(frames)
+        if is_open and not is_last and len(frames) - units[-1].end < SILENT_FRAMES and len(frames) < MOST_FRAMES:
+            over, rest = units[:-1], units[-2].end if len(units) > 1 else 0
+        else:
+            over, rest = units, len(frames)
+        first = self._first
+        self._kept, self._first = [frames[rest:]], first + rest
+        return [unit._replace(start=unit.start + first, end=unit.end + first) for unit in over]
