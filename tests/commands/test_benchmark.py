@@ -26,6 +26,7 @@ SMALL = {
     "manifest": "--rows 3000 --workers 2",
     "update": "--config RECIPE --seconds 1 --clips 2",
     "length": "--config RECIPE --seconds 2",
+    "stream": "--config RECIPE --chunk-ms 160",
 }
 
 
