@@ -67,6 +67,17 @@ def test_an_encoder_gives_the_same_bits(mixer, tmp_path, tiny_model, capsys):
     assert not any(SENTINEL.encode() in file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
+def test_a_streaming_model_hears_whole_clips_there_and_learns_by_chunks(tmp_path, tiny_model):
+    model = tiny_model(streaming=True)
+    path = save(tmp_path / "checkpoint.pt", configuration(model, OURS), model.state_dict())
+    loaded = load(AutoModel, export(path, tmp_path / "hf_streaming"))
+    assert loaded.encoder.streaming.full_context == 0.5 and loaded.feature_extractor.running
+    clip = check.check_clip(1.5)
+    with torch.no_grad():
+        found = loaded(torch.from_numpy(clip)[None]).last_hidden_state
+    assert torch.equal(found[0], load_model(path).extract(clip, "output"))
+
+
 @pytest.fixture(scope="module")
 def recogniser(toned, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
