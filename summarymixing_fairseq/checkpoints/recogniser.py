@@ -48,6 +48,7 @@ class Recogniser:
     Attributes:
         min_seconds: of the shortest clip that has a frame.
         frame_times: when each frame is.
+        chunk_ms: of a stream; None: whole recordings are heard.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Recogniser:
     ):
         self.model, self.dictionary, self.normalize = fine_tuned.model, fine_tuned.dictionary, fine_tuned.normalize
         self.decoder, self.precision, self.one_pass_seconds = decoder, precision, one_pass_seconds
-        self._stream = stream
+        self._stream, self.chunk_ms = stream, None if stream is None else stream.chunk_ms
         self.unit = "word" if isinstance(decoder, BeamDecoder) else fine_tuned.symbols.unit
         self.symbols = fine_tuned.symbols
         self._frontend = self.model.w2v_encoder.w2v_model.feature_extractor
@@ -297,6 +298,7 @@ def load_recogniser(
     word_score: float = 0.0,
     precision: str = "float32",
     one_pass_seconds: float | None = None,
+    streamed: bool = False,
     chunk_ms: int | None = None,
 ) -> Recogniser:
     """The recogniser of a checkpoint fine-tuned with CTC: ``load_recogniser(path).transcribe("meeting.mp3").text``.
@@ -307,7 +309,8 @@ def load_recogniser(
             lm_weight, word_score: of that search, see ``BeamDecoder``; `summarymixing decode --tune` finds the weights.
         precision: of products: float32, bfloat16, float16 or auto.
         one_pass_seconds: see ``Recogniser``.
-        chunk_ms: hear recordings chunk by chunk, as a stream, by a model with ``model.streaming=true``.
+        streamed: hear recordings chunk by chunk, in float32, by a model with ``model.streaming=true``; chunk_ms: see
+            ``FrameStream``.
 
     Raises:
         InputError: for a file that cannot be read, a checkpoint that is not of CTC (``load_fine_tuned``), or one that
@@ -320,5 +323,5 @@ def load_recogniser(
         decoder = GreedyDecoder(fine_tuned.dictionary, fine_tuned.symbols)
     else:
         decoder = BeamDecoder(fine_tuned.dictionary, Path(language_model), lexicon, beam_size, lm_weight, word_score)
-    stream = None if chunk_ms is None else FrameStream(fine_tuned, chunk_ms)
+    stream = FrameStream(fine_tuned, chunk_ms) if streamed else None
     return Recogniser(fine_tuned, decoder, precision, one_pass_seconds, stream)

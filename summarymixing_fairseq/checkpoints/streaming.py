@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
 from .fine_tuned import FineTuned, load_fine_tuned
 
-CHUNK_MS = 640
+logger = logging.getLogger(__name__)
 
 
 class FrameStream:
@@ -26,30 +27,35 @@ class FrameStream:
 
     Args:
         fine_tuned: a model that was trained with ``model.streaming=true``, on its device.
-        chunk_ms: length of a chunk, a multiple of the time from one frame to the next.
+        chunk_ms: length of a chunk, a multiple of the time from one frame to the next; None: the longest chunk that
+            its training drew.
 
     Attributes:
-        frame_times: when each frame is.
+        chunk_ms, chunk_frames: length of a chunk; frame_times: when each frame is.
 
     Raises:
         InputError: for a model that does not stream, or a chunk of another length.
     """
 
-    def __init__(self, fine_tuned: FineTuned, chunk_ms: int = CHUNK_MS):
+    def __init__(self, fine_tuned: FineTuned, chunk_ms: int | None = None):
         model: Any = fine_tuned.model.w2v_encoder
         if not model.w2v_model.cfg.streaming:
             raise InputError("this model does not stream: it was not pre-trained with model.streaming=true")
         if fine_tuned.normalize:
             raise InputError("this model does not stream: task.normalize=true needs the whole clip")
-        self._step = StreamStep(model.w2v_model, model.proj)
+        self._model, self._step = fine_tuned.model, StreamStep(model.w2v_model, model.proj)
         self._device, self._num_symbols = model.proj.weight.device, model.proj.out_features
         frontend = model.w2v_model.feature_extractor
         window = frontend.min_samples()
         self.frame_times = FrameTimes(frontend.min_samples(2) - window, window)
         shift_ms = self.frame_times.shift_samples * 1000 // SAMPLE_RATE_HZ
-        if chunk_ms < shift_ms or chunk_ms % shift_ms:
+        low, high = (shift_ms * frames for frames in model.w2v_model.cfg.chunk_frames)
+        self.chunk_ms = high if chunk_ms is None else chunk_ms
+        if self.chunk_ms < shift_ms or self.chunk_ms % shift_ms:
             raise InputError(f"chunks of {chunk_ms} ms: they must be a multiple of {shift_ms} ms, a frame")
-        self._chunk_frames = chunk_ms // shift_ms
+        if not low <= self.chunk_ms <= high:
+            logger.warning("chunks of %d ms: the model was trained with %d to %d ms", self.chunk_ms, low, high)
+        self.chunk_frames = self.chunk_ms // shift_ms
         self.reset()
 
     def reset(self) -> None:
@@ -66,13 +72,17 @@ class FrameStream:
 
         Returns:
             (frames, symbols) float32, natural logarithms.
+
+        Raises:
+            InputError: for scores that are not finite.
         """
         self._waiting = np.concatenate([self._waiting, waveform])
         shift, window = self.frame_times.shift_samples, self.frame_times.window_samples
         found = [np.zeros((0, self._num_symbols), np.float32)]
         while True:
-            num_frames = min(max((len(self._waiting) - window) // shift + 1, 0), self._chunk_frames)
-            if num_frames < (1 if is_last else self._chunk_frames):
+            num_frames = min(max((len(self._waiting) - window) // shift + 1, 0), self.chunk_frames)
+            if num_frames < (1 if is_last else self.chunk_frames):
+                self._waiting = self._waiting.copy()  # a view would keep the whole recording
                 return np.concatenate(found)
             found.append(self._next(self._waiting[: (num_frames - 1) * shift + window]))
             self._waiting = self._waiting[num_frames * shift :]
@@ -88,7 +98,11 @@ class FrameStream:
         heard = torch.tensor(self._heard, device=self._device)
         scores, *self._state = self._step(waveform, heard, *self._state)
         self._heard += scores.size(1)
-        log_probs: np.ndarray = scores[0].float().log_softmax(-1).cpu().numpy()
+        net_output = {"encoder_out": scores.transpose(0, 1), "padding_mask": None}  # as fairseq's model gives them
+        probs: torch.Tensor = self._model.get_normalized_probs(net_output, log_probs=True)
+        log_probs = probs[:, 0].cpu().numpy()
+        if not np.isfinite(log_probs).all():
+            raise InputError("the scores of the stream are not finite numbers: the checkpoint is broken")
         return log_probs
 
 
@@ -101,10 +115,10 @@ class StreamingRecogniser:
         fine_tuned, chunk_ms: see ``FrameStream``.
     """
 
-    def __init__(self, fine_tuned: FineTuned, chunk_ms: int = CHUNK_MS):
+    def __init__(self, fine_tuned: FineTuned, chunk_ms: int | None = None):
         self._frames = FrameStream(fine_tuned, chunk_ms)
         self._decoder = GreedyDecoder(fine_tuned.dictionary, fine_tuned.symbols)
-        self._units = UnitStream(self._decoder)
+        self._units = self._unit_stream()
 
     def push(self, samples: np.ndarray) -> list[Interval]:
         """New words, or other units that the model spells, with their times from the beginning of the stream.
@@ -121,24 +135,40 @@ class StreamingRecogniser:
         """The last words. What is pushed next begins another stream."""
         words = self._words(self._frames.push(np.zeros(0, np.float32), is_last=True), is_last=True)
         self._frames.reset()
-        self._units = UnitStream(self._decoder)
+        self._units = self._unit_stream()
         return words
 
     def _words(self, log_probs: np.ndarray, is_last: bool = False) -> list[Interval]:
-        return [self._interval(unit) for unit in self._units.push(log_probs, is_last)]
+        # chunk by chunk, so that words do not depend on how many samples come at a time
+        size = self._frames.chunk_frames
+        units = [unit for i in range(0, len(log_probs), size) for unit in self._units.push(log_probs[i : i + size])]
+        if is_last:
+            units += self._units.push(log_probs[:0], is_last=True)
+        return [self._interval(unit) for unit in units]
+
+    def _unit_stream(self) -> UnitStream:
+        return UnitStream(self._decoder, SAMPLE_RATE_HZ / self._frames.frame_times.shift_samples)
 
     def _interval(self, unit: Unit) -> Interval:
         return Interval(unit.text, *self._frames.frame_times.span(unit.start, unit.end), unit.confidence)
 
 
 def load_streaming_recogniser(
-    path: str | Path, device: str | torch.device = "cpu", *, chunk_ms: int = CHUNK_MS
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    dictionary: Path | None = None,
+    chunk_ms: int | None = None,
 ) -> StreamingRecogniser:
     """The streaming recogniser of a checkpoint fine-tuned with CTC from a model with ``model.streaming=true``.
+
+    Args:
+        dictionary: dict.LABELS.txt of the training, for a checkpoint that has none inside.
+        chunk_ms: see ``FrameStream``.
 
     Raises:
         InputError: for a file that cannot be read, or a model that does not stream.
     """
-    fine_tuned = load_fine_tuned(Path(path))
+    fine_tuned = load_fine_tuned(Path(path), dictionary)
     fine_tuned.model.to(device)
     return StreamingRecogniser(fine_tuned, chunk_ms)

@@ -69,7 +69,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "spoken: raw 16-bit samples at 16 kHz of one channel on stdin (arecord -t raw -f S16_LE -r 16000)",
     )
     parser.add_argument(
-        "--chunk-ms", type=int, default=640, metavar="MS", help="length of a chunk of --stream (default: 640)"
+        "--chunk-ms",
+        type=int,
+        metavar="MS",
+        help="length of a chunk of --stream (default: the longest in training)",
     )
     beam = parser.add_argument_group("beam search (needs the extra `lm`; greedy without --lm)")
     beam.add_argument("--lm", type=Path, help="word n-gram model, ARPA (`summarymixing lm train`) or KenLM binary")
@@ -110,6 +113,10 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--n-best {args.n_best}: must be at least 1")
     if args.n_best > 1 and args.format != "json":
         raise InputError("--n-best is of use with --format json only, which holds several texts of a clip")
+    if args.stream and args.precision != "float32":
+        raise InputError(f"--precision {args.precision}: a stream is heard in float32")
+    if args.chunk_ms is not None and not args.stream:
+        raise InputError("--chunk-ms is of use with --stream only")
     if args.stream and not args.audio and args.data is None:
         from .decode_stream import check_options, decode_microphone
 
@@ -150,7 +157,8 @@ def _decode(args: argparse.Namespace, clips: Sequence[Clip], names: Sequence[str
         lm_weight=args.lm_weight,
         word_score=args.word_score,
         precision=args.precision,
-        chunk_ms=args.chunk_ms if args.stream else None,
+        streamed=args.stream,
+        chunk_ms=args.chunk_ms,
     )
     _note_words(recogniser)
     symbols = recogniser.symbols if recogniser.unit == recogniser.symbols.unit else LETTERS  # a lexicon makes words
@@ -188,7 +196,8 @@ def _decode(args: argparse.Namespace, clips: Sequence[Clip], names: Sequence[str
         print(f"{num_bad} of {len(clips)} clips are left out, as they cannot be read", file=sys.stderr)
     references = [found[1][i] for i in kept] if found else None
     named = [names[i] for i in kept] if names else []
-    _report(args, [clips[i] for i in kept], transcripts, named, seconds, references, _search_of(args, recogniser))
+    search, stream = _search_of(args, recogniser), {"chunk_ms": recogniser.chunk_ms} if args.stream else {}
+    _report(args, [clips[i] for i in kept], transcripts, named, seconds, references, search, stream)
 
 
 def _tune(recogniser: Recogniser, frames: Sequence[tuple[int, np.ndarray, int]], references: Sequence[str]) -> float:
@@ -245,6 +254,7 @@ def _report(
     seconds: float,
     references: list[str] | None,
     search: dict[str, Any],
+    stream: dict[str, Any],
 ) -> None:
     """Write and print. ``names``: of the files of a format other than txt; ``seconds``: that all took."""
     from ..probing.metrics.error_rate import error_rates, notes_on_writing
@@ -279,7 +289,7 @@ def _report(
     if args.results:
         lines = {"hypo.wrd": shown} if references is None else {"hypo.wrd": shown, "ref.wrd": references}
         contents = timed | {name: "".join(f"{line}\n" for line in these) for name, these in lines.items()}
-        about = {"checkpoint": str(args.checkpoint), "precision": args.precision, **search}
+        about = {"checkpoint": str(args.checkpoint), "precision": args.precision, **stream, **search}
         contents["scores.json"] = to_json(about | scores, indent=2) + "\n"
         absent = [args.results / name for name in OUTPUT_NAMES if name not in contents]  # of an earlier run (--force)
         write_together({args.results / name: content for name, content in contents.items()}, absent)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from ..system.errors import InputError, printable
 from ..system.strict_json import to_json
@@ -25,7 +27,8 @@ _BYTES_AT_ONCE = 2 * SAMPLE_RATE_HZ  # at most; what is there is taken
 
 def check_options(args: argparse.Namespace) -> None:
     """Raises InputError for options that need whole clips."""
-    for option, given in (("--lm", args.lm), ("--results", args.results), ("--tune", args.tune)):
+    given_options = {"--lm": args.lm, "--results": args.results, "--tune": args.tune, "--skip-bad": args.skip_bad}
+    for option, given in {**given_options, "--n-best": args.n_best > 1}.items():
         if given:
             raise InputError(f"{option} needs whole clips: name them, or leave it out for a microphone on stdin")
     if args.format not in ("txt", "json"):
@@ -36,41 +39,80 @@ def decode_microphone(args: argparse.Namespace, device: torch.device) -> None:
     """Print words as they are spoken, until the audio or the user ends it.
 
     Raises:
-        InputError: for a model that does not stream.
+        InputError: for a model that does not stream, a terminal on stdin, or a wav file there.
     """
+    if sys.stdin.isatty():
+        raise InputError("stdin is a terminal: name clips, or pipe raw samples in (arecord -t raw -f S16_LE -r 16000)")
+
     from ..checkpoints.streaming import load_streaming_recogniser
 
-    recogniser = load_streaming_recogniser(args.checkpoint, device, chunk_ms=args.chunk_ms)
+    recogniser = load_streaming_recogniser(args.checkpoint, device, dictionary=args.dictionary, chunk_ms=args.chunk_ms)
     print(f"listening: 16-bit samples at {SAMPLE_RATE_HZ} Hz, one channel, on stdin", file=sys.stderr)
     num_samples, seconds = 0, 0.0
-    try:
-        for samples in _samples(sys.stdin.buffer):
+    with _UntilCtrlC() as microphone:
+        for samples in _samples(microphone):
             started = time.perf_counter()
             words = recogniser.push(samples)
             seconds += time.perf_counter() - started
             num_samples += len(samples)
             _show(words, args.format)
-    except KeyboardInterrupt:  # how one stops a microphone
-        pass
-    _show(recogniser.finish(), args.format)
+    started = time.perf_counter()
+    words = recogniser.finish()
+    seconds += time.perf_counter() - started
+    _show(words, args.format)
     if args.format == "txt":
         print()
     heard = num_samples / SAMPLE_RATE_HZ
     print(f"{heard:.1f} s of audio, real-time factor {seconds / max(heard, 1e-9):.4f}", file=sys.stderr)
 
 
-def _samples(stream: BinaryIO) -> Iterator[np.ndarray]:
-    """(num_samples,) int16 each, as they come."""
+class _UntilCtrlC:
+    """Reads stdin until it or Ctrl-C ends it: what was heard before is still turned into words."""
+
+    def __enter__(self) -> _UntilCtrlC:
+        self._reads = self._ended = False
+        self._in_main = threading.current_thread() is threading.main_thread()  # where handlers run
+        if self._in_main:
+            self._before = signal.signal(signal.SIGINT, self._end)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._in_main:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _end(self, *_: object) -> None:
+        self._ended = True
+        if self._reads:
+            raise KeyboardInterrupt
+
+    def read(self) -> bytes:
+        """What is there; nothing at the end."""
+        buffer: Any = sys.stdin.buffer
+        try:
+            self._reads = True
+            return b"" if self._ended else buffer.read1(_BYTES_AT_ONCE)
+        except KeyboardInterrupt:
+            return b""
+        finally:
+            self._reads = False
+
+
+def _samples(microphone: _UntilCtrlC) -> Iterator[np.ndarray]:
+    """(num_samples,) int16 each, as they come. Raises InputError for a wav file."""
     import numpy as np
 
-    rest = b""
-    read: Any = getattr(stream, "read1", stream.read)
-    while part := read(_BYTES_AT_ONCE):
+    rest, is_first = b"", True
+    while part := microphone.read():
         rest += part
-        whole = len(rest) // 2 * 2
-        if whole:
-            yield np.frombuffer(rest[:whole], "<i2")
+        if len(rest) < 4:
+            continue
+        if is_first and rest.startswith(b"RIFF"):
+            raise InputError("stdin is a wav file: name it as a clip (-), or pipe raw samples in")
+        is_first, whole = False, len(rest) // 2 * 2
+        yield np.frombuffer(rest[:whole], "<i2")
         rest = rest[whole:]
+    if len(rest) >= 2:
+        yield np.frombuffer(rest[: len(rest) // 2 * 2], "<i2")
 
 
 def _show(words: Sequence[Interval], form: str) -> None:

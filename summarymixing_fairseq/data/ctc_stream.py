@@ -6,9 +6,9 @@ import numpy as np
 
 from .ctc_decoding import GreedyDecoder, Unit
 
-# A unit is over where no symbol follows it for a second, or after half a minute, at 50 frames a second.
-SILENT_FRAMES = 50
-MOST_FRAMES = 1500
+# A unit is over where no symbol follows it for so long, or when it has lasted so long.
+SILENT_SECONDS = 1.0
+MOST_SECONDS = 30.0
 
 
 class UnitStream:
@@ -17,10 +17,14 @@ class UnitStream:
     A unit is given when its mark, the next unit or a second of blanks follows. Only the frames of a unit that is not
     over are kept. The units are those of ``GreedyDecoder.decode`` of all frames, but for those cut by a second of
     blanks, or that are longer than half a minute.
+
+    Args:
+        decoder: knows the symbols; frames_per_second: of the frames.
     """
 
-    def __init__(self, decoder: GreedyDecoder):
+    def __init__(self, decoder: GreedyDecoder, frames_per_second: float):
         self._decoder = decoder
+        self._silent, self._most = (round(s * frames_per_second) for s in (SILENT_SECONDS, MOST_SECONDS))
         self._kept: list[np.ndarray] = []
         self._first = 0  # number of the first frame that is kept
 
@@ -33,8 +37,9 @@ class UnitStream:
         self._kept.append(log_probs)
         frames = np.concatenate(self._kept)
         units, is_open = self._decoder.units(frames)
-        if is_open and not is_last and len(frames) - units[-1].end < SILENT_FRAMES and len(frames) < MOST_FRAMES:
-            over, rest = units[:-1], units[-2].end if len(units) > 1 else 0
+        last = units[-1] if is_open and not is_last else None
+        if last and len(frames) - last.end < self._silent and len(frames) - last.start < self._most:
+            over, rest = units[:-1], last.start  # marks and blanks before it say no more
         else:
             over, rest = units, len(frames)
         first = self._first

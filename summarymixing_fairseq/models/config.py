@@ -212,7 +212,7 @@ class Wav2Vec2SummaryMixingConfig(Wav2Vec2Config):
     )
     chunk_frames: List[int] = field(
         default_factory=lambda: [8, 32],
-        metadata={"help": "streaming: fewest and most frames of the chunks of a batch, 20 ms each"},
+        metadata={"help": "streaming: fewest and most frames of the chunks of a batch"},
     )
     left_frames: List[int] = field(
         default_factory=lambda: [64, 256],
@@ -374,6 +374,9 @@ def validate(cfg: Wav2Vec2SummaryMixingConfig) -> None:
         for name, options in mixers:
             if cfg.streaming and not options.streams():
                 raise Refused("streaming", True, f"the mixer {name} does not stream, or not with these options")
+        first, num_frames, shift = stacked_frames(list(zip(cfg.frontend_kernel_sizes, cfg.frontend_strides)))
+        if cfg.streaming and first + num_frames < shift:
+            raise Refused("frontend_strides", list(cfg.frontend_strides), "a stream has no frames that are skipped")
         if (wanted := num_parameters(cfg)) > MAX_PARAMETERS:
             allowed = f"the sizes ask for {wanted:,} parameters, {MAX_PARAMETERS:,} may be"
             raise Refused("encoder_layers", cfg.encoder_layers, allowed)
@@ -408,6 +411,9 @@ def _check_fields(cfg: Wav2Vec2SummaryMixingConfig) -> None:
         check_list(name, given, range(2, 3), True, 1, MAX_CHUNK_FRAMES, allowed)
         if given[0] > given[1]:
             raise Refused(name, given, allowed)
+    for name in ("chunk_frames", "left_frames", "full_context"):
+        if not cfg.streaming and not _same(_value(cfg, name), _DEFAULTS[name]):
+            raise Refused(name, _value(cfg, name), "is of use with model.streaming=true only")
     if cfg.mask_dropout == 1:
         raise Refused("mask_dropout", cfg.mask_dropout, "would unmask every frame")
     if cfg.mask_channel_prob > 0 and cfg.mask_channel_length < 1:

@@ -38,7 +38,6 @@ class StreamStep(nn.Module):
         Returns:
             Output of the encoder (B, T, D), or scores (B, T, symbols); and the state for the next step.
         """
-        num_sums = len(self.feature_extractor.first_state(1))
-        latents, sums = self.feature_extractor.step(waveform, list(state[:num_sums]), heard)
-        x, states = self.encoder.step(self.post_extract_proj(latents), list(state[num_sums:]), heard)
+        latents, sums = self.feature_extractor.step(waveform, list(state[:2]), heard)
+        x, states = self.encoder.step(self.post_extract_proj(latents), list(state[2:]), heard)
         return (x if self.head is None else self.head(x), *sums, *states)

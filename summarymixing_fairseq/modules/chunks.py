@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 
 class Chunks(NamedTuple):
@@ -39,14 +37,3 @@ class ChunkDraws(NamedTuple):
             return None
         size, left = (int(torch.randint(low, high + 1, ())) for low, high in (self.sizes, self.left))
         return Chunks(size, left)
-
-
-def with_left(x: Tensor, size: int, left: int) -> Tensor:
-    """Each chunk behind the ``left`` frames before it; zeros (or False) where there are none.
-
-    (B, T, ...) -> (B, chunks, left + size, ...).
-    """
-    missing = -x.size(1) % size
-    padded = F.pad(x, (0, 0) * (x.dim() - 2) + (left, missing))
-    windows = padded.unfold(1, left + size, size)  # (B, chunks, ..., left + size), a view
-    return windows.movedim(-1, 2)

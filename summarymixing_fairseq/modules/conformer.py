@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .chunks import ChunkDraws, Chunks, with_left
+from .chunks import ChunkDraws, Chunks
 from .feedforward import FeedForward, xavier_linear
 from .kernels.compiling import compile_modules
 from .kernels.depthwise import DepthwiseConv
@@ -45,11 +45,10 @@ class ConvolutionModule(nn.Module):
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None, chunks: Chunks | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D). With ``chunks`` zeros follow the end of each."""
-        T, gated = x.size(1), made_again(partial(_gate, padding_mask=padding_mask), self.expand(self.norm(x)))
+        gated = made_again(partial(_gate, padding_mask=padding_mask), self.expand(self.norm(x)))
         if chunks is None:
-            return self._convolved(gated)
-        windows = with_left(gated, chunks.size, self.reach)  # (B, chunks, reach + size, D)
-        return self._convolved(windows.flatten(0, 1), self.reach).reshape(x.size(0), -1, x.size(2))[:, :T]
+            return self._finished(self.depthwise(gated))
+        return self._finished(self.depthwise.forward_in_chunks(gated, chunks.size))
 
     @property
     def reach(self) -> int:
@@ -63,12 +62,12 @@ class ConvolutionModule(nn.Module):
     def step(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """The frames that come next, all of one chunk: (B, T, D), state -> (B, T, D), the next state."""
         gated = torch.cat([state[0], _gate(self.expand(self.norm(x)), None)], 1)
-        return self._convolved(gated, self.reach), [gated[:, gated.size(1) - self.reach :]]
+        y = self._finished(self.depthwise(gated)[:, self.reach :])
+        return y, [gated[:, gated.size(1) - self.reach :]]
 
-    def _convolved(self, gated: Tensor, first: int = 0) -> Tensor:
-        """All that follows the gate, of the frames from ``first`` on: (B, T, D) -> (B, T - first, D)."""
-        x = self.depthwise_norm(self.depthwise(gated)[:, first:])
-        return dropout(self.project(made_again(F.silu, x)), self.dropout)
+    def _finished(self, x: Tensor) -> Tensor:
+        """All that follows the depthwise convolution: (B, T, D) -> (B, T, D)."""
+        return dropout(self.project(made_again(F.silu, self.depthwise_norm(x))), self.dropout)
 
 
 def _gate(x: Tensor, padding_mask: Tensor | None) -> Tensor:
@@ -130,6 +129,12 @@ class ConformerLayer(nn.Module):
             x = made_again(torch.add, x, mixed) if can_be_made_again(mixed) else x + mixed
             x = x + self.conv(x, *how)
             return self.norm(torch.add(x, self.ffn2(x), alpha=0.5))
+
+    @property
+    def num_states(self) -> int:
+        """Tensors of ``first_state``: one of the convolution, and the mixer's."""
+        mixer: Any = self.mixer
+        return 1 + mixer.num_states
 
     def first_state(self, batch: int, left: int) -> list[Tensor]:
         """What is remembered before the first frame. left: frames that attention hears before a chunk."""
@@ -277,7 +282,7 @@ class ConformerEncoder(nn.Module):
         layers: Any = self.layers
         kept: list[Tensor] = []
         for layer in layers:
-            number = len(layer.first_state(1, 0))
+            number = layer.num_states
             x, now = layer.step(x, state[len(kept) : len(kept) + number], heard)
             kept += now
         return self.layer_norm(x), kept

@@ -65,7 +65,7 @@ def normalise_per_utterance(features: Tensor, lengths: Tensor) -> Tensor:
     return centred / (std + STD_FLOOR)
 
 
-class Heard(NamedTuple):
+class Sums(NamedTuple):
     """What a running normalisation remembers of the frames before: of each bin, and in float64.
 
     Attributes:
@@ -78,7 +78,7 @@ class Heard(NamedTuple):
     num_frames: Tensor
 
 
-def running_normalise(features: Tensor, before: Heard | None = None) -> Tensor:
+def running_normalise(features: Tensor, before: Sums | None = None) -> Tensor:
     """Normalise each bin by mean and variance of the frames from the first to this one: no future is needed.
 
     The variance begins as if ``PRIOR_FRAMES`` frames with a deviation of ``PRIOR_STD`` had been heard, so that the

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .filterbank import Heard, LogMelFilterbank, normalise_per_utterance, padding_mask_from_lengths, running_normalise
+from .filterbank import LogMelFilterbank, Sums, normalise_per_utterance, padding_mask_from_lengths, running_normalise
 
 # Targets made of the filterbank are of this many frames, 40 ms as in BEST-RQ (arXiv 2202.01855), or of as many as the
 # convolutions go on by.
@@ -175,7 +175,7 @@ class FilterbankFrontend(nn.Module):
             (B, T, channels), and the state for the next step.
         """
         energies = self.filterbank(waveform)
-        before = Heard(state[0], state[1], heard * self.energies_per_latent)
+        before = Sums(state[0], state[1], heard * self.energies_per_latent)
         latents = self.norm(self._convolved(running_normalise(energies, before)))
         # those that the next step does not hear once more
         passed = energies[:, : latents.size(1) * self.energies_per_latent].double()

@@ -43,7 +43,7 @@ def _before(states: Tensor) -> Tensor:
     return F.pad(states, (0, 0, 1, 0))[..., :-1, :]
 
 
-def state_space_scan(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor) -> Tensor:
+def state_space_scan(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, *, most: int = CHUNK_FRAMES) -> Tensor:
     """h_t = exp(log_decay_t) h_(t-1) + b_t x_t', y_t = c_t' h_t, h before the first frame is zero.
 
     Time O(T), memory O(T): no state of a single frame is made, only those at the ends of chunks. ``torch.compile``
@@ -51,12 +51,14 @@ def state_space_scan(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor) -> Tens
 
     Args:
         x: (B, T, heads, P); log_decay: (B, T, heads), not positive; b, c: (B, T, N), the same for all heads.
+        most: frames of a chunk at most; clips that are shorter waste less with fewer.
 
     Returns:
         (B, T, heads, P).
     """
     B, T, H, P = x.shape
-    K, C = CHUNK_FRAMES, -(-T // CHUNK_FRAMES)
+    K = min(most, CHUNK_FRAMES)
+    C = -(-T // K)
     missing = C * K - T  # frames of zeros, which change nothing
     x = F.pad(x, (0, 0, 0, 0, 0, missing)).view(B, C, K, H, P).permute(0, 3, 1, 2, 4)
     log_decay = F.pad(log_decay, (0, 0, 0, missing)).view(B, C, K, H).permute(0, 3, 1, 2)

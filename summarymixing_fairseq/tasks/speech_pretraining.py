@@ -60,12 +60,12 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
         Raises:
             InputError: for a model of ours that would train without masks, or that cannot stream as it should.
         """
+        if self.cfg.normalize and getattr(cfg, "streaming", False):
+            raise InputError("task.normalize=true needs the whole clip, which a model with model.streaming=true lacks")
         model = super().build_model(cfg, *args, **kwargs)
         self._objective = getattr(model, "objective", None)
         if self._objective is not None and not kwargs.get("from_checkpoint", False) and cfg.mask_prob == 0:
             raise InputError("model.mask_prob=0: pre-training needs masked frames (0.65 in the paper)")
-        if self.cfg.normalize and getattr(cfg, "streaming", False):
-            raise InputError("task.normalize=true needs the whole clip, which a model with model.streaming=true lacks")
         self._model = model
         return model
 

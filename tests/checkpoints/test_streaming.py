@@ -34,7 +34,7 @@ def in_parts(waveform: np.ndarray, seed: int) -> list[np.ndarray]:
 
 def test_words_as_they_are_spoken(toned_stream, waveform):
     assert summarymixing_fairseq.load_streaming_recogniser is load_streaming_recogniser
-    whole = load_recogniser(toned_stream, chunk_ms=640).transcribe(waveform)
+    whole = load_recogniser(toned_stream, streamed=True).transcribe(waveform)
     recogniser = load_streaming_recogniser(toned_stream)
     assert whole.text.endswith(TEXT)
     for seed in range(2):
@@ -46,8 +46,8 @@ def test_words_as_they_are_spoken(toned_stream, waveform):
             assert all(seconds - word.end < 0.3 + 2 * 0.64 + 0.085 + 40_000 / 16_000 for word in new)
             words += new
         words += recogniser.finish()
-        assert [(w.label, w.start, w.confidence) for w in words] == [
-            (w.label, w.start, pytest.approx(w.confidence, abs=1e-4)) for w in whole.words
+        assert [(w.label, w.start, w.end, w.confidence) for w in words] == [
+            (w.label, w.start, w.end, pytest.approx(w.confidence, abs=1e-4)) for w in whole.words
         ]
     assert recogniser.push(waveform[:0]) == [] and recogniser.finish() == []
     integers = (waveform * 32767).astype(np.int16)
@@ -67,6 +67,33 @@ def test_frames_are_those_of_the_clip_in_chunks(toned_stream, waveform):
     assert len(stream.whole(waveform[:1359])) == 0 and len(stream.whole(waveform[:1360])) == 1
 
 
+def test_the_decoder_keeps_the_word_that_is_not_over(toned_stream, waveform):
+    recogniser = load_streaming_recogniser(toned_stream)
+    for _ in range(5):
+        recogniser.push(waveform)
+        assert sum(map(len, recogniser._units._kept)) < 100
+
+
+def test_a_chunk_of_another_length_than_in_training(toned_stream, caplog):
+    FrameStream(load_fine_tuned(toned_stream), 1280)
+    assert "chunks of 1280 ms: the model was trained with 160 to 640 ms" in caplog.text
+
+
+def test_the_weight_of_the_blank_counts(toned_stream, waveform):
+    fine_tuned = load_fine_tuned(toned_stream)
+    before = FrameStream(fine_tuned).whole(waveform)
+    fine_tuned.model.blank_weight, fine_tuned.model.blank_mode = 50.0, "add"
+    after = FrameStream(fine_tuned).whole(waveform)
+    assert (before.argmax(1) != 0).any() and (after.argmax(1) == 0).all()
+
+
+def test_scores_that_are_not_finite(toned_stream, waveform):
+    fine_tuned = load_fine_tuned(toned_stream)
+    fine_tuned.model.w2v_encoder.proj.weight.data[0, 0] = float("nan")
+    with pytest.raises(InputError, match="not finite"):
+        FrameStream(fine_tuned).whole(waveform)
+
+
 def test_memory_does_not_grow(toned_stream, waveform):
     stream = FrameStream(load_fine_tuned(toned_stream))
     stream.push(waveform)
@@ -84,4 +111,4 @@ def test_chunks_that_cannot_be(toned_stream, chunk_ms, message):
 
 def test_models_that_do_not_stream(toned):
     with pytest.raises(InputError, match=r"model\.streaming=true"):
-        load_recogniser(toned, chunk_ms=640)
+        load_recogniser(toned, streamed=True)

@@ -34,7 +34,7 @@ def test_units_are_those_of_all_frames(symbols, runs):
     numbers = [0, *(dictionary.index(symbol) for symbol in spelled)]
     frames = emissions([numbers[min(s, len(spelled))] for s, n in runs for _ in range(n)], len(dictionary))
     decoder, random = GreedyDecoder(dictionary, symbols), np.random.default_rng(len(frames))
-    stream, found, first = UnitStream(decoder), [], 0
+    stream, found, first = UnitStream(decoder, 50), [], 0
     while first < len(frames):
         size = int(random.integers(1, 20))
         found += stream.push(frames[first : first + size])
@@ -50,7 +50,7 @@ def test_units_are_those_of_all_frames(symbols, runs):
 def test_when_a_unit_is_over(symbols, path, given_after):
     """The number of the frame after which each is given; None: at the end."""
     dictionary, _ = DICTIONARIES[symbols]
-    stream = UnitStream(GreedyDecoder(dictionary, symbols))
+    stream = UnitStream(GreedyDecoder(dictionary, symbols), 50)
     frames = emissions([dictionary.index(symbol) for symbol in path], len(dictionary))
     found = [number for number in range(len(frames)) for _ in stream.push(frames[number : number + 1])]
     assert found + [None] * len(stream.push(frames[:0], is_last=True)) == given_after
@@ -58,10 +58,20 @@ def test_when_a_unit_is_over(symbols, path, given_after):
 
 def test_nothing_is_kept_for_ever():
     dictionary, _ = DICTIONARIES[LETTERS]
-    stream = UnitStream(GreedyDecoder(dictionary, LETTERS))
+    stream = UnitStream(GreedyDecoder(dictionary, LETTERS), 50)
     a, blank = (emissions([number] * 32, len(dictionary)) for number in (dictionary.index("A"), 0))
     assert stream.push(a) == [] and stream.push(blank) == []
     (word,) = stream.push(blank)  # a second and more of silence
     assert (word.text, word.start, word.end) == ("A", 0, 32)
     found = [len(stream.push(a)) for _ in range(100)]
     assert sum(found) == 2 and sum(map(len, stream._kept)) <= 1500
+
+
+def test_a_long_push_cuts_no_word():
+    dictionary, _ = DICTIONARIES[LETTERS]
+    stream = UnitStream(GreedyDecoder(dictionary, LETTERS), 50)
+    words = emissions([dictionary.index(symbol) for symbol in "A|" * 800], len(dictionary))
+    first, second = (emissions([dictionary.index(symbol)] * 4, len(dictionary)) for symbol in "AB")
+    assert len(stream.push(np.concatenate([words, first]))) == 800
+    (last,) = stream.push(second, is_last=True)
+    assert (last.text, last.start, last.end) == ("AB", 1600, 1608)

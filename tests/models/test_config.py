@@ -222,6 +222,11 @@ def test_a_mixer_for_each_layer(tiny_config):
         ),
         ({"streaming": True, "summary_mode": "expdecay"}, r"streaming=True: .* or not with these options"),
         ({"chunk_frames": [8]}, r"model\.chunk_frames=\[8\]: must be the fewest and the most frames"),
+        ({"full_context": 0.1}, r"model\.full_context=0\.1: is of use with model\.streaming=true only"),
+        (
+            {"streaming": True, "frontend_kernel_sizes": [1], "frontend_strides": [2]},
+            r"model\.frontend_strides=\[2\]: a stream has no frames that are skipped",
+        ),
         ({"left_frames": [8, 4]}, r"model\.left_frames=\[8, 4\]: must be the fewest and the most"),
         # would fail later, or be misread
         ({"mask_channel_prob": 0.5, "mask_channel_length": 0}, r"model\.mask_channel_length="),

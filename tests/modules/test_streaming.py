@@ -10,10 +10,11 @@ import torch
 from reference import ACTIVATIONS, assert_near, gelu, head_mlp, layer_norm, linear, padding_of, randomise
 from torch import Tensor
 
-from summarymixing_fairseq.modules.chunks import ChunkDraws, Chunks, with_left
+from summarymixing_fairseq.modules.chunks import ChunkDraws, Chunks
 from summarymixing_fairseq.modules.conformer import ConformerEncoder, ConformerLayer
 from summarymixing_fairseq.modules.filterbank import LogMelFilterbank, running_normalise
 from summarymixing_fairseq.modules.frontend import FilterbankFrontend
+from summarymixing_fairseq.modules.kernels.depthwise import DepthwiseConv
 from summarymixing_fairseq.modules.mixing import MIXERS, OPTIONS, build_mixer
 
 DIM = 16
@@ -135,9 +136,22 @@ def test_summary_equals_the_loop():
     assert_near(mixer(x[None], None, chunks)[0], torch.stack(outputs), 1e-10)
 
 
-def test_with_left():
-    x = torch.arange(1, 6)[None]
-    assert with_left(x, 2, 3).tolist() == [[[0, 0, 0, 1, 2], [0, 1, 2, 3, 4], [2, 3, 4, 5, 0]]]
+@pytest.mark.parametrize("kernel_size", [1, 3, 9])
+def test_convolution_equals_the_loop(kernel_size):
+    """Outputs and gradients; a frame hears none of the chunks that follow."""
+    conv, reach, T = DepthwiseConv(DIM, kernel_size).double(), kernel_size // 2, 13
+    x = torch.randn(2, T, DIM).double().requires_grad_()
+    expected = []
+    for t in range(T):
+        end = min((t // 4 + 1) * 4, T)
+        taps = [conv.weight[:, 0, reach + u - t] * x[:, u] for u in range(max(0, t - reach), min(t + reach + 1, end))]
+        expected.append(sum(taps) + conv.bias)
+    gradients = []
+    for y in (conv.forward_in_chunks(x, 4), torch.stack(expected, 1)):
+        assert_near(y, torch.stack(expected, 1), 1e-10)
+        gradients.append(torch.autograd.grad(y.square().sum(), [x, *conv.parameters()], retain_graph=True))
+    for found, wanted in zip(*gradients):
+        assert_near(found, wanted, 1e-9)
 
 
 def test_running_normalisation_equals_the_loop():

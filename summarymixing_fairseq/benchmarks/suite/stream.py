@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ...system.errors import InputError
 from ..benchmark import Benchmark, Step, add_config, add_sizes, mixer_names, of_mixer
 
 REFERENCE = "summarymixing"
@@ -34,10 +35,12 @@ def build(contender: str, size: float, settings: dict[str, Any], device: str) ->
     from ...models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
     from ..recipe import read_recipe
 
-    cfg = read_recipe(Path(settings["config"]), ["task.data=.", "+model.streaming=true", *of_mixer(contender)])
+    cfg = read_recipe(Path(settings["config"]), ["task.data=.", "model.streaming=true", *of_mixer(contender)])
     model = Wav2Vec2SummaryMixingModel(cfg.model).to(device).eval()
     step, frontend = StreamStep(model), model.feature_extractor
-    num_frames = max(1, round(size / FRAME_MS))
+    if size < FRAME_MS or size % FRAME_MS:
+        raise InputError(f"--chunk-ms {size:g}: must be a multiple of {FRAME_MS}")
+    num_frames = round(size / FRAME_MS)
     waveform = 0.1 * torch.randn(1, frontend.min_samples(num_frames), device=device)
     state: list[torch.Tensor] = step.first_state()
 

@@ -28,12 +28,24 @@ class DepthwiseConv(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        on_cpu = x.device.type == "cpu"
-        if on_cpu and torch.compiler.is_compiling():
+        if x.device.type == "cpu" and torch.compiler.is_compiling():
             return self.forward_plain(x)
-        # On a CPU the gradient of the weights is fast for T rows of one column; the forward pass alone is faster, and
-        # needs no copies, for one row of T columns. Of that cuDNN sees the layout; of T rows it does not.
-        return self.forward_as_image(x, axis=3 if on_cpu and torch.is_grad_enabled() else 2)
+        return self.forward_as_image(x, self._axis(x))
+
+    def forward_in_chunks(self, x: Tensor, size: int) -> Tensor:
+        """The same with zeros in place of what comes after the chunk of ``size`` frames that a frame is in.
+
+        What comes up to a frame needs no chunks, and what comes after it nothing of the chunk before. (B, T, D) ->
+        (B, T, D).
+        """
+        T, reach, axis = x.size(1), self.kernel_size[0] // 2, self._axis(x)
+        y = self._image(F.pad(x, (0, 0, reach, 0)), self.weight[..., : reach + 1], self.bias, axis)
+        if not reach:
+            return y
+        chunks = F.pad(x, (0, 0, 0, -T % size)).unflatten(1, (-1, size))  # (B, chunks, size, D)
+        to_come = F.pad(chunks[:, :, 1:], (0, 0, 0, reach)).flatten(0, 1)
+        after = self._image(to_come, self.weight[..., reach + 1 :], None, axis)
+        return y + after.reshape(x.size(0), -1, x.size(2))[:, :T]
 
     def forward_as_image(self, x: Tensor, axis: int) -> Tensor:
         """The same as a convolution of images with D channels, whose ``axis`` (2 or 3) has the size 1.
@@ -41,14 +53,21 @@ class DepthwiseConv(nn.Conv1d):
         (B, T, D) in memory is also such an image in channels-last layout: nothing is transposed, a CPU vectorises over
         the channels, and a GPU takes cuDNN's kernel in every dtype. (B, T, D) -> (B, T, D).
         """
-        reach = self.kernel_size[0] // 2
+        return self._image(x, self.weight, self.bias, axis, self.kernel_size[0] // 2)
+
+    @staticmethod
+    def _axis(x: Tensor) -> int:
+        # On a CPU the gradient of the weights is fast for T rows of one column; the forward pass alone is faster, and
+        # needs no copies, for one row of T columns. Of that cuDNN sees the layout; of T rows it does not.
+        return 3 if x.device.type == "cpu" and torch.is_grad_enabled() else 2
+
+    def _image(self, x: Tensor, weight: Tensor, bias: Tensor | None, axis: int, padding: int = 0) -> Tensor:
         image = x.transpose(1, 2).unsqueeze(axis)  # (B, T, D) -> (B, D, 1, T) or (B, D, T, 1), a view
-        padding = (0, reach) if axis == 2 else (reach, 0)
         y = F.conv2d(
             image,
-            cast(self.weight, x.dtype).unsqueeze(axis),
-            cast(self.bias, x.dtype),
-            padding=padding,
+            cast(weight, x.dtype).unsqueeze(axis),
+            None if bias is None else cast(bias, x.dtype),
+            padding=(0, padding) if axis == 2 else (padding, 0),
             groups=self.groups,
         )
         return y.squeeze(axis).transpose(1, 2)  # -> (B, T, D), a view

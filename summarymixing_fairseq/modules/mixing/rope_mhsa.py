@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -48,8 +50,8 @@ class RotarySelfAttention(ChunkedAttention, MultiHeadSelfAttention):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:
         """3 x (B, heads, T, D / heads), (B, T) bool True = padding -> (B, heads, T, D / heads)."""
-        return super().attend(made_again(_rotate, q), made_again(_rotate, k), v, padding_mask)
+        return super().attend(self.positioned(q, 0), self.positioned(k, 0), v, padding_mask)
 
     def positioned(self, x: Tensor, first: int) -> Tensor:
         """See ``ChunkedAttention``."""
-        return _rotate(x.transpose(-3, -2), first).transpose(-3, -2)
+        return made_again(partial(_rotate, first=first), x)

@@ -58,6 +58,8 @@ class BidirectionalStateSpace(nn.Module):
         ValueError: if the heads do not divide the width.
     """
 
+    num_states = 1  # of ``first_state``
+
     def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, state_dim: int = 64):
         super().__init__()
         if num_heads < 1 or embed_dim % num_heads:
@@ -103,28 +105,31 @@ class BidirectionalStateSpace(nn.Module):
                 y = state_space_scan(*self._terms(slice(0, 1), padding_mask, x, *there))
                 terms = self._terms(slice(1, 2), padding_mask, x, *back)
                 in_chunks = (blocks_of(term, chunks.size, least=1).flatten(0, 1).flip(1) for term in terms)
-                of_chunks = state_space_scan(*in_chunks).flip(1)  # (B * chunks, size, heads, P)
+                of_chunks = state_space_scan(*in_chunks, most=chunks.size).flip(1)  # (B * chunks, size, heads, P)
                 y = (y + of_chunks.unflatten(0, (B, -1)).flatten(1, 2)[:, :T]).flatten(2)
             y = self._gated(y, x, z)
         return self.out_proj(self.dropout(y.to(projected.dtype)))
 
     def first_state(self, batch: int, left: int) -> list[Tensor]:
-        """What is remembered before the first frame: h of the way there, (B, heads, state_dim, D / heads)."""
-        width = self.skip.numel() // self.num_heads
-        return [self.skip.new_zeros((batch, self.num_heads, self.widths[2] // 2, width))]
+        """What is remembered before the first frame: h of the way there, (B, heads, state_dim, D / heads) float32."""
+        shape = (batch, self.num_heads, self.widths[2] // 2, self.skip.numel() // self.num_heads)
+        return [self.skip.new_zeros(shape, dtype=torch.promote_types(self.skip.dtype, torch.float32))]
 
     def step(self, x: Tensor, state: list[Tensor], heard: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The frames that come next, all of one chunk: see ``ChunkedAttention.step``."""
-        z, x, there, back = self._inputs(self.in_proj(x))
-        terms, before = self._terms(slice(0, 1), None, x, *there), state[0]
-        values, log_decay, b, c = terms
-        so_far = log_decay.cumsum(1)  # (B, T, heads)
-        from_before = so_far.exp()[..., None] * torch.einsum("btn,bhnp->bthp", c, before)
-        way_back = (term.flip(1) for term in self._terms(slice(1, 2), None, x, *back))
-        y = state_space_scan(*terms) + from_before + state_space_scan(*way_back).flip(1)
-        to_the_end = (so_far[:, -1:] - so_far).exp()[..., None] * values
-        after = so_far[:, -1].exp()[..., None, None] * before + torch.einsum("btn,bthp->bhnp", b, to_the_end)
-        return self.out_proj(self._gated(y.flatten(2), x, z)), [after]
+        projected, before, T = self.in_proj(x), state[0], x.size(1)
+        with torch.autocast(x.device.type, enabled=False):
+            z, x, there, back = self._inputs(projected)
+            terms = self._terms(slice(0, 1), None, x, *there)
+            values, log_decay, b, c = terms
+            so_far = log_decay.cumsum(1)  # (B, T, heads)
+            from_before = so_far.exp()[..., None] * torch.einsum("btn,bhnp->bthp", c, before)
+            way_back = (term.flip(1) for term in self._terms(slice(1, 2), None, x, *back))
+            y = state_space_scan(*terms, most=T) + from_before + state_space_scan(*way_back, most=T).flip(1)
+            to_the_end = (so_far[:, -1:] - so_far).exp()[..., None] * values
+            after = so_far[:, -1].exp()[..., None, None] * before + torch.einsum("btn,bthp->bhnp", b, to_the_end)
+            y = self._gated(y.flatten(2), x, z)
+        return self.out_proj(y.to(projected.dtype)), [after]
 
     def _inputs(self, projected: Tensor) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
         """z and x, (B, T, D) each, and of both directions B and C (B, T, 2N), and steps (B, T, heads)."""

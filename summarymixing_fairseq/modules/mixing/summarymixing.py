@@ -197,7 +197,8 @@ def mean_up_to_chunk(x: Tensor, padding_mask: Tensor | None, size: int) -> Tenso
     """
     valid = torch.ones_like(x[..., 0], dtype=torch.bool) if padding_mask is None else ~padding_mask
     accumulate = torch.promote_types(x.dtype, torch.float32)
-    sums = blocks_of(x.masked_fill(~valid[..., None], 0.0), size, least=1).sum(2, dtype=accumulate)
+    x = x if padding_mask is None else x.masked_fill(padding_mask[..., None], 0.0)
+    sums = blocks_of(x, size, least=1).sum(2, dtype=accumulate)
     count = blocks_of(valid, size, least=1).sum(2).cumsum(1).clamp(min=1)  # (B, chunks)
     return (sums.cumsum(1) / count[..., None]).to(x.dtype)
 
@@ -290,9 +291,14 @@ class SummaryMixing(nn.Module):
             if chunks is None:
                 summaries = self._summarise(values, padding_mask)  # (B, 1 or T, S) each
             else:
-                means = mean_up_to_chunk(by_frame(values), padding_mask, chunks.size)
-                summaries = [self.summary_norm(means).repeat_interleave(chunks.size, 1)[:, : x.size(1)]]
+                means = mean_up_to_chunk(by_frame(values), padding_mask, chunks.size)  # (B, chunks, S)
+                return self._combined(x, branch, [self.summary_norm(means)], chunks.size)
         return self._combined(x, branch, summaries)
+
+    @property
+    def num_states(self) -> int:
+        """Tensors of ``first_state``."""
+        return int(self.mode in WITH_SUMMARY)
 
     def first_state(self, batch: int, left: int) -> list[Tensor]:
         """What is remembered before the first frame: the sum of MLP_s, (B, S) float32, where there is a summary."""
@@ -310,11 +316,21 @@ class SummaryMixing(nn.Module):
         mean = (total / (heard + x.size(1))).to(x.dtype)
         return self._combined(x, branch, [self.summary_norm(mean)[:, None]]), [total]
 
-    def _combined(self, x: Tensor, branch: Callable[[HeadMLP], Tensor], summaries: list[Tensor]) -> Tensor:
-        """What the cell makes of the frames (B, T, D) and the summaries (B, 1 or T, S): (B, T, D)."""
+    def _combined(
+        self, x: Tensor, branch: Callable[[HeadMLP], Tensor], summaries: list[Tensor], size: int = 0
+    ) -> Tensor:
+        """What the cell makes of frames (B, T, D) and summaries: (B, T, D).
+
+        Args:
+            summaries: (B, 1 or T, S) each; size: of the chunks where they are (B, chunks, S).
+        """
         B, T, D = x.shape
+
+        def by_frames(y: Tensor) -> Tensor:
+            return y.repeat_interleave(size, 1)[:, :T] if size else y
+
         if self.mode == "lite":
-            return summaries[0].expand(B, T, D)
+            return by_frames(summaries[0]).expand(B, T, D)
         parts = []
         if self.mode in WITH_LOCAL:
             local = made_again(by_frame, branch(self.local))
@@ -324,13 +340,15 @@ class SummaryMixing(nn.Module):
             share = torch.sigmoid(self.gate_logit).to(x.dtype)  # of the summary
             parts = [2 * (1 - share) * parts[0], *(2 * share * part for part in parts[1:])]
         if self.mode == "sum":
-            return parts[0] + parts[1]
+            return parts[0] + by_frames(parts[1])
         # W_c [f ; s] = W_f f + W_s s, and W_s s is the same for all frames of an utterance.
         weight, bias = cast(self.combiner.weight, x.dtype), cast(self.combiner.bias, x.dtype)
         weights = weight.split([part.size(-1) for part in parts], dim=1)
         # the bias is added to the first summary, which has fewer frames
         with_bias = min(1, len(parts) - 1)
         y = [F.linear(part, w, bias if i == with_bias else None) for i, (part, w) in enumerate(zip(parts, weights))]
+        num_local = len(y) - len(summaries)
+        y = [*y[:num_local], *map(by_frames, y[num_local:])]
         return self.activation(reduce(torch.add, y)).expand(B, T, D)
 
     def summary_share(self) -> float | None:
