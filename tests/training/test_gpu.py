@@ -19,8 +19,10 @@ from training.conftest import load
 from summarymixing_fairseq.benchmarks.recipe import build_trainer, noise_batch, read_recipe, train_step
 from summarymixing_fairseq.benchmarks.suite import update
 from summarymixing_fairseq.models.encoder import build_encoder
+from summarymixing_fairseq.models.stream import StreamStep
+from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from summarymixing_fairseq.modules.contrastive import info_nce_logits, sample_negatives
-from summarymixing_fairseq.modules.mixing import MIXERS
+from summarymixing_fairseq.modules.mixing import MIXERS, OPTIONS
 from summarymixing_fairseq.modules.quantizer import ProductQuantizer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
@@ -31,6 +33,7 @@ DIM = 64
 # decide where a softmax looks are small differences of large numbers
 TOLERANCES = {"float32": 1e-4, "tf32": 5e-3, "bfloat16": 0.2, "float16": 6e-2}
 RECIPE = ROOT / "examples/pretraining/quickstart_contrastive.yaml"
+STREAMING = sorted(name for name in MIXERS if OPTIONS[name]().streams())
 every_mixer = pytest.mark.parametrize("mixer", sorted(MIXERS))
 
 
@@ -174,6 +177,32 @@ def test_recomputed_and_compiled_layers_train_alike(mixer, setting, tmp_path):
     plain = losses_of(make_trainer(tmp_path, *QUIET, *amp), 6, batch(1.0), batch(1.7))
     other = losses_of(make_trainer(tmp_path, *QUIET, *amp, f"model.{setting}"), 6, batch(1.0), batch(1.7))
     assert other == pytest.approx(plain, rel=2e-2)
+
+
+@pytest.mark.parametrize("mixer", STREAMING)
+@pytest.mark.parametrize("setting", ["recompute=cheap", "compile_layers=true"])
+def test_chunks_train_alike_recomputed_and_compiled(mixer, setting, tmp_path):
+    chunks = ["common.amp=true", *of_mixer(mixer), "model.encoder_layerdrop=0", "model.streaming=true"]
+    plain = losses_of(make_trainer(tmp_path, *QUIET, *chunks), 6, batch(1.0), batch(1.7))
+    other = losses_of(make_trainer(tmp_path, *QUIET, *chunks, f"model.{setting}"), 6, batch(1.0), batch(1.7))
+    assert other == pytest.approx(plain, rel=2e-2)
+
+
+@pytest.mark.parametrize("mixer", STREAMING)
+@torch.inference_mode()
+def test_a_stream_equals_the_cpus(mixer):
+    cfg = read_recipe(RECIPE, [*TINY_MODEL, *of_mixer(mixer), "task.data=x", "model.streaming=true"]).model
+    step = StreamStep(randomise(Wav2Vec2SummaryMixingModel(cfg)).eval())
+    waveform = 0.1 * torch.randn(1, step.feature_extractor.min_samples(8))
+    found = {}
+    for device in ("cpu", DEVICE):
+        state = step.to(device).first_state()
+        found[device] = []
+        for heard in range(0, 32, 8):
+            x, *state = step(waveform.to(device), torch.tensor(heard, device=device), *state)
+            found[device].append(x.cpu())
+    for on_gpu, on_cpu in zip(found[DEVICE], found["cpu"]):
+        assert_near(on_gpu, on_cpu, 1e-3)
 
 
 def test_a_nan_is_explained(tmp_path):
