@@ -7,13 +7,14 @@ from pathlib import Path
 
 from ..system.errors import printable
 from ..system.files import exclusive
+from .inputs import add_outside_root_argument
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the `export` sub-command."""
     parser = subparsers.add_parser(
         "export",
-        help="a checkpoint in another format (safetensors, transformers, ONNX), with a model card",
+        help="a checkpoint in another format (safetensors, transformers, ONNX, torch.export), with a model card",
         description="Write a checkpoint (pre-trained or fine-tuned) in another format, with a model card and a file "
         "that shows its use. It is compared with the checkpoint first, and not written if it differs. Neither the "
         "optimizer nor names of files and folders go with it: a run does not resume from it. safetensors (a probe's "
@@ -22,10 +23,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("checkpoint", type=Path, help="checkpoint of fairseq's, or an export in safetensors or hf")
     parser.add_argument("output", type=Path, help="FILE.safetensors, or the folder to write")
-    parser.add_argument("--to", default="safetensors", metavar="FORMAT", help="safetensors (default), hf or onnx")
+    parser.add_argument(
+        "--to", default="safetensors", metavar="FORMAT", help="safetensors (default), hf, onnx or torch"
+    )
     parser.add_argument(
         "--licence", default="unknown", help="of the weights, for the card: SPDX's name, as cc-by-4.0 (default unknown)"
     )
+    parser.add_argument(
+        "--int8",
+        type=Path,
+        metavar="SPLIT.tsv",
+        help="manifest with labels beside it: --to onnx also writes model.int8.onnx, and prints size, error rate and "
+        "speed of both on these clips",
+    )
+    add_outside_root_argument(parser)
     parser.add_argument("--force", action="store_true", help="overwrite an output that is there already")
     parser.set_defaults(run=run)
 
@@ -37,7 +48,9 @@ def run(args: argparse.Namespace) -> None:
         InputError: see ``export.run.export``.
     """
     with exclusive(args.output.parent):
+        from ..data.manifest import Manifest
         from ..export.run import export
 
-        for line in export(args.checkpoint, args.output, args.to, args.licence, args.force):
+        int8 = args.int8 and Manifest(args.int8, allow_outside_root=args.allow_outside_root)
+        for line in export(args.checkpoint, args.output, args.to, args.licence, args.force, int8):
             print(printable(line))

@@ -26,7 +26,7 @@ def _carried(states: Tensor, log_decay: Tensor) -> Tensor:
     (B, heads, C, S), (B, heads, C) -> (B, heads, C, S).
     """
     B, H, C, S = states.shape
-    if C <= CHUNK_FRAMES:
+    if torch.compiler.is_compiling() or C <= CHUNK_FRAMES:  # a graph is for any length
         return _decays(log_decay) @ states
     # chunks of chunks: carried on within each, and then from one to the next
     missing = -C % CHUNK_FRAMES
