@@ -11,6 +11,7 @@ from torch.fx.experimental import _config as fx_config
 
 from ..checkpoints.encoders import load_encoder
 from ..data.reading import pad_batch
+from ..models.stream import StreamStep
 from ..modules.filterbank import padding_mask_from_lengths
 from ..modules.normalise import normalise_waveform
 from ..system.errors import InputError
@@ -70,11 +71,24 @@ def traced(graph: Graph, source: Source) -> ExportedProgram:
     """
     waveform, padding = pad_batch([check_clip(1.0), check_clip(0.7)], torch.device("cpu"))
     # a Dim with a smallest and a largest size fixes the length without a word
-    shapes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC}, {0: Dim.DYNAMIC})
+    shapes = {"waveform": {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}, "num_samples": {0: Dim.DYNAMIC}}
+    return _program(graph, (waveform, (~padding).sum(1)), shapes, source)
+
+
+@torch.no_grad()
+def traced_step(step: StreamStep, source: Source) -> ExportedProgram:
+    """A step of one stream, the length of its chunk left open. Raises InputError as ``traced``."""
+    num_samples = step.feature_extractor.min_samples(8)
+    waveform, state = torch.from_numpy(check_clip(1.0))[None, :num_samples], step.first_state()
+    shapes = {"waveform": {1: Dim.DYNAMIC}, "heard": None, "state": (None,) * len(state)}
+    return _program(step, (waveform, torch.tensor(8), *state), shapes, source)
+
+
+def _program(module: nn.Module, inputs: tuple[Tensor, ...], shapes: dict[str, Any], source: Source) -> ExportedProgram:
     try:
         # else a batch of one and a clip of one frame are left out
         with fx_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
-            program = torch.export.export(graph, (waveform, (~padding).sum(1)), dynamic_shapes=shapes)
+            program = torch.export.export(module, inputs, dynamic_shapes=shapes)
     except Exception as error:  # a dozen kinds, and all mean one thing
         raise no_graph(source, error) from None
     # what torch has noted of sizes chooses layouts in memory alone, and a batch of one has another; the check runs one

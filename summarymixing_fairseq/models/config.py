@@ -374,6 +374,8 @@ def validate(cfg: Wav2Vec2SummaryMixingConfig) -> None:
         for name, options in mixers:
             if cfg.streaming and not options.streams():
                 raise Refused("streaming", True, f"the mixer {name} does not stream, or not with these options")
+        if cfg.streaming and cfg.compile_layers:
+            raise Refused("compile_layers", True, "torch's compiler has no code for chunks of any size (streaming)")
         first, num_frames, shift = stacked_frames(list(zip(cfg.frontend_kernel_sizes, cfg.frontend_strides)))
         if cfg.streaming and first + num_frames < shift:
             raise Refused("frontend_strides", list(cfg.frontend_strides), "a stream has no frames that are skipped")

@@ -123,3 +123,15 @@ def test_a_recogniser_and_its_8_bits(toned, tmp_path, runtime, labelled, capsys)
     operations = [node.op_type for node in graph.graph.node]
     # the filterbank and the layer of scores stay as they are, and so do convolutions
     assert operations.count("MatMul") == 2 and "MatMulInteger" in operations and "ConvInteger" not in operations
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mixer", ["summarymixing", "rope_mhsa", "local", "ssd"])
+def test_a_step_of_a_stream(mixer, tmp_path, tiny_model, runtime, capsys):
+    model = tiny_model(mixer=mixer, encoder_attention_heads=4, streaming=True)
+    path = save(tmp_path / "c.pt", configuration(model, OURS), model.state_dict())
+    out = export(path, tmp_path / "out", capsys)
+    assert "stream.onnx: checked on chunks of 1 to 200 frames" in out
+    session = runtime.InferenceSession(str(tmp_path / "out" / "stream.onnx"))
+    assert [one.name for one in session.get_inputs()][:3] == ["waveform", "heard", "state_0"]
+    assert [one.name for one in session.get_outputs()][:2] == ["output", "next_0"]

@@ -222,6 +222,7 @@ def test_a_mixer_for_each_layer(tiny_config):
         ),
         ({"streaming": True, "summary_mode": "expdecay"}, r"streaming=True: .* or not with these options"),
         ({"chunk_frames": [8]}, r"model\.chunk_frames=\[8\]: must be the fewest and the most frames"),
+        ({"streaming": True, "compile_layers": True}, r"model\.compile_layers=True: torch's compiler has no code"),
         ({"full_context": 0.1}, r"model\.full_context=0\.1: is of use with model\.streaming=true only"),
         (
             {"streaming": True, "frontend_kernel_sizes": [1], "frontend_strides": [2]},

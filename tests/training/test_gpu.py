@@ -180,11 +180,10 @@ def test_recomputed_and_compiled_layers_train_alike(mixer, setting, tmp_path):
 
 
 @pytest.mark.parametrize("mixer", STREAMING)
-@pytest.mark.parametrize("setting", ["recompute=cheap", "compile_layers=true"])
-def test_chunks_train_alike_recomputed_and_compiled(mixer, setting, tmp_path):
+def test_chunks_train_alike_recomputed(mixer, tmp_path):
     chunks = ["common.amp=true", *of_mixer(mixer), "model.encoder_layerdrop=0", "model.streaming=true"]
     plain = losses_of(make_trainer(tmp_path, *QUIET, *chunks), 6, batch(1.0), batch(1.7))
-    other = losses_of(make_trainer(tmp_path, *QUIET, *chunks, f"model.{setting}"), 6, batch(1.0), batch(1.7))
+    other = losses_of(make_trainer(tmp_path, *QUIET, *chunks, "model.recompute=cheap"), 6, batch(1.0), batch(1.7))
     assert other == pytest.approx(plain, rel=2e-2)
 
 

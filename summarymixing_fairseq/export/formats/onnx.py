@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...data.reading import pad_batch
+from ...models.stream import StreamStep
 from ...modules.filterbank import ENERGY_FLOOR, LogMelFilterbank
 from ...system.errors import InputError
-from ..check import Outputs
-from ..graph import INPUTS, graph_of, no_graph, traced
+from ..check import Outputs, check_clip
+from ..graph import INPUTS, graph_of, no_graph, traced, traced_step
 from ..int8 import quantise
 from ..measures import listen, read_labelled, speed
 from .registry import Format, register_format
@@ -53,7 +55,10 @@ class MatrixFilterbank(nn.Module):
 
 @register_format("onnx")
 class Onnx(Format):
-    """model.onnx; of a recogniser with tokens.txt, the symbol of each score, and by `--int8` model.int8.onnx."""
+    """model.onnx; of a recogniser with tokens.txt, the symbol of each score, and by `--int8` model.int8.onnx.
+
+    Of a model that streams stream.onnx too, one step of it: chunk, frames before and state -> frames and state.
+    """
 
     packages = ("onnx", "onnxscript", "onnxruntime")
     extra = "onnx"
@@ -67,7 +72,8 @@ class Onnx(Format):
             raise InputError(f"--int8: {self.source.path} is no recogniser: what it would lose has no error rate")
         tokens = [] if self.source.fine_tuned is None else ["tokens.txt"]
         int8 = [] if self.int8 is None else ["model.int8.onnx"]
-        return [self.destination / name for name in ("model.onnx", *tokens, *int8)]
+        stream = ["stream.onnx"] if self._streams else []
+        return [self.destination / name for name in ("model.onnx", *tokens, *int8, *stream)]
 
     def usage(self) -> str:
         """See ``Format``."""
@@ -87,25 +93,13 @@ class Onnx(Format):
         graph = graph_of(self.source)
         model = graph.model
         model.feature_extractor.filterbank = MatrixFilterbank(model.feature_extractor.filterbank)  # type: ignore
-        try:
-            program = torch.onnx.export(
-                traced(graph, self.source),
-                dynamo=True,
-                verbose=False,
-                opset_version=OPSET,
-                input_names=INPUTS,
-                output_names=graph.names,
-            )
-        except InputError:
-            raise
-        except Exception as error:  # a dozen kinds, and all mean one thing
-            raise no_graph(self.source, error) from None
-        assert program is not None  # noqa: S101 # with dynamo it is there
-        for part in (program.model.graph, *program.model.functions.values()):
-            for node in part.all_nodes():
-                node.metadata_props.clear()  # stack traces name this machine's folders
-        program.model.ir_version = IR_VERSION
-        program.save(str(self.destination / "model.onnx"), external_data=False)
+        self._save(traced(graph, self.source), "model.onnx", INPUTS, graph.names)
+        if self._streams:
+            step = StreamStep(model, graph.head).eval()
+            states = range(len(step.first_state()))
+            inputs = ("waveform", "heard", *(f"state_{n}" for n in states))
+            outputs = (self._output, *(f"next_{n}" for n in states))
+            self._save(traced_step(step, self.source), "stream.onnx", inputs, outputs)
         if self.source.fine_tuned is not None:
             symbols = self.source.fine_tuned.dictionary.symbols
             text = "".join(f"{symbol} {number}\n" for number, symbol in enumerate(symbols))
@@ -113,18 +107,42 @@ class Onnx(Format):
         if self.int8 is not None:
             quantise(self.destination / "model.onnx", self.destination / "model.int8.onnx")
 
+    def _save(
+        self, program: torch.export.ExportedProgram, name: str, inputs: Sequence[str], outputs: Sequence[str]
+    ) -> None:
+        try:
+            graph = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=inputs,
+                output_names=outputs,
+            )
+        except Exception as error:  # a dozen kinds, and all mean one thing
+            raise no_graph(self.source, error) from None
+        assert graph is not None  # noqa: S101 # with dynamo it is there
+        for part in (graph.model.graph, *graph.model.functions.values()):
+            for node in part.all_nodes():
+                node.metadata_props.clear()  # stack traces name this machine's folders
+        graph.model.ir_version = IR_VERSION
+        graph.save(str(self.destination / name), external_data=False)
+
     def outputs(self) -> Outputs:
         """See ``Format``."""
         return self._outputs_of(self.files()[0])
 
     def forms(self) -> dict[Path, Outputs]:
         """See ``Format``."""
-        return {path: self._outputs_of(path) for path in self.files() if path.suffix == ".onnx"}
+        whole = ("model.onnx", "model.int8.onnx")
+        return {path: self._outputs_of(path) for path in self.files() if path.name in whole}
 
     def check(self) -> str:
         """As of ``Format``, and how long 10 s of audio take; with `--int8` the error rates of both files."""
         found = super().check()
         self.lines.append(speed({"onnxruntime": self.outputs(), "torch": self.source.outputs}))
+        if self._streams:
+            self.lines.append(self._check_stream())
         if self.int8 is not None:
             clips = f"{len(self._labelled.waveforms)} clips of {self.int8.path.name}, {self._labelled.seconds:.0f} s"
             for path, outputs in self.forms().items():
@@ -136,16 +154,41 @@ class Onnx(Format):
                 )
         return found
 
+    @torch.inference_mode()
+    def _check_stream(self) -> str:
+        """Steps of 10 s in chunks of several lengths, beside the model's. Raises InputError where they differ."""
+        graph, session = graph_of(self.source), self._session(self.destination / "stream.onnx")
+        step = StreamStep(graph.model, graph.head).eval()
+        frontend, state = step.feature_extractor, step.first_state()
+        theirs, worst, heard = [one.numpy() for one in state], 0.0, 0
+        waveform = torch.from_numpy(check_clip(10.0))[None]
+        for num_frames in (32, 8, 20, 1, 32, 200):
+            samples = waveform[:, heard * frontend.shift_samples :][:, : frontend.min_samples(num_frames)]
+            wanted, *state = step(samples, torch.tensor(heard), *state)
+            given = dict(zip([one.name for one in session.get_inputs()], [samples.numpy(), np.array(heard), *theirs]))
+            found, *theirs = session.run(None, given)
+            worst, heard = max(worst, float(np.abs(found - wanted.numpy()).max())), heard + num_frames
+        if not worst <= self.tolerance:
+            raise InputError(f"stream.onnx differs from the checkpoint by {worst:.1e}")
+        return f"stream.onnx: checked on chunks of 1 to 200 frames, differs by {worst:.1e} at most"
+
+    @property
+    def _streams(self) -> bool:
+        return bool(self.source.our_encoder().spec.config.get("streaming"))
+
     @property
     def _output(self) -> str:
         return "output" if self.source.fine_tuned is None else "logits"
 
-    def _outputs_of(self, path: Path) -> Outputs:
+    def _session(self, path: Path) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(str(path), options)
+        return onnxruntime.InferenceSession(str(path), options)
+
+    def _outputs_of(self, path: Path) -> Outputs:
+        session = self._session(path)
 
         def outputs(waveforms: Sequence[np.ndarray]) -> list[Tensor]:
             source, padding = pad_batch(waveforms, torch.device("cpu"))
