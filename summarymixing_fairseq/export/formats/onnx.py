@@ -87,17 +87,16 @@ class Onnx(Format):
         graph = graph_of(self.source)
         model = graph.model
         model.feature_extractor.filterbank = MatrixFilterbank(model.feature_extractor.filterbank)  # type: ignore
+        written_down = traced(graph, self.source)
         try:
             program = torch.onnx.export(
-                traced(graph, self.source),
+                written_down,
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
                 input_names=INPUTS,
                 output_names=graph.names,
             )
-        except InputError:
-            raise
         except Exception as error:  # a dozen kinds, and all mean one thing
             raise no_graph(self.source, error) from None
         assert program is not None  # noqa: S101 # with dynamo it is there
