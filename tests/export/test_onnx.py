@@ -6,10 +6,8 @@ import re
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from encoder_checkpoints import OURS, configuration, save
-from toned import sentence, spoken
 
 from summarymixing_fairseq.checkpoints.encoders import load_model
 from summarymixing_fairseq.commands.main import main
@@ -33,20 +31,6 @@ def test_the_matrix_is_the_fourier_transform():
 def export(path, folder, capsys, *options) -> str:
     assert main(["export", str(path), str(folder), "--to", "onnx", *map(str, options)]) == 0, capsys.readouterr().err
     return capsys.readouterr().out
-
-
-@pytest.fixture
-def labelled(tmp_path):
-    """A manifest of clips of tones, and their words."""
-    texts = [sentence(6, seed) for seed in range(3)]
-    rows = [str(tmp_path)]
-    for seed, text in enumerate(texts):
-        waveform = spoken(text, seed).waveform
-        soundfile.write(tmp_path / f"{seed}.wav", waveform, 16_000)
-        rows.append(f"{seed}.wav\t{len(waveform)}")
-    (tmp_path / "test.tsv").write_text("\n".join(rows) + "\n")
-    (tmp_path / "test.wrd").write_text("\n".join(texts) + "\n")
-    return tmp_path / "test.tsv"
 
 
 def test_where_8_bits_do_not_go(toned, tmp_path, tiny_model, labelled, monkeypatch, capsys):
