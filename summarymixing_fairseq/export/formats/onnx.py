@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -91,7 +91,7 @@ def _seconds(outputs: Outputs, clips: Sequence[np.ndarray]) -> float:
 class Onnx(Format):
     """model.onnx; of a recogniser with tokens.txt, the symbol of each score."""
 
-    packages = ("onnx", "onnxscript", "onnxruntime")
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
     extra = "onnx"
     tolerance = 1e-4
 
@@ -118,16 +118,36 @@ class Onnx(Format):
         graph, names = self._graph()
         waveform, padding = pad_batch([check_clip(1.0), check_clip(0.7)], torch.device("cpu"))
         batch, samples = torch.export.Dim.DYNAMIC, torch.export.Dim.DYNAMIC
+        self._save(
+            graph,
+            {"waveform": waveform, "num_samples": (~padding).sum(1)},
+            ({0: batch, 1: samples}, {0: batch}),
+            [*names, "num_frames"],
+        )
+        if self.source.fine_tuned is not None:
+            symbols = self.source.fine_tuned.dictionary.symbols
+            text = "".join(f"{symbol} {number}\n" for number, symbol in enumerate(symbols))
+            (self.destination / "tokens.txt").write_text(text, encoding="utf-8")
+
+    def _save(
+        self,
+        graph: nn.Module,
+        inputs: dict[str, Tensor],
+        free: Sequence[Any],
+        outputs: Sequence[str],
+        **metadata: str,
+    ) -> None:
+        """Write model.onnx; ``free``: the axes of each input that may have any size."""
         try:
             program = torch.onnx.export(
                 graph,
-                (waveform, (~padding).sum(1)),
+                tuple(inputs.values()),
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
-                input_names=["waveform", "num_samples"],
-                output_names=[*names, "num_frames"],
-                dynamic_shapes=({0: batch, 1: samples}, {0: batch}),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=tuple(free),
             )
         except Exception as error:  # a dozen kinds, and all mean one thing
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -136,19 +156,12 @@ class Onnx(Format):
         for part in (program.model.graph, *program.model.functions.values()):
             for node in part.all_nodes():
                 node.metadata_props.clear()  # stack traces name this machine's folders
+        program.model.metadata_props.update(metadata)
         program.save(str(self.destination / "model.onnx"), external_data=False)
-        if self.source.fine_tuned is not None:
-            symbols = self.source.fine_tuned.dictionary.symbols
-            text = "".join(f"{symbol} {number}\n" for number, symbol in enumerate(symbols))
-            (self.destination / "tokens.txt").write_text(text, encoding="utf-8")
 
     def outputs(self) -> Outputs:
         """See ``Format``."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(str(self.destination / "model.onnx"), options)
+        session = self._session()
         name = "output" if self.source.fine_tuned is None else "logits"
 
         def outputs(waveforms: Sequence[np.ndarray]) -> list[Tensor]:
@@ -158,6 +171,14 @@ class Onnx(Format):
             return [torch.from_numpy(clip[:length]) for clip, length in zip(found, lengths)]
 
         return outputs
+
+    def _session(self) -> Any:
+        """model.onnx in onnxruntime."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        return onnxruntime.InferenceSession(str(self.destination / "model.onnx"), options)
 
     def check(self) -> str:
         """As of ``Format``, and how long 10 s of audio take."""
