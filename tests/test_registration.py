@@ -40,11 +40,11 @@ def test_user_dir_after_the_import():
     assert MODEL_REGISTRY["wav2vec2_summarymixing"] is model
 
 
-def test_in_a_fresh_process(tmp_path):
+def test_in_a_fresh_process(tmp_path, toned):
     """From another folder. A plain import loads neither torch nor fairseq, and changes nothing of fairseq.
 
     Then, in a fork that has fairseq but not this package, by user-dir and by import after it; in the process itself,
-    where it is imported, by ``register``.
+    where it is imported, by reading a recogniser.
     """
     code = f"""
 import os
@@ -73,7 +73,7 @@ if child == 0:
     import_user_module(Namespace(user_dir=PACKAGE))
 else:
     assert os.waitpid(child, 0)[1] == 0
-    summarymixing_fairseq.register()
+    summarymixing_fairseq.load_recogniser({str(toned)!r})
 assert "wav2vec2_summarymixing" in MODEL_REGISTRY
 assert "speech_pretraining" in TASK_REGISTRY and "speech_finetuning" in TASK_REGISTRY
 """

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from fairseq.data import Dictionary
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 
+from .. import register
 from ..data.dictionary import INDICES, difference, load_dictionary
 from ..data.references import Symbols, symbols_of
 from ..system.errors import InputError
@@ -94,6 +95,7 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
         # nothing of a file's is compiled as an expression either
         w2v_args = pretraining_config(model_config["w2v_args"], weights, path)
         merged = over_defaults(Wav2Vec2CtcConfig(), {**model_config, "w2v_args": w2v_args, "freeze_regex": None})
+        register()  # fairseq builds the encoder by the name of its task
         model = Wav2VecCtc.build_model(merged, SimpleNamespace(target_dictionary=dictionary))
     load_weights(model, weights, path)
     model.eval().requires_grad_(False)

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..system.errors import InputError
 from ..system.files import sha256_of
 from .contents import section, sections
+from .hub import on_disk
 
 MODEL_TYPE = "summarymixing"
 HEAD, BODY = "lm_head.", "summarymixing."
@@ -82,6 +83,7 @@ def content_sha256(path: Path) -> str:
     Raises:
         InputError: if it cannot be read.
     """
+    path = on_disk(path)
     if not path.is_dir():
         return sha256_of(path)
     digest = hashlib.sha256()

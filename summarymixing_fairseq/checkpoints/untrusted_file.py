@@ -25,6 +25,7 @@ from omegaconf.nodes import AnyNode
 from ..system.errors import InputError
 from .archive import check_archive, is_archive
 from .hf_folder import read_hf_folder
+from .hub import on_disk
 from .pickled import MAX_DEPTH, check_pickle
 from .safetensors_file import read_safetensors
 
@@ -59,12 +60,15 @@ def load_safely(path: Path) -> Any:
 
     Nothing else of a configuration is looked at: who builds a model of it takes the fields that he knows.
 
+    Args:
+        path: of a file or folder, or a name of the Hugging Face hub: see ``on_disk``.
+
     Raises:
         InputError: for a file that is missing, no file but a pipe or a device, or damaged; that makes anything but
             tensors, plain containers and old configurations, promises more than it holds, or calls a resolver of
             omegaconf's in its configuration.
     """
-    path = Path(path)
+    path = on_disk(Path(path))
     try:
         if (path / "config.json").is_file():
             return _checked(read_hf_folder(path), path)

@@ -49,7 +49,7 @@ class Symbols:
         units: list[tuple[str, int, int]] = []
         text, first, end = "", 0, 0
         for place, symbol in enumerate([*symbols, " "]):
-            for part in re.split(r"(\s+)", self._written(symbol)):
+            for part in re.split(r"(\s+)", self.written(symbol)):
                 if part and not part.isspace():
                     text, first, end = text + part, first if text else place, place + 1
                 elif part and text:
@@ -57,7 +57,7 @@ class Symbols:
                     text = ""
         return units
 
-    def _written(self, symbol: str) -> str:
+    def written(self, symbol: str) -> str:
         """What a symbol adds to the text, a space where a unit ends."""
         mark = _WORD_MARKS[self.post_process]
         if self.post_process in ("letter", "sentencepiece", "wordpiece", "_EOW"):

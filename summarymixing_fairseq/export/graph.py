@@ -72,7 +72,7 @@ def traced(graph: Graph, source: Source) -> ExportedProgram:
     waveform, padding = pad_batch([check_clip(1.0), check_clip(0.7)], torch.device("cpu"))
     # a Dim with a smallest and a largest size fixes the length without a word
     shapes = {"waveform": {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}, "num_samples": {0: Dim.DYNAMIC}}
-    return _program(graph, (waveform, (~padding).sum(1)), shapes, source)
+    return program_of(graph, (waveform, (~padding).sum(1)), shapes, source)
 
 
 @torch.no_grad()
@@ -81,10 +81,17 @@ def traced_step(step: StreamStep, source: Source) -> ExportedProgram:
     num_samples = step.feature_extractor.min_samples(8)
     waveform, state = torch.from_numpy(check_clip(1.0))[None, :num_samples], step.first_state()
     shapes = {"waveform": {1: Dim.DYNAMIC}, "heard": None, "state": (None,) * len(state)}
-    return _program(step, (waveform, torch.tensor(8), *state), shapes, source)
+    return program_of(step, (waveform, torch.tensor(8), *state), shapes, source)
 
 
-def _program(module: nn.Module, inputs: tuple[Tensor, ...], shapes: dict[str, Any], source: Source) -> ExportedProgram:
+def program_of(
+    module: nn.Module, inputs: tuple[Tensor, ...], shapes: dict[str, Any], source: Source
+) -> ExportedProgram:
+    """What torch writes down of a module of ``source``; shapes: the axes of each input that may have any size.
+
+    Raises:
+        InputError: where torch cannot, with its reason.
+    """
     try:
         # else a batch of one and a clip of one frame are left out
         with fx_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ def hide_broken_torchaudio() -> None:
 class HuggingFace(Format):
     """Weights, configuration, symbols, and code that needs neither fairseq nor this package."""
 
-    packages = ("transformers",)
+    packages: ClassVar[tuple[str, ...]] = ("transformers",)
     # equal to the bit, but for products of a few rows, which a CPU's library sums in another order now and then
     tolerance = 1e-6
     extra = "hf"
@@ -138,7 +138,7 @@ class HuggingFace(Format):
     def _cfg(self) -> Any:
         return over_defaults(Wav2Vec2SummaryMixingConfig(), self.source.our_encoder().spec.config)
 
-    def _code(self) -> dict[str, str]:
+    def _bundled(self, roots: Sequence[str]) -> dict[str, str]:
         """Our modules, those of its mixers alone."""
         lines = ["from ...modules.mixing.registry import build_mixer"]
         for name in sorted({name for name, _ in layer_mixers(self._cfg())}):
@@ -152,7 +152,10 @@ class HuggingFace(Format):
         plain = (PACKAGE / "export" / "hf_code" / "block_mlp.py").read_text(encoding="utf-8")
         replaced = {f"{CODE}mixers": mixers, "modules.kernels.block_mlp": plain}
         header = f"Made by summarymixing-fairseq {__version__} of its own modules: change them there."
-        texts = bundle(ROOTS, replaced, header)
+        return bundle(roots, replaced, header)
+
+    def _code(self) -> dict[str, str]:
+        texts = self._bundled(ROOTS)
         others = sorted(name[: -len(".py")] for name in texts if name != MODELING)
         texts[MODELING] += "\n# transformers 4 copies only what this file imports itself\n"
         texts[MODELING] += "".join(f"from .{name} import __name__ as _  # noqa: E402\n" for name in others)
@@ -179,14 +182,11 @@ class HuggingFace(Format):
             )
         return [*SPECIAL_HERE, *dictionary.symbols[4:]]
 
-    def _config(self) -> dict[str, Any]:
+    def _model_config(self) -> dict[str, Any]:
+        """Sizes of the encoder."""
         cfg, encoder = self._cfg(), self.source.our_encoder()
-        is_recogniser = self.source.fine_tuned is not None
-        num_updates = num_updates_of(self.source.state)
+        draws = chunk_draws(cfg)
         return {
-            "architectures": ["SummaryMixingForCTC" if is_recogniser else "SummaryMixingModel"],
-            "auto_map": AUTO_MAP,
-            "model_type": MODEL_TYPE,
             "hidden_size": cfg.encoder_embed_dim,
             "intermediate_size": cfg.encoder_ffn_embed_dim,
             "mixers": [[name, asdict(options)] for name, options in layer_mixers(cfg)],
@@ -197,13 +197,23 @@ class HuggingFace(Format):
             "frontend_strides": list(cfg.frontend_strides),
             "final_norm_eps": cfg.final_norm_eps,
             "normalize": encoder.spec.normalize,
-            "streaming": chunk_draws(cfg),
+            "streaming": draws and [list(draws.sizes), list(draws.left), draws.full_context],
             "hidden_dropout": cfg.dropout,
             "attention_dropout": cfg.attention_dropout,
             "activation_dropout": cfg.activation_dropout,
             "feat_proj_dropout": cfg.dropout_input,
             "layerdrop": cfg.encoder_layerdrop,
             "inputs_to_logits_ratio": encoder.min_samples(2) - encoder.min_samples(1),
+        }
+
+    def _config(self) -> dict[str, Any]:
+        is_recogniser = self.source.fine_tuned is not None
+        num_updates = num_updates_of(self.source.state)
+        return {
+            "architectures": ["SummaryMixingForCTC" if is_recogniser else "SummaryMixingModel"],
+            "auto_map": AUTO_MAP,
+            "model_type": MODEL_TYPE,
+            **self._model_config(),
             **dict(zip(("pad_token_id", "bos_token_id", "eos_token_id"), range(3))),
             **({"vocab_size": len(self._symbols())} if is_recogniser else {}),
             "dtype": "float32",

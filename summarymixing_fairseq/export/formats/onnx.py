@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from ...models.stream import StreamStep
 from ...modules.filterbank import ENERGY_FLOOR, LogMelFilterbank
 from ...system.errors import InputError
 from ..check import Outputs, check_clip
-from ..graph import INPUTS, graph_of, no_graph, traced, traced_step
+from ..graph import INPUTS, Graph, graph_of, no_graph, traced, traced_step
 from ..int8 import quantise
 from ..measures import listen, read_labelled, speed
 from .registry import Format, register_format
@@ -60,7 +60,7 @@ class Onnx(Format):
     Of a model that streams stream.onnx too, one step of it: chunk, frames before and state -> frames and state.
     """
 
-    packages = ("onnx", "onnxscript", "onnxruntime")
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
     extra = "onnx"
     tolerance = 1e-4
     takes_int8 = True
@@ -90,12 +90,10 @@ class Onnx(Format):
         self.destination.mkdir(parents=True, exist_ok=True)
         if self.int8 is not None and self.source.fine_tuned is not None:
             self._labelled = read_labelled(self.int8, self.source.fine_tuned)  # first, as all else takes longer
-        graph = graph_of(self.source)
-        model = graph.model
-        model.feature_extractor.filterbank = MatrixFilterbank(model.feature_extractor.filterbank)  # type: ignore
+        graph = self._graph()
         self._save(traced(graph, self.source), "model.onnx", INPUTS, graph.names)
         if self._streams:
-            step = StreamStep(model, graph.head).eval()
+            step = StreamStep(graph.model, graph.head).eval()
             states = range(len(step.first_state()))
             inputs = ("waveform", "heard", *(f"state_{n}" for n in states))
             outputs = (self._output, *(f"next_{n}" for n in states))
@@ -107,8 +105,20 @@ class Onnx(Format):
         if self.int8 is not None:
             quantise(self.destination / "model.onnx", self.destination / "model.int8.onnx")
 
+    def _graph(self) -> Graph:
+        """The graph with the Fourier transform as a matrix."""
+        graph = graph_of(self.source)
+        frontend: Any = graph.model.feature_extractor
+        frontend.filterbank = MatrixFilterbank(frontend.filterbank)
+        return graph
+
     def _save(
-        self, program: torch.export.ExportedProgram, name: str, inputs: Sequence[str], outputs: Sequence[str]
+        self,
+        program: torch.export.ExportedProgram,
+        name: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        **metadata: str,
     ) -> None:
         try:
             graph = torch.onnx.export(
@@ -125,6 +135,7 @@ class Onnx(Format):
         for part in (graph.model.graph, *graph.model.functions.values()):
             for node in part.all_nodes():
                 node.metadata_props.clear()  # stack traces name this machine's folders
+        graph.model.metadata_props.update(metadata)
         graph.model.ir_version = IR_VERSION
         graph.save(str(self.destination / name), external_data=False)
 

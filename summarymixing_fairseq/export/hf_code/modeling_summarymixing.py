@@ -9,13 +9,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 
-from ...modules.chunks import ChunkDraws
-from ...modules.conformer import ConformerEncoder, ConformerLayer
-from ...modules.filterbank import LogMelFilterbank, padding_mask_from_lengths
-from ...modules.frontend import FilterbankFrontend
-from ...modules.normalise import normalise_waveform
 from .configuration_summarymixing import SummaryMixingConfig
-from .mixers import build_mixer
+from .waveform_encoder import add_modules, encode
 
 
 class SummaryMixingPreTrainedModel(PreTrainedModel):
@@ -51,38 +46,8 @@ class SummaryMixingModel(SummaryMixingPreTrainedModel):
 
     def __init__(self, config: SummaryMixingConfig):
         super().__init__(config)
-        mixers = iter(config.mixers)
-
-        def build_layer() -> ConformerLayer:
-            name, options = next(mixers)
-            return ConformerLayer(
-                build_mixer(name, embed_dim=config.hidden_size, dropout=config.attention_dropout, **options),
-                config.hidden_size,
-                config.intermediate_size,
-                config.conv_kernel_size,
-                config.hidden_dropout,
-                config.activation_dropout,
-            )
-
-        self.feature_extractor = FilterbankFrontend(
-            LogMelFilterbank(num_mel_bins=config.num_mel_bins),
-            config.num_mel_bins,
-            config.frontend_channels,
-            config.frontend_kernel_sizes,
-            config.frontend_strides,
-            running=config.streaming is not None,
-        )
-        self.post_extract_proj = nn.Linear(config.frontend_channels, config.hidden_size)
-        self.dropout_input = nn.Dropout(config.feat_proj_dropout)
+        add_modules(self, config)
         self.mask_emb = nn.Parameter(torch.empty(config.hidden_size).uniform_())  # of pre-training, for the way back
-        self.encoder = ConformerEncoder(
-            build_layer,
-            config.num_hidden_layers,
-            config.hidden_size,
-            config.layerdrop,
-            norm_eps=config.final_norm_eps,
-            streaming=None if config.streaming is None else ChunkDraws(*config.streaming),
-        )
         self.post_init()
 
     def frames_of(self, num_samples: Tensor) -> Tensor:
@@ -112,23 +77,11 @@ class SummaryMixingModel(SummaryMixingPreTrainedModel):
         """
         source = input_values
         num_samples = torch.full(source.shape[:1], source.size(1), device=source.device)
-        padding_mask = None
         if attention_mask is not None:
             num_samples = attention_mask.sum(1).long()
-            longest = int(num_samples.max())
-            source, padding_mask = source[:, :longest], attention_mask[:, :longest] == 0
-            padding_mask = padding_mask if padding_mask.any() else None
-        if padding_mask is not None:
-            source = source.masked_fill(padding_mask, 0.0)
-        if self.config.normalize:
-            source = normalise_waveform(source, padding_mask)
-        features = self.feature_extractor(source, num_samples)
-        num_frames, frame_padding = features.latents.size(1), None
-        if int(features.lengths.min()) < num_frames:
-            frame_padding = padding_mask_from_lengths(features.lengths, num_frames)
-        x = self.dropout_input(self.post_extract_proj(features.latents))
+            source = source[:, : int(num_samples.max())]
         keep = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        x, hidden_states = self.encoder(x, frame_padding, keep_hidden_states=bool(keep))
+        x, hidden_states = encode(self, source, num_samples, self.config.normalize, bool(keep))
         output = BaseModelOutput(last_hidden_state=x, hidden_states=tuple(hidden_states) if keep else None)
         return output.to_tuple() if return_dict is False else output
 

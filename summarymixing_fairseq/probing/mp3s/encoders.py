@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...checkpoints.hub import on_disk
 from ...system.errors import InputError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
@@ -49,7 +50,7 @@ def parse_encoders(arguments: Sequence[str], with_random: bool = False) -> list[
             name, path = "", argument
         elif not path:
             raise InputError(f"encoder {argument}: no file after the name")
-        encoders.append(_encoder(name, Path(path).absolute(), argument))
+        encoders.append(_encoder(name, Path(path), argument))
     if with_random:
         first = encoders[0]
         encoders.append(Encoder(first.name + RANDOM_SUFFIX, first.path, first.sha256, random=True))
@@ -66,7 +67,8 @@ def parse_encoders(arguments: Sequence[str], with_random: bool = False) -> list[
 
 
 def _encoder(name: str, path: Path, argument: str) -> Encoder:
-    if not _is_checkpoint(path):
+    place = on_disk(path).absolute()
+    if not _is_checkpoint(place):
         raise InputError(f"encoder {argument}: {path} is no file")
     if not name:
         name = path.resolve().parent.name if path.stem.startswith("checkpoint") else path.stem
@@ -75,7 +77,7 @@ def _encoder(name: str, path: Path, argument: str) -> Encoder:
         raise InputError(f"encoder {argument}: {name!r} names a folder, and must be of letters, digits and ._+-")
     from ...checkpoints.hf_folder import content_sha256  # imports torch
 
-    return Encoder(name, path, content_sha256(path))
+    return Encoder(name, place, content_sha256(place))
 
 
 def _is_checkpoint(path: Path) -> bool:
