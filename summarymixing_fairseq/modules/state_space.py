@@ -56,7 +56,7 @@ def state_space_scan(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor) -> Tens
         (B, T, heads, P).
     """
     B, T, H, P = x.shape
-    K, C = CHUNK_FRAMES, -(-T // CHUNK_FRAMES)
+    K, C = CHUNK_FRAMES, (T + CHUNK_FRAMES - 1) // CHUNK_FRAMES  # not of -T: ONNX rounds quotients towards zero
     missing = C * K - T  # frames of zeros, which change nothing
     x = F.pad(x, (0, 0, 0, 0, 0, missing)).view(B, C, K, H, P).permute(0, 3, 1, 2, 4)
     log_decay = F.pad(log_decay, (0, 0, 0, missing)).view(B, C, K, H).permute(0, 3, 1, 2)
