@@ -2,6 +2,7 @@
 # make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: an hour more)
 # make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (half an hour on two busy cores)
 # make analyse:    what the layers of small encoders hold: SummaryMixing, attention, random weights
+# make export-demo: the quickstart's model in every format whose packages are there (pip install them to .venv), compared
 # make test:       the test suite, without the tests that take longest (11 minutes on two cores; WORKERS=N for N cores)
 # make test-long:  the tests that take longest
 # make lint:       ruff, mypy and import-linter
@@ -12,7 +13,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: options install quickstart bench bench-full mp3s-mini analyse test test-long fuzz lint docs format clean
+.PHONY: options install quickstart bench bench-full mp3s-mini analyse export-demo test test-long fuzz lint docs format clean
 
 install: $(VENV)/.installed
 
@@ -38,6 +39,9 @@ mp3s-mini: install
 
 analyse: install
 	$(BIN)/python examples/analysis/run.py
+
+export-demo: install
+	$(BIN)/python examples/export/run.py
 
 # each worker imports torch once, and keeps to one thread
 WORKERS ?= 2

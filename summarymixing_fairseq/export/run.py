@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..data.manifest import Manifest
 from ..system.errors import InputError
 from ..system.files import refuse_existing, temporary_folder, write_together
 from ..system.interrupts import uninterrupted
@@ -13,13 +14,16 @@ from .formats import FORMATS
 from .source import load_source
 
 
-def export(checkpoint: Path, destination: Path, to: str, licence: str, force: bool) -> list[str]:
+def export(
+    checkpoint: Path, destination: Path, to: str, licence: str, force: bool, int8: Manifest | None = None
+) -> list[str]:
     """Write a checkpoint in another format.
 
     All is made and checked in a folder beside the destination: an error or a signal leaves what was there.
 
     Args:
         to: name of the format; licence: for the card, an identifier of SPDX's; force: replace what is there.
+        int8: see ``Format``.
 
     Returns:
         Lines that say what was written and found.
@@ -31,12 +35,12 @@ def export(checkpoint: Path, destination: Path, to: str, licence: str, force: bo
     if to not in FORMATS:
         raise InputError(f"--to {to}: choose one of {', '.join(sorted(FORMATS))}")
     source = load_source(checkpoint)
-    final = FORMATS[to](source, destination)
+    final = FORMATS[to](source, destination, int8)
     # the last of the format's own files stands for all
     paths = [final.use(), final.card(), *final.files()]
     refuse_existing(paths, force)
     with temporary_folder(".export-", destination.absolute().parent) as folder:
-        made = FORMATS[to](source, folder / destination.name)
+        made = FORMATS[to](source, folder / destination.name, int8)
         try:
             made.write()
             found = made.check()

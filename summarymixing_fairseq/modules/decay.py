@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Frames per block: within a block one small matrix product, between blocks one vector is carried on.
+# Frames per block: within a block one small matrix product, and one between the ends of blocks. The latter's matrix has
+# more numbers than the frames only from 4096 D frames on, which are hours.
 BLOCK_FRAMES = 64
 
 
@@ -16,13 +17,11 @@ def _decayed_sum(x: Tensor, decay: float) -> Tensor:
     steps = torch.arange(K, device=x.device, dtype=x.dtype)
     within = (decay ** (steps[:, None] - steps)).tril()  # (K, K)
     y = within @ x.view(B, T // K, K, D)  # (B, blocks, K, D)
-    carry = x.new_zeros(B, D)
-    carried = []
-    for block_end in y[:, :, -1].unbind(1):
-        carried.append(carry)
-        carry = block_end + decay**K * carry
+    blocks = torch.arange(T // K, device=x.device, dtype=x.dtype)
+    before = (blocks[:, None] - blocks - 1).clamp(min=0)  # whole blocks between two
+    carried = (decay ** (K * before)).tril(-1) @ y[:, :, -1]  # what a block takes on, (B, blocks, D)
     onwards = decay ** (steps + 1)  # (K,)
-    return (y + onwards[:, None] * torch.stack(carried, 1)[:, :, None]).view(B, T, D)
+    return (y + onwards[:, None] * carried[:, :, None]).view(B, T, D)
 
 
 def decayed_mean(x: Tensor, padding_mask: Tensor | None, decay: float) -> Tensor:
@@ -42,7 +41,7 @@ def decayed_mean(x: Tensor, padding_mask: Tensor | None, decay: float) -> Tensor
         values = torch.cat([x, valid], -1).to(
             torch.promote_types(x.dtype, torch.float32)
         )  # (B, T, D + 1): the weights ride along as one more channel
-        padded = torch.nn.functional.pad(values, (0, 0, 0, -T % BLOCK_FRAMES))
+        padded = torch.nn.functional.pad(values, (0, 0, 0, BLOCK_FRAMES - 1 - (T - 1) % BLOCK_FRAMES))
         forward = _decayed_sum(padded, decay)[:, :T]
         backward = _decayed_sum(padded.flip(1), decay).flip(1)[:, :T]
         total = forward + backward - values  # frame t itself is in both scans

@@ -39,7 +39,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # the hidden activations are the largest tensor of a long clip: hold only a part of them at a time
             return torch.cat([self.whole(part) for part in x.split(FRAMES_AT_A_TIME, 1)], 1)
         return self.whole(x)

@@ -26,7 +26,7 @@ def _carried(states: Tensor, log_decay: Tensor) -> Tensor:
     (B, heads, C, S), (B, heads, C) -> (B, heads, C, S).
     """
     B, H, C, S = states.shape
-    if C <= CHUNK_FRAMES:
+    if torch.compiler.is_compiling() or C <= CHUNK_FRAMES:  # a graph is for any length
         return _decays(log_decay) @ states
     # chunks of chunks: carried on within each, and then from one to the next
     missing = -C % CHUNK_FRAMES
@@ -56,7 +56,7 @@ def state_space_scan(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor) -> Tens
         (B, T, heads, P).
     """
     B, T, H, P = x.shape
-    K, C = CHUNK_FRAMES, -(-T // CHUNK_FRAMES)
+    K, C = CHUNK_FRAMES, (T + CHUNK_FRAMES - 1) // CHUNK_FRAMES  # not of -T: ONNX rounds quotients towards zero
     missing = C * K - T  # frames of zeros, which change nothing
     x = F.pad(x, (0, 0, 0, 0, 0, missing)).view(B, C, K, H, P).permute(0, 3, 1, 2, 4)
     log_decay = F.pad(log_decay, (0, 0, 0, missing)).view(B, C, K, H).permute(0, 3, 1, 2)

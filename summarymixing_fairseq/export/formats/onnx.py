@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
-from ...checkpoints.encoders import load_encoder
 from ...data.reading import pad_batch
-from ...modules.feedforward import FeedForward
-from ...modules.filterbank import ENERGY_FLOOR, LogMelFilterbank, padding_mask_from_lengths
-from ...modules.normalise import normalise_waveform
+from ...modules.filterbank import ENERGY_FLOOR, LogMelFilterbank
 from ...system.errors import InputError
-from ..check import Outputs, check_clip
+from ..check import Outputs
+from ..graph import INPUTS, graph_of, no_graph, traced
+from ..int8 import quantise
+from ..measures import listen, read_labelled, speed
+from ..source import Source
 from .registry import Format, register_format
 
-OPSET = 18
-# runs of 10 s, of which the median is taken
-RUNS = 5
+# of onnxruntime 1.20, which reads graphs of an IR version up to 10
+OPSET, IR_VERSION = 18, 10
 
 
 class MatrixFilterbank(nn.Module):
@@ -54,153 +54,113 @@ class MatrixFilterbank(nn.Module):
         return ((real.square() + imaginary.square()) @ self.filters).clamp(min=ENERGY_FLOOR).log()
 
 
-class Graph(nn.Module):
-    """What the file computes: (B, num_samples) and (B,) valid samples -> outputs by name, and (B,) frames."""
-
-    def __init__(self, model: nn.Module, head: nn.Module | None, normalize: bool):
-        super().__init__()
-        self.model, self.head, self.normalize = model, head, normalize
-
-    def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, ...]:
-        """Scores (B, T, symbols) with a head, else the output and all states (B, T, D); then the frames."""
-        model: Any = self.model
-        padding = padding_mask_from_lengths(num_samples, waveform.size(1))
-        waveform = waveform.masked_fill(padding, 0.0)
-        if self.normalize:
-            waveform = normalise_waveform(waveform, padding)
-        features = model.feature_extractor(waveform, num_samples)
-        x = model.post_extract_proj(features.latents)
-        frame_padding = padding_mask_from_lengths(features.lengths, x.size(1))
-        x, states = model.encoder(x, frame_padding)
-        outputs = [x, *states] if self.head is None else [self.head(x)]
-        return (*outputs, features.lengths)
+def save_onnx(
+    program: ExportedProgram, source: Source, path: Path, inputs: Sequence[str], outputs: Sequence[str], **metadata: str
+) -> None:
+    """Write a traced graph as ONNX. Raises InputError where torch cannot."""
+    try:
+        model = torch.onnx.export(
+            program, dynamo=True, verbose=False, opset_version=OPSET, input_names=inputs, output_names=outputs
+        )
+    except Exception as error:  # a dozen kinds, and all mean one thing
+        raise no_graph(source, error) from None
+    assert model is not None  # noqa: S101 # with dynamo it is there
+    for part in (model.model.graph, *model.model.functions.values()):
+        for node in part.all_nodes():
+            node.metadata_props.clear()  # stack traces name this machine's folders
+    model.model.ir_version = IR_VERSION
+    model.model.metadata_props.update(metadata)
+    model.save(str(path), external_data=False)
 
 
-def _seconds(outputs: Outputs, clips: Sequence[np.ndarray]) -> float:
-    """Median time of a run, after one to warm up."""
-    outputs(clips)
-    seconds = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        outputs(clips)
-        seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds))
+def session_of(path: Path) -> Any:
+    """A file in onnxruntime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(str(path), options)
 
 
 @register_format("onnx")
 class Onnx(Format):
-    """model.onnx; of a recogniser with tokens.txt, the symbol of each score."""
+    """model.onnx; of a recogniser with tokens.txt, the symbol of each score, and by `--int8` model.int8.onnx."""
 
-    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
+    packages = ("onnx", "onnxscript", "onnxruntime")
     extra = "onnx"
     tolerance = 1e-4
+    takes_int8 = True
 
     def files(self) -> list[Path]:
         """See ``Format``."""
         self.source.our_encoder()
-        tokens = [] if self.source.fine_tuned is None else [self.destination / "tokens.txt"]
-        return [self.destination / "model.onnx", *tokens]
+        if self.int8 is not None and self.source.fine_tuned is None:
+            raise InputError(f"--int8: {self.source.path} is no recogniser: what it would lose has no error rate")
+        tokens = [] if self.source.fine_tuned is None else ["tokens.txt"]
+        int8 = [] if self.int8 is None else ["model.int8.onnx"]
+        return [self.destination / name for name in ("model.onnx", *tokens, *int8)]
 
     def usage(self) -> str:
         """See ``Format``."""
-        name = "output" if self.source.fine_tuned is None else "logits"
         return (
             "import numpy\nimport onnxruntime\nimport soundfile\n\n"
             'wave, _ = soundfile.read("clip.wav", dtype="float32")  # 16 kHz\n'
             'session = onnxruntime.InferenceSession("model.onnx")\n'
             'inputs = {"waveform": wave[None], "num_samples": numpy.array([len(wave)])}\n'
-            f'print(session.run(["{name}"], inputs)[0].shape)\n'
+            f'print(session.run(["{self._output}"], inputs)[0].shape)\n'
         )
 
     def write(self) -> None:
         """See ``Format``."""
         self.destination.mkdir(parents=True, exist_ok=True)
-        graph, names = self._graph()
-        waveform, padding = pad_batch([check_clip(1.0), check_clip(0.7)], torch.device("cpu"))
-        batch, samples = torch.export.Dim.DYNAMIC, torch.export.Dim.DYNAMIC
-        self._save(
-            graph,
-            {"waveform": waveform, "num_samples": (~padding).sum(1)},
-            ({0: batch, 1: samples}, {0: batch}),
-            [*names, "num_frames"],
-        )
+        if self.int8 is not None and self.source.fine_tuned is not None:
+            self._labelled = read_labelled(self.int8, self.source.fine_tuned)  # first, as all else takes longer
+        graph = graph_of(self.source)
+        model = graph.model
+        model.feature_extractor.filterbank = MatrixFilterbank(model.feature_extractor.filterbank)  # type: ignore
+        path = self.destination / "model.onnx"
+        save_onnx(traced(graph, self.source), self.source, path, INPUTS, graph.names)
         if self.source.fine_tuned is not None:
             symbols = self.source.fine_tuned.dictionary.symbols
             text = "".join(f"{symbol} {number}\n" for number, symbol in enumerate(symbols))
             (self.destination / "tokens.txt").write_text(text, encoding="utf-8")
-
-    def _save(
-        self,
-        graph: nn.Module,
-        inputs: dict[str, Tensor],
-        free: Sequence[Any],
-        outputs: Sequence[str],
-        **metadata: str,
-    ) -> None:
-        """Write model.onnx; ``free``: the axes of each input that may have any size."""
-        try:
-            program = torch.onnx.export(
-                graph,
-                tuple(inputs.values()),
-                dynamo=True,
-                verbose=False,
-                opset_version=OPSET,
-                input_names=list(inputs),
-                output_names=list(outputs),
-                dynamic_shapes=tuple(free),
-            )
-        except Exception as error:  # a dozen kinds, and all mean one thing
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(f"{self.source.path}: torch cannot make an ONNX graph of it: {reason[:300]}") from None
-        assert program is not None  # noqa: S101 # with dynamo it is there
-        for part in (program.model.graph, *program.model.functions.values()):
-            for node in part.all_nodes():
-                node.metadata_props.clear()  # stack traces name this machine's folders
-        program.model.metadata_props.update(metadata)
-        program.save(str(self.destination / "model.onnx"), external_data=False)
+        if self.int8 is not None:
+            quantise(self.destination / "model.onnx", self.destination / "model.int8.onnx")
 
     def outputs(self) -> Outputs:
         """See ``Format``."""
-        session = self._session()
-        name = "output" if self.source.fine_tuned is None else "logits"
+        return self._outputs_of(self.files()[0])
+
+    def forms(self) -> dict[Path, Outputs]:
+        """See ``Format``."""
+        return {path: self._outputs_of(path) for path in self.files() if path.suffix == ".onnx"}
+
+    def check(self) -> str:
+        """As of ``Format``, and how long 10 s of audio take; with `--int8` the error rates of both files."""
+        found = super().check()
+        self.lines.append(speed({"onnxruntime": self.outputs(), "torch": self.source.outputs}))
+        if self.int8 is not None:
+            clips = f"{len(self._labelled.waveforms)} clips of {self.int8.path.name}, {self._labelled.seconds:.0f} s"
+            for path, outputs in self.forms().items():
+                heard = listen(outputs, self._labelled, self.source)
+                rate, value = self._labelled.error_rate(heard.texts)
+                self.lines.append(
+                    f"{path.name}: {path.stat().st_size:,} bytes, {rate} {100 * value:.2f} %, real-time factor "
+                    f"{heard.real_time_factor:.4f} ({clips})"
+                )
+        return found
+
+    @property
+    def _output(self) -> str:
+        return "output" if self.source.fine_tuned is None else "logits"
+
+    def _outputs_of(self, path: Path) -> Outputs:
+        session = session_of(path)
 
         def outputs(waveforms: Sequence[np.ndarray]) -> list[Tensor]:
             source, padding = pad_batch(waveforms, torch.device("cpu"))
-            inputs = {"waveform": source.numpy(), "num_samples": (~padding).sum(1).numpy()}
-            found, lengths = session.run([name, "num_frames"], inputs)
+            inputs = dict(zip(INPUTS, (source.numpy(), (~padding).sum(1).numpy())))
+            found, lengths = session.run([self._output, "num_frames"], inputs)
             return [torch.from_numpy(clip[:length]) for clip, length in zip(found, lengths)]
 
         return outputs
-
-    def _session(self) -> Any:
-        """model.onnx in onnxruntime."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        return onnxruntime.InferenceSession(str(self.destination / "model.onnx"), options)
-
-    def check(self) -> str:
-        """As of ``Format``, and how long 10 s of audio take."""
-        found = super().check()
-        clip, outputs = [check_clip(10.0)], self.outputs()
-        factors = [_seconds(outputs, clip) / 10, _seconds(self.source.outputs, clip) / 10]
-        self.lines.append(
-            f"real-time factor of 10 s on {torch.get_num_threads()} threads: {factors[0]:.4f}, torch {factors[1]:.4f}"
-        )
-        return found
-
-    def _graph(self) -> tuple[Graph, list[str]]:
-        """What is exported, and the names of its outputs."""
-        encoder: Any = load_encoder(self.source.path, with_output=True)  # another one, to be changed
-        model, fine_tuned = encoder.model, self.source.fine_tuned
-        model.encoder.layer_norm = encoder.final_norm
-        head = None if fine_tuned is None else fine_tuned.model.w2v_encoder.proj
-        graph = Graph(model, head, encoder.spec.normalize).eval()
-        for module in model.modules():
-            if isinstance(module, FeedForward):
-                # a loop over parts would fix the length of the graph
-                module.forward = module.whole  # type: ignore[method-assign]
-        model.feature_extractor.filterbank = MatrixFilterbank(model.feature_extractor.filterbank)
-        names = ["output", *(f"state_{n}" for n in range(encoder.num_states))]
-        return graph, names if head is None else ["logits"]

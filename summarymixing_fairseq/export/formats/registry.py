@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
+from ...data.manifest import Manifest
 from ...system.errors import InputError
 from ..check import Outputs, compare
 from ..source import Source
@@ -21,20 +22,26 @@ class Format:
 
     Args:
         source: the checkpoint; destination: FILE.safetensors, or a folder.
+        int8: clips with labels, to write the model in 8 bits too and say what it loses on them; None: it is not.
 
     Attributes:
         packages: that it needs; extra: of this package that brings them.
-        tolerance: largest difference from the checkpoint's outputs; 0: equal to the bit.
+        tolerance: largest difference from the checkpoint's outputs, see ``compare``; 0: equal to the bit.
+        takes_int8: whether it can be written in 8 bits.
         lines: what was found on the way, for the command to print.
     """
 
     packages: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
     tolerance: ClassVar[float] = 0.0
+    takes_int8: ClassVar[bool] = False
 
-    def __init__(self, source: Source, destination: Path):
-        self.source, self.destination = source, destination
+    def __init__(self, source: Source, destination: Path, int8: Manifest | None = None):
+        self.source, self.destination, self.int8 = source, destination, int8
         self.lines: list[str] = []
+        if int8 is not None and not self.takes_int8:
+            able = ", ".join(name for name, other in FORMATS.items() if other.takes_int8)
+            raise InputError(f"--int8 is of use with --to {able} only")
         missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
         if missing:
             raise InputError(
@@ -72,6 +79,10 @@ class Format:
     def outputs(self) -> Outputs:
         """Read what was written, as who gets it would: see ``Outputs``."""
         raise NotImplementedError
+
+    def forms(self) -> dict[Path, Outputs]:
+        """Outputs by file, where several hold the model; the first are ``outputs``."""
+        return {self.files()[0]: self.outputs()}
 
 
 def register_format(name: str) -> Callable[[FormatClass], FormatClass]:

@@ -11,6 +11,8 @@ from ...checkpoints.encoders import load_encoder
 from ...checkpoints.safetensors_file import write_safetensors
 from ...checkpoints.untrusted_file import load_safely
 from ...system.errors import InputError
+from ..check import Outputs
+from ..source import load_source
 from .registry import Format, register_format
 
 
@@ -66,3 +68,7 @@ class Safetensors(Format):
         if not same:
             raise InputError(f"{self.destination} describes another model than {self.source.path}")
         return "checked: read again, weights and specification are the checkpoint's, bit for bit"
+
+    def outputs(self) -> Outputs:
+        """See ``Format``."""
+        return load_source(self.destination).outputs

@@ -22,13 +22,14 @@ from ...modules.normalise import NORM_EPS, normalise_waveform
 from ...system.errors import InputError
 from ...system.units import SAMPLE_RATE_HZ
 from ..check import SHORT, Outputs, check_clip, compare
-from .onnx import OPSET, Graph, Onnx
-from .registry import register_format
+from ..graph import Graph, graph_of, traced
+from .onnx import IR_VERSION, OPSET, MatrixFilterbank, Onnx, save_onnx, session_of
+from .registry import Format, register_format
 
 BLANK_NAME = "<blk>"
 # what sherpa-onnx writes as a space, at the beginning of a symbol alone
 SPACE = "\u2581"
-# score of what is never heard: finite, so that differences are
+# score of what is never heard
 NEVER = -1e4
 # clips whose texts are compared
 SECONDS = (0.05, SHORT, 1.0, 5.0)
@@ -75,7 +76,7 @@ class NormalisedGraph(nn.Module):
 
 
 @register_format("sherpa")
-class Sherpa(Onnx):
+class Sherpa(Format):
     """model.onnx and tokens.txt of a recogniser."""
 
     packages = (*Onnx.packages, "sherpa_onnx")
@@ -106,35 +107,34 @@ class Sherpa(Onnx):
     def write(self) -> None:
         """See ``Format``."""
         self.destination.mkdir(parents=True, exist_ok=True)
-        graph, names = self._graph()
+        graph = graph_of(self.source)
+        model = graph.model
+        model.feature_extractor.filterbank = MatrixFilterbank(model.feature_extractor.filterbank)  # type: ignore
         normalize, graph.normalize = graph.normalize, False
         min_samples = self.source.our_encoder().min_samples()
-        self._save(
-            NormalisedGraph(graph, normalize, self._silent(), min_samples).eval(),
-            {"waveform": torch.from_numpy(check_clip(1.0))[None]},
-            [{1: torch.export.Dim.DYNAMIC}],
-            names,
-            **MODEL_TYPE,
-        )
+        program = traced(NormalisedGraph(graph, normalize, self._silent(), min_samples).eval(), self.source, alone=True)
+        path = self.destination / "model.onnx"
+        save_onnx(program, self.source, path, ["waveform"], ["logits"], **MODEL_TYPE)
         lines = [f"{token} {number}\n" for number, token in enumerate(self._tokens())]
         (self.destination / "tokens.txt").write_text("".join(lines), encoding="utf-8")
 
     def outputs(self) -> Outputs:
-        """Of each clip alone, normalised as by sherpa-onnx."""
-        session = self._session()
+        """Of each clip alone, normalised as by sherpa-onnx: scores of what is written, and of the blank."""
+        spoken, session = self._spoken(), session_of(self.destination / "model.onnx")
 
         def outputs(waveforms: Sequence[np.ndarray]) -> list[Tensor]:
             given = [normalise_waveform(torch.from_numpy(waveform)[None], None) for waveform in waveforms]
-            return [torch.from_numpy(session.run(None, {"waveform": one.numpy()})[0][0]) for one in given]
+            found = [session.run(None, {"waveform": one.numpy()})[0][0] for one in given]
+            return [torch.from_numpy(scores)[:, [BLANK, *spoken]] for scores in found]
 
         return outputs
 
     def check(self) -> str:
         """Scores beside the checkpoint's, and what sherpa-onnx itself writes: each symbol, and the text of clips."""
-        silent = self._silent()
+        silent, columns = self._silent(), [BLANK, *self._spoken()]
 
         def wanted(waveforms: Sequence[np.ndarray]) -> list[Tensor]:
-            return [on_blank(scores, silent) for scores in self.source.outputs(waveforms)]
+            return [on_blank(scores, silent)[:, columns] for scores in self.source.outputs(waveforms)]
 
         found = compare(self.source, self.outputs(), self.tolerance, wanted)
         self._check_symbols()
@@ -162,6 +162,11 @@ class Sherpa(Onnx):
         dictionary = self._recogniser().dictionary
         return [BLANK, dictionary.pad(), dictionary.eos()]
 
+    def _spoken(self) -> list[int]:
+        """The other symbols."""
+        silent = self._silent()
+        return [number for number in range(len(self._recogniser().dictionary)) if number not in silent]
+
     def _texts(self) -> list[str]:
         """What each symbol adds to the text."""
         names, silent = self._recogniser().dictionary.symbols, self._silent()
@@ -186,8 +191,7 @@ class Sherpa(Onnx):
         """Let sherpa-onnx write every symbol, by a graph that gives one after the other whatever it hears."""
         from onnx import TensorProto, helper, numpy_helper, save
 
-        texts, silent = self._texts(), self._silent()
-        spoken = [number for number in range(len(texts)) if number not in silent]
+        texts, spoken = self._texts(), self._spoken()
         path = np.stack([spoken, np.full(len(spoken), BLANK)], 1).ravel()  # a blank after each
         scores = numpy_helper.from_array(np.eye(len(texts), dtype=np.float32)[path][None], "scores")
         graph = helper.make_graph(
@@ -197,7 +201,7 @@ class Sherpa(Onnx):
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, len(path), len(texts)])],
             [scores],
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         helper.set_model_props(model, MODEL_TYPE)
         file = self.destination / "symbols.onnx"
         save(model, str(file))

@@ -1,0 +1,101 @@
+"""The graph of a model, for formats that hold one: waveforms to states or CTC scores, any batch and any length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config as fx_config
+
+from ..checkpoints.encoders import load_encoder
+from ..data.reading import pad_batch
+from ..modules.filterbank import padding_mask_from_lengths
+from ..modules.normalise import normalise_waveform
+from ..system.errors import InputError
+from .check import check_clip
+from .source import Source
+
+INPUTS = ("waveform", "num_samples")
+
+
+class Graph(nn.Module):
+    """What is written: (B, num_samples) waveforms and (B,) valid samples -> one output for each of ``names``.
+
+    Args:
+        model: ours, its last LayerNorm in its encoder; head: of a recogniser; normalize: see ``normalise_waveform``.
+
+    Attributes:
+        names: logits with a head, else output and state_0, state_1, ...; then num_frames.
+    """
+
+    def __init__(self, model: nn.Module, head: nn.Module | None, normalize: bool, num_states: int):
+        super().__init__()
+        self.model, self.head, self.normalize = model, head, normalize
+        outputs = ["output", *(f"state_{n}" for n in range(num_states))] if head is None else ["logits"]
+        self.names = [*outputs, "num_frames"]
+
+    def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, ...]:
+        """Scores (B, T, symbols) with a head, else the output and all states (B, T, D); then (B,) valid frames."""
+        model: Any = self.model
+        padding = padding_mask_from_lengths(num_samples, waveform.size(1))
+        waveform = waveform.masked_fill(padding, 0.0)
+        if self.normalize:
+            waveform = normalise_waveform(waveform, padding)
+        features = model.feature_extractor(waveform, num_samples)
+        x = model.post_extract_proj(features.latents)
+        frame_padding = padding_mask_from_lengths(features.lengths, x.size(1))
+        x, states = model.encoder(x, frame_padding)
+        outputs = [x, *states] if self.head is None else [self.head(x)]
+        return (*outputs, features.lengths)
+
+
+def graph_of(source: Source) -> Graph:
+    """The graph of a checkpoint, of a model of its own, which may be changed."""
+    encoder: Any = load_encoder(source.path, with_output=True)
+    model, fine_tuned = encoder.model, source.fine_tuned
+    model.encoder.layer_norm = encoder.final_norm
+    model.feature_extractor.filterbank.constants(torch.device("cpu"))  # made now, the graph holds them
+    head = None if fine_tuned is None else fine_tuned.model.w2v_encoder.proj
+    return Graph(model, head, encoder.spec.normalize, encoder.num_states).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def traced(graph: nn.Module, source: Source, alone: bool = False) -> ExportedProgram:
+    """The graph as torch writes it down, batch and length left open.
+
+    Args:
+        alone: it takes one waveform at a time (1, num_samples), and nothing else.
+
+    Raises:
+        InputError: where torch cannot, with its reason.
+    """
+    waveform, padding = pad_batch([check_clip(1.0), check_clip(0.7)], torch.device("cpu"))
+    # a Dim with a smallest and a largest size fixes the length without a word
+    inputs: tuple[Tensor, ...] = (waveform, (~padding).sum(1))
+    shapes: tuple[dict[int, Any], ...] = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC}, {0: Dim.DYNAMIC})
+    if alone:
+        inputs, shapes = (waveform[:1],), ({1: Dim.DYNAMIC},)
+    try:
+        # else a batch of one and a clip of one frame are left out
+        with fx_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+            program = torch.export.export(graph, inputs, dynamic_shapes=shapes)
+    except Exception as error:  # a dozen kinds, and all mean one thing
+        raise no_graph(source, error) from None
+    # what torch has noted of sizes chooses layouts in memory alone, and a batch of one has another; the check runs one
+    program._guards_code = []
+    for part in program.graph_module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for node in part.graph.nodes:
+                node.meta.pop("stack_trace", None)  # it names this machine's folders
+    return program
+
+
+def no_graph(source: Source, error: Exception) -> InputError:
+    """What is said where a model cannot be written as a graph."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return InputError(
+        f"{source.path}: torch cannot make a graph of it: {reason[:300]} (--to hf takes every mixer of this package, "
+        "--to safetensors any model)"
+    )
