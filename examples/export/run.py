@@ -10,6 +10,7 @@ left out, which is said.
 from __future__ import annotations
 
 import argparse
+import logging
 import platform
 import time
 from importlib import metadata
@@ -95,6 +96,7 @@ def main() -> int:
 def _run(args: argparse.Namespace, dest: Path) -> str:
     if not args.checkpoint.exists():
         raise InputError(f"{args.checkpoint} is not there: make quickstart makes it, or name another by --checkpoint")
+    logging.disable(logging.INFO)  # what libraries say of each node
     register()
     began, clips, source = time.monotonic(), Manifest(args.clips), load_source(args.checkpoint)
     if source.fine_tuned is None:

@@ -63,16 +63,22 @@ def graph_of(source: Source) -> Graph:
 
 
 @torch.no_grad()
-def traced(graph: Graph, source: Source) -> ExportedProgram:
+def traced(graph: nn.Module, source: Source, alone: bool = False) -> ExportedProgram:
     """The graph as torch writes it down, batch and length left open.
+
+    Args:
+        alone: it takes one waveform at a time (1, num_samples), and nothing else.
 
     Raises:
         InputError: where torch cannot, with its reason.
     """
     waveform, padding = pad_batch([check_clip(1.0), check_clip(0.7)], torch.device("cpu"))
     # a Dim with a smallest and a largest size fixes the length without a word
-    shapes = {"waveform": {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}, "num_samples": {0: Dim.DYNAMIC}}
-    return program_of(graph, (waveform, (~padding).sum(1)), shapes, source)
+    inputs: tuple[Tensor, ...] = (waveform, (~padding).sum(1))
+    shapes: tuple[dict[int, Any], ...] = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC}, {0: Dim.DYNAMIC})
+    if alone:
+        inputs, shapes = (waveform[:1],), ({1: Dim.DYNAMIC},)
+    return _program(graph, inputs, shapes, source)
 
 
 @torch.no_grad()
@@ -81,17 +87,10 @@ def traced_step(step: StreamStep, source: Source) -> ExportedProgram:
     num_samples = step.feature_extractor.min_samples(8)
     waveform, state = torch.from_numpy(check_clip(1.0))[None, :num_samples], step.first_state()
     shapes = {"waveform": {1: Dim.DYNAMIC}, "heard": None, "state": (None,) * len(state)}
-    return program_of(step, (waveform, torch.tensor(8), *state), shapes, source)
+    return _program(step, (waveform, torch.tensor(8), *state), shapes, source)
 
 
-def program_of(
-    module: nn.Module, inputs: tuple[Tensor, ...], shapes: dict[str, Any], source: Source
-) -> ExportedProgram:
-    """What torch writes down of a module of ``source``; shapes: the axes of each input that may have any size.
-
-    Raises:
-        InputError: where torch cannot, with its reason.
-    """
+def _program(module: nn.Module, inputs: tuple[Tensor, ...], shapes: Any, source: Source) -> ExportedProgram:
     try:
         # else a batch of one and a clip of one frame are left out
         with fx_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]

@@ -41,7 +41,7 @@ def decayed_mean(x: Tensor, padding_mask: Tensor | None, decay: float) -> Tensor
         values = torch.cat([x, valid], -1).to(
             torch.promote_types(x.dtype, torch.float32)
         )  # (B, T, D + 1): the weights ride along as one more channel
-        padded = torch.nn.functional.pad(values, (0, 0, 0, -T % BLOCK_FRAMES))
+        padded = torch.nn.functional.pad(values, (0, 0, 0, BLOCK_FRAMES - 1 - (T - 1) % BLOCK_FRAMES))
         forward = _decayed_sum(padded, decay)[:, :T]
         backward = _decayed_sum(padded.flip(1), decay).flip(1)[:, :T]
         total = forward + backward - values  # frame t itself is in both scans

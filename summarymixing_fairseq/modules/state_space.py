@@ -58,7 +58,7 @@ def state_space_scan(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, *, most
     """
     B, T, H, P = x.shape
     K = CHUNK_FRAMES if torch.compiler.is_compiling() else min(most, CHUNK_FRAMES)  # a graph is for any length
-    C = -(-T // K)
+    C = (T + K - 1) // K  # not of -T: ONNX rounds quotients towards zero
     missing = C * K - T  # frames of zeros, which change nothing
     x = F.pad(x, (0, 0, 0, 0, 0, missing)).view(B, C, K, H, P).permute(0, 3, 1, 2, 4)
     log_decay = F.pad(log_decay, (0, 0, 0, missing)).view(B, C, K, H).permute(0, 3, 1, 2)

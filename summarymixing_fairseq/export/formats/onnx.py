@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from ...data.reading import pad_batch
 from ...models.stream import StreamStep
 from ...modules.filterbank import ENERGY_FLOOR, LogMelFilterbank
 from ...system.errors import InputError
 from ..check import Outputs, check_clip
-from ..graph import INPUTS, Graph, graph_of, no_graph, traced, traced_step
+from ..graph import INPUTS, graph_of, no_graph, traced, traced_step
 from ..int8 import quantise
 from ..measures import listen, read_labelled, speed
+from ..source import Source
 from .registry import Format, register_format
 
 # of onnxruntime 1.20, which reads graphs of an IR version up to 10
@@ -53,6 +55,34 @@ class MatrixFilterbank(nn.Module):
         return ((real.square() + imaginary.square()) @ self.filters).clamp(min=ENERGY_FLOOR).log()
 
 
+def save_onnx(
+    program: ExportedProgram, source: Source, path: Path, inputs: Sequence[str], outputs: Sequence[str], **metadata: str
+) -> None:
+    """Write a traced graph as ONNX. Raises InputError where torch cannot."""
+    try:
+        model = torch.onnx.export(
+            program, dynamo=True, verbose=False, opset_version=OPSET, input_names=inputs, output_names=outputs
+        )
+    except Exception as error:  # a dozen kinds, and all mean one thing
+        raise no_graph(source, error) from None
+    assert model is not None  # noqa: S101 # with dynamo it is there
+    for part in (model.model.graph, *model.model.functions.values()):
+        for node in part.all_nodes():
+            node.metadata_props.clear()  # stack traces name this machine's folders
+    model.model.ir_version = IR_VERSION
+    model.model.metadata_props.update(metadata)
+    model.save(str(path), external_data=False)
+
+
+def session_of(path: Path) -> Any:
+    """A file in onnxruntime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(str(path), options)
+
+
 @register_format("onnx")
 class Onnx(Format):
     """model.onnx; of a recogniser with tokens.txt, the symbol of each score, and by `--int8` model.int8.onnx.
@@ -60,7 +90,7 @@ class Onnx(Format):
     Of a model that streams stream.onnx too, one step of it: chunk, frames before and state -> frames and state.
     """
 
-    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
+    packages = ("onnx", "onnxscript", "onnxruntime")
     extra = "onnx"
     tolerance = 1e-4
     takes_int8 = True
@@ -90,54 +120,24 @@ class Onnx(Format):
         self.destination.mkdir(parents=True, exist_ok=True)
         if self.int8 is not None and self.source.fine_tuned is not None:
             self._labelled = read_labelled(self.int8, self.source.fine_tuned)  # first, as all else takes longer
-        graph = self._graph()
-        self._save(traced(graph, self.source), "model.onnx", INPUTS, graph.names)
+        graph = graph_of(self.source)
+        model = graph.model
+        model.feature_extractor.filterbank = MatrixFilterbank(model.feature_extractor.filterbank)  # type: ignore
+        path = self.destination / "model.onnx"
+        save_onnx(traced(graph, self.source), self.source, path, INPUTS, graph.names)
         if self._streams:
-            step = StreamStep(graph.model, graph.head).eval()
+            step = StreamStep(model, graph.head).eval()
             states = range(len(step.first_state()))
             inputs = ("waveform", "heard", *(f"state_{n}" for n in states))
             outputs = (self._output, *(f"next_{n}" for n in states))
-            self._save(traced_step(step, self.source), "stream.onnx", inputs, outputs)
+            path = self.destination / "stream.onnx"
+            save_onnx(traced_step(step, self.source), self.source, path, inputs, outputs)
         if self.source.fine_tuned is not None:
             symbols = self.source.fine_tuned.dictionary.symbols
             text = "".join(f"{symbol} {number}\n" for number, symbol in enumerate(symbols))
             (self.destination / "tokens.txt").write_text(text, encoding="utf-8")
         if self.int8 is not None:
             quantise(self.destination / "model.onnx", self.destination / "model.int8.onnx")
-
-    def _graph(self) -> Graph:
-        """The graph with the Fourier transform as a matrix."""
-        graph = graph_of(self.source)
-        frontend: Any = graph.model.feature_extractor
-        frontend.filterbank = MatrixFilterbank(frontend.filterbank)
-        return graph
-
-    def _save(
-        self,
-        program: torch.export.ExportedProgram,
-        name: str,
-        inputs: Sequence[str],
-        outputs: Sequence[str],
-        **metadata: str,
-    ) -> None:
-        try:
-            graph = torch.onnx.export(
-                program,
-                dynamo=True,
-                verbose=False,
-                opset_version=OPSET,
-                input_names=inputs,
-                output_names=outputs,
-            )
-        except Exception as error:  # a dozen kinds, and all mean one thing
-            raise no_graph(self.source, error) from None
-        assert graph is not None  # noqa: S101 # with dynamo it is there
-        for part in (graph.model.graph, *graph.model.functions.values()):
-            for node in part.all_nodes():
-                node.metadata_props.clear()  # stack traces name this machine's folders
-        graph.model.metadata_props.update(metadata)
-        graph.model.ir_version = IR_VERSION
-        graph.save(str(self.destination / name), external_data=False)
 
     def outputs(self) -> Outputs:
         """See ``Format``."""
@@ -168,7 +168,7 @@ class Onnx(Format):
     @torch.inference_mode()
     def _check_stream(self) -> str:
         """Steps of 10 s in chunks of several lengths, beside the model's. Raises InputError where they differ."""
-        graph, session = graph_of(self.source), self._session(self.destination / "stream.onnx")
+        graph, session = graph_of(self.source), session_of(self.destination / "stream.onnx")
         step = StreamStep(graph.model, graph.head).eval()
         frontend, state = step.feature_extractor, step.first_state()
         theirs, worst, heard = [one.numpy() for one in state], 0.0, 0
@@ -191,15 +191,8 @@ class Onnx(Format):
     def _output(self) -> str:
         return "output" if self.source.fine_tuned is None else "logits"
 
-    def _session(self, path: Path) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        return onnxruntime.InferenceSession(str(path), options)
-
     def _outputs_of(self, path: Path) -> Outputs:
-        session = self._session(path)
+        session = session_of(path)
 
         def outputs(waveforms: Sequence[np.ndarray]) -> list[Tensor]:
             source, padding = pad_batch(waveforms, torch.device("cpu"))

@@ -26,7 +26,7 @@ class Format:
 
     Attributes:
         packages: that it needs; extra: of this package that brings them.
-        tolerance: largest difference from the checkpoint's outputs; 0: equal to the bit.
+        tolerance: largest difference from the checkpoint's outputs, see ``compare``; 0: equal to the bit.
         takes_int8: whether it can be written in 8 bits.
         lines: what was found on the way, for the command to print.
     """

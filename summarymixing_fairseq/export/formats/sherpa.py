@@ -22,14 +22,14 @@ from ...modules.normalise import NORM_EPS, normalise_waveform
 from ...system.errors import InputError
 from ...system.units import SAMPLE_RATE_HZ
 from ..check import SHORT, Outputs, check_clip, compare
-from ..graph import Graph, program_of
-from .onnx import IR_VERSION, OPSET, Onnx
+from ..graph import Graph, graph_of, traced
+from .onnx import IR_VERSION, OPSET, MatrixFilterbank, Onnx, save_onnx, session_of
 from .registry import Format, register_format
 
 BLANK_NAME = "<blk>"
 # what sherpa-onnx writes as a space, at the beginning of a symbol alone
 SPACE = "\u2581"
-# score of what is never heard: finite, so that differences are
+# score of what is never heard
 NEVER = -1e4
 # clips whose texts are compared
 SECONDS = (0.05, SHORT, 1.0, 5.0)
@@ -76,15 +76,13 @@ class NormalisedGraph(nn.Module):
 
 
 @register_format("sherpa")
-class Sherpa(Onnx):
+class Sherpa(Format):
     """model.onnx and tokens.txt of a recogniser."""
 
     packages = (*Onnx.packages, "sherpa_onnx")
     extra = "sherpa"
     # onnxruntime sums over frames in float32: 1e-4 at a minute, 1e-3 at ten
     tolerance = 5e-3
-    takes_int8 = False
-    forms = Format.forms
 
     def files(self) -> list[Path]:
         """See ``Format``."""
@@ -109,32 +107,34 @@ class Sherpa(Onnx):
     def write(self) -> None:
         """See ``Format``."""
         self.destination.mkdir(parents=True, exist_ok=True)
-        graph = self._graph()
+        graph = graph_of(self.source)
+        model = graph.model
+        model.feature_extractor.filterbank = MatrixFilterbank(model.feature_extractor.filterbank)  # type: ignore
         normalize, graph.normalize = graph.normalize, False
         min_samples = self.source.our_encoder().min_samples()
-        whole = NormalisedGraph(graph, normalize, self._silent(), min_samples).eval()
-        clip, shapes = torch.from_numpy(check_clip(1.0))[None], {"waveform": {1: torch.export.Dim.DYNAMIC}}
-        program = program_of(whole, (clip,), shapes, self.source)
-        self._save(program, "model.onnx", ["waveform"], ["logits"], **MODEL_TYPE)
+        program = traced(NormalisedGraph(graph, normalize, self._silent(), min_samples).eval(), self.source, alone=True)
+        path = self.destination / "model.onnx"
+        save_onnx(program, self.source, path, ["waveform"], ["logits"], **MODEL_TYPE)
         lines = [f"{token} {number}\n" for number, token in enumerate(self._tokens())]
         (self.destination / "tokens.txt").write_text("".join(lines), encoding="utf-8")
 
     def outputs(self) -> Outputs:
-        """Of each clip alone, normalised as by sherpa-onnx."""
-        session = self._session(self.destination / "model.onnx")
+        """Of each clip alone, normalised as by sherpa-onnx: scores of what is written, and of the blank."""
+        spoken, session = self._spoken(), session_of(self.destination / "model.onnx")
 
         def outputs(waveforms: Sequence[np.ndarray]) -> list[Tensor]:
             given = [normalise_waveform(torch.from_numpy(waveform)[None], None) for waveform in waveforms]
-            return [torch.from_numpy(session.run(None, {"waveform": one.numpy()})[0][0]) for one in given]
+            found = [session.run(None, {"waveform": one.numpy()})[0][0] for one in given]
+            return [torch.from_numpy(scores)[:, [BLANK, *spoken]] for scores in found]
 
         return outputs
 
     def check(self) -> str:
         """Scores beside the checkpoint's, and what sherpa-onnx itself writes: each symbol, and the text of clips."""
-        silent = self._silent()
+        silent, columns = self._silent(), [BLANK, *self._spoken()]
 
         def wanted(waveforms: Sequence[np.ndarray]) -> list[Tensor]:
-            return [on_blank(scores, silent) for scores in self.source.outputs(waveforms)]
+            return [on_blank(scores, silent)[:, columns] for scores in self.source.outputs(waveforms)]
 
         found = compare(self.source, self.outputs(), self.tolerance, wanted)
         self._check_symbols()
@@ -162,6 +162,11 @@ class Sherpa(Onnx):
         dictionary = self._recogniser().dictionary
         return [BLANK, dictionary.pad(), dictionary.eos()]
 
+    def _spoken(self) -> list[int]:
+        """The other symbols."""
+        silent = self._silent()
+        return [number for number in range(len(self._recogniser().dictionary)) if number not in silent]
+
     def _texts(self) -> list[str]:
         """What each symbol adds to the text."""
         names, silent = self._recogniser().dictionary.symbols, self._silent()
@@ -186,8 +191,7 @@ class Sherpa(Onnx):
         """Let sherpa-onnx write every symbol, by a graph that gives one after the other whatever it hears."""
         from onnx import TensorProto, helper, numpy_helper, save
 
-        texts, silent = self._texts(), self._silent()
-        spoken = [number for number in range(len(texts)) if number not in silent]
+        texts, spoken = self._texts(), self._spoken()
         path = np.stack([spoken, np.full(len(spoken), BLANK)], 1).ravel()  # a blank after each
         scores = numpy_helper.from_array(np.eye(len(texts), dtype=np.float32)[path][None], "scores")
         graph = helper.make_graph(
