@@ -33,8 +33,9 @@ def compare(source: Source, outputs: Outputs, tolerance: float) -> str:
     take.
 
     Args:
-        outputs: of the export; tolerance: largest difference from the checkpoint's, where a clip has outputs beyond 1 of
-            one as large as its largest; 0: equal to the bit.
+        outputs: of the export.
+        tolerance: largest difference from the checkpoint's outputs, times the largest output of the clip where that is
+            beyond 1; 0: equal to the bit.
 
     Returns:
         What was found, in one line.
@@ -57,7 +58,7 @@ def compare(source: Source, outputs: Outputs, tolerance: float) -> str:
             if found.shape != wanted.shape:
                 raise InputError(f"{length} gives {tuple(found.shape)}, the checkpoint {tuple(wanted.shape)}")
             difference = float((found - wanted).abs().max())
-            allowed = tolerance * max(1.0, float(wanted.abs().max()))  # float32 rounds large scores more coarsely
+            allowed = tolerance * max(1.0, float(wanted.abs().max()))  # float32 rounds large ones more coarsely
             if not difference <= allowed:  # NaN is none
                 raise InputError(f"{length} differs by {difference:.1e} from the checkpoint ({allowed:.1e} is allowed)")
             largest = max(largest, difference)
