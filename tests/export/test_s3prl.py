@@ -131,7 +131,7 @@ def test_a_head_of_superb_trains(hub):
 
     upstream = S3PRLUpstream("summarymixing")
     model = UpstreamDownstreamModel(upstream, Featurizer(upstream), MeanPoolingLinear(32, 3))
-    optimizer = torch.optim.Adam([*model.featurizer.parameters(), *model.downstream.parameters()], 1e-2)
+    optimizer = torch.optim.Adam([*model.featurizer.parameters(), *model.downstream.parameters()], 1e-3)
     waves, lengths, labels = torch.randn(3, 16_000), torch.tensor([16_000, 9_000, 12_000]), torch.tensor([0, 1, 2])
     losses = []
     for _ in range(2):
