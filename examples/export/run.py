@@ -16,18 +16,16 @@ import time
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from summarymixing_fairseq import register
-from summarymixing_fairseq.data.manifest import Manifest
-from summarymixing_fairseq.export.formats import FORMATS
-from summarymixing_fairseq.export.measures import Heard, Labelled, listen, read_labelled
-from summarymixing_fairseq.export.run import export
-from summarymixing_fairseq.export.source import Source, load_source
 from summarymixing_fairseq.system import command, files
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.tables import markdown_table
+
+if TYPE_CHECKING:
+    from summarymixing_fairseq.data.manifest import Manifest
+    from summarymixing_fairseq.export.measures import Heard, Labelled
+    from summarymixing_fairseq.export.source import Source
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "quickstart"
@@ -35,6 +33,8 @@ QUICKSTART = ROOT / "quickstart"
 
 def difference(heard: Heard, wanted: Heard) -> str:
     """Of the scores the largest; of a format that gives text, how many clips have another."""
+    import torch
+
     if all(isinstance(one, torch.Tensor) for one in heard.outputs):
         pairs = zip(heard.outputs, wanted.outputs)
         return f"{max(float((a - b).abs().max()) for a, b in pairs if b.numel()):.1e}"
@@ -50,6 +50,10 @@ def rows_of(
     Raises:
         InputError: where it cannot be exported.
     """
+    from summarymixing_fairseq.export.formats import FORMATS
+    from summarymixing_fairseq.export.measures import listen
+    from summarymixing_fairseq.export.run import export
+
     kind = FORMATS[name]
     place = dest / (f"{name}.safetensors" if name == "safetensors" else name)
     int8 = clips if kind.takes_int8 else None
@@ -96,6 +100,14 @@ def main() -> int:
 def _run(args: argparse.Namespace, dest: Path) -> str:
     if not args.checkpoint.exists():
         raise InputError(f"{args.checkpoint} is not there: make quickstart makes it, or name another by --checkpoint")
+    import torch
+
+    from summarymixing_fairseq import register
+    from summarymixing_fairseq.data.manifest import Manifest
+    from summarymixing_fairseq.export.formats import FORMATS
+    from summarymixing_fairseq.export.measures import listen, read_labelled
+    from summarymixing_fairseq.export.source import load_source
+
     logging.disable(logging.INFO)  # what libraries say of each node
     register()
     began, clips, source = time.monotonic(), Manifest(args.clips), load_source(args.checkpoint)

@@ -196,8 +196,8 @@ def _decode(args: argparse.Namespace, clips: Sequence[Clip], names: Sequence[str
         print(f"{num_bad} of {len(clips)} clips are left out, as they cannot be read", file=sys.stderr)
     references = [found[1][i] for i in kept] if found else None
     named = [names[i] for i in kept] if names else []
-    search, stream = _search_of(args, recogniser), {"chunk_ms": recogniser.chunk_ms} if args.stream else {}
-    _report(args, [clips[i] for i in kept], transcripts, named, seconds, references, search, stream)
+    search = {**_search_of(args, recogniser), **({"chunk_ms": recogniser.chunk_ms} if args.stream else {})}
+    _report(args, [clips[i] for i in kept], transcripts, named, seconds, references, search)
 
 
 def _tune(recogniser: Recogniser, frames: Sequence[tuple[int, np.ndarray, int]], references: Sequence[str]) -> float:
@@ -254,9 +254,13 @@ def _report(
     seconds: float,
     references: list[str] | None,
     search: dict[str, Any],
-    stream: dict[str, Any],
 ) -> None:
-    """Write and print. ``names``: of the files of a format other than txt; ``seconds``: that all took."""
+    """Write and print.
+
+    Args:
+        names: of the files of a format other than txt; seconds: that all took; search: what scores.json says of how
+            the clips were heard.
+    """
     from ..probing.metrics.error_rate import error_rates, notes_on_writing
 
     texts, unit = [one.text for one in transcripts], transcripts[0].unit if transcripts else "word"
@@ -289,7 +293,7 @@ def _report(
     if args.results:
         lines = {"hypo.wrd": shown} if references is None else {"hypo.wrd": shown, "ref.wrd": references}
         contents = timed | {name: "".join(f"{line}\n" for line in these) for name, these in lines.items()}
-        about = {"checkpoint": str(args.checkpoint), "precision": args.precision, **stream, **search}
+        about = {"checkpoint": str(args.checkpoint), "precision": args.precision, **search}
         contents["scores.json"] = to_json(about | scores, indent=2) + "\n"
         absent = [args.results / name for name in OUTPUT_NAMES if name not in contents]  # of an earlier run (--force)
         write_together({args.results / name: content for name, content in contents.items()}, absent)
