@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from ..system.errors import InputError
+from ..system.errors import InputError, reason_of
 from ..system.files import sha256_of
 
 _FILES = (".pt", ".safetensors")
@@ -54,8 +54,7 @@ def download(path: Path) -> None:
     try:
         snapshot = Path(snapshot_download(str(path)))
     except Exception as error:  # of a name, a network, a right or a disk: a dozen kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path} cannot be downloaded: {reason[:300]}") from None
+        raise InputError(f"{path} cannot be downloaded: {reason_of(error)}") from None
     for file in sorted(one for one in snapshot.rglob("*") if one.is_file()):
         blob = file.resolve()
         if blob.name != _hash(blob, len(blob.name)):

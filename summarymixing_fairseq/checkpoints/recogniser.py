@@ -65,9 +65,8 @@ class Recogniser:
         self.unit = "word" if isinstance(decoder, BeamDecoder) else fine_tuned.symbols.unit
         self.symbols = fine_tuned.symbols
         self._frontend = self.model.w2v_encoder.w2v_model.feature_extractor
-        window = self._frontend.min_samples()
-        self.frame_times = FrameTimes(self._frontend.min_samples(2) - window, window)
-        self.min_seconds = window / SAMPLE_RATE_HZ
+        self.frame_times = FrameTimes.of(self._frontend)
+        self.min_seconds = self.frame_times.window_samples / SAMPLE_RATE_HZ
 
     def transcribe(self, audio: Audio, *, sample_rate_hz: int = SAMPLE_RATE_HZ, n_best: int = 1) -> Transcript:
         """What was said in a clip: ``transcribe_batch`` of one."""

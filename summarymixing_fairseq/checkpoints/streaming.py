@@ -45,9 +45,7 @@ class FrameStream:
             raise InputError("this model does not stream: task.normalize=true needs the whole clip")
         self._model, self._step = fine_tuned.model, StreamStep(model.w2v_model, model.proj)
         self._device, self._num_symbols = model.proj.weight.device, model.proj.out_features
-        frontend = model.w2v_model.feature_extractor
-        window = frontend.min_samples()
-        self.frame_times = FrameTimes(frontend.min_samples(2) - window, window)
+        self.frame_times = FrameTimes.of(model.w2v_model.feature_extractor)
         shift_ms = self.frame_times.shift_samples * 1000 // SAMPLE_RATE_HZ
         low, high = (shift_ms * frames for frames in model.w2v_model.cfg.chunk_frames)
         self.chunk_ms = high if chunk_ms is None else chunk_ms

@@ -117,6 +117,9 @@ def _samples(microphone: _UntilCtrlC) -> Iterator[np.ndarray]:
 
 def _show(words: Sequence[Interval], form: str) -> None:
     for word in words:
-        print(to_json(asdict(word)) if form == "json" else printable(word.label), end="\n" if form == "json" else " ")
+        if form == "json":
+            print(to_json(asdict(word)))
+        else:
+            print(printable(word.label), end=" ")
     if words:
         sys.stdout.flush()

@@ -57,8 +57,7 @@ def run(args: argparse.Namespace) -> None:
 
         encoder = load_model(args.checkpoint, device)
         encoder.check_layer(args.layer)
-        window = encoder.min_samples()
-        times = FrameTimes(encoder.min_samples(2) - window, window)
+        times = FrameTimes.of(encoder)
         about = {
             "encoder": encoder.describe(),
             "weights_sha256": encoder.weights_digest().hex(),
@@ -70,6 +69,6 @@ def run(args: argparse.Namespace) -> None:
         missing = files.begin(about, args.force)
         extract_batch = partial(encoder.extract_batch, layer=args.layer)
         with autocast(args.precision, device.type):
-            files.write(about, missing, extract_batch, window, args.batch_seconds)
+            files.write(about, missing, extract_batch, times.window_samples, args.batch_seconds)
     found = f", {len(clips) - len(missing)} of them by an earlier run" if len(missing) < len(clips) else ""
     print(printable(f"{len(clips)} clips, layer {args.layer}{found}: {files.archive or args.dest}"))

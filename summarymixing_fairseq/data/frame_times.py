@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..system.units import SAMPLE_RATE_HZ
 
@@ -17,6 +18,12 @@ class FrameTimes:
 
     shift_samples: int
     window_samples: int
+
+    @classmethod
+    def of(cls, frontend: Any) -> FrameTimes:
+        """Those of a front end or an encoder, which knows the ``min_samples`` of so many frames."""
+        window = frontend.min_samples(1)
+        return cls(frontend.min_samples(2) - window, window)
 
     def centre(self, frame: float) -> float:
         """Middle of what a frame hears."""

@@ -14,7 +14,7 @@ from ..data.reading import pad_batch
 from ..models.stream import StreamStep
 from ..modules.filterbank import padding_mask_from_lengths
 from ..modules.normalise import normalise_waveform
-from ..system.errors import InputError
+from ..system.errors import InputError, reason_of
 from .check import check_clip
 from .source import Source
 
@@ -108,8 +108,7 @@ def _program(module: nn.Module, inputs: tuple[Tensor, ...], shapes: Any, source:
 
 def no_graph(source: Source, error: Exception) -> InputError:
     """What is said where a model cannot be written as a graph."""
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return InputError(
-        f"{source.path}: torch cannot make a graph of it: {reason[:300]} (--to hf takes every mixer of this package, "
-        "--to safetensors any model)"
+        f"{source.path}: torch cannot make a graph of it: {reason_of(error)} (--to hf takes every mixer of this "
+        "package, --to safetensors any model)"
     )

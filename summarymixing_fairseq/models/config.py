@@ -377,7 +377,7 @@ def validate(cfg: Wav2Vec2SummaryMixingConfig) -> None:
         if cfg.streaming and cfg.compile_layers:
             raise Refused("compile_layers", True, "torch's compiler has no code for chunks of any size (streaming)")
         first, num_frames, shift = stacked_frames(list(zip(cfg.frontend_kernel_sizes, cfg.frontend_strides)))
-        if cfg.streaming and first + num_frames < shift:
+        if cfg.streaming and first + num_frames < shift:  # latents that hear less than they go on by
             raise Refused("frontend_strides", list(cfg.frontend_strides), "a stream has no frames that are skipped")
         if (wanted := num_parameters(cfg)) > MAX_PARAMETERS:
             allowed = f"the sizes ask for {wanted:,} parameters, {MAX_PARAMETERS:,} may be"

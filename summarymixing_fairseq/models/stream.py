@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,9 +24,13 @@ class StreamStep(nn.Module):
         self.post_extract_proj, self.head = model.post_extract_proj, head
         self.left = int(model.cfg.left_frames[1])
 
+        # the state is a flat list, as a graph takes it
+        self._sizes = [len(of_layer) for of_layer in self.encoder.first_state(1, self.left)]
+
     def first_state(self, batch: int = 1) -> list[Tensor]:
-        """What is remembered before the first frame."""
-        return [*self.feature_extractor.first_state(batch), *self.encoder.first_state(batch, self.left)]
+        """What is remembered before the first frame: that of the front end, then that of each layer."""
+        of_layers = self.encoder.first_state(batch, self.left)
+        return [*self.feature_extractor.first_state(batch), *chain.from_iterable(of_layers)]
 
     def forward(self, waveform: Tensor, heard: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """A chunk of T frames.
@@ -38,6 +43,8 @@ class StreamStep(nn.Module):
         Returns:
             Output of the encoder (B, T, D), or scores (B, T, symbols); and the state for the next step.
         """
-        latents, sums = self.feature_extractor.step(waveform, list(state[:2]), heard)
-        x, states = self.encoder.step(self.post_extract_proj(latents), list(state[2:]), heard)
-        return (x if self.head is None else self.head(x), *sums, *states)
+        of_frontend, rest = list(state[:2]), iter(state[2:])
+        of_layers = [list(islice(rest, size)) for size in self._sizes]
+        latents, sums = self.feature_extractor.step(waveform, of_frontend, heard)
+        x, after = self.encoder.step(self.post_extract_proj(latents), of_layers, heard)
+        return (x if self.head is None else self.head(x), *sums, *chain.from_iterable(after))

@@ -130,14 +130,12 @@ class ConformerLayer(nn.Module):
             x = x + self.conv(x, *how)
             return self.norm(torch.add(x, self.ffn2(x), alpha=0.5))
 
-    @property
-    def num_states(self) -> int:
-        """Tensors of ``first_state``: one of the convolution, and the mixer's."""
-        mixer: Any = self.mixer
-        return 1 + mixer.num_states
-
     def first_state(self, batch: int, left: int) -> list[Tensor]:
-        """What is remembered before the first frame. left: frames that attention hears before a chunk."""
+        """What is remembered before the first frame: one tensor of the convolution, and those of the mixer.
+
+        Args:
+            batch: B, streams; left: frames that attention hears before a chunk.
+        """
         mixer: Any = self.mixer
         return [*self.conv.first_state(batch), *mixer.first_state(batch, left)]
 
@@ -223,9 +221,9 @@ class ConformerEncoder(nn.Module):
             chunks: how the clips are read, of a streaming model; None: as wholes. In training they are drawn.
 
         Returns:
-            Output (B, T, D), and a list of hidden states (B, T, D): the encoder's input with positions added, then
-            the output of each layer, all before the final LayerNorm. The output of a dropped layer is its input. All
-            in the dtype of ``x``, under autocast in float32.
+            Output (B, T, D), and a list of hidden states (B, T, D): the encoder's input, with positions added if it has
+            any, then the output of each layer, all before the final LayerNorm. The output of a dropped layer is its
+            input. All in the dtype of ``x``, under autocast in float32.
 
         Raises:
             ValueError: if there is no layer ``last_layer``.
@@ -264,25 +262,24 @@ class ConformerEncoder(nn.Module):
         x = x.to(outside)
         return (self.layer_norm(x) if last_layer is None else x), hidden_states
 
-    def first_state(self, batch: int, left: int) -> list[Tensor]:
-        """What is remembered before the first frame, layer by layer; ``left`` as of a layer's."""
+    def first_state(self, batch: int, left: int) -> list[list[Tensor]]:
+        """What each layer remembers before the first frame: see ``ConformerLayer.first_state``."""
         layers: Any = self.layers
-        return [part for layer in layers for part in layer.first_state(batch, left)]
+        return [layer.first_state(batch, left) for layer in layers]
 
-    def step(self, x: Tensor, state: list[Tensor], heard: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def step(self, x: Tensor, states: list[list[Tensor]], heard: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
         """The frames that come next, all of one chunk, of a streaming model in evaluation.
 
         Args:
-            x: (B, T, D); state: of the step before, or ``first_state``; heard: (), the frames before them.
+            x: (B, T, D); states: of the step before, or ``first_state``; heard: (), the frames before them.
 
         Returns:
-            What ``forward`` gives of these frames with chunks that end where the steps do, (B, T, D); and the state
+            What ``forward`` gives of these frames with chunks that end where the steps do, (B, T, D); and the states
             for the next step.
         """
         layers: Any = self.layers
-        kept: list[Tensor] = []
-        for layer in layers:
-            number = layer.num_states
-            x, now = layer.step(x, state[len(kept) : len(kept) + number], heard)
-            kept += now
-        return self.layer_norm(x), kept
+        after = []
+        for layer, state in zip(layers, states):
+            x, state = layer.step(x, state, heard)
+            after.append(state)
+        return self.layer_norm(x), after

@@ -41,11 +41,10 @@ class FeedForward(nn.Module):
         """(B, T, D) -> (B, T, D)."""
         if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # the hidden activations are the largest tensor of a long clip: hold only a part of them at a time
-            return torch.cat([self.whole(part) for part in x.split(FRAMES_AT_A_TIME, 1)], 1)
-        return self.whole(x)
+            return torch.cat([self._forward(part) for part in x.split(FRAMES_AT_A_TIME, 1)], 1)
+        return self._forward(x)
 
-    def whole(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D), all frames at once."""
+    def _forward(self, x: Tensor) -> Tensor:
         x = self.inner(self.norm(x))  # (B, T, D) -> (B, T, hidden)
         x = self.outer(dropout(made_again(F.silu, x), self.activation_dropout))
         return dropout(x, self.dropout)

@@ -100,8 +100,8 @@ def running_normalise(features: Tensor, before: Sums | None = None) -> Tensor:
         sums, squares = sums + before.sums[:, None], squares + before.squares[:, None]
         count = count + before.num_frames
     mean = sums / count
-    std = (squares / count - mean.square()).clamp(min=STD_FLOOR).sqrt()
-    return ((x - mean) / std).to(features.dtype)
+    variance = squares / count - mean.square()  # above zero: the frames taken for granted vary
+    return ((x - mean) / variance.sqrt()).to(features.dtype)
 
 
 class LogMelFilterbank(nn.Module):

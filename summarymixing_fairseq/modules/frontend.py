@@ -117,11 +117,6 @@ class FilterbankFrontend(nn.Module):
             lengths = ((lengths - kernel_size) // stride + 1).clamp(min=0)
         return lengths
 
-    @property
-    def shift_samples(self) -> int:
-        """Samples from one latent frame to the next."""
-        return self.energies_per_latent * self.filterbank.shift_samples
-
     def min_samples(self, num_frames: int = 1) -> int:
         """Number of samples of the shortest clip with ``num_frames`` latent frames."""
         for kernel_size, stride in reversed(self.windows):

@@ -11,6 +11,12 @@ class InputError(ValueError):
     """An error that the user can correct. Commands print its message alone, without a stack trace."""
 
 
+def reason_of(error: Exception) -> str:
+    """The first line of what a library says, at most 300 characters; the kind of its error where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
+
+
 def printable(text: str) -> str:
     """``text`` on one line, in valid UTF-8, without what steers a terminal: names of files may hold any bytes."""
     escaped = "".join(

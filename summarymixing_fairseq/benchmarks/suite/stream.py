@@ -35,11 +35,11 @@ def build(contender: str, size: float, settings: dict[str, Any], device: str) ->
     from ...models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
     from ..recipe import read_recipe
 
+    if size < FRAME_MS or size % FRAME_MS:
+        raise InputError(f"--chunk-ms {size:g}: must be a multiple of {FRAME_MS}")
     cfg = read_recipe(Path(settings["config"]), ["task.data=.", "model.streaming=true", *of_mixer(contender)])
     model = Wav2Vec2SummaryMixingModel(cfg.model).to(device).eval()
     step, frontend = StreamStep(model), model.feature_extractor
-    if size < FRAME_MS or size % FRAME_MS:
-        raise InputError(f"--chunk-ms {size:g}: must be a multiple of {FRAME_MS}")
     num_frames = round(size / FRAME_MS)
     waveform = 0.1 * torch.randn(1, frontend.min_samples(num_frames), device=device)
     state: list[torch.Tensor] = step.first_state()

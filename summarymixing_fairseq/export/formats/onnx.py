@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from ...data.frame_times import FrameTimes
 from ...data.reading import pad_batch
 from ...models.stream import StreamStep
 from ...modules.filterbank import ENERGY_FLOOR, LogMelFilterbank
@@ -171,10 +172,11 @@ class Onnx(Format):
         graph, session = graph_of(self.source), session_of(self.destination / "stream.onnx")
         step = StreamStep(graph.model, graph.head).eval()
         frontend, state = step.feature_extractor, step.first_state()
+        shift = FrameTimes.of(frontend).shift_samples
         theirs, worst, heard = [one.numpy() for one in state], 0.0, 0
         waveform = torch.from_numpy(check_clip(10.0))[None]
         for num_frames in (32, 8, 20, 1, 32, 200):
-            samples = waveform[:, heard * frontend.shift_samples :][:, : frontend.min_samples(num_frames)]
+            samples = waveform[:, heard * shift :][:, : frontend.min_samples(num_frames)]
             wanted, *state = step(samples, torch.tensor(heard), *state)
             given = dict(zip([one.name for one in session.get_inputs()], [samples.numpy(), np.array(heard), *theirs]))
             found, *theirs = session.run(None, given)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...data.reading import pad_batch
-from ...system.errors import InputError
+from ...system.errors import InputError, reason_of
 from ..check import Outputs, compare
 from ..graph import graph_of, traced
 from ..measures import speed
@@ -53,8 +53,7 @@ class TorchProgram(Format):
             with torch.no_grad():
                 torch._inductor.aoti_compile_and_package(program, package_path=str(self.destination / COMPILED))
         except Exception as error:  # a dozen kinds, and all mean one thing
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(f"{self.source.path}: AOTInductor cannot compile it: {reason[:300]}") from None
+            raise InputError(f"{self.source.path}: AOTInductor cannot compile it: {reason_of(error)}") from None
 
     def outputs(self) -> Outputs:
         """See ``Format``."""

@@ -16,8 +16,6 @@ class ChunkedAttention(ProjectedHeads):
     With ``chunks`` time and memory of a clip grow with T², as a mask says who hears whom; a step's do not.
     """
 
-    num_states = 2
-
     def reach(self, left: int) -> int:
         """Frames before a chunk that are attended to, of ``left`` that may be."""
         return left

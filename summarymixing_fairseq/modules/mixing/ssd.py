@@ -58,8 +58,6 @@ class BidirectionalStateSpace(nn.Module):
         ValueError: if the heads do not divide the width.
     """
 
-    num_states = 1  # of ``first_state``
-
     def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, state_dim: int = 64):
         super().__init__()
         if num_heads < 1 or embed_dim % num_heads:

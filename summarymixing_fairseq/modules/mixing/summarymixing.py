@@ -295,11 +295,6 @@ class SummaryMixing(nn.Module):
                 return self._combined(x, branch, [self.summary_norm(means)], chunks.size)
         return self._combined(x, branch, summaries)
 
-    @property
-    def num_states(self) -> int:
-        """Tensors of ``first_state``."""
-        return int(self.mode in WITH_SUMMARY)
-
     def first_state(self, batch: int, left: int) -> list[Tensor]:
         """What is remembered before the first frame: the sum of MLP_s, (B, S) float32, where there is a summary."""
         if self.mode not in WITH_SUMMARY:
