@@ -62,6 +62,9 @@ def rows_of(
     print("\n".join(export(source.path, place, name, "unknown", True, int8)), flush=True)
     written = kind(source, place, int8)
     forms, rows = written.forms(), []
+    if not forms:
+        size = sum(file.stat().st_size for file in written.files())
+        return [[name, f"{size / 1e6:.1f}", "the encoder alone", "", ""]]
     for path, outputs in forms.items():
         heard = listen(outputs, labelled, source)
         several = len(forms) > 1

@@ -14,6 +14,8 @@ from .source import Source
 
 # What a format makes of clips in one padded batch: (T, D) each, or of a recogniser its scores (T, symbols).
 Outputs = Callable[[Sequence[np.ndarray]], "list[Tensor]"]
+# The same of a recogniser, or the texts of the clips.
+Recognised = Callable[[Sequence[np.ndarray]], "Sequence[Tensor | str]"]
 
 SHORT, USUAL, MINUTE, LONG = 0.2, 10.0, 60.0, 600.0
 

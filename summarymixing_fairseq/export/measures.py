@@ -17,7 +17,7 @@ from ..data.references import read_references
 from ..probing.metrics.error_rate import error_rates
 from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
-from .check import Outputs, check_clip
+from .check import Outputs, Recognised, check_clip
 from .source import Source
 
 # of the clip that is timed; it is run so often, and the median taken
@@ -95,7 +95,7 @@ class Heard:
     real_time_factor: float
 
 
-def listen(outputs: Outputs, labelled: Labelled, source: Source) -> Heard:
+def listen(outputs: Recognised, labelled: Labelled, source: Source) -> Heard:
     """Recognise clips. Of one that is too short for a frame there are no scores, and its text is empty."""
     fine_tuned, shortest = source.fine_tuned, source.our_encoder().min_samples()
     assert fine_tuned is not None  # noqa: S101 # of a recogniser alone

@@ -16,9 +16,8 @@ ENERGY_FLOOR = 1e-10
 CACHED_FRAMES = 512
 # Added to the standard deviation, so that a constant bin (silence, band-limited audio) becomes zero instead of NaN.
 STD_FLOOR = 1e-5
-# What the running normalisation takes for granted before the first frame: a second of speech, of which a bin's log
-# energies lie around -4 and vary by about 4. With it a random front end tells as many phones apart as with the mean and
-# deviation of a corpus.
+# What the running normalisation takes for granted before the first frame: a second of speech at full scale 1, of which
+# a bin's log energies lie around -4 and vary by about 4.
 PRIOR_FRAMES = 100
 PRIOR_MEAN = -4.0
 PRIOR_STD = 4.0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from ...data.manifest import Manifest
 from ...system.errors import InputError
-from ..check import Outputs, compare
+from ..check import Outputs, Recognised, compare
 from ..source import Source
 
 FORMATS: dict[str, type[Format]] = {}
@@ -80,8 +80,8 @@ class Format:
         """Read what was written, as who gets it would: see ``Outputs``."""
         raise NotImplementedError
 
-    def forms(self) -> dict[Path, Outputs]:
-        """Outputs by file, where several hold the model; the first are ``outputs``."""
+    def forms(self) -> Mapping[Path, Recognised]:
+        """What each file that holds the recogniser makes of clips; empty where the encoder alone is written."""
         return {self.files()[0]: self.outputs()}
 
 

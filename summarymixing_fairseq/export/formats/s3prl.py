@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..check import Outputs, compare
+from ..check import Outputs, Recognised, compare
 from .hf import HuggingFace
 from .registry import register_format
 
@@ -56,6 +56,10 @@ class S3prl(HuggingFace):
             return [clip[:length] for clip, length in zip(found, lengths.tolist())]
 
         return outputs
+
+    def forms(self) -> dict[Path, Recognised]:
+        """See ``Format``."""
+        return {}
 
     @cached_property
     def _contents(self) -> dict[Path, str | bytes]:

@@ -6,7 +6,7 @@ and variance 1 itself, and writes the symbol of each frame's best score, repeats
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ...data.ctc_path import BLANK
 from ...modules.normalise import NORM_EPS, normalise_waveform
 from ...system.errors import InputError
 from ...system.units import SAMPLE_RATE_HZ
-from ..check import SHORT, Outputs, check_clip, compare
+from ..check import SHORT, Outputs, Recognised, check_clip, compare
 from ..graph import Graph, graph_of, traced
 from .onnx import IR_VERSION, OPSET, MatrixFilterbank, Onnx, save_onnx, session_of
 from .registry import Format, register_format
@@ -129,6 +129,12 @@ class Sherpa(Format):
 
         return outputs
 
+    def forms(self) -> dict[Path, Recognised]:
+        """See ``Format``: the texts that sherpa-onnx writes."""
+        path = self.destination / "model.onnx"
+        hear = self._hearing(path)
+        return {path: lambda waveforms: [hear(waveform).text.strip() for waveform in waveforms]}
+
     def check(self) -> str:
         """Scores beside the checkpoint's, and what sherpa-onnx itself writes: each symbol, and the text of clips."""
         silent, columns = self._silent(), [BLANK, *self._spoken()]
@@ -138,10 +144,10 @@ class Sherpa(Format):
 
         found = compare(self.source, self.outputs(), self.tolerance, wanted)
         self._check_symbols()
-        ours = load_recogniser(self.source.path)
+        ours, hear = load_recogniser(self.source.path), self._hearing(self.destination / "model.onnx")
         for seconds in SECONDS:
             clip = check_clip(seconds)
-            wanted_text, text = ours.transcribe(clip).text, self._heard(self.destination / "model.onnx", clip).text
+            wanted_text, text = ours.transcribe(clip).text, hear(clip).text
             if text.split() != wanted_text.split():
                 raise InputError(
                     f"sherpa-onnx hears {text!r} in {seconds:g} s of noise, the checkpoint {wanted_text!r}"
@@ -205,7 +211,7 @@ class Sherpa(Format):
         helper.set_model_props(model, MODEL_TYPE)
         file = self.destination / "symbols.onnx"
         save(model, str(file))
-        written = self._heard(file, check_clip(1.0)).tokens
+        written = self._hearing(file)(check_clip(1.0)).tokens
         file.unlink()
         for number, text in zip(spoken, [*written, *[None] * len(spoken)]):
             if text != texts[number]:
@@ -214,12 +220,16 @@ class Sherpa(Format):
                     f"{self.source.path}: sherpa-onnx does not write its symbol {name!r} as {texts[number]!r}"
                 )
 
-    def _heard(self, model: Path, waveform: np.ndarray) -> Any:
-        """What sherpa-onnx finds in a waveform by a graph and our tokens.txt: text, tokens, timestamps."""
+    def _hearing(self, model: Path) -> Callable[[np.ndarray], Any]:
+        """What sherpa-onnx finds in waveforms by a graph and our tokens.txt: text, tokens, timestamps."""
         from sherpa_onnx import OfflineRecognizer
 
         recogniser = OfflineRecognizer.from_omnilingual_asr_ctc(str(model), str(self.destination / "tokens.txt"))
-        stream = recogniser.create_stream()
-        stream.accept_waveform(SAMPLE_RATE_HZ, waveform)
-        recogniser.decode_stream(stream)
-        return stream.result
+
+        def hear(waveform: np.ndarray) -> Any:
+            stream = recogniser.create_stream()
+            stream.accept_waveform(SAMPLE_RATE_HZ, waveform)
+            recogniser.decode_stream(stream)
+            return stream.result
+
+        return hear

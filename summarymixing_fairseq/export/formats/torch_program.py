@@ -68,7 +68,9 @@ class TorchProgram(Format):
     def check(self) -> str:
         """As of ``Format``, of both files, and how long 10 s of audio take."""
         forms = {path.name: outputs for path, outputs in self.forms().items()}
-        found = "; ".join(f"{name}: {compare(self.source, run, self.tolerance)}" for name, run in forms.items())
+        # compiled sums over frames are float32 in another order, as ONNX's
+        tolerances = {PROGRAM: self.tolerance, COMPILED: 1e-4}
+        found = "; ".join(f"{name}: {compare(self.source, run, tolerances[name])}" for name, run in forms.items())
         self.lines.append(speed({**forms, "checkpoint": self.source.outputs}))
         return found
 
