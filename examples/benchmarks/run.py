@@ -47,9 +47,10 @@ QUICK_GPU = {
     "length-short": "length --seconds 10 60 600 --precision bf16",
 }
 FULL_GPU = {
-    "update": "update --clips 24 --seconds 15 --precision amp",
+    "update": "update --clips 24 --seconds 15 --precision amp --compile",
+    "update-plain": "update --clips 24 --seconds 15 --precision amp",
     "update-recompute": "update --clips 24 --seconds 15 --precision amp --recompute cheap",
-    "update-long": "update --clips 12 --seconds 30 --precision amp",
+    "update-long": "update --clips 12 --seconds 30 --precision amp --compile",
     "length": "length --seconds 60 300 900 3600 --precision bf16",
 }
 HEADER = """# Results

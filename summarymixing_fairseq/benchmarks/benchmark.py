@@ -44,8 +44,8 @@ class Benchmark:
         contenders: their names; raises InputError if a rival is not installed.
         build: from contender, size, settings and device ("cpu" or "cuda") to what is timed, in the contender's own
             process.
-        hold: whether a contender stays in memory from round to round. If not, each repetition starts a new process,
-            which has its own peak memory.
+        hold: whether a contender stays in memory from round to round, as every one does on a GPU. If not, each
+            repetition starts a new process, which has its own peak memory.
         keep_freed_memory: whether freed memory is kept for reuse, as in training (see ``system.cpu_memory``).
         environment: additional environment variables of a contender's process.
     """

@@ -19,7 +19,7 @@ from ..system.strict_json import to_json
 WARM_UPS = 3
 # After a repetition as long as this on a CPU, one warm-up is enough.
 LONG_SECONDS = 1.0
-# Short repetitions of which one sample is the mean, where a process gives one sample only and has a GPU.
+# Short repetitions of which one sample is the mean, on a GPU, where a CPU would have one in a process of its own.
 GPU_REPETITIONS = 5
 
 
@@ -68,6 +68,7 @@ def serve(job: dict[str, Any], replies: Any) -> None:
     reply()
     for _ in sys.stdin:
         if on_gpu:
+            step.run()  # allocates again what the last sample gave back
             torch.cuda.synchronize()
         start = time.perf_counter()
         for _ in range(repetitions):
@@ -78,6 +79,8 @@ def serve(job: dict[str, Any], replies: Any) -> None:
         peak = torch.cuda.max_memory_allocated() if on_gpu else max(0, resident_bytes("VmHWM") - before)
         if step.other_bytes is not None:
             peak += step.other_bytes()
+        if on_gpu:
+            torch.cuda.empty_cache()  # the other contenders are in this GPU's memory too
         reply(seconds=seconds, peak_bytes=peak)
 
 

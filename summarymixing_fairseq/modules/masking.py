@@ -7,6 +7,7 @@ that share is masked.
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,9 +42,11 @@ def _draw(shape: tuple[int, int], padding: Tensor | None, mask_prob: float, mask
     draws the same masks.
     """
     seed = int(torch.randint(2**31 - 1, ()))
-    seeded = {"seed": seed, "epoch": 0, "indices": torch.arange(shape[0])} if _TAKES_SEED else {}
+    draw = partial(compute_mask_indices, shape, padding, mask_prob, mask_length, **options)
+    if _TAKES_SEED:
+        return torch.from_numpy(draw(seed=seed, epoch=0, indices=torch.arange(shape[0])))
     with numpy_seed(seed):
-        return torch.from_numpy(compute_mask_indices(shape, padding, mask_prob, mask_length, **options, **seeded))
+        return torch.from_numpy(draw())
 
 
 def draw_mask(

@@ -7,16 +7,16 @@ own, which for a layer's forty weights are as many kernels as all else in the la
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._utils import _unflatten_dense_tensors
 from torch.autograd.function import once_differentiable
 
 from .kernels.recompute import made_again, remember
@@ -31,27 +31,41 @@ def autocast_dtype(x: Tensor) -> torch.dtype | None:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
+def _in_one(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The tensors in a dtype one after the other, (N,), and as views of that: one allocation, one kernel."""
+    flat = tensors[0].new_empty(sum(tensor.numel() for tensor in tensors), dtype=dtype)
+    views: tuple[Tensor, ...] = _unflatten_dense_tensors(flat, tensors)
+    torch._foreach_copy_(views, list(tensors))
+    return flat, views
+
+
 class _CastTogether(torch.autograd.Function):
-    """Tensors in another dtype, by one kernel for all of them; their gradients likewise."""
+    """Tensors in another dtype, and their gradients back in their own, which all share."""
 
     @staticmethod
     def forward(ctx: Any, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        ctx.dtypes = [weight.dtype for weight in weights]
-        casts = tuple(torch.empty_like(weight, dtype=dtype) for weight in weights)
-        torch._foreach_copy_(casts, weights)
-        return casts
+        ctx.dtype = weights[0].dtype
+        return _in_one(weights, dtype)[1]
 
     @staticmethod
     @once_differentiable  # a copy into many tensors has no second derivative: an error says so
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         given = [gradient for gradient in gradients if gradient is not None]
-        dtypes = [dtype for gradient, dtype in zip(gradients, ctx.dtypes) if gradient is not None]
-        casts = [torch.empty_like(gradient, dtype=dtype) for gradient, dtype in zip(given, dtypes)]
-        if given:
-            torch._foreach_copy_(casts, given)
-        in_turn = iter(casts)
-        return None, *(None if gradient is None else next(in_turn) for gradient in gradients)
+        casts = iter(_in_one(given, ctx.dtype)[1] if given else ())
+        return None, *(None if gradient is None else next(casts) for gradient in gradients)
+
+
+def _weights_of(module: nn.Module) -> Iterator[Tensor]:
+    """As ``module.parameters()``, which takes a host longer than all casts: it makes names."""
+    yield from (weight for weight in module._parameters.values() if weight is not None)
+    for part in module._modules.values():
+        if part is not None:
+            yield from _weights_of(part)
+
+
+def _is_odd(weight: Tensor) -> bool:
+    return weight.numel() % 8 != 0
 
 
 @contextmanager
@@ -61,15 +75,15 @@ def weights_cast(module: nn.Module, dtype: torch.dtype | None) -> Iterator[None]
     Args:
         dtype: None: nothing is cast. Nor is it by a compiler, which makes kernels of its own.
     """
-    weights = [] if dtype is None or torch.compiler.is_compiling() else list(module.parameters())
-    weights = [weight for weight in weights if weight.dtype != dtype]
-    if not weights:
+    found = () if dtype is None or torch.compiler.is_compiling() else _weights_of(module)
+    weights = list({id(weight): weight for weight in found if weight.dtype == torch.float32}.values())
+    if dtype is None or not weights:
         yield
         return
+    # a matrix whose memory begins at a multiple of 16 bytes is read faster: what would spoil that comes last
+    weights.sort(key=_is_odd)
     casts = _CastTogether.apply(dtype, *weights)
-    for weight, in_dtype in zip(weights, casts):
-        if weight.dim() > 1:  # a vector takes no memory, and a kernel to be cast again
-            remember(in_dtype, partial(torch.Tensor.to, dtype=dtype), weight)
+    remember(casts[0], lambda *weights: _in_one(weights, dtype)[0], *weights)  # and all others: views of one
     token = _casts.set(dict(zip(map(id, weights), casts)))
     try:
         yield

@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="fairseq's training precision")
     recompute = ("none", "cheap", "layer")
     parser.add_argument("--recompute", choices=recompute, default="none", help="model.recompute of our contenders")
+    parser.add_argument("--compile", action="store_true", help="model.compile_layers of the mixers")
 
 
 def contenders() -> list[str]:
@@ -85,6 +86,7 @@ def build(contender: str, size: float, settings: dict[str, Any], device: str) ->
     else:
         mixer, more = SETTINGS.get(contender, (contender, []))
         overrides += [*of_mixer(mixer), f"model.recompute={settings['recompute']}"]
+        overrides += [f"model.compile_layers={settings['compile'] and contender not in AS_SHIPPED}"]
         cfg = read_recipe(path, [*overrides, *more])
     if contender == PAPER_SETTING:
         _use_rivals()

@@ -139,6 +139,6 @@ def backward(
     with torch.cuda.device_of(x):
         _backward[num_steps, sizes[0]](
             x, inner, inner_bias, outer, outer_bias, gradient, hidden, to_z1, to_z2, to_x, to_biases,
-            num_rows, x.size(1), *gradient.stride(), *sizes, NAME=activation, ROWS=ROWS, num_warps=8,
+            num_rows, x.size(1), *gradient.stride(), *sizes, NAME=activation, ROWS=ROWS, num_warps=4,
         )  # fmt: skip
     return to_x, to_biases, hidden, to_z1, to_z2
