@@ -72,6 +72,18 @@ def test_the_quantizer_begins_anew(tmp_path, monkeypatch):
     assert trainer.get_num_updates() == 0 and quantizer.curr_temp == started
 
 
+def test_no_run_goes_on_without_an_optimizer(tmp_path):
+    """As from what `average` writes."""
+    trainer = trainer_of(tmp_path)
+    path = save_run(trainer, tmp_path / "mean.pt")
+    state = load(path)
+    del state["last_optimizer_state"]
+    torch.save(state, path)
+    with pytest.raises(InputError, match="mean.pt has no state of the optimizer, .*finetune_from_model=.*mean.pt"):
+        trainer.load_checkpoint(str(path))
+    trainer.load_checkpoint(str(path), reset_optimizer=True, reset_lr_scheduler=True)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

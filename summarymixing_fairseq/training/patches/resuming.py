@@ -111,14 +111,14 @@ def _schedules(schedule: Any) -> list[Any]:
     return [schedule]
 
 
-def load_into_trainer(self: Trainer, filename: str, *args: Any, **kwargs: Any) -> Any:
+def load_into_trainer(self: Trainer, filename: str, reset_optimizer: bool = False, *args: Any, **kwargs: Any) -> Any:
     """fairseq's, but ``checkpoint_last.pt`` of ``checkpoint.save_dir`` must be of the same settings.
 
     One that is named by ``checkpoint.restore_file``, or of which something is reset, is taken up as it is.
 
     Raises:
         InputError: if it was written with others, naming the fields; for any checkpoint with other symbols than the
-            dictionary's, weights that do not fit the model, or the state of another optimizer.
+            dictionary's, weights that do not fit the model, the state of another optimizer, or none that is asked for.
     """
     cfg = self.cfg.checkpoint
     is_own = (
@@ -132,6 +132,12 @@ def load_into_trainer(self: Trainer, filename: str, *args: Any, **kwargs: Any) -
         state = read(*args, **kwargs)
         saved = state.pop(SAVED_SETTINGS)
         _check_dictionary(state, self.task, filename)
+        if not (reset_optimizer or state.get("last_optimizer_state")):
+            raise InputError(
+                f"{filename} has no state of the optimizer, so that no run goes on from it: begin one with its weights by "
+                f"checkpoint.finetune_from_model={filename}, or go on with a new optimizer by "
+                "checkpoint.reset_optimizer=true"
+            )
         if is_own:
             check_settings(saved, self.cfg, filename)
             _check_pretrained(state, self.task, filename)
@@ -139,7 +145,7 @@ def load_into_trainer(self: Trainer, filename: str, *args: Any, **kwargs: Any) -
 
     checkpoint_utils.load_checkpoint_to_cpu = read_fitting
     try:
-        return _load_into_trainer(self, filename, *args, **kwargs)
+        return _load_into_trainer(self, filename, reset_optimizer, *args, **kwargs)
     except AssertionError as error:
         if "does not match; please reset the optimizer" not in str(error):
             raise
