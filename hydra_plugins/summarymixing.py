@@ -14,11 +14,15 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import logging
+import multiprocessing
 import os
 import re
+import signal
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,7 @@ COMMAND = "fairseq-hydra-train"
 # command line.
 SWEPT = "SUMMARYMIXING_SWEPT"
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _APPLY = "_apply_overrides_to_config"  # of another name in another hydra: then there are no hints
 # hydra's own, where this module is imported a second time too, as in a job of submitit's
 _apply_overrides: Any = getattr(ConfigLoaderImpl, _APPLY, None)
@@ -57,6 +62,32 @@ class SummaryMixing(SearchPathPlugin):
         os.environ[SWEPT] = "\n".join(_swept(sys.argv[1:]))
         if _apply_overrides is not None:
             setattr(ConfigLoaderImpl, _APPLY, staticmethod(_apply_overrides_with_hint))
+        mp: Any = sys.modules["torch"].multiprocessing  # fairseq has imported it; other programs of hydra's need none
+        if getattr(mp.spawn, "func", None) is not _spawn_and_wait:
+            mp.spawn = partial(_spawn_and_wait, mp.spawn)
+
+
+def _spawn_and_wait(spawn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """torch's, by which fairseq starts a process for each GPU: they end by signals, and this one with their status.
+
+    A terminal sends Ctrl-C to them too. Other signals come to this process alone, and are passed on.
+    """
+
+    def pass_on(number: int, _frame: object) -> None:
+        for child in multiprocessing.active_children():
+            if number != signal.SIGINT and child.pid is not None:
+                os.kill(child.pid, number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, pass_on)
+    try:
+        return spawn(*args, **kwargs)
+    except Exception as error:
+        status = getattr(error, "exit_code", 0)  # of torch's ProcessExitedException
+        if status - 128 not in SIGNALS:
+            raise
+        sys.exit(status)  # it has said why
 
 
 def _swept(arguments: list[str]) -> list[str]:

@@ -32,7 +32,7 @@ def install(line: str = "interrupted") -> None:
     """
     _handle_by(end, line)
     # at exit Python takes the handlers away: a late signal would change the status of a command that is done
-    atexit.register(_ignore_signals)
+    atexit.register(ignore)
 
 
 def note(line: str) -> None:
@@ -110,7 +110,7 @@ def end(number: int, _frame: object = None) -> None:
         _pending = number
         return
     try:
-        _ignore_signals()
+        ignore()
         for callback in reversed(list(_cleanups.values())):
             with suppress(Exception):
                 callback()
@@ -130,7 +130,8 @@ def end(number: int, _frame: object = None) -> None:
         os._exit(128 + number)  # whatever went wrong: a closed stderr, a module that is being imported just now
 
 
-def _ignore_signals() -> None:
+def ignore() -> None:
+    """From now on no signal ends this process: it ends by itself."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

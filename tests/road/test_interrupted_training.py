@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pipeline import records
+from pipeline import ROOT, records
 from training.conftest import NOISY, arguments, differences, load, manifests, zygote  # noqa: F401 (fixtures)
 from training.test_processes import ended, torchrun
 from zygote import Zygote
@@ -81,4 +84,50 @@ def test_processes_end_at_the_same_update(arguments, tmp_path):  # noqa: F811
     line = f"interrupted after update 3, saved as {run}/checkpoint_last.pt; go on by the command that started it"
     assert output.count(line) == 1, output[-3000:]
     assert re.search(r"exitcode *: 143", output), output[-3000:]
+    assert load(run / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 3
+
+
+# `fairseq-hydra-train` with a process for each of two GPUs, which are CPUs; each child imports this file again.
+SPAWNING = """
+import os, sys
+import torch
+from fairseq.trainer import Trainer
+from fairseq_cli.hydra_train import cli_main
+
+train_step = Trainer.train_step
+
+def train_step_with_a_signal(trainer, *args, **kwargs):
+    if trainer.get_num_updates() == 2 and trainer.data_parallel_rank == 0:
+        {send}
+    return train_step(trainer, *args, **kwargs)
+
+Trainer.train_step = train_step_with_a_signal
+if __name__ == "__main__":
+    torch.cuda.device_count = lambda: 2
+    sys.argv[0] = "bin/fairseq-hydra-train"
+    cli_main()
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [(signal.SIGINT, "os.killpg(os.getpgrp(), 2)"), (signal.SIGTERM, "os.kill(os.getppid(), 15)")],
+    ids=["as a terminal does", "as a scheduler does"],
+)
+def test_a_process_for_each_gpu(number, send, arguments, tmp_path):  # noqa: F811
+    path, run = tmp_path / "spawning.py", tmp_path / "run"
+    path.write_text(SPAWNING.format(send=send))
+    given = arguments(run, UPDATES, *NOISY, "checkpoint.save_interval_updates=0")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    settings = {"world_size": 2, "backend": "gloo", "init_method": f"tcp://127.0.0.1:{port}", "rank": 0}
+    given += [f"distributed_training.distributed_{name}={value}" for name, value in settings.items()]
+    done = subprocess.run(
+        [sys.executable, path, *given], capture_output=True, text=True, cwd=ROOT, start_new_session=True, timeout=200
+    )
+    assert done.returncode == 128 + number, done.stderr[-3000:]
+    assert "Traceback" not in done.stdout + done.stderr
+    line = f"interrupted after update 3, saved as {run}/checkpoint_last.pt; go on by the command that started it"
+    assert done.stderr.count(line) == 1 and "lost" not in done.stderr, done.stderr[-3000:]
     assert load(run / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 3

@@ -134,8 +134,8 @@ def load_into_trainer(self: Trainer, filename: str, reset_optimizer: bool = Fals
         _check_dictionary(state, self.task, filename)
         if not (reset_optimizer or state.get("last_optimizer_state")):
             raise InputError(
-                f"{filename} has no state of the optimizer, so that no run goes on from it: begin one with its weights by "
-                f"checkpoint.finetune_from_model={filename}, or go on with a new optimizer by "
+                f"{filename} has no state of the optimizer, so that no run goes on from it: begin one with its weights "
+                f"by checkpoint.finetune_from_model={filename}, or go on with a new optimizer by "
                 "checkpoint.reset_optimizer=true"
             )
         if is_own:

@@ -61,6 +61,7 @@ def _end(cfg: Any, trainer: Trainer) -> NoReturn:
         if cfg.no_save or cfg.no_last_checkpoints:
             saved = "not saved (checkpoint.no_save, checkpoint.no_last_checkpoints)"
         print(f"interrupted after update {trainer.get_num_updates()}, {saved}", file=sys.stderr, flush=True)
+    interrupts.ignore()  # torch tells the others to end as soon as one has
     # not the handler's end: loggers (TensorBoard, W&B) have something to write
     sys.exit(128 + (interrupts.noted() or signal.SIGTERM))
 
