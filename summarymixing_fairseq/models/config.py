@@ -75,6 +75,7 @@ MAX_CHUNK_FRAMES = 100_000
 _MIXER_TIMES = re.compile(r"(\w{1,80})(?:\*(\d{1,4}))?")
 MASK_SELECTIONS = ("static", "normal", "poisson")
 INITS = ("xavier", "torch")
+POSITIONS = ("sinusoids", "none")
 COUNTS = {
     "encoder_layers": 1_000,
     "encoder_embed_dim": MAX_WIDTH,
@@ -191,6 +192,13 @@ class Wav2Vec2SummaryMixingConfig(Wav2Vec2Config):
     )
     final_norm_eps: float = field(
         default=1e-5, metadata={"help": "added to the variance in the LayerNorm after the last layer"}
+    )
+    positions: str = field(
+        default="sinusoids",
+        metadata={
+            "help": "what is added to the encoder's input: sinusoids of the frame's number, as in the paper; none: the "
+            "convolutions alone tell where a frame is. A streaming model has none"
+        },
     )
     num_mel_bins: int = field(default=80, metadata={"help": "mel bins of the filterbank"})
     frontend_channels: int = field(
@@ -396,6 +404,7 @@ def _check_fields(cfg: Wav2Vec2SummaryMixingConfig) -> None:
         check_flag(name, _value(cfg, name))
     check_choice("recompute", _value(cfg, "recompute"), RECOMPUTE)
     check_choice("init", _value(cfg, "init"), INITS)
+    check_choice("positions", _value(cfg, "positions"), POSITIONS)
     if not cfg.quantize_targets:
         raise Refused("quantize_targets", cfg.quantize_targets, "targets are always quantized here: set it to true")
     for name, most in COUNTS.items():

@@ -69,6 +69,7 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
         cfg.compile_layers,
         cfg.final_norm_eps,
         chunk_draws(cfg),
+        cfg.positions == "sinusoids",
     )
     encoder.run_dropped_layers = not isinstance(encoder.layers[0], ConformerLayer)
     return encoder

@@ -169,6 +169,7 @@ class ConformerEncoder(nn.Module):
         norm_eps: of the last LayerNorm.
         streaming: of a model that reads clips chunk by chunk too: what its training draws. No positions are added
             then, as a stream has no end, and every mixer must be one that streams.
+        positions: whether sinusoids are added to the frames.
     """
 
     def __init__(
@@ -180,9 +181,11 @@ class ConformerEncoder(nn.Module):
         compile_layers: bool = False,
         norm_eps: float = 1e-5,
         streaming: ChunkDraws | None = None,
+        positions: bool = True,
     ):
         super().__init__()
         self.streaming = streaming
+        self.adds_positions = positions and streaming is None
         self.layers = nn.ModuleList(build_layer() for _ in range(num_layers))
         self.layer_norm = LayerNorm(embed_dim, eps=norm_eps)
         self.layer_drop = layer_drop
@@ -236,9 +239,9 @@ class ConformerEncoder(nn.Module):
         half = autocast_dtype(x)
         # one dtype from the first layer to the last; outside of the layers float32, as without autocast
         inside, outside = (x.dtype, x.dtype) if half is None else (half, torch.float32)
-        if self.streaming is None:
+        if self.adds_positions:
             x = x + sinusoidal_positions(x.size(1), x.size(2), x.device).to(x.dtype)
-        elif self.training:
+        if self.streaming is not None and self.training:
             chunks = self.streaming.draw()
         x = x.to(inside)
         hidden_states = [x.to(outside)] if keep_hidden_states else []

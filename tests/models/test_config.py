@@ -61,7 +61,13 @@ CHANGES = {
     **{"encoder_layers": 1, "encoder_embed_dim": 64, "encoder_layerdrop": 0.9},
     **{"latent_vars": 10, "latent_groups": 4, "latent_dim": 8, "latent_temp": (1.0, 0.5, 0.9)},
     **{"mask_length": 5, "mask_prob": 0.3, "mask_selection": "normal", "mask_dropout": 0.4, "mask_fill": True},
-    **{"mixers": ["mhsa", "summarymixing"], "init": "torch", "final_norm_eps": 0.5, "streaming": True},
+    **{
+        "mixers": ["mhsa", "summarymixing"],
+        "init": "torch",
+        "final_norm_eps": 0.5,
+        "streaming": True,
+        "positions": "none",
+    },
 }
 # Read only together with another field, or without effect on the numbers of a network.
 WITH_OTHERS = {
@@ -157,6 +163,7 @@ def test_a_mixer_for_each_layer(tiny_config):
         ({"mask_channel_prob": -1.0}, r"model\.mask_channel_prob=-1\.0: must be a probability"),
         ({"mask_prob": 1.0, "mask_length": 1}, r"mask_prob=1\.0 with mask_length=1 masks every frame"),
         ({"logit_temp": 0.0}, r"model\.logit_temp=0\.0: must be positive"),
+        ({"positions": "rotary"}, r"model\.positions='rotary': choose one of sinusoids, none"),
         ({"init": "kaiming"}, r"model\.init='kaiming': choose one of xavier, torch"),
         ({"mask_fill": "yes"}, r"model\.mask_fill='yes': must be true or false"),
         ({"final_norm_eps": 0.0}, r"model\.final_norm_eps=0\.0: must be 1e-12 to 1"),
@@ -269,6 +276,7 @@ NO_NUMBERS = [math.nan, math.inf, -math.inf, None, "3", "x" * 10**6, True, [1], 
 LISTS = ["frontend_kernel_sizes", "frontend_strides", "latent_temp"]
 NO_LISTS = [None, "123", [], [0, 1, 2], [1, math.nan, 1], [1, 1, 10**9], [1] * 17, [1, "1", 1], [1, [1], 1], 5]
 CHOICES = ["mixer", "summary_mode", "summary_activation", "mask_selection", "recompute", "init", "targets"]
+CHOICES += ["positions"]
 NO_CHOICES = [None, 1.5, [], {}, "GELU"]
 WRONG = [(NUMBERS, NO_NUMBERS), (LISTS, NO_LISTS), (CHOICES, NO_CHOICES)]
 

@@ -104,10 +104,11 @@ def test_positions_have_no_end():
     assert positions[59_999, 0].item() == pytest.approx(math.sin(59_999), abs=1e-3)
 
 
-def test_encoder_is_positions_layers_and_a_norm():
-    encoder = build_encoder().eval()
+@pytest.mark.parametrize("positions", [True, False])
+def test_encoder_is_positions_layers_and_a_norm(positions):
+    encoder = build_encoder(positions=positions).eval()
     x = torch.randn(2, 9, 8)
-    expected = [x + sinusoidal_positions(9, 8, x.device)]
+    expected = [x + sinusoidal_positions(9, 8, x.device) if positions else x]
     for layer in encoder.layers:
         expected.append(layer(expected[-1]))
     y, hidden_states = encoder(x)

@@ -198,6 +198,7 @@ class HuggingFace(Format):
             "final_norm_eps": cfg.final_norm_eps,
             "normalize": encoder.spec.normalize,
             "streaming": draws and [list(draws.sizes), list(draws.left), draws.full_context],
+            "positions": cfg.positions == "sinusoids",
             "hidden_dropout": cfg.dropout,
             "attention_dropout": cfg.attention_dropout,
             "activation_dropout": cfg.activation_dropout,

@@ -34,6 +34,7 @@ class SummaryMixingConfig(PretrainedConfig):
         final_norm_eps: float = 1e-5,
         normalize: bool = False,
         streaming: Sequence[Any] | None = None,
+        positions: bool = True,
         hidden_dropout: float = 0.0,
         attention_dropout: float = 0.0,
         activation_dropout: float = 0.0,
@@ -62,6 +63,7 @@ class SummaryMixingConfig(PretrainedConfig):
         self.final_norm_eps = final_norm_eps
         self.normalize = normalize
         self.streaming = streaming
+        self.positions = positions
         self.hidden_dropout = hidden_dropout
         self.attention_dropout = attention_dropout
         self.activation_dropout = activation_dropout

@@ -50,6 +50,7 @@ def add_modules(model: Any, config: Any) -> None:
         config.layerdrop,
         norm_eps=config.final_norm_eps,
         streaming=None if config.streaming is None else ChunkDraws(*config.streaming),
+        positions=config.positions,
     )
 
 
