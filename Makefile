@@ -12,6 +12,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# where a machine forbids Python to keep what it compiles, every command would compile torch and fairseq again
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: options install quickstart bench bench-full mp3s-mini analyse export-demo test test-long fuzz lint docs format clean
 

@@ -81,17 +81,20 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--hours {args.hours}: must be positive")
     check_batch_seconds(args.batch_seconds)
     check_seed(args.seed)
+
+    from ..probing.mp3s.encoders import parse_encoders
+
+    named = parse_encoders(args.encoder, args.random)
     device = prepare(args)
 
     from ..analysis.observations import MEASURES
     from ..analysis.report import PAGE, write_report
     from ..analysis.run import analyse
-    from ..probing.mp3s.encoders import parse_encoders
     from ..system.progress import progress_line
 
     default = [name for name, measure in MEASURES.items() if measure.by_default]
     measures = default if args.measures is None else args.measures.split(",")
-    encoders = [_named(encoder, device, args.precision) for encoder in parse_encoders(args.encoder, args.random)]
+    encoders = [_named(encoder, device, args.precision) for encoder in named]
     places = args.places.split(",") if args.places else []
     say = progress_line()
     content = analyse(encoders, _audio(args), measures, places, args.results, args.seed, args.batch_seconds, say)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..checkpoints.hub import on_disk
 from ..system.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -84,8 +85,18 @@ def clips_to_read(args: argparse.Namespace) -> list[Clip]:
         raise InputError("name the clips: either audio files, or --data DIR --split SPLIT")
     check_batch_seconds(args.batch_seconds)
     if args.audio:
+        for path in args.audio:
+            if not (str(path) == "-" or path.exists() or getattr(args, "skip_bad", False)):
+                raise InputError(f"{path} cannot be read: no such file")
         return [clip for path in args.audio for clip in _clips_of(path, args.allow_outside_root)]
     return list(Manifest(args.data / f"{args.split}.tsv", allow_outside_root=args.allow_outside_root))
+
+
+def check_checkpoints(args: argparse.Namespace) -> None:
+    """Raises InputError for a checkpoint that is not there, which would else be seen after seconds of imports."""
+    for path in [*vars(args).get("checkpoints", ()), vars(args).get("checkpoint")]:
+        if path and not (vars(args).get("download") or on_disk(path).exists()):
+            raise InputError(f"checkpoint {path} cannot be read: No such file or directory")
 
 
 def check_batch_seconds(seconds: float) -> None:

@@ -37,7 +37,14 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status (see ``system.command.run``)."""
     args = build_parser().parse_args(argv)
-    return run(f"summarymixing {args.command}", lambda: args.run(args))
+    return run(f"summarymixing {args.command}", lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> object:
+    from .inputs import check_checkpoints
+
+    check_checkpoints(args)
+    return args.run(args)
 
 
 def console_main(argv: Sequence[str] | None = None) -> NoReturn:

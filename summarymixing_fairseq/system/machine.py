@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from contextlib import suppress
-from importlib import metadata
 from typing import Any
 
 from ..version import __version__
@@ -78,6 +77,8 @@ def of_device(device: str) -> dict[str, Any]:
 
 def installed_versions() -> dict[str, str]:
     """Versions of this package, Python, torch and fairseq (with its distribution's name); imports none of them."""
+    from importlib import metadata  # imported here: it slows the start of every command
+
     versions = {"summarymixing_fairseq": __version__, "python": platform.python_version()}
     versions.update(torch="unknown", fairseq="unknown")
     for distribution in ("fairseq", "fairseq-fixed", "ve-fairseq"):  # three distributions of one import name

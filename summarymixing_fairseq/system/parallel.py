@@ -6,21 +6,21 @@ Processes and not threads: reading an audio header holds the interpreter's lock 
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.context import BaseContext
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from . import interrupts
 from .errors import InputError
 from .machine import available_threads
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from multiprocessing.context import BaseContext
 
 # To start a process takes as long as some dozens of headers: fewer items are worked on in this process.
 _ITEMS_PER_WORKER = 64
@@ -71,6 +71,10 @@ def parallel_iter(
 def _in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int, description: str, most_per_chunk: int
 ) -> Iterator[Result]:
+    # imported here: they slow the start of every command, and most commands do without
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
     chunk_size = max(1, min(most_per_chunk, len(items) // (4 * workers)))
     chunks = (items[start : start + chunk_size] for start in range(0, len(items), chunk_size))
     pool = ProcessPoolExecutor(workers, _process_context(), initializer=_serve)
@@ -101,6 +105,8 @@ def _apply(function: Callable[[Item], Result], chunk: Sequence[Item]) -> list[Re
 
 def _serve() -> None:
     """In a process of the pool: end on a signal without a line, and when the parent ends."""
+    import multiprocessing
+
     for number in interrupts.SIGNALS:
         signal.signal(number, interrupts.end)
     parent = multiprocessing.parent_process()
@@ -119,5 +125,7 @@ def _process_context() -> BaseContext:
 
     A process of one thread has none, unless torch has started its own threads, which Python does not count.
     """
+    import multiprocessing
+
     can_fork = sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules
     return multiprocessing.get_context("fork" if can_fork else "spawn")

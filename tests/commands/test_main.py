@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,32 @@ from summarymixing_fairseq.version import __version__
 def test_version_and_module_entry() -> None:
     assert run("summarymixing", "--version").stdout.strip() == __version__
     assert run("python", "-m", "summarymixing_fairseq", "--version").stdout.strip() == __version__
+
+
+# each with a checkpoint or a clip that is not there
+GONE = [
+    "decode gone.pt clip.wav",
+    "features gone.pt clip.wav --dest x",
+    "align gone.pt clip.wav --text clip.txt",
+    "export gone.pt x.safetensors",
+    "average gone.pt gone.pt --dest x.pt",
+    "analyse gone.pt --data x --results x",
+    "decode {there} gone.wav",
+]
+
+
+def test_what_is_not_there_is_told_before_torch_is_imported() -> None:
+    program = f"""
+import sys
+from summarymixing_fairseq.commands.main import main
+for command in {[command.format(there=__file__) for command in GONE]}:
+    assert main(command.split()) == 1, command
+assert not {{"torch", "fairseq"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(GONE) and all("gone." in line for line in lines)
 
 
 @pytest.mark.parametrize("group", GROUPS)
