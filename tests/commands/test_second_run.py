@@ -17,17 +17,17 @@ from summarymixing_fairseq.system.files import exclusive
 @pytest.mark.parametrize(
     "command, output",
     [
-        ("decode no.pt", "--results {out}"),
-        ("features no.pt", "--dest {out}"),
-        ("evaluate no.pt", "--results {out}"),
-        ("units fit no.pt", "--layer 1 --clusters 2 --dest {out}/u.safetensors"),
-        ("units apply no.pt u.safetensors", "--dest {out}"),
+        ("decode {any}", "--results {out}"),
+        ("features {any}", "--dest {out}"),
+        ("evaluate {any}", "--results {out}"),
+        ("units fit {any}", "--layer 1 --clusters 2 --dest {out}/u.safetensors"),
+        ("units apply {any} u.safetensors", "--dest {out}"),
     ],
 )
 def test_kept_out_while_another_is_at_work(labelled_speech: Path, tmp_path: Path, capsys, command: str, output: str):
     out, data = tmp_path / "out", ["--data", str(labelled_speech), "--split", "valid"]
     with exclusive(out):
-        assert main([*command.split(), *data, *output.format(out=out).split()]) == 1
+        assert main([*command.format(any=__file__).split(), *data, *output.format(out=out).split()]) == 1
     errors = capsys.readouterr().err
     name, *_ = command.split()
     assert errors.startswith(f"summarymixing {name}: another run is writing to {out}: ") and errors.count("\n") == 1
@@ -72,6 +72,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "results.json").write_text(as_json(results))
     for name in ("out", "hypo.wrd", "hypo.npy"):
         (tmp_path / name).write_text("precious")
+    (tmp_path / "hypo.wav").touch()
     return tmp_path
 
 
@@ -80,8 +81,8 @@ def folder(tmp_path: Path) -> Path:
     [
         ("benchmark", "cell", "--json", "{folder}/out"),
         ("benchmark", "cell", "--plot", "{folder}/out"),
-        ("decode", "no.pt", "a.wav", "--results", "{folder}"),
-        ("features", "no.pt", "hypo.wav", "--dest", "{folder}"),
+        ("decode", "{folder}/out", "{folder}/hypo.wav", "--results", "{folder}"),
+        ("features", "{folder}/out", "{folder}/hypo.wav", "--dest", "{folder}"),
         ("lm", "train", "{folder}/train.tsv", "--dest", "{folder}/out"),
         REPORT,
         PLOT,
