@@ -306,12 +306,14 @@ def _plot_phones(rows: Sequence[Row], axis: Any) -> None:
 
 
 def _plot_errors(rows: Sequence[Row], axis: Any) -> None:
-    for number, row in enumerate(reversed(rows)):
+    for number, row in enumerate(rows):
         cer = row.cer or 0.0
         low, high = (cer if math.isnan(end) else end for end in row.cer_interval)
-        axis.errorbar(cer, number, xerr=[[max(cer - low, 0)], [max(high - cer, 0)]], fmt="o", capsize=4)
+        whiskers = [[max(cer - low, 0)], [max(high - cer, 0)]]
+        axis.errorbar(cer, number, xerr=whiskers, linestyle="none", capsize=4, **line_style(number))
     axis.set(yticks=range(len(rows)), xlabel="CER on test clips, 95 % over seeds and clips")
-    axis.set_yticklabels([row.encoder for row in reversed(rows)])
+    axis.set_yticklabels([row.encoder for row in rows])
+    axis.invert_yaxis()
     axis.set_xlim(left=0)
 
 
