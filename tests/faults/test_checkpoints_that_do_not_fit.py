@@ -18,11 +18,14 @@ from summarymixing_fairseq.training.patches import resuming
 @pytest.fixture
 def take_up(tmp_path, tiny_model, monkeypatch):
     """``take_up(task, restore_file, **entries)``: a trainer of ``task`` reads a checkpoint with these entries."""
-    monkeypatch.setattr(resuming, "_load_into_trainer", lambda _, name: checkpoint_utils.load_checkpoint_to_cpu(name))
+    monkeypatch.setattr(
+        resuming, "_load_into_trainer", lambda _, name, __: checkpoint_utils.load_checkpoint_to_cpu(name)
+    )
     model = tiny_model()
     config = OmegaConf.to_container(OmegaConf.create(configuration(model, OURS)))
 
     def read(task, restore_file="checkpoint_last.pt", **entries):
+        entries = {"last_optimizer_state": {"step": 1}, **entries}
         path = save(tmp_path / "checkpoint_last.pt", config, model.state_dict(), **entries)
         checkpoint = {"reset_optimizer": False, "reset_lr_scheduler": False, "save_dir": str(tmp_path)}
         groups = {**config, "checkpoint": SimpleNamespace(restore_file=restore_file, **checkpoint)}

@@ -50,7 +50,7 @@ def test_outputs_that_can(tmp_path, names):
 
 def test_features_are_refused_before_the_checkpoint_is_read(tmp_path, capsys):
     (tmp_path / "a.tsv").write_text(f"{tmp_path}\nx.wav\t16000\nx.npy/y.wav\t16000\n")
-    arguments = ["features", "none.pt", "--data", str(tmp_path), "--split", "a", "--dest", str(tmp_path / "out")]
+    arguments = ["features", __file__, "--data", str(tmp_path), "--split", "a", "--dest", str(tmp_path / "out")]
     assert main(arguments)
     assert "x.npy would be a folder too" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -100,8 +100,9 @@ def test_half_precision_learns_as_float32_does(tmp_path):
         for _ in range(10):
             train_step(trainer, batch())
     assert losses["float32"][-1] < losses["float32"][0]
-    for setting in ("bfloat16", "float16"):
-        assert losses[setting] == pytest.approx(losses["float32"], rel=0.02)
+    # ten updates build on one another, and how products are rounded differs from processor to processor
+    for setting, tolerance in (("bfloat16", 0.06), ("float16", 0.02)):
+        assert losses[setting] == pytest.approx(losses["float32"], rel=tolerance)
         assert losses[setting] != losses["float32"]
 
 
