@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -66,6 +65,8 @@ def _read_rows(dataset: Any, start: int, step: int, done: Any, leave: Any) -> No
 
 def _workers_bytes(dataset: Any, num_workers: int) -> int:
     """Total memory that forked workers do not share with this process, while all of them are alive."""
+    import multiprocessing  # imported here: it slows the start of every command
+
     context = multiprocessing.get_context("fork")
     done, leave = context.SimpleQueue(), context.Event()
     workers = [
