@@ -108,7 +108,8 @@ def test_a_process_that_is_killed_is_replaced_and_the_run_resumes_exactly(argume
     output = ended(process, log)
     assert process.returncode == 0, output[-3000:]
     assert time.time() - Path(f"{program}.killed").stat().st_mtime < 60
-    assert re.search(r"Signal 9 \(SIGKILL\)|exitcode: -9", output), output[-3000:]
+    # torchrun names the first to fail: the killed one, or the other, whose connection to it broke, if that came as soon
+    assert re.search(r"failed \(exitcode: (-9|1)\)", output), output[-3000:]
     assert len(re.findall(r"Loaded checkpoint .*checkpoint_last\.pt \(epoch \d+ @ \d+ updates\)", output)) >= 1
     first, second = load(two_processes / "checkpoint_last.pt"), load(tmp_path / "checkpoint_last.pt")
     for part in ("model", "last_optimizer_state"):
