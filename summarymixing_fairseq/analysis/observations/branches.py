@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from ...data.reading import pad_batch
 from ..measures.branches import changed, of_another_clip, strength_of_summary, zero
@@ -36,7 +39,11 @@ def branches(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
             waves = [observed.waves[row] for row in batch]
             source, padding_mask = pad_batch(waves, next(encoder.parameters()).device)
             num_frames = encoder.output_lengths(torch.tensor([len(wave) for wave in waves])).tolist()
-            states = states_of_batch(encoder, source, padding_mask, wanted)
+            others: dict[tuple[str, str], Tensor] = {}
+            with ExitStack() as hooks:
+                for layer in layers:
+                    hooks.enter_context(_once_more(encoder, layer, len(waves), others))
+                states = states_of_batch(encoder, source, padding_mask, wanted)
             intact = {place: of_place.cpu().split(num_frames) for place, of_place in states.items()}
             for layer in layers:
                 mixer = modules[f"{layer}.mixer"]
@@ -47,12 +54,32 @@ def branches(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
                         strength_of_summary((1 - share) * f, share * s, weight)
                         for f, s in zip(intact[f"{layer}.f"], intact[f"{layer}.s"])
                     ]
-                for name, (branch, change) in CHANGES.items():
-                    if change is of_another_clip and len(waves) < 2:
-                        continue
-                    with changed(modules[f"{layer}.{branch}"], change):
-                        other = states_of_batch(encoder, source, padding_mask, [layer])[layer].cpu().split(num_frames)
-                    pairs = zip(intact[layer], other)
-                    found[layer, name] += [similarity(one, two, means[layer]) for one, two in pairs]
+            for (layer, name), other in others.items():
+                clips = [clip[:frames] for clip, frames in zip(other.cpu(), num_frames)]
+                pairs = zip(intact[layer], clips)
+                found[layer, name] += [similarity(one, two, means[layer]) for one, two in pairs]
     for (layer, name), values in found.items():
         yield Row(layer, name, mean_of_clips(values, groups))
+
+
+@contextmanager
+def _once_more(encoder: Any, layer: str, num_clips: int, outputs: dict[tuple[str, str], Tensor]) -> Iterator[None]:
+    """Within the block, a layer that has run runs again after each change: a change of one bears on no layer before.
+
+    Args:
+        outputs: gets what the layer puts out, (B, T, D), by layer and change.
+    """
+    modules = encoder.branches()
+
+    def hook(module: nn.Module, inputs: Any, named: Any, _output: Tensor) -> None:
+        for name, (branch, change) in CHANGES.items():
+            if change is of_another_clip and num_clips < 2:
+                continue
+            with changed(modules[f"{layer}.{branch}"], change):
+                outputs[layer, name] = module.forward(*inputs, **named)  # not by a call, which would come here again
+
+    handle = encoder.layers[int(layer) - 1].register_forward_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

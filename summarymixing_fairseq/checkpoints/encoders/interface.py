@@ -136,6 +136,11 @@ class Encoder(nn.Module):
         """The LayerNorm whose output are the latents, (B, T, channels)."""
         raise NotImplementedError
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers."""
+        raise NotImplementedError
+
     def branches(self) -> dict[str, nn.Module]:
         """Modules inside the layers by name, such as "2.mixer": their outputs are (B, T, width), (B, width) where all
         frames have the same, or (T, B, width) where ``time_first``; or a tuple that begins with that."""

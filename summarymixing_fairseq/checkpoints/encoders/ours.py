@@ -73,10 +73,14 @@ class OurEncoder(Encoder):
     def latent_norm(self) -> nn.Module:
         return self.model.feature_extractor.norm
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.model.encoder.layers
+
     def branches(self) -> dict[str, nn.Module]:
         """ffn1, mixer, conv and ffn2 of each layer, and what its mixer names in ``branches``."""
         found: dict[str, nn.Module] = {}
-        for number, layer in enumerate(self.model.encoder.layers, 1):
+        for number, layer in enumerate(self.layers, 1):
             modules: dict[str, Any] = {"ffn1": layer.ffn1, "mixer": layer.mixer, "conv": layer.conv, "ffn2": layer.ffn2}
             inside = getattr(layer.mixer, "branches", {})
             modules |= {name: getattr(layer.mixer, at) for name, at in inside.items() if hasattr(layer.mixer, at)}

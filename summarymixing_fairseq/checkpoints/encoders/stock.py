@@ -139,9 +139,13 @@ class StockEncoder(Encoder):
     def latent_norm(self) -> nn.Module:
         return self.layer_norm
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.encoder.layers
+
     def branches(self) -> dict[str, nn.Module]:
         """mixer (self-attention) and ffn of each layer."""
-        layers = list(enumerate(self.encoder.layers, 1))
+        layers = list(enumerate(self.layers, 1))
         return {
             **{f"{number}.mixer": layer.self_attn for number, layer in layers},
             **{f"{number}.ffn": layer.fc2 for number, layer in layers},
