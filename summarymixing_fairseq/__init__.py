@@ -35,17 +35,20 @@ def register() -> None:
     import_module(f"{__name__}.tasks.plugins")
 
 
+_MODULES = {
+    "Encoder": "encoders",
+    "load_model": "encoders",
+    "Recogniser": "recogniser",
+    "load_recogniser": "recogniser",
+    "StreamingRecogniser": "streaming",
+    "load_streaming_recogniser": "streaming",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("Encoder", "load_model"):
-        from .checkpoints import encoders
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(encoders, name)
-    if name in ("Recogniser", "load_recogniser"):
-        from .checkpoints import recogniser
-
-        return getattr(recogniser, name)
-    if name in ("StreamingRecogniser", "load_streaming_recogniser"):
-        from .checkpoints import streaming
-
-        return getattr(streaming, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    register()  # first: it leaves the root logger as it is, which fairseq's own import would not
+    return getattr(import_module(f"{__name__}.checkpoints.{_MODULES[name]}"), name)

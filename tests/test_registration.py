@@ -81,6 +81,18 @@ assert "speech_pretraining" in TASK_REGISTRY and "speech_finetuning" in TASK_REG
     assert result.returncode == 0, result.stderr
 
 
+def test_the_log_of_a_users_process_stays_as_it_is(toned):
+    """fairseq's import alone sets the root logger to DEBUG."""
+    code = f"""
+import logging
+from summarymixing_fairseq import load_recogniser
+load_recogniser({str(toned)!r})
+assert logging.getLogger().level == logging.WARNING and not logging.getLogger().handlers
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0 and not result.stderr, result.stderr
+
+
 def test_a_saved_dictionary_loads_safely():
     allow_fairseq_dictionary()
     letters = Dictionary()

@@ -31,6 +31,7 @@ QUICK = {
     "manifest": "manifest --repeats 1",
     "update-small": "update --config examples/pretraining/small.yaml --seconds 2",
     "length-short": "length --seconds 10 30",
+    "stream": "stream --contenders all",
 }
 # without variants of our own, which `update-small` has
 UPDATE = 'update --seconds 15 --contenders summarymixing mhsa "the paper\'s setting" "fairseq\'s wav2vec2 conformer"'

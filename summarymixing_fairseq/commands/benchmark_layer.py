@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 from ..benchmarks.benchmark import add_config, add_mixers, chosen_mixers, of_mixer
@@ -37,7 +36,6 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"{args.config}: no such recipe; run this in a checkout of the project, or give --config")
     import summarymixing_fairseq
 
-    logging.basicConfig(level=logging.WARNING)  # else a library's debug lines show
     summarymixing_fairseq.register()
 
     from ..benchmarks.layer_cost import CLIPS, FRAMES, PRECISIONS, layer_cost

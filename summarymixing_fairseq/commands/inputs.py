@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import os
 import sys
@@ -136,7 +135,7 @@ def _clips_of(path: Path, allow_outside_root: bool) -> list[Clip]:
 
 
 def prepare(args: argparse.Namespace) -> torch.device:
-    """Register our models with fairseq, without its log, and choose the device.
+    """Register our models with fairseq, and choose the device.
 
     Raises:
         InputError: for a device that is not there.
@@ -145,7 +144,6 @@ def prepare(args: argparse.Namespace) -> torch.device:
 
     from .. import register
 
-    logging.basicConfig(level=logging.WARNING)  # fairseq logs a model's configuration at INFO
     register()
     name = args.device
     if name == "auto":

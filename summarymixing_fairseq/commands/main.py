@@ -41,8 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> object:
+    from ..system.quiet import log_warnings_alone
     from .inputs import check_checkpoints
 
+    log_warnings_alone()
     check_checkpoints(args)
     return args.run(args)
 

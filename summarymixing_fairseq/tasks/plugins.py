@@ -6,8 +6,8 @@ fairseq imports each file of the folders ``tasks`` and ``models`` when it loads 
 from __future__ import annotations
 
 import importlib
-import logging
-import warnings
+
+from ..system.quiet import root_logger_kept
 
 # Modules that register something with fairseq as they are imported.
 PLUGINS = (
@@ -26,17 +26,11 @@ PLUGINS = (
 
 
 def _import_all() -> None:
-    # where fairscale is installed fairseq imports it, and it warns of old names in torch
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"fairscale\.")
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
     package = __name__.partition(".")[0]
-    for name in PLUGINS:
-        importlib.import_module(f"{package}.{name}")
-    importlib.import_module(f"{package}.training.patches").install()
-    # One of fairseq's models sets the root logger to DEBUG at import: every library's debug lines would follow.
-    root.setLevel(level)
-    root.handlers[:] = handlers
+    with root_logger_kept():
+        for name in PLUGINS:
+            importlib.import_module(f"{package}.{name}")
+        importlib.import_module(f"{package}.training.patches").install()
 
 
 _import_all()

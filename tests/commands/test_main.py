@@ -45,6 +45,19 @@ assert not {{"torch", "fairseq"}} & set(sys.modules)
     assert len(lines) == len(GONE) and all("gone." in line for line in lines)
 
 
+def test_no_line_of_fairseqs_own_import(toned: Path, tmp_path: Path) -> None:
+    """`analyse` imports it before it registers our models, and draws plots by a library that logs much at DEBUG."""
+    program = f"""
+import logging, sys
+from summarymixing_fairseq.commands.main import main
+assert main(["analyse", {str(toned)!r}, "--data", "gone", "--results", {str(tmp_path / "out")!r}]) == 1
+assert "fairseq" in sys.modules and logging.getLogger().level == logging.WARNING
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1 and "gone" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_group_is_a_folder_of_configurations(group: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["configs", group]) == 0

@@ -145,7 +145,7 @@ class StockEncoder(Encoder):
 
     def branches(self) -> dict[str, nn.Module]:
         """mixer (self-attention) and ffn of each layer."""
-        layers = list(enumerate(self.layers, 1))
+        layers: list[tuple[int, Any]] = list(enumerate(self.layers, 1))
         return {
             **{f"{number}.mixer": layer.self_attn for number, layer in layers},
             **{f"{number}.ffn": layer.fc2 for number, layer in layers},
