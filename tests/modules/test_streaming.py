@@ -86,6 +86,15 @@ def test_one_chunk_is_the_whole_clip(name):
         assert_near(gradients[1][key], gradient, 1e-5)
 
 
+def assert_same_gradients(mixer: torch.nn.Module, actual: Tensor, expected: Tensor, atol: float) -> None:
+    """Outputs, and the gradient of each weight."""
+    assert_near(actual, expected, atol)
+    weights = dict(mixer.named_parameters())
+    of = [torch.autograd.grad(y.square().sum(), list(weights.values())) for y in (actual, expected)]
+    for name, found, wanted in zip(weights, *of):
+        assert (found - wanted).abs().max() <= atol * max(1.0, float(wanted.abs().max())), name
+
+
 def _heard(t: int, chunks: Chunks, num_frames: int) -> range:
     begin = t // chunks.size * chunks.size
     return range(max(0, begin - chunks.left), min(begin + chunks.size, num_frames))
@@ -120,7 +129,7 @@ def test_attention_equals_the_loop(name):
             values = torch.stack([projected[u][2, h] for u in frames])
             parts.append(scores.softmax(0) @ values)
         outputs.append(linear(p, "out_proj", torch.cat(parts)))
-    assert_near(mixer(x[None], None, chunks)[0], torch.stack(outputs), 1e-6)
+    assert_same_gradients(mixer, mixer(x[None], None, chunks)[0], torch.stack(outputs), 1e-6)
 
 
 def test_summary_equals_the_loop():
@@ -133,7 +142,23 @@ def test_summary_equals_the_loop():
         s = layer_norm(p, "summary_norm", values[: (t // 4 + 1) * 4].mean(0))
         f = layer_norm(p, "local_norm", head_mlp(p, "local", x[t], act))
         outputs.append(gelu(linear(p, "combiner", torch.cat([f, s]))))
-    assert_near(mixer(x[None], None, chunks)[0], torch.stack(outputs), 1e-10)
+    assert_same_gradients(mixer, mixer(x[None], None, chunks)[0], torch.stack(outputs), 1e-9)
+
+
+@streaming
+def test_half_precision_in_chunks(name):
+    """As in training: under autocast, with a padded batch; the same as float32 but for its rounding, gradients too."""
+    mixer, x, padding = build(name), torch.randn(2, 17, DIM), padding_of([17, 9])
+    found = []
+    for half in (False, True):
+        mixer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            y = mixer(x, padding, Chunks(4, 6)).float().masked_fill(padding[..., None], 0.0)
+        y.square().sum().backward()
+        found.append([y, *(p.grad for p in mixer.parameters())])
+    for single, half in zip(*found):
+        assert half.isfinite().all()
+        assert (half - single).norm() <= 0.1 * single.norm() + 1e-3
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 9])
