@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -29,6 +30,7 @@ from .observed import Labels, Observed
 from .states import LATENTS, places_of, state_names
 
 RESULTS = "results.json"
+STATES = ".analysed-states"  # a folder that is removed at the end: no name that a user's may have
 # Measures that run the encoder themselves do so on so many clips, cut to this length.
 NUM_WAVES = 24
 LONGEST_WAVE_SECONDS = 20.0
@@ -129,8 +131,11 @@ def analyse(
     unknown = [name for name in measures if name not in MEASURES]
     if unknown:
         raise InputError(f"measure {unknown[0]!r} is unknown: choose of {', '.join(sorted(MEASURES))}")
+    if places:  # of all, before anything is written
+        for named in encoders:
+            _chosen_places(named.load(), places, named.name)
     check_writable(results)
-    with exclusive(results):
+    with exclusive(results), _without_empty(results / STATES):
         record = _Record(results / RESULTS, _about(encoders, audio, places, seed), say)
         for tier, reason in audio.incomplete_tiers().items():
             record.skip(tier, reason)
@@ -148,7 +153,7 @@ def analyse(
             say(f"{named.name}: states at {len(chosen)} places")
             started = time.monotonic()
             key = to_json([named.identity, audio.identity])
-            kept = keep_states(encoder, audio.clips, chosen, results / "states" / named.name, key, batch_seconds)
+            kept = keep_states(encoder, audio.clips, chosen, results / STATES / named.name, key, batch_seconds)
             say(f"{named.name}: states in {time.monotonic() - started:.0f} s")
             observed = seen[named.name] = _observe(named.name, encoder, audio, kept, seed)
             for measure in missing:
@@ -164,8 +169,18 @@ def analyse(
             about = {"encoder": one.name, "measure": "layers", "other_encoder": other.name}
             hidden = [[place for place in each.states.places if place.isdigit()] for each in (first, second)]
             record.add(_title(one, other), about, between(first, second, *hidden))
-        shutil.rmtree(results / "states", ignore_errors=True)
+        shutil.rmtree(results / STATES, ignore_errors=True)
     return record.content
+
+
+@contextmanager
+def _without_empty(folder: Path) -> Iterator[None]:
+    """Remove a folder afterwards if nothing is in it, as after an error."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 class _Record:

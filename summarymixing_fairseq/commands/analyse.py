@@ -89,9 +89,11 @@ def run(args: argparse.Namespace) -> None:
 
     from ..analysis.observations import MEASURES
     from ..analysis.report import PAGE, write_report
-    from ..analysis.run import analyse
+    from ..analysis.run import RESULTS, analyse
     from ..system.progress import progress_line
 
+    if (args.results / PAGE).exists() and not (args.results / RESULTS).exists():
+        raise InputError(f"{args.results / PAGE} is not of this command: choose another --results")
     default = [name for name, measure in MEASURES.items() if measure.by_default]
     measures = default if args.measures is None else args.measures.split(",")
     encoders = [_named(encoder, device, args.precision) for encoder in named]

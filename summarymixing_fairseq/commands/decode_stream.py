@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from ..data.alignments import Interval
 
+# what files begin with that are no raw samples
+_FILES = {b"RIFF": "a wav", b"fLaC": "a flac", b"OggS": "an ogg", b"ID3": "an mp3"}
 _BYTES_AT_ONCE = 2 * SAMPLE_RATE_HZ  # at most; what is there is taken
 
 
@@ -39,7 +41,7 @@ def decode_microphone(args: argparse.Namespace, device: torch.device) -> None:
     """Print words as they are spoken, until the audio or the user ends it.
 
     Raises:
-        InputError: for a model that does not stream, a terminal on stdin, or a wav file there.
+        InputError: for a model that does not stream, a terminal on stdin, an audio file there, or nothing.
     """
     if sys.stdin.isatty():
         raise InputError("stdin is a terminal: name clips, or pipe raw samples in (arecord -t raw -f S16_LE -r 16000)")
@@ -56,6 +58,8 @@ def decode_microphone(args: argparse.Namespace, device: torch.device) -> None:
             seconds += time.perf_counter() - started
             num_samples += len(samples)
             _show(words, args.format)
+    if not num_samples:
+        raise InputError("no audio came on stdin: pipe raw samples in (arecord -t raw -f S16_LE -r 16000)")
     started = time.perf_counter()
     words = recogniser.finish()
     seconds += time.perf_counter() - started
@@ -63,7 +67,7 @@ def decode_microphone(args: argparse.Namespace, device: torch.device) -> None:
     if args.format == "txt":
         print()
     heard = num_samples / SAMPLE_RATE_HZ
-    print(f"{heard:.1f} s of audio, real-time factor {seconds / max(heard, 1e-9):.4f}", file=sys.stderr)
+    print(f"{heard:.1f} s of audio, real-time factor {seconds / heard:.4f}", file=sys.stderr)
 
 
 class _UntilCtrlC:
@@ -98,7 +102,7 @@ class _UntilCtrlC:
 
 
 def _samples(microphone: _UntilCtrlC) -> Iterator[np.ndarray]:
-    """(num_samples,) int16 each, as they come. Raises InputError for a wav file."""
+    """(num_samples,) int16 each, as they come. Raises InputError for an audio file."""
     import numpy as np
 
     rest, is_first = b"", True
@@ -106,8 +110,9 @@ def _samples(microphone: _UntilCtrlC) -> Iterator[np.ndarray]:
         rest += part
         if len(rest) < 4:
             continue
-        if is_first and rest.startswith(b"RIFF"):
-            raise InputError("stdin is a wav file: name it as a clip (-), or pipe raw samples in")
+        if is_first and rest.startswith(tuple(_FILES)):
+            kind = next(kind for start, kind in _FILES.items() if rest.startswith(start))
+            raise InputError(f"stdin is {kind} file: name it as a clip (-), or pipe raw samples in")
         is_first, whole = False, len(rest) // 2 * 2
         yield np.frombuffer(rest[:whole], "<i2")
         rest = rest[whole:]

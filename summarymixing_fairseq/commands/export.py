@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..system.errors import printable
+from ..system.errors import InputError, printable
 from ..system.files import exclusive
 from .inputs import add_outside_root_argument
 
@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: see ``export.run.export`` and ``checkpoints.hub.download``.
     """
+    if not args.licence.strip():
+        raise InputError("--licence is empty: leave it out where it is not known")
     with exclusive(args.output.parent):
         from ..checkpoints.hub import download
         from ..data.manifest import Manifest

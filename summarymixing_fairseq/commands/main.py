@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ..system.command import as_script, run
@@ -36,7 +37,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status (see ``system.command.run``)."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    # argparse takes clips right after the checkpoint alone: of `decode CKPT --stream -` it leaves them over
+    if rest and getattr(args, "audio", None) == [] and all(name == "-" or not name.startswith("-") for name in rest):
+        args.audio, rest = [Path(name) for name in rest], []
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return run(f"summarymixing {args.command}", lambda: _run(args))
 
 

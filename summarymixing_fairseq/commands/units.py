@@ -140,7 +140,7 @@ def _apply(args: argparse.Namespace) -> None:
 
     split = args.split if args.data else "units"
     km, *collapsed = (args.dest / name for name in unit_files.names(split))
-    about, dictionary = args.dest / f"{km.name}.json", args.dest / unit_files.DICTIONARY_NAME
+    about, dictionary = km.with_name(f"{km.name}.json"), args.dest / unit_files.DICTIONARY_NAME
     with exclusive(args.dest):
         refuse_existing([km, about, *(collapsed if args.collapse else [])], args.force)
 

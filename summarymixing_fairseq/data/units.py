@@ -103,7 +103,8 @@ def read_units(path: Path) -> Units:
             centroids = file.get_tensor(CENTROIDS) if METADATA_KEY in metadata else None
         about = About.from_dict(json.loads(metadata.get(METADATA_KEY, "null")))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+        reason = "it is a folder" if path.is_dir() else "no such file" if not path.exists() else error.strerror or error
+        raise InputError(f"{path} cannot be read: {reason}") from None
     except (SafetensorError, TypeError, ValueError, RecursionError):
         centroids = None
     if (

@@ -60,7 +60,7 @@ class Labelled:
         return sum(map(len, self.waveforms)) / SAMPLE_RATE_HZ
 
     def error_rate(self, texts: list[str]) -> tuple[str, float]:
-        """CER of words, or the rate of other units: its name and value, NaN where the references are empty."""
+        """CER of words, or the rate of other units: its name and value."""
         name, (rate, _) = list(error_rates(self.references, texts, self.unit).items())[-1]
         return (name.upper() if self.unit == "word" else name.replace("_", " ")), rate.rate
 
@@ -69,12 +69,14 @@ def read_labelled(manifest: Manifest, fine_tuned: FineTuned) -> Labelled:
     """Read the clips of SPLIT.tsv, and the references beside it: SPLIT.wrd, or the labels of the model's training.
 
     Raises:
-        InputError: for a file that cannot be read, or where there are no references.
+        InputError: for a file that cannot be read, or where there are no references, or empty ones alone.
     """
     path, clips = manifest.path, list(manifest)
     found = read_references(path.parent, path.stem, len(clips), fine_tuned.symbols)
     if found is None:
         raise InputError(f"{path} has no references: {path.with_suffix(f'.{fine_tuned.symbols.labels}')} is missing")
+    if not any(found[1]):
+        raise InputError(f"{path}: its references are empty, so no error rate can be told of them")
     waveforms: dict[int, np.ndarray] = {}
     for rows, read in read_in_batches(clips, BATCH_SECONDS):
         waveforms |= zip(rows, read)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..data.manifest import Manifest
@@ -34,6 +38,8 @@ def export(
     """
     if to not in FORMATS:
         raise InputError(f"--to {to}: choose one of {', '.join(sorted(FORMATS))}")
+    if destination.name in ("", ".."):  # its name is that of the folder it leads to
+        destination = Path(os.path.abspath(destination))
     source = load_source(checkpoint)
     final = FORMATS[to](source, destination, int8)
     # the last of the format's own files stands for all
@@ -42,8 +48,9 @@ def export(
     with temporary_folder(".export-", destination.absolute().parent) as folder:
         made = FORMATS[to](source, folder / destination.name, int8)
         try:
-            made.write()
-            found = made.check()
+            with _quiet_exporters():
+                made.write()
+                found = made.check()
         except InputError as error:
             text = str(error).replace(str(made.destination), str(destination))
             raise InputError(f"{text} (nothing was written)") from None
@@ -55,3 +62,17 @@ def export(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(new, path)
     return [f"{destination}: {num_parameters:,} parameters, {num_bytes:,} bytes", found, *made.lines]
+
+
+@contextmanager
+def _quiet_exporters() -> Iterator[None]:
+    """torch's exporters warn of their own parts, and of a torchvision that nothing here needs."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

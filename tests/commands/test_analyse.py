@@ -18,6 +18,7 @@ from timed_clips import RATE_HZ, TimedClips, make_timed_clips
 
 from summarymixing_fairseq.analysis import kept_states, report, run
 from summarymixing_fairseq.analysis.observations import MEASURES
+from summarymixing_fairseq.analysis.run import STATES
 from summarymixing_fairseq.commands.analyse import add_parser
 from summarymixing_fairseq.data.alignments import Alignment, read_json, write_json
 
@@ -132,7 +133,7 @@ def test_a_run_that_was_killed_goes_on(analyse, checkpoints, small: Path, tmp_pa
             patched.setitem(run.MEASURES, name, counted(name, 5))
         assert analyse(*arguments, check=False).returncode == 130
         killed = content_of(out)
-        assert len(killed["seconds"]) == 4 and (out / "states").is_dir() and not (out / "analysis.md").exists()
+        assert len(killed["seconds"]) == 4 and (out / STATES).is_dir() and not (out / "analysis.md").exists()
     with monkeypatch.context() as patched:
         for name in QUICK.split(","):
             patched.setitem(run.MEASURES, name, counted(name, 0))
@@ -143,7 +144,7 @@ def test_a_run_that_was_killed_goes_on(analyse, checkpoints, small: Path, tmp_pa
         **{f"{name}-random: rank": 1, f"{name}-random: layers": 2, f"{name}-random: branches": 1},
     }
     assert len(computed) == 2  # once for each encoder
-    assert not (out / "states").exists() and not hidden_files(out) and (out / "analysis.md").exists()
+    assert not (out / STATES).exists() and not hidden_files(out) and (out / "analysis.md").exists()
     whole = tmp_path / "whole"
     analyse(*arguments[:-4], "--results", whole, "--measures", QUICK)
     key = lambda row: json.dumps(row, sort_keys=True)  # noqa: E731
@@ -231,7 +232,7 @@ def test_refused_in_one_line(analyse, checkpoints, small: Path, tmp_path: Path, 
     done = analyse(checkpoints[OURS], "--data", small, "--results", tmp_path / "out", *arguments, check=False)
     said = [line for line in done.stderr.splitlines() if line]
     assert done.returncode == 1 and len(said) == 1 and message in said[0], done.stderr
-    assert not (tmp_path / "out" / "results.json").exists() and not (tmp_path / "out" / "states").exists()
+    assert not (tmp_path / "out" / "results.json").exists() and not (tmp_path / "out" / STATES).exists()
 
 
 def test_encoders_that_are_refused(analyse, checkpoints, small: Path, tmp_path: Path) -> None:
@@ -245,7 +246,26 @@ def test_encoders_that_are_refused(analyse, checkpoints, small: Path, tmp_path: 
         done = analyse(*encoders, "--data", small, "--results", tmp_path / "out", "--measures", "rank", check=False)
         assert done.returncode == 1 and message in done.stderr.splitlines()[-1], done.stderr
         assert "Traceback" not in done.stderr and "--encoder" not in done.stderr
-        assert not (tmp_path / "out" / "states").exists() or not list((tmp_path / "out" / "states").iterdir())
+        assert not (tmp_path / "out" / STATES).exists()
+
+
+def test_what_is_not_its_own_stays(analyse, checkpoints, small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "states").mkdir(parents=True)
+    (out / "states" / "mine").write_text("mine")
+    given = [checkpoints[OURS], "--data", small, "--measures", "rank", "--places", "2", "--results", out]
+    (out / "analysis.md").write_text("mine")
+    assert "analysis.md is not of this command" in analyse(*given, check=False).stderr
+    assert (out / "analysis.md").read_text() == "mine"
+    (out / "analysis.md").unlink()
+    analyse(*given)
+    assert (out / "states" / "mine").read_text() == "mine" and "RankMe" in (out / "analysis.md").read_text()
+
+
+def test_a_place_that_one_of_two_lacks_is_told_before_anything_is_written(analyse, checkpoints, small, tmp_path):
+    given = [checkpoints[OURS], checkpoints["hubert"], "--data", small, "--measures", "rank", "--places", "2.f"]
+    assert "hubert has no place '2.f'" in analyse(*given, "--results", tmp_path / "out", check=False).stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_clip_too_short_for_a_frame(analyse, checkpoints, small: Path, tmp_path: Path) -> None:
@@ -253,7 +273,7 @@ def test_a_clip_too_short_for_a_frame(analyse, checkpoints, small: Path, tmp_pat
     (small / "test.tsv").write_text((small / "test.tsv").read_text() + "short.wav\t300\n")
     done = analyse(checkpoints[OURS], "--data", small, "--results", tmp_path / "out", check=False)
     assert done.returncode == 1 and "short.wav: 300 samples give no frame" in done.stderr.splitlines()[-1]
-    assert not any((tmp_path / "out" / "states").iterdir())
+    assert not (tmp_path / "out" / STATES).exists()
 
 
 def test_few_clips_and_labels_measure_what_can_be(analyse, checkpoints, small: Path, tmp_path: Path) -> None:
@@ -321,7 +341,7 @@ def test_a_full_disk(checkpoints, small: Path, small_disk, analyse) -> None:
     done = analyse(checkpoints[OURS], "--data", small, "--results", disk, check=False)
     line = done.stderr.splitlines()[-1]
     assert done.returncode == 1 and str(disk) in line and "cannot be written: No space left" in line
-    assert not hidden_files(disk) and not list(disk.glob("states/*"))
+    assert not hidden_files(disk)
 
 
 def test_help_names_all_measures() -> None:

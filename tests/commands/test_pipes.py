@@ -68,6 +68,11 @@ def test_errors_that_nobody_reads(arguments):
         assert not done.stdout and done.returncode == (1 if arguments[0] == "layers" else 2)
 
 
+def test_a_closed_stdin_holds_no_audio(toned_stream: Path):
+    done = run_closed(summarymixing("decode", toned_stream, "--stream"), "<&-")
+    assert done.returncode == 1 and "no audio came on stdin" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_report_is_written_before_anything_is_printed(labelled_speech: Path, tmp_path: Path):
     (tmp_path / "train.tsv").write_text(f"{tmp_path}\ngone.flac\t5\n")
     command = summarymixing("check-manifest", tmp_path, "--report", tmp_path / "report")

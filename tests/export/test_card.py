@@ -65,6 +65,22 @@ def test_an_export_that_differs_is_not_written(pretrained, tmp_path, monkeypatch
     assert output.read_bytes() == b"an export of before"
 
 
+def test_a_destination_that_is_the_folder_above(pretrained, tmp_path, monkeypatch):
+    here = tmp_path / "above" / "here"
+    here.mkdir(parents=True)
+    for name in ("README.md", "use.py"):
+        (here / name).write_text("mine")
+    monkeypatch.chdir(here)
+    assert main(["export", str(pretrained), "..", "--to", "s3prl"]) == 0
+    assert {path.name: path.read_text() for path in here.iterdir()} == {"README.md": "mine", "use.py": "mine"}
+    assert (tmp_path / "above" / "use.py").exists()
+
+
+def test_a_licence_without_a_name(pretrained, tmp_path, capsys):
+    assert main(["export", str(pretrained), str(tmp_path / "a.safetensors"), "--licence", " "]) == 1
+    assert "--licence is empty" in capsys.readouterr().err
+
+
 def test_an_unknown_format(pretrained, tmp_path, capsys):
     assert main(["export", str(pretrained), str(tmp_path / "out"), "--to", "tape"]) == 1
     assert "--to tape: choose one of" in capsys.readouterr().err
