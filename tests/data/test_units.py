@@ -64,8 +64,10 @@ def test_what_is_no_file_of_units_is_one_line(tmp_path: Path, name: str) -> None
 
 def test_files_of_other_kinds(tmp_path: Path) -> None:
     path = tmp_path / "units.safetensors"
-    with pytest.raises(InputError, match="units.safetensors cannot be read: No such file"):
+    with pytest.raises(InputError, match="units.safetensors cannot be read: no such file"):
         read_units(path)
+    with pytest.raises(InputError, match="cannot be read: it is a folder"):
+        read_units(tmp_path)
     path.write_bytes(b"no safetensors")
     with pytest.raises(InputError, match="holds no units"):
         read_units(path)
