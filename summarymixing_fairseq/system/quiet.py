@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 
 def log_warnings_alone() -> None:
-    """For a process of ours, before fairseq is imported: it logs at DEBUG from then on, every library's lines too."""
+    """For a process of ours, before it imports fairseq, which would set the root logger to DEBUG."""
     logging.basicConfig(level=logging.WARNING)
     _no_warnings_of_old_names()
 
 
 @contextmanager
 def root_logger_kept() -> Iterator[None]:
-    """For a user's process, around what imports fairseq: the root logger is as before afterwards."""
+    """For a user's process, around what imports fairseq: the root logger's level and handlers stay as they are."""
     _no_warnings_of_old_names()
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
@@ -28,6 +28,6 @@ def root_logger_kept() -> Iterator[None]:
 
 
 def _no_warnings_of_old_names() -> None:
-    """fairseq imports it where it is installed, and it warns of old names in torch. fairseq itself uses one, too."""
+    """fairseq, and fairscale, which it imports where it is installed, use names that torch warns of."""
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"fairscale\.")
     warnings.filterwarnings("ignore", category=FutureWarning, message=r"`torch\.nn\.utils\.weight_norm` is deprecated")

@@ -158,7 +158,7 @@ def test_half_precision_in_chunks(name):
         found.append([y, *(p.grad for p in mixer.parameters())])
     for single, half in zip(*found):
         assert half.isfinite().all()
-        assert (half - single).norm() <= 0.1 * single.norm() + 1e-3
+        assert (half - single).norm() <= 0.03 * single.norm() + 1e-3
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 9])

@@ -64,7 +64,8 @@ def branches(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
 
 @contextmanager
 def _once_more(encoder: Any, layer: str, num_clips: int, outputs: dict[tuple[str, str], Tensor]) -> Iterator[None]:
-    """Within the block, a layer that has run runs again after each change: a change of one bears on no layer before.
+    """Within the block, a layer that has run runs again with each change, on the same input. What it put out at first
+    goes to the next layer.
 
     Args:
         outputs: gets what the layer puts out, (B, T, D), by layer and change.
