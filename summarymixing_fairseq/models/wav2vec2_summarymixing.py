@@ -18,7 +18,8 @@ from ..modules.masking import draw_channel_mask, draw_mask, min_maskable_frames
 from ..system.options import Refused
 from ..system.transfers import to_device
 from ..system.units import SAMPLE_RATE_HZ
-from .config import Wav2Vec2SummaryMixingConfig, energies_dim, objective_options, validate
+from .checks import validate
+from .config import Wav2Vec2SummaryMixingConfig, energies_dim, objective_options
 from .encoder import build_encoder, build_frontend
 from .objectives import OBJECTIVES, MaskedBatch
 

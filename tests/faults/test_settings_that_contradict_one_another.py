@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 from small_tasks import task_on, write_split
 
-from summarymixing_fairseq.models.config import validate
+from summarymixing_fairseq.models.checks import validate
 from summarymixing_fairseq.system.errors import InputError
 
 NEVER_TRAINED = (

@@ -41,7 +41,8 @@ from summarymixing_fairseq.data.dictionary import load_dictionary
 from summarymixing_fairseq.data.manifest import Clip, Manifest, OutsideRootError, read_labels
 from summarymixing_fairseq.data.reading import read_in_batches
 from summarymixing_fairseq.data.segments import SegmentDataset
-from summarymixing_fairseq.models.config import Wav2Vec2SummaryMixingConfig, num_parameters, validate
+from summarymixing_fairseq.models.checks import validate
+from summarymixing_fairseq.models.config import Wav2Vec2SummaryMixingConfig, num_parameters
 from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from summarymixing_fairseq.system.errors import InputError
 

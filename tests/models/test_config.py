@@ -15,13 +15,8 @@ from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
 from omegaconf import OmegaConf
 
 import summarymixing_fairseq
-from summarymixing_fairseq.models.config import (
-    USED_PARENT_FIELDS,
-    Wav2Vec2SummaryMixingConfig,
-    layer_mixers,
-    num_parameters,
-    validate,
-)
+from summarymixing_fairseq.models.checks import USED_PARENT_FIELDS, validate
+from summarymixing_fairseq.models.config import Wav2Vec2SummaryMixingConfig, layer_mixers, num_parameters
 from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from summarymixing_fairseq.modules.mixing import MIXERS
 

@@ -7,7 +7,8 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from ...models.config import Wav2Vec2SummaryMixingConfig, validate
+from ...models.checks import validate
+from ...models.config import Wav2Vec2SummaryMixingConfig
 from ...models.config import num_parameters as num_parameters_of
 from ...models.wav2vec2_summarymixing import OBJECTIVE_OF_OLD, Wav2Vec2SummaryMixingModel
 from ..contents import over_defaults
