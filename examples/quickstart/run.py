@@ -178,7 +178,8 @@ def _run(args: argparse.Namespace, dest: Path) -> str:
     records = {corpus.name: made}
     run_jobs([job(todo, dest, records) for todo in jobs], 2, Messages())
     print(f"all stages: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
-    table = write_report(dest, LABELS[args.labels], records)
+    planned = [corpus.name, *(stage.name for todo in jobs for stage in todo)]  # they end in any order
+    table = write_report(dest, LABELS[args.labels], {name: records[name] for name in planned})
     return f"{table}\nreport: {dest / 'report.md'}, curves: {dest / 'curves.png'}"
 
 

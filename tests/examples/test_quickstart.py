@@ -44,6 +44,8 @@ def test_report_holds_what_was_decoded(finished: tuple[Path, str]) -> None:
         assert scores["utterances"] == 60
         row = f"| {scores['cer']:.3f} |  | {scores['cer']:.3f} | {scores['wer']:.3f} |"  # one seed has no interval
         assert row in report and row in stdout
+    of_stages = [report.index(f"| {name} |") for name in ("corpus", "pretrain", "scratch_5min_1", "finetune_5min_1")]
+    assert of_stages == sorted(of_stages)  # as they are planned, whichever ends first
     assert "| phones told apart, %: layer4 |" in report and "| rank: latents |" in report
     for name in ("curves.png", "curves_finetune.png"):
         assert (dest / name).read_bytes().startswith(b"\x89PNG") and f"({name})" in report
