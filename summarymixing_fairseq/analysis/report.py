@@ -120,7 +120,7 @@ def _curves(name: str, rows: Rows, path: Path) -> None:
     for panel in panels[len(series) :]:
         panel.set_axis_off()
     panels[0].legend()
-    figure.suptitle(literal(MEASURES[name].help))
+    figure.suptitle(literal(MEASURES[name].help), wrap=True)
     save_figure(figure, path)
 
 

@@ -143,5 +143,5 @@ def plot(result: dict[str, Any], path: Path) -> None:
     hardware, software, settings, _ = provenance(result)
     at = f", {sizes[0]:g} {result['size_unit']}" if len(sizes) == 1 else ""
     title = f"{result['benchmark']}{at}, {result['date']}: {settings}\n{hardware}; {software}"
-    figure.suptitle(title, fontsize="x-small")
+    figure.suptitle(title, fontsize="x-small", wrap=True)
     save_figure(figure, path)

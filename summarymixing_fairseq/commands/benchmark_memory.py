@@ -129,5 +129,5 @@ def _plot(rows: Any, title: str, path: Path) -> None:
         axis.set(xticks=range(len(lengths)), xticklabels=[f"{s:g}" for s in lengths])
     axes[0][0].set_ylabel("peak memory (GiB)")
     axes[0][-1].legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    figure.suptitle(title, fontsize="small")
+    figure.suptitle(title, fontsize="small", wrap=True)
     save_figure(figure, path)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..probing.metrics.bootstrap import UNDEFINED, Interval, interval_over_seeds
-from ..system.figures import line_style, new_figure, save_figure
+from ..system.figures import line_style, literal, new_figure, save_figure
 from ..system.tables import markdown_table
 from ..training.watch.quality import signs_of_collapse
 from .plan import Study
@@ -273,7 +273,7 @@ def plot(study: Study, rows: Sequence[Row], path: Path) -> None:
         axis.grid(alpha=0.3)
     for axis in list(figure.axes)[len(panels) :]:
         axis.remove()
-    figure.suptitle(study.title, fontsize=10)
+    figure.suptitle(literal(study.title), fontsize=10, wrap=True)
     save_figure(figure, path)
 
 
