@@ -15,7 +15,6 @@ Reference = Callable[[Parameters, Tensor], Tensor]
 
 float32 = pytest.param(torch.float32, 1e-5, id="float32")
 float64 = pytest.param(torch.float64, 1e-10, id="float64")
-float64_of_a_mean = pytest.param(torch.float64, 1e-10, id="float64")
 
 
 def gelu(x: Tensor) -> Tensor:

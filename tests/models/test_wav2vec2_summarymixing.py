@@ -275,6 +275,19 @@ def test_masks_are_filled_up_in_pretraining_alone(tiny_model):
     assert (filled.sum(1) == 260).all() and spans.sum(1).max() < 230
 
 
+@pytest.mark.parametrize("init", ["xavier", "torch"])
+def test_the_gate_of_cgmlp_starts_open(tiny_config, init):
+    gate = Wav2Vec2SummaryMixingModel(tiny_config(mixer="cgmlp", init=init)).encoder.layers[0].mixer.depthwise
+    assert (gate.bias == 1).all() and 0 < gate.weight.abs().max() < 1e-5
+
+
+def test_what_hypermixing_makes_of_a_frame_depends_on_it_at_torchs_start(tiny_config):
+    """As much as it depends on the biases, which are the same for all frames."""
+    cfg = tiny_config(mixer="hypermixing", init="torch", encoder_embed_dim=96, encoder_attention_heads=4)
+    made = Wav2Vec2SummaryMixingModel(cfg).encoder.layers[0].mixer.first(torch.randn(4, 500, 24))
+    assert made.std(1).mean() > 0.3 * made.mean(1).std()  # (heads, frames, hidden / heads)
+
+
 def bound_at_the_start(init: str, name: str, weight: torch.Tensor) -> float:
     """Of a parameter of an encoder layer: torch's formulas, Xavier's, or 0."""
     is_bias, is_block = name.endswith("bias"), name.split(".")[-3:-2] in (["local"], ["summary"])

@@ -124,7 +124,8 @@ def test_half_precision_is_finite_and_near(name, dtype, autocast):
     y.float().square().mean().backward()
     assert torch.isfinite(y).all() and (autocast or y.dtype == dtype)
     assert all(torch.isfinite(p.grad).all() for p in [x, *half.parameters()] if p.grad is not None)
-    assert (y.float() - expected)[~padding].abs().mean() < (3e-2 if autocast else 2e-2)
+    # what mixers add at their start is 0.005 (linformer) and more
+    assert (y.float() - expected)[~padding].abs().mean() < (2e-3 if autocast else 6e-3)
 
 
 @every_mixer
@@ -157,6 +158,18 @@ def test_recomputing_gives_the_same(name):
         y.square().sum().backward()
         results.append([y.detach(), x.grad, *(p.grad.clone() for p in mixer.parameters() if p.grad is not None)])
     assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
+@every_mixer
+def test_dropout_acts_in_training_alone(name):
+    made, x = [], torch.randn(1, 30, DIM)
+    for dropout in (0.0, 0.5):
+        torch.manual_seed(0)
+        made.append(build(name, dropout))
+    plain, dropping = made
+    assert torch.equal(dropping.eval()(x), plain(x))
+    first, second = dropping.train()(x), dropping(x)
+    assert torch.equal(first, second) == (name in ("none", "summarymixing lite"))  # which have none
 
 
 @every_mixer

@@ -45,13 +45,10 @@ def nystromformer(p, x, num_heads, num_landmarks):
             z = z @ (13 * identity - a @ z @ (15 * identity - a @ z @ (7 * identity - a @ z))) / 4
         y = rows(q, k_mean) @ z @ rows(q_mean, k) @ v
         if "conv.weight" in p:
-            here = slice(h * v.size(1), (h + 1) * v.size(1))
-            kernel, bias = p["conv.weight"][here, 0], p["conv.bias"][here]
-            reach = kernel.size(1) // 2
-            near = [[(t, t + i - reach, i) for i in range(kernel.size(1))] for t in range(len(x))]
-            y = y + torch.stack(
-                [bias + sum(kernel[:, i] * v[u] for _, u, i in taps if 0 <= u < len(x)) for taps in near]
-            )
+            kernel = p["conv.weight"][h, 0, :, 0]  # one filter a head
+            reach = len(kernel) // 2
+            near = [[(t + i - reach, i) for i in range(len(kernel))] for t in range(len(x))]
+            y = y + torch.stack([sum(kernel[i] * v[u] for u, i in taps if 0 <= u < len(x)) for taps in near])
         return y
 
     return by_head(p, x, num_heads, mix)

@@ -51,7 +51,7 @@ def test_many_features_estimate_softmax():
 
 
 def test_features_are_orthogonal_and_as_long_as_gaussian_vectors():
-    features = orthogonal_features(2, 600, 4, seed=3)
+    features = orthogonal_features(2, 600, 4)
     assert features.shape == (2, 600, 4)
     for block in features.view(-1, 4, 4):
         product = block @ block.T
@@ -60,9 +60,9 @@ def test_features_are_orthogonal_and_as_long_as_gaussian_vectors():
     assert features.mean(1).abs().max() < 0.2
 
 
-def test_features_come_from_the_seed_and_are_in_the_checkpoint():
-    kept = [Performer(8, 2, num_features=5, seed=seed).state_dict()["projection"] for seed in (4, 4, 5)]
-    assert torch.equal(kept[0], kept[1]) and not torch.equal(kept[0], kept[2])
+def test_each_layer_has_features_of_its_own_which_are_in_the_checkpoint():
+    kept = [Performer(8, 2, num_features=5).state_dict()["projection"] for _ in range(2)]
+    assert not torch.equal(*kept)
 
 
 def test_large_queries_and_keys_stay_finite():

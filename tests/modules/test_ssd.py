@@ -22,11 +22,12 @@ def recurrence(x, log_decay, b, c):
     return torch.stack(outputs)
 
 
-def ssd(p, x, num_heads, state_dim):
+def ssd(p, x, num_heads, state_dim, start):
     dim = x.size(1)
     projected = torch.stack([linear(p, "in_proj", frame) for frame in x])
     gate, values = swish(projected[:, :dim]), swish(projected[:, dim : 2 * dim])
     total = p["skip"] * values
+    log_rate, step_bias = start[0] + p["log_rate"], start[1] + p["step_bias"]
     for direction in range(2):
         start = 2 * dim + direction * (2 * state_dim + num_heads)
         b, c, steps = projected[:, start : start + 2 * state_dim + num_heads].split(
@@ -36,8 +37,8 @@ def ssd(p, x, num_heads, state_dim):
         heads = []
         for h in range(num_heads):
             here = slice(h * dim // num_heads, (h + 1) * dim // num_heads)
-            step = torch.log(1 + torch.exp(steps[:, h] + p["step_bias"][direction * num_heads + h]))
-            log_decay = -step * torch.exp(p["log_rate"][direction * num_heads + h])
+            step = torch.log(1 + torch.exp(steps[:, h] + step_bias[direction * num_heads + h]))
+            log_decay = -step * torch.exp(log_rate[direction * num_heads + h])
             y = recurrence((step[:, None] * values[:, here])[order], log_decay[order], swish(b)[order], swish(c)[order])
             heads.append(y[order])
         total = total + torch.cat(heads, 1)
@@ -48,7 +49,7 @@ def ssd(p, x, num_heads, state_dim):
 @pytest.mark.parametrize("dim, num_heads, lengths", [(8, 2, [5, 5]), (6, 1, [7, 3, 1]), (4, 2, [70, 66])])
 def test_outputs_and_gradients_equal_the_recurrence(dim, num_heads, lengths, dtype, tolerance):
     mixer = randomise(BidirectionalStateSpace(dim, num_heads, state_dim=3))
-    reference = partial(ssd, num_heads=num_heads, state_dim=3)
+    reference = partial(ssd, num_heads=num_heads, state_dim=3, start=mixer.start.double())
     assert_equals_reference(mixer, reference, lengths, dim, dtype, tolerance)
 
 
@@ -77,6 +78,7 @@ def test_fast_decay_over_a_long_clip():
 
 def test_starts_as_mamba_2_does():
     mixer = BidirectionalStateSpace(16, 8)
-    steps = F.softplus(mixer.step_bias)
+    rates, steps = mixer.start[0].exp(), F.softplus(mixer.start[1])
     assert steps.min() > 0.99e-3 and steps.max() < 0.101
-    assert mixer.log_rate.exp().min() >= 1 and mixer.log_rate.exp().max() <= 16
+    assert rates.min() > 0.99 and rates.max() < 16.01
+    assert not mixer.log_rate.any() and not mixer.step_bias.any()

@@ -15,6 +15,7 @@ from fake_gpu import CPU, GPU, FakeGpu, OnGpu, move_to_fake_gpu
 from pipeline import ROOT, TINY_MODEL
 
 from summarymixing_fairseq.benchmarks.recipe import build_trainer, noise_batch, read_recipe
+from summarymixing_fairseq.modules.mixing import MIXERS, build_mixer
 from summarymixing_fairseq.system.transfers import read_numbers, to_device
 from summarymixing_fairseq.training.criterion import PretrainingCriterion
 from summarymixing_fairseq.training.wav2vec_criterion import LazyWav2vecCriterion
@@ -147,6 +148,17 @@ def test_an_update_waits_once(tmp_path, recipe, overrides, num_batches):
         assert plain.keys() == logged.keys() and {"loss", "accuracy", "masked", "padding"} <= plain.keys()
         for name in plain.keys() - {"data_wait"}:
             assert logged[name] == pytest.approx(plain[name], rel=1e-3, abs=2e-3), name
+
+
+@pytest.mark.parametrize("name", sorted(MIXERS))
+def test_no_mixer_waits(name):
+    mixer = build_mixer(name, embed_dim=16, dropout=0.1)
+    with FakeGpu() as gpu:
+        move_to_fake_gpu(mixer)
+        x = OnGpu(torch.randn(2, 200, 16)).requires_grad_()
+        padding = OnGpu(torch.arange(200) >= torch.tensor([[200], [130]]))
+        mixer(x, padding).sum().backward()
+    assert not gpu.waits and x.grad.device == GPU
 
 
 def test_a_batch_of_validation_waits_once(tmp_path):

@@ -4,8 +4,10 @@ A mixer is a module of (B, T, D), bool padding mask (B, T; True = padding) or No
 changes a valid one; what comes out at a padded frame means nothing but is finite. It keeps no state between calls.
 One that does not take clips of any length has ``max_frames``, and raises ValueError at a longer one.
 
-Nothing tells a mixer what to recompute. What it gives to ``kernels.recompute.made_again`` and ``dropout`` is not stored
-for the backward pass where the layer says so; all else works as it is written.
+A mixer chooses what may be recomputed by calling ``kernels.recompute.made_again`` and ``dropout``. Where the layer
+recomputes, what these return is not stored for the backward pass; elsewhere they are plain calls.
+
+The costs that the classes state leave out the projections of the frames, O(T D^2), which most have.
 """
 
 from ...system.plugins import modules_of

@@ -10,7 +10,7 @@ from .heads import with_a_key
 
 
 def num_blocks(num_frames: int, size: int, least: int = 2) -> int:
-    """Blocks of a clip, at least two: of one, ``torch.compile`` would make a graph of its own."""
+    """Blocks of a clip, and ``least`` of a short one. With one block ``torch.compile`` would compile once more."""
     # sym_max: in a graph for any length the number stays open
     return torch.sym_max((num_frames + size - 1) // size, least)
 

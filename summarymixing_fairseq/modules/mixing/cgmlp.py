@@ -43,6 +43,15 @@ class CgMlpOptions(MixerOptions):
         return 3 * embed_dim * half + half * self.kernel_size
 
 
+class _Gate(DepthwiseConv):
+    """A convolution that starts as a constant of one (gMLP, arXiv 2105.08050, section 2.1)."""
+
+    def reset_parameters(self) -> None:
+        """Filters near zero, biases of one."""
+        nn.init.normal_(self.weight, std=1e-6)
+        nn.init.ones_(self.bias)
+
+
 @register_mixer("cgmlp", CgMlpOptions)
 class ConvolutionalGatingMLP(nn.Module):
     """cgMLP (Branchformer, arXiv 2207.02971, section 3.3).
@@ -50,8 +59,7 @@ class ConvolutionalGatingMLP(nn.Module):
         [a ; b]_t = GELU(U x_t);  y_t = V dropout(a_t * DepthwiseConv(LN(b))_t)
 
     Padded frames are zero before the convolution, as frames before the first and after the last are. A frame hears
-    15 frames on each side (kernel 31), whatever the length. Time and memory grow with T. The filters start near zero
-    with a bias of one, so that the gate starts open (gMLP, arXiv 2105.08050, section 2.1).
+    15 frames on each side (kernel 31), whatever the length. Time and memory grow with T. The gate starts open.
 
     Args:
         embed_dim: D; dropout: on the gated half.
@@ -69,9 +77,7 @@ class ConvolutionalGatingMLP(nn.Module):
             raise ValueError(f"hidden_dim={hidden_dim}: must be even")
         self.expand = xavier_linear(embed_dim, hidden_dim)
         self.norm = LayerNorm(hidden_dim // 2)
-        self.depthwise = DepthwiseConv(hidden_dim // 2, kernel_size)
-        nn.init.normal_(self.depthwise.weight, std=1e-6)
-        nn.init.ones_(self.depthwise.bias)
+        self.depthwise = _Gate(hidden_dim // 2, kernel_size)
         self.dropout = nn.Dropout(dropout)
         self.project = xavier_linear(hidden_dim // 2, embed_dim)
 

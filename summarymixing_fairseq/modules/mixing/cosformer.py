@@ -30,7 +30,7 @@ class CosFormer(ProjectedHeads):
         q, k = at_least_float32(F.relu(q)), at_least_float32(F.relu(k))
         position = torch.arange(T, device=q.device, dtype=q.dtype)
         num_frames = T if padding_mask is None else (~padding_mask).sum(1, keepdim=True).clamp(min=1)  # M, (B, 1)
-        # padded frames are put at the end of the clip: further on the cosine would be negative
+        # a padded frame gets the angle of the clip's end: at larger ones the cosine is negative
         share = (position[None] / num_frames).clamp(max=1.0)  # (1 or B, T)
         angle = (share * (math.pi / 2))[:, None, :, None]  # (B, 1, T, 1)
         waves = [angle.cos(), angle.sin()]

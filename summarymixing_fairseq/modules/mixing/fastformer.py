@@ -24,14 +24,14 @@ class FastformerOptions(HeadOptions):
 
 @register_mixer("fastformer", FastformerOptions)
 class Fastformer(ProjectedHeads):
-    """Two additive pools, in each head of width d (section 3.1, equations 1 to 4).
+    """Two additive pools, in each head of width d (section 3.1).
 
         q = sum of softmax_t(w_q . q_t / sqrt(d)) q_t;    p_t = q * k_t;
         k = sum of softmax_t(w_k . p_t / sqrt(d)) p_t;    y_t = W_o (k * v_t) + q_t
 
     As in the paper's experiments the values are the queries: v_t = q_t, one projection for both.
 
-    Cost in T frames: time and memory O(T D). Dropout is on k * v_t.
+    Cost in T frames: time O(T D), memory O(T D). Dropout is on k * v_t.
 
     Args:
         embed_dim: D; num_heads: divides D; dropout: see above.

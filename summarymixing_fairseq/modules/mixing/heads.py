@@ -34,7 +34,7 @@ class ProjectedHeads(nn.Module):
     """Projects frames to queries, keys and values of each head, and what ``attend`` makes of them back to D.
 
     Args:
-        embed_dim: D; num_heads: divides D; dropout: on the attention weights, or what the subclass says.
+        embed_dim: D; num_heads: divides D; dropout: on the attention weights, or where the subclass says.
 
     Raises:
         ValueError: if the heads do not divide the width.

@@ -43,13 +43,23 @@ class HyperMixingOptions(MixerOptions):
         return (1 if self.tied else 2) * embed_dim * (embed_dim + self.hidden_dim) // self.num_heads
 
 
+class _HeadLinear(BlockDiagonalLinear):
+    """A linear layer of each head."""
+
+    def reset_parameters(self) -> None:
+        """Start as torch's linear layers: within +- 1 / sqrt(inputs). The cell's start would leave the biases alone."""
+        bound = self.weight.size(1) ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+
 class _WeightsOfFrames(nn.Module):
     """The hypernetwork: two layers of each head, a row of weights of every frame."""
 
     def __init__(self, dim: int, hidden_dim: int, num_heads: int):
         super().__init__()
-        self.inner = BlockDiagonalLinear(dim, dim, num_heads)
-        self.outer = BlockDiagonalLinear(dim, hidden_dim, num_heads)
+        self.inner = _HeadLinear(dim, dim, num_heads)
+        self.outer = _HeadLinear(dim, hidden_dim, num_heads)
 
     def forward(self, x: Tensor) -> Tensor:
         """(heads, N, D / heads) -> (heads, N, hidden / heads)."""

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...system.options import MAX_WIDTH, Refused, option
-from ..kernels.depthwise import DepthwiseConv
 from ..precision import at_least_float32
 from .heads import HeadOptions, ProjectedHeads, keys_to_attend
 from .registry import register_mixer
@@ -35,21 +34,21 @@ class NystromformerOptions(HeadOptions):
 
     def num_weights(self, embed_dim: int) -> int:
         """As attention, and the convolution."""
-        return super().num_weights(embed_dim) + embed_dim * self.conv_kernel
+        return super().num_weights(embed_dim) + self.num_heads * self.conv_kernel
 
 
 @register_mixer("nystromformer", NystromformerOptions)
 class Nystromformer(ProjectedHeads):
-    """softmax(q k~') pinv(softmax(q~ k~')) softmax(q~ k') v, each with 1 / sqrt(d) (the paper's
-    Nyström approximation of softmax attention).
+    """Attention by the Nyström method: softmax(q k~') pinv(softmax(q~ k~')) softmax(q~ k') v, each softmax of products
+    times 1 / sqrt(d) (section "Nyströmformer", the inverse by its iteration).
 
     Landmarks q~, k~ are means of stretches of the valid frames, as equal in length as can be. Of a clip with fewer
-    frames than landmarks each frame is one, and the result is that of attention where the inverse is exact. The
-    inverse is iterated in float32, each from its own norms: the code of the paper takes one norm for the batch, by
-    which clips would change each other.
+    frames than landmarks each frame is one: the result is then near attention's, as near as six iterations bring the
+    inverse. It is iterated in float32, each from its own norms: the code of the paper takes one norm for the batch,
+    by which clips would change each other.
 
-    Deviation: the paper adds a depthwise convolution of the values; here it is an option, as the layer has a
-    convolution of its own.
+    Deviation: the paper adds a depthwise convolution of the values, one filter a head; here it is an option, as the
+    layer has a convolution of its own.
 
     Cost in T frames: time O(T D num_landmarks), memory O(T (D + num_landmarks)). Dropout is on the heads' output.
 
@@ -65,11 +64,11 @@ class Nystromformer(ProjectedHeads):
     ):
         super().__init__(embed_dim, num_heads, dropout)
         self.num_landmarks = num_landmarks
-        self.conv = DepthwiseConv(embed_dim, conv_kernel) if conv_kernel else None
+        self.conv = _filter_of_each_head(num_heads, conv_kernel) if conv_kernel else None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:
         """3 x (B, heads, T, D / heads), (B, T) bool True = padding -> (B, heads, T, D / heads)."""
-        B, H, T, d = q.shape
+        B, _, T, d = q.shape
         attend = keys_to_attend(padding_mask)
         if attend is None:
             valid = q.new_ones(B, T, dtype=torch.bool)
@@ -95,9 +94,13 @@ class Nystromformer(ProjectedHeads):
             heard = at_least_float32(F.scaled_dot_product_attention(q_mean, k, v, attend))  # (B, heads, m, d)
             y = F.scaled_dot_product_attention(q, k_mean, (inverse @ heard).to(v.dtype), there[:, None, None])
         if self.conv is not None:
-            local = self.conv(v.transpose(1, 2).reshape(B, T, H * d))
-            y = y + local.view(B, T, H, d).transpose(1, 2)
+            y = y + self.conv(v)
         return self.dropout(y)
+
+
+def _filter_of_each_head(num_heads: int, frames: int) -> nn.Conv2d:
+    """Over time alone: (B, heads, T, d) -> (B, heads, T, d)."""
+    return nn.Conv2d(num_heads, num_heads, (frames, 1), padding=(frames // 2, 0), groups=num_heads, bias=False)
 
 
 def pseudo_inverse(a: Tensor) -> Tensor:

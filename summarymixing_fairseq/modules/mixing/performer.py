@@ -22,18 +22,16 @@ class PerformerOptions(HeadOptions):
     """Options of ``performer``."""
 
     num_features: int = option(256, "random features of a head", low=1, high=8192)
-    seed: int = option(1, "of the random features, which are kept in the checkpoint", low=0, high=2**31 - 1)
 
 
-def orthogonal_features(num_heads: int, num_features: int, head_dim: int, seed: int) -> Tensor:
+def orthogonal_features(num_heads: int, num_features: int, head_dim: int) -> Tensor:
     """Gaussian vectors, orthogonal in blocks of ``head_dim`` (section 2.4): (heads, features, head_dim)."""
-    generator = torch.Generator().manual_seed(seed)
     num_blocks = -(-num_features // head_dim)
-    gaussian = torch.randn(num_heads, num_blocks, head_dim, head_dim, generator=generator, device="cpu")
+    gaussian = torch.randn(num_heads, num_blocks, head_dim, head_dim, device="cpu")
     q, r = torch.linalg.qr(gaussian)
     q = q * r.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]  # else the directions are not uniform on the sphere
     directions = q.transpose(-2, -1).flatten(1, 2)[:, :num_features]
-    lengths = torch.randn(num_heads, num_features, head_dim, generator=generator, device="cpu").norm(dim=-1)
+    lengths = torch.randn(num_heads, num_features, head_dim, device="cpu").norm(dim=-1)
     return directions * lengths[..., None]
 
 
@@ -42,13 +40,16 @@ class Performer(ProjectedHeads):
     """Attention with the features phi(x) = exp(w_i . x' - |x'|^2 / 2), x' = x / d^(1/4) (lemma 1; algorithm 1).
 
     Features are divided by their largest, of a query or of a clip's valid keys, which leaves the weights as they are
-    and no exponential out of range. They are computed in float32. The w_i are drawn once, and stay.
+    and no exponential out of range; then ``SPARE`` is added. They are computed in float32.
+
+    The w_i are drawn when the layer is made, of each layer and head anew, and kept in the checkpoint. Deviation: the
+    paper draws them again during training.
 
     Cost in T frames: time O(T D num_features), memory O(T heads num_features). Dropout is on the heads' output.
 
     Args:
         embed_dim: D; num_heads: divides D; dropout: see above.
-        num_features: of a head; more are nearer to softmax. seed: of the w_i, another set for each head.
+        num_features: of a head; more are nearer to softmax.
 
     Raises:
         ValueError: if the heads do not divide the width.
@@ -56,11 +57,9 @@ class Performer(ProjectedHeads):
 
     projection: Tensor
 
-    def __init__(
-        self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, num_features: int = 256, seed: int = 1
-    ):
+    def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, num_features: int = 256):
         super().__init__(embed_dim, num_heads, dropout)
-        features = orthogonal_features(num_heads, num_features, embed_dim // num_heads, seed)
+        features = orthogonal_features(num_heads, num_features, embed_dim // num_heads)
         self.register_buffer("projection", features.to(self.in_proj.weight.device))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:

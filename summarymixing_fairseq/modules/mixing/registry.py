@@ -16,7 +16,8 @@ MixerClass = TypeVar("MixerClass", bound=type[nn.Module])
 
 @dataclass
 class MixerOptions:
-    """Base of a mixer's options, each a field made by ``system.options.option``: keyword arguments of its class."""
+    """Base of a mixer's options. Each is a field made by ``system.options.option``; the mixer's class takes them as
+    keyword arguments."""
 
     def streams(self) -> bool:
         """Whether the mixer reads clips chunk by chunk too, with ``first_state`` and ``step`` as ``ChunkedAttention``.

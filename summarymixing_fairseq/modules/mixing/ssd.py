@@ -45,8 +45,11 @@ class BidirectionalStateSpace(nn.Module):
 
     A padded frame has dt = 0, which leaves the state as it is, exactly. The scan is float32.
 
+    ``log_rate`` and ``step_bias`` are what is learned beyond the start, which is kept beside them: weight decay, which
+    Mamba-2 keeps from these two, draws them to their start and not to a state that forgets within a few frames.
+
     Deviations from Mamba-2's block: no convolution before the scan, as the layer has one; no expansion of the width;
-    LayerNorm in the place of RMSNorm.
+    LayerNorm in the place of RMSNorm; a skip for each channel, where its default is one a head.
 
     Cost in T frames: time O(T D (state_dim + 64)), memory O(T (D + 64 heads)). Dropout is on what
     W_o takes.
@@ -58,6 +61,8 @@ class BidirectionalStateSpace(nn.Module):
         ValueError: if the heads do not divide the width.
     """
 
+    start: Tensor
+
     def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, state_dim: int = 64):
         super().__init__()
         if num_heads < 1 or embed_dim % num_heads:
@@ -68,8 +73,9 @@ class BidirectionalStateSpace(nn.Module):
         self.out_proj = Linear(embed_dim, embed_dim)
         self.norm = LayerNorm(embed_dim)
         self.dropout = nn.Dropout(dropout)
-        self.log_rate = nn.Parameter(torch.empty(2 * num_heads))  # log a
+        self.log_rate = nn.Parameter(torch.empty(2 * num_heads))
         self.step_bias = nn.Parameter(torch.empty(2 * num_heads))
+        self.register_buffer("start", torch.empty(2, 2 * num_heads))  # log a, and what is added to dt before softplus
         self.skip = nn.Parameter(torch.empty(embed_dim))
         for linear in (self.in_proj, self.out_proj):
             nn.init.xavier_uniform_(linear.weight)
@@ -79,9 +85,12 @@ class BidirectionalStateSpace(nn.Module):
     def reset_parameters(self) -> None:
         """As Mamba-2: a uniform in 1 to 16, dt of a zero frame in 0.001 to 0.1, uniform in its logarithm, skip 1."""
         with torch.no_grad():
-            self.log_rate.uniform_(1, 16).log_()
+            log_rate = torch.empty_like(self.log_rate).uniform_(1, 16).log()
             step = torch.empty_like(self.step_bias).uniform_(math.log(1e-3), math.log(0.1)).exp()
-            self.step_bias.copy_(step + torch.log(-torch.expm1(-step)))  # softplus, inverted
+            step_bias = step + torch.log(-torch.expm1(-step))  # softplus, inverted
+            self.start.copy_(torch.stack([log_rate, step_bias]))
+            self.log_rate.zero_()
+            self.step_bias.zero_()
             self.skip.fill_(1.0)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None, chunks: Chunks | None = None) -> Tensor:
@@ -138,7 +147,8 @@ class BidirectionalStateSpace(nn.Module):
         self, directions: slice, padding_mask: Tensor | None, x: Tensor, bc: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What ``state_space_scan`` takes, of a batch with all clips of a direction after those of another."""
-        step_bias, rate = (p.to(x.dtype).view(2, 1, 1, -1)[directions] for p in (self.step_bias, self.log_rate))
+        log_rate, step_bias = self.start.to(x.dtype) + torch.stack([self.log_rate, self.step_bias]).to(x.dtype)
+        step_bias, rate = (p.view(2, 1, 1, -1)[directions] for p in (step_bias, log_rate))
         clips = x.size(0) // step_bias.size(0)
         step_bias, rate = (p.expand(-1, clips, -1, -1).flatten(0, 1) for p in (step_bias, rate))  # (B, 1, heads)
         step = F.softplus(step + step_bias)  # (B, T, heads)

@@ -74,7 +74,7 @@ class WindowedSummaryMixing(SummaryMixing):
         y_t = GELU(W_c dropout([f_t ; s ; w_t]) + b_c);  w_t = LN_w(mean over valid u, |t - u| <= window, of MLP_s(x_u))
 
     f and s are those of ``summarymixing``. The mean is over the frames that are there, at the ends of a clip too. Time
-    and memory grow with T, whatever the window.
+    and memory grow with T, whatever the window; a clip shorter than 4 windows costs as much as one of 4.
 
     Args:
         embed_dim: D; num_heads: diagonal blocks of both MLPs; dropout: on the concatenation.
