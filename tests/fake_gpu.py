@@ -98,6 +98,7 @@ class FakeGpu(TorchFunctionMode):
             is_available=lambda: True,
             current_device=lambda: GPU,
             get_rng_state=torch.get_rng_state,
+            default_generators=(torch.default_generator,),
             empty_cache=lambda: None,
         )
 

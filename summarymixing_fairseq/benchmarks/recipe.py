@@ -25,9 +25,11 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> DictConfig:
     """Configuration of a recipe as ``fairseq-hydra-train`` composes it.
 
     Args:
-        path: a YAML as in ``examples/pretraining``; overrides: ``group.field=value`` each, also of new fields.
+        path: a YAML as in ``examples/pretraining``; overrides: ``group.field=value`` each, of new fields too, for which
+            hydra's plus may be there.
     """
-    cfg: Any = OmegaConf.merge(OmegaConf.create(_composed(path.resolve())), OmegaConf.from_dotlist(list(overrides)))
+    changed = OmegaConf.from_dotlist([override.lstrip("+") for override in overrides])
+    cfg: Any = OmegaConf.merge(OmegaConf.create(_composed(path.resolve())), changed)
     add_defaults(cfg)
     return cfg
 

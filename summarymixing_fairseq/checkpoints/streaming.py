@@ -107,10 +107,8 @@ class FrameStream:
 class StreamingRecogniser:
     """Words as they are spoken: `load_streaming_recogniser` makes it.
 
-    A word is given once it is over: see ``UnitStream``. Memory does not grow with the stream.
-
-    Args:
-        fine_tuned, chunk_ms: see ``FrameStream``.
+    A word is given once it is over: when its mark or the next word is heard, or after a second without a letter. Memory
+    does not grow with the stream.
     """
 
     def __init__(self, fine_tuned: FineTuned, chunk_ms: int | None = None):
@@ -161,11 +159,13 @@ def load_streaming_recogniser(
     """The streaming recogniser of a checkpoint fine-tuned with CTC from a model with ``model.streaming=true``.
 
     Args:
+        path: of the checkpoint.
+        device: that computes.
         dictionary: dict.LABELS.txt of the training, for a checkpoint that has none inside.
-        chunk_ms: see ``FrameStream``.
+        chunk_ms: milliseconds of a chunk, a multiple of the model's frame; None: the longest of its training.
 
     Raises:
-        InputError: for a file that cannot be read, or a model that does not stream.
+        InputError: for a file that cannot be read, a model that does not stream, or a chunk of another length.
     """
     fine_tuned = load_fine_tuned(Path(path), dictionary)
     fine_tuned.model.to(device)

@@ -135,7 +135,7 @@ def _clips_of(path: Path, allow_outside_root: bool) -> list[Clip]:
 
 
 def prepare(args: argparse.Namespace) -> torch.device:
-    """Register our models with fairseq, and choose the device.
+    """Register our models with fairseq, and choose the device, on which float32 is float32 and not TF32.
 
     Raises:
         InputError: for a device that is not there.
@@ -143,14 +143,18 @@ def prepare(args: argparse.Namespace) -> torch.device:
     import torch
 
     from .. import register
+    from ..system.precision import allow_tf32
 
     register()
+    allow_tf32(False)
     name = args.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # of which torch says what it can, and results what it is called
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {args.device}: {str(error).splitlines()[0]}") from None
     return device

@@ -14,6 +14,7 @@ from ..system.precision import exact_float32
 ENERGY_FLOOR = 1e-10
 # A CPU transforms this many frames at a time, so that windows and spectra stay in its cache.
 CACHED_FRAMES = 512
+ROWS_OF_A_PLAN = 4096
 # Added to the standard deviation, so that a constant bin (silence, band-limited audio) becomes zero instead of NaN.
 STD_FLOOR = 1e-5
 # What the running normalisation takes for granted before the first frame: a second of speech at full scale 1, of which
@@ -168,13 +169,26 @@ class LogMelFilterbank(nn.Module):
         with torch.autocast(waveform.device.type, enabled=False):
             # (B, num_samples) -> (B, T, window_samples), a view
             windows = waveform.float().unfold(1, self.window_samples, self.shift_samples)
-            if waveform.device.type != "cpu" or torch.compiler.is_compiling():
+            if torch.compiler.is_compiling():
                 return self._log_energies(windows)
+            if waveform.device.type != "cpu":
+                return self._by_few_plans(windows)
             num_frames = max(1, CACHED_FRAMES // max(1, windows.size(0)))
             return torch.cat([self._log_energies(part) for part in windows.split(num_frames, 1)], 1)
 
+    def _by_few_plans(self, windows: Tensor) -> Tensor:
+        """``_log_energies`` of windows that are filled up to a multiple of ``ROWS_OF_A_PLAN``.
+
+        cuFFT makes a plan, and keeps memory for it, for each number of windows: with clips of any length for nearly
+        every batch. (B, T, window_samples) -> (B, T, num_mel_bins).
+        """
+        B, T, width = windows.shape
+        rows = windows.new_zeros(-(-B * T // ROWS_OF_A_PLAN) * ROWS_OF_A_PLAN, width)
+        rows[: B * T].view(B, T, width).copy_(windows)
+        return self._log_energies(rows)[: B * T].view(B, T, -1)
+
     def _log_energies(self, windows: Tensor) -> Tensor:
-        """(B, T, window_samples) -> (B, T, num_mel_bins)."""
+        """(..., window_samples) -> (..., num_mel_bins)."""
         window, filters = self.constants(windows.device)
         spectrum = torch.view_as_real(torch.fft.rfft(windows * window, n=self.n_fft))
         power = spectrum.square_().sum(-1)  # (B, T, n_fft // 2 + 1, 2) -> (B, T, n_fft // 2 + 1)

@@ -39,17 +39,18 @@ def describe(device: str, num_threads: int) -> dict[str, Any]:
     """Hardware and versions, for the file of a result.
 
     Args:
-        device: "cpu" or "cuda"; num_threads: CPU threads of the computation.
+        device: "cpu", "cuda" (torch's current one) or "cuda:N"; num_threads: CPU threads of the computation.
     """
     import torch
 
     hardware = f"{cpu_name()}, {num_threads} threads"
-    if device == "cuda":
-        properties = torch.cuda.get_device_properties(0)
+    kind = device.partition(":")[0]
+    if kind == "cuda":
+        properties = torch.cuda.get_device_properties(device)
         hardware = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB; {hardware}"
     return {
         "hardware": hardware,
-        "device": device,
+        "device": kind,
         "num_threads": num_threads,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
@@ -72,7 +73,9 @@ def of_device(device: str) -> dict[str, Any]:
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if kind == "cuda" and int(number or 0) >= num_gpus:
         raise InputError(f"--device {device}: torch sees {num_gpus} GPUs here")
-    return describe("cuda" if kind != "cpu" and num_gpus else "cpu", available_threads())
+    if kind == "cpu" or not num_gpus:
+        return describe("cpu", available_threads())
+    return describe("cuda" if kind == "auto" else device, available_threads())
 
 
 def installed_versions() -> dict[str, str]:

@@ -40,15 +40,18 @@ def autocast(precision: str, device: str) -> torch.autocast:
     return torch.autocast(device, dtype)
 
 
-def use_tf32() -> None:
-    """Let a GPU compute what float32 products are left in TF32: 10 bits of mantissa, as float16."""
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.allow_tf32 = True
+def allow_tf32(allowed: bool) -> None:
+    """Whether a GPU may compute float32 products and convolutions in TF32: 10 bits of mantissa, as float16.
+
+    torch allows it for convolutions unless it is told otherwise.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """A context in which float32 products keep all 23 bits on a GPU, after ``use_tf32`` too."""
+    """A context in which float32 products keep all 23 bits on a GPU, where TF32 is allowed too."""
     allowed = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
     try:

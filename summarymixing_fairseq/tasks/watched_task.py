@@ -26,7 +26,7 @@ from ..system.transfers import read_numbers
 from ..system.units import SAMPLE_RATE_HZ
 from ..training.criterion import PretrainingCriterion
 from ..training.watch.data_wait import WaitClock
-from ..training.watch.divergence import LOSS_SCALE_ADVICE, first_bad_parameter, watched
+from ..training.watch.divergence import first_bad_parameter, loss_scale_advice, watched
 from ..training.watch.health import HealthMonitor, Reading
 from ..training.watch.memory import bytes_of_update
 from ..training.watch.noise import UpdateNoise
@@ -294,8 +294,8 @@ class WatchedTask(FairseqTask):
         if not state or scaler is None:
             return
         if hasattr(scaler, "load_state_dict"):
-            if scaler.is_enabled():
-                scaler.load_state_dict(state)
+            if scaler.is_enabled():  # how fast the scale grows is the configuration's, not the checkpoint's
+                scaler.load_state_dict({**state, "growth_interval": scaler.get_growth_interval()})
         else:
             vars(scaler).update({name: value for name, value in state.items() if name in vars(scaler)})
 
@@ -348,7 +348,8 @@ class WatchedTask(FairseqTask):
         if self._trainer.is_fsdp:
             return "where it began is not looked for under fully_sharded"
         torch.manual_seed(seed)
-        with watched(model) as found, torch.set_grad_enabled(backward):
+        # compiled layers would not call the hooks
+        with torch.compiler.set_stance("force_eager"), watched(model) as found, torch.set_grad_enabled(backward):
             with self.autocast(model):
                 loss = criterion(model, sample)[0]
             if backward:
@@ -366,7 +367,7 @@ class WatchedTask(FairseqTask):
         update = self._trainer.get_num_updates() + 1
         message = f"update {update}: {error}"
         if "loss scale" in str(error):
-            return f"{message} That is: {LOSS_SCALE_ADVICE}"
+            return f"{message} That is: {loss_scale_advice('amp' if self._trainer.cfg.common.amp else 'fp16')}"
         for number, sample in enumerate(samples):
             self._trainer.zero_grad()
             prepared, is_dummy = self._trainer._prepare_sample(sample)

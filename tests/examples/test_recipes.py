@@ -68,7 +68,12 @@ VARIANTS = [
         "finetuning",
         "ctc_960h",
         "ctc_100h",
-        {"optimization.max_update": 320000, "optimization.lr": [1e-4], "model.mask_channel_prob": 0.1},
+        {
+            "optimization.max_update": 320000,
+            "optimization.lr": [1e-4],
+            "model.mask_prob": 0.5,
+            "model.mask_channel_prob": 0.1,
+        },
     ),
 ]
 

@@ -173,3 +173,10 @@ def test_normalisation_without_a_valid_frame_is_zero():
 def test_padding_mask():
     expected = [[False, False, True], [True, True, True], [False, False, False]]
     assert padding_mask_from_lengths(torch.tensor([2, 0, 3]), 3).tolist() == expected
+
+
+@pytest.mark.parametrize("num_samples", [400, 16_000, 900_000])
+def test_windows_filled_up_for_a_gpu_have_the_same_energies(num_samples):
+    filterbank = LogMelFilterbank()
+    windows = torch.randn(2, num_samples).unfold(1, filterbank.window_samples, filterbank.shift_samples)
+    assert_near(filterbank._by_few_plans(windows), filterbank._log_energies(windows), 1e-5)

@@ -7,13 +7,15 @@ import math
 
 import pytest
 import torch
+from fairseq.optim.amp_optimizer import AMPOptimizer
+from fairseq.optim.composite import CompositeOptimizer, FairseqCompositeOptimizer
 from pipeline import ROOT, TINY_MODEL
 from torch.overrides import TorchFunctionMode
 
 from summarymixing_fairseq.benchmarks.recipe import build_trainer, noise_batch, read_recipe, train_step
 from summarymixing_fairseq.modules.filterbank import LogMelFilterbank
 from summarymixing_fairseq.system.errors import InputError
-from summarymixing_fairseq.system.precision import product_dtype, use_tf32
+from summarymixing_fairseq.system.precision import allow_tf32, product_dtype
 from summarymixing_fairseq.training.patches.amp import total_norm
 
 # dropout off: the same numbers in every precision
@@ -119,6 +121,63 @@ def test_an_overflow_lowers_the_scale_and_loses_no_update(tmp_path, caplog):
     assert not all(torch.equal(old, new) for old, new in zip(before, after))
 
 
+def test_each_batch_has_all_its_retries(tmp_path):
+    trainer = make_trainer(tmp_path, "task.amp_dtype=float16", "common.amp_init_scale=8")
+    trainer._amp_retries = 1  # of a batch before, which worked in the end
+    train_step(trainer, batch())
+    assert trainer.get_num_updates() == 1 and trainer._amp_retries == 0
+
+
+def test_the_least_scale_is_told_once_with_what_to_set(tmp_path):
+    """In the second try, which is inside the first."""
+    trainer = make_trainer(tmp_path, "task.amp_dtype=float16", "common.amp_init_scale=16", "common.min_loss_scale=4")
+    for parameter in list(trainer.get_model().parameters())[-1:]:
+        parameter.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(FloatingPointError) as error:
+        train_step(trainer, batch())
+    assert str(error.value).count("That is: ") == str(error.value).count("update 1: ") == 1
+    assert "set +task.amp_dtype=bfloat16 where the GPU has it" in str(error.value)
+
+
+def test_how_fast_the_scale_grows_is_the_configurations(tmp_path):
+    old, new = (
+        make_trainer(tmp_path, "task.amp_dtype=float16", f"common.amp_scale_window={window}", "common.amp_init_scale=8")
+        for window in (1, 9)
+    )
+    train_step(old, batch())
+    (state,) = old.task.get_checkpoint_dict().values()
+    new.task.set_checkpoint_dict(state)
+    train_step(new, batch())
+    assert (new.optimizer.scaler.get_scale(), new.optimizer.scaler.get_growth_interval()) == (16.0, 9)
+
+
+def test_several_optimizers_under_a_scaler(tmp_path):
+    """As the probes have them: the weights are those without one."""
+    weights = []
+    for scale in (None, 2.0**10):
+        trainer = make_trainer(tmp_path, "task.amp_dtype=float32")
+        if scale is not None:
+            trainer.optimizer._grad_scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        several = FairseqCompositeOptimizer.__new__(FairseqCompositeOptimizer)
+        several.optimizers = {"default": trainer.optimizer.fp32_optimizer}
+        several._optimizer = CompositeOptimizer(several.optimizers)
+        trainer.optimizer.fp32_optimizer = several
+        for _ in range(3):
+            train_step(trainer, batch())
+        assert trainer.get_num_updates() == 3
+        assert trainer.optimizer.state_dict().keys() == {"default"}
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in trainer.get_model().parameters()]))
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-6)
+
+
+def test_no_loss_scale_for_shards(tmp_path):
+    """Each process would find overflows of its own shard alone."""
+    trainer = make_trainer(tmp_path, "task.amp_dtype=float16", "common.amp_init_scale=8")
+    trainer.cfg.distributed_training.ddp_backend = "fully_sharded"
+    with pytest.raises(InputError, match="fully_sharded cannot scale losses: set task.amp_dtype=bfloat16"):
+        AMPOptimizer(trainer.cfg, [], None)
+
+
 @pytest.mark.parametrize("setting", ["auto", "bfloat16"])
 def test_without_a_scaler_a_bad_gradient_ends_the_run_with_its_explanation(tmp_path, setting):
     trainer = make_trainer(tmp_path, f"task.amp_dtype={setting}")
@@ -157,14 +216,14 @@ class _AllowsTf32(TorchFunctionMode):
 
 def test_the_filterbank_keeps_float32_where_other_products_are_in_tf32():
     filterbank = LogMelFilterbank()
-    use_tf32()
+    allow_tf32(True)
     try:
         with _AllowsTf32() as mode:
             filterbank(torch.zeros(1, 4_000))
             torch.ones(2, 2) @ torch.ones(2, 2)
         assert mode.found == [False, True]
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = False
+        allow_tf32(False)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -59,6 +59,27 @@ def test_the_first_module_of_a_forward_pass(trainer, caplog, tmp_path):
     assert all(bool(torch.isfinite(weight).all()) for weight in state["model"].values())
 
 
+def test_several_gpus_say_the_same(trainer, monkeypatch):
+    """On these fairseq compares the processes' norms before it looks for one that is not finite."""
+
+    def compare(self, norm):
+        raise FloatingPointError("Fatal error: gradients are inconsistent between workers.")
+
+    monkeypatch.setattr(type(trainer), "_check_grad_norms", compare)
+    trainer.get_model().encoder.layers[1].ffn1.register_forward_hook(lambda module, inputs, output: output * math.nan)
+    with pytest.raises(FloatingPointError, match=r"^update 1: gradients are Nan/Inf; .*encoder\.layers\.1\.ffn1"):
+        train_step(trainer, batch())
+
+
+@pytest.mark.long
+def test_a_module_inside_compiled_layers(tmp_path):
+    trainer = trainer_of(tmp_path, "+model.compile_layers=true")
+    train_step(trainer, batch())
+    trainer.get_model().encoder.layers[1].ffn1.inner.weight.data.fill_(3e38)
+    with pytest.raises(FloatingPointError, match=r"encoder\.layers\.1\.ffn1\.inner;"):
+        train_step(trainer, batch())
+
+
 def test_a_disk_that_does_not_take_crash_pt_hides_nothing(tmp_path, caplog):
     trainer = trainer_of(tmp_path / "full")  # there is no such folder
     trainer.get_model().encoder.layers[0].ffn1.register_forward_hook(lambda module, inputs, output: output * math.nan)

@@ -34,9 +34,15 @@ def resident_kib(name: str) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system counts no peak of memory")
 @pytest.mark.parametrize(
-    "options", [[], ["model.mixer=mhsa", "model.encoder_attention_heads=4"], ["+model.recompute=cheap"]], ids=str
+    ("options", "tolerance"),
+    [
+        ([], 0.3),
+        (["model.mixer=mhsa", "model.encoder_attention_heads=4"], 0.3),
+        (["+model.recompute=cheap"], 0.5),  # the heap has gaps of what was freed and is made again
+    ],
+    ids=["none", "mhsa", "cheap"],
 )
-def test_the_count_is_near_what_the_system_says(options, tmp_path):
+def test_the_count_is_near_what_the_system_says(options, tolerance, tmp_path):
     sizes = ["model.encoder_embed_dim=128", "model.encoder_ffn_embed_dim=512", "model.frontend_channels=128"]
     trainer = trainer_of(tmp_path, *sizes, *options)
     counted = bytes_of_update(trainer.get_model().train(), 60 * SECOND, 4 * SECOND)
@@ -46,7 +52,7 @@ def test_the_count_is_near_what_the_system_says(options, tmp_path):
     train_step(trainer, noise_batch(6, 10 * SECOND))
     measured = (resident_kib("VmHWM") - before) * 1024
     assert measured > 100 * 2**20
-    assert counted == pytest.approx(measured, rel=0.3)
+    assert counted == pytest.approx(measured, rel=tolerance)
 
 
 def test_what_exceeds_the_memory_is_warned_of_once(tmp_path, monkeypatch, caplog):

@@ -31,5 +31,7 @@ def compile_modules(modules: Iterable[nn.Module], device: torch.device) -> None:
     if missing := missing_compiler(device):
         logger.warning("model.compile_layers=true has no effect: %s", missing)
         return
+    # for pytorch_ddp torch would cut each graph where 25 MB of gradients end; layers are graphs of their own already
+    torch._dynamo.config.optimize_ddp = False
     for module in modules:
         module.compile(dynamic=True)  # else each new shape is compiled anew, until torch gives up after eight

@@ -150,7 +150,7 @@ class _DrawnAgain(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
-        state = _random_state(x.device)
+        state = _generator(x.device).get_state()
         ctx.scale = 1 / (1 - p)
         y, mask = torch.native_dropout(x, p, True)
         anything = partial(torch.empty_strided, x.size(), x.stride(), dtype=x.dtype, device=x.device)
@@ -172,15 +172,19 @@ class _DrawnAgain(torch.autograd.Function):
         return torch.ops.aten.native_dropout_backward(gradient, mask, ctx.scale), None
 
 
-def _random_state(device: torch.device) -> Tensor:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+def _generator(device: torch.device) -> torch.Generator:
+    return torch.cuda.default_generators[device.index] if device.type == "cuda" else torch.default_generator
 
 
 def _draw(x: Tensor, p: float, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Result and mask of torch's dropout at a state of the random numbers, which themselves do not move on."""
-    with torch.random.fork_rng([x.device] if x.is_cuda else []):
-        if x.is_cuda:
-            torch.cuda.set_rng_state(state, x.device)
-        else:
-            torch.set_rng_state(state)
+    """Result and mask of torch's dropout at a state of the random numbers, which themselves do not move on.
+
+    By the generator of the device alone: ``torch.random.fork_rng`` keeps the CPU's 5 kB too, 84 times a batch of base.
+    """
+    generator = _generator(x.device)
+    now = generator.get_state()
+    generator.set_state(state)
+    try:
         return torch.native_dropout(x, p, True)
+    finally:
+        generator.set_state(now)

@@ -167,7 +167,8 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         Trainer,
         "train_step",
         trainer.train_step,
-        "a task is not told where an update begins and ends, nor why one failed",
+        "a task is not told where an update begins and ends, nor why one failed; where memory is short a batch is left "
+        "out, and several GPUs wait for each other for ever",
     ),
     (
         AMPOptimizer,
@@ -180,6 +181,12 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "step",
         amp.step,
         "under common.amp gradients are divided by the loss scale twice: the optimizer sees next to nothing",
+    ),
+    (
+        AMPOptimizer,
+        "optimizer",
+        property(amp.optimizer, AMPOptimizer.optimizer.fset),
+        "under common.amp a composite optimizer has no parameters that a scaler could unscale",
     ),
     (
         AMPOptimizer,

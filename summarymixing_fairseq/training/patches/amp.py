@@ -10,7 +10,8 @@ from fairseq.optim import FairseqOptimizer
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from torch import Tensor
 
-from ...system.precision import product_dtype, use_tf32
+from ...system.errors import InputError
+from ...system.precision import allow_tf32, product_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,9 @@ def init(self: AMPOptimizer, cfg: Any, params: Any, fp32_optimizer: FairseqOptim
 
     The scaler is off where products are not in float16: bfloat16 and float32 need none. A task without ``amp_dtype``
     has fairseq's float16, on GPUs alone.
+
+    Raises:
+        InputError: for float16 under ``fully_sharded``.
     """
     FairseqOptimizer.__init__(self, cfg.optimizer)
     self.fp32_optimizer = fp32_optimizer
@@ -29,8 +33,11 @@ def init(self: AMPOptimizer, cfg: Any, params: Any, fp32_optimizer: FairseqOptim
     device = "cuda" if torch.cuda.is_available() and not cfg.common.cpu else "cpu"
     dtype = product_dtype(str(getattr(cfg.task, "amp_dtype", "float16" if device == "cuda" else "float32")), device)
     scaled = dtype is torch.float16
+    if scaled and cfg.distributed_training.ddp_backend == "fully_sharded":
+        # each process looks for overflows in its own shard: their scales would part, and nobody would notice
+        raise InputError("fully_sharded cannot scale losses: set task.amp_dtype=bfloat16 or float32")
     if device == "cuda":
-        use_tf32()
+        allow_tf32(True)
     logger.info(
         "common.amp: products in %s, %s; the loss is %s",
         str(dtype).removeprefix("torch."),
@@ -51,6 +58,13 @@ def step(self: AMPOptimizer) -> None:
     unscaled again."""
     self.scaler.step(self.optimizer)
     self.scaler.update()
+
+
+def optimizer(self: AMPOptimizer) -> Any:
+    """torch's optimizer inside fairseq's, and fairseq's own where that holds several (``composite``): what torch then
+    finds has no parameters and no state."""
+    inner = self.fp32_optimizer.optimizer
+    return inner if hasattr(inner, "param_groups") else self.fp32_optimizer
 
 
 def clip_grad_norm(self: AMPOptimizer, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:

@@ -42,7 +42,13 @@ def validate_and_save(
 
     What is due at the update (a validation, a checkpoint) is done first, so that the run goes on as if never stopped.
     """
-    losses, should_stop = _validate_and_save(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch)
+    num_updates = trainer.get_num_updates()
+    losses: list[float | None] = [None]
+    should_stop = False
+    # an update that amp leaves out has the number of the one before, after which all that was due has been done
+    if end_of_epoch or getattr(trainer, "updates_validated", None) != num_updates:
+        losses, should_stop = _validate_and_save(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch)
+        trainer.updates_validated = num_updates
     told = task.told_to_stop if _several() and hasattr(task, "told_to_stop") else bool(interrupts.noted())
     if told and not should_stop:  # else the run is at its end anyway
         if background.saved_update(trainer) != trainer.get_num_updates():

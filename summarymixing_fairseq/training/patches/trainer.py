@@ -11,6 +11,8 @@ import torch
 from fairseq.trainer import Trainer
 from torch import Tensor
 
+from ...system.errors import InputError
+from ...system.precision import allow_tf32
 from ...system.transfers import read_numbers
 from . import background, stopping
 
@@ -38,6 +40,7 @@ def train(cfg: Any, trainer: Trainer, task: Any, epoch_itr: Any) -> tuple[list[f
     elif 0 < cfg.checkpoint.patience <= (runs := getattr(fairseq_cli.train.should_stop_early, "num_runs", 0)):
         limit = f"{runs} validations without progress already, and checkpoint.patience={cfg.checkpoint.patience}"
     else:
+        allow_tf32(cfg.common.amp)  # flags of the process, which an earlier run of a sweep may have set
         stopping.listen(task)
         if hasattr(task, "begin_run"):
             task.begin_run(trainer, epoch_itr)
@@ -53,17 +56,48 @@ def train_step(self: Trainer, samples: Any, raise_oom: bool = False) -> Any:
     """fairseq's, between ``begin_update`` and ``end_update`` of a task that has them.
 
     Where fairseq ends a run for a gradient that is not finite, the error says what ``explain_divergence`` finds.
+
+    Raises:
+        InputError: if memory is short: on one GPU after a second try with an empty cache, on several at once, as the
+            others wait for this one. fairseq leaves the batch out, and several GPUs then wait for each other for ever.
     """
     task = self.task
     if not hasattr(task, "begin_update"):
         return _train_step(self, samples, raise_oom)
-    task.begin_update(self, samples)
+    num_updates = self.get_num_updates()
     try:
-        output = _train_step(self, samples, raise_oom)
+        output = _update(self, samples, tries=1 if self.data_parallel_world_size > 1 else 2)
+    except _Explained:
+        raise
     except FloatingPointError as error:
-        raise FloatingPointError(task.explain_divergence(samples, error)) from error
+        raise _Explained(task.explain_divergence(samples, error)) from error
+    if self.get_num_updates() > num_updates:
+        self._amp_retries = 0  # of amp, for each batch anew: fairseq counts on
     task.end_update()
     return output
+
+
+class _Explained(FloatingPointError):
+    """One that says where it came from. Under amp an update is tried again inside itself, so that it comes twice."""
+
+
+def _update(self: Trainer, samples: Any, tries: int) -> Any:
+    self.task.begin_update(self, samples)
+    try:
+        return _train_step(self, samples, raise_oom=True)
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        if tries == 1:
+            raise InputError(
+                f"update {self.get_num_updates() + 1}: a GPU's memory is too small: lower "
+                f"dataset.max_tokens={self.cfg.dataset.max_tokens} and raise optimization.update_freq, or "
+                f"take +model.recompute=cheap ({str(error).splitlines()[0]})"
+            ) from error
+    # outside of the handler, whose error holds on to the memory of the update
+    self.zero_grad()
+    torch.cuda.empty_cache()
+    return _update(self, samples, tries - 1)
 
 
 @functools.wraps(_clip_grad_norm)
@@ -73,7 +107,8 @@ def clip_grad_norm(self: Trainer, clip_norm: float) -> Tensor:
     fairseq asks several times whether the norm is finite, and logs it: on a GPU the host would wait each time.
 
     Raises:
-        FloatingPointError: for a norm that is not finite, also under amp where the loss is not scaled.
+        FloatingPointError: for a norm that is not finite where no loss is scaled. fairseq, on several GPUs, would first
+            compare the processes' norms, and call them inconsistent.
     """
     reads = hasattr(self.task, "read_update")
     try:
@@ -86,7 +121,8 @@ def clip_grad_norm(self: Trainer, clip_norm: float) -> Tensor:
         read = {"norm": norm}
         self.task.read_update(read)
         norm = torch.tensor(read["norm"], dtype=norm.dtype)
-    if self.cfg.common.amp and not self.optimizer.scaler.is_enabled() and not torch.isfinite(norm).all():
+    scaled = self.cfg.common.amp and self.optimizer.scaler.is_enabled()
+    if not scaled and not torch.isfinite(norm).all():
         raise FloatingPointError("gradients are Nan/Inf")
     return norm
 

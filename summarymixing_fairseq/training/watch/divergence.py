@@ -11,13 +11,20 @@ from torch import Tensor, nn
 from ...models.objectives import Objective
 from ...system.finite import is_finite, tensors_in
 
-# What to do once fairseq's fp16 has halved its loss scale as often as it may.
-LOSS_SCALE_ADVICE = (
-    "gradients overflow float16 at any loss scale: set common.amp=true in place of common.fp16 (weights stay float32), "
-    "or common.bf16=true where the GPU has it, which needs no scale; else lower optimization.lr, lengthen "
-    "lr_scheduler.warmup_updates, or lower optimization.clip_norm. If one utterance is named above again and again, "
-    "listen to it"
-)
+_OTHER_PRECISIONS = {
+    "fp16": "common.amp=true in place of common.fp16 (weights stay float32), or common.bf16=true where the GPU has it, "
+    "which needs no scale",
+    "amp": "+task.amp_dtype=bfloat16 where the GPU has it, or float32, which need no scale",
+}
+
+
+def loss_scale_advice(precision: str) -> str:
+    """What to do once fairseq has halved the loss scale as often as it may, under "fp16" or "amp"."""
+    return (
+        f"gradients overflow float16 at any loss scale: set {_OTHER_PRECISIONS[precision]}; else lower "
+        "optimization.lr, lengthen lr_scheduler.warmup_updates, or lower optimization.clip_norm. If one utterance is "
+        "named above again and again, listen to it"
+    )
 
 
 class FirstNonFinite:
