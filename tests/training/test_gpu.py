@@ -22,6 +22,7 @@ from summarymixing_fairseq.models.encoder import build_encoder
 from summarymixing_fairseq.models.stream import StreamStep
 from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from summarymixing_fairseq.modules.contrastive import info_nce_logits, sample_negatives
+from summarymixing_fairseq.modules.filterbank import LogMelFilterbank
 from summarymixing_fairseq.modules.mixing import MIXERS, OPTIONS
 from summarymixing_fairseq.modules.quantizer import ProductQuantizer
 
@@ -210,6 +211,15 @@ def test_a_nan_is_explained(tmp_path):
     trainer.get_model().encoder.layers[1].ffn1.register_forward_hook(lambda module, inputs, out: out * math.nan)
     with pytest.raises(FloatingPointError, match=r"update 2: .*encoder\.layers\.1\.ffn1; utterances 0, 1"):
         losses_of(trainer, 1, batch())
+
+
+def test_clips_of_any_length_share_the_plans_of_cufft():
+    filterbank, plans = LogMelFilterbank(), torch.backends.cuda.cufft_plan_cache
+    filterbank(torch.zeros(1, 16_000, device=DEVICE))
+    before = plans.size
+    for length in range(16_000, 160_000, 1_600):
+        filterbank(torch.zeros(2, length, device=DEVICE))
+    assert plans.size == before
 
 
 def test_a_benchmark_reads_the_peak_inside_an_update():
