@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from summarymixing_fairseq.data.manifest import Manifest
-from summarymixing_fairseq.probing.metrics.bootstrap import Interval, interval_over_seeds
+from summarymixing_fairseq.probing.metrics.bootstrap import Interval
 from summarymixing_fairseq.probing.metrics.error_rate import character_error_rate, word_error_rate
+from summarymixing_fairseq.probing.metrics.trainings import interval_over_seeds
 from summarymixing_fairseq.system import files
 from summarymixing_fairseq.system.tables import markdown_table
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
@@ -115,7 +116,7 @@ def write_report(dest: Path, train: str, records: dict[str, dict[str, Any]]) -> 
 
 No stage has seen these prompts, or another recording of their texts. Both models had the same fine-tuning data, updates
 and hyper-parameters, from each seed; the checkpoint that is best on the validation prompts is scored. Greedy decoding,
-no language model. Intervals: bootstrap over seeds of fine-tuning and prompts; there is one pre-training.
+no language model. Intervals: 95 %, over seeds of fine-tuning and prompts (Student's t); there is one pre-training.
 
 {table}
 

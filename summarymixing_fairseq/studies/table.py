@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..probing.metrics.bootstrap import UNDEFINED, Interval, interval_over_seeds
+from ..probing.metrics.bootstrap import UNDEFINED, Interval
+from ..probing.metrics.trainings import interval_of_share, interval_over_seeds
 from ..system.figures import line_style, literal, new_figure, save_figure
 from ..system.tables import markdown_table
 from ..training.watch.quality import signs_of_collapse
@@ -31,8 +32,10 @@ class Row:
         seeds: of its results.
         phones: mean accuracy of a linear map to phones, by the place it reads, as far as it was measured.
         phones_range: lowest and highest accuracy at the best place, over the seeds.
+        changes: of the same accuracy from the random start to the end, a number a seed, by place.
         objective: share of the masked frames of the validation clips that the pre-training gets right, a number a seed.
         collapsed: how many seeds end with latents that hold less than at their start, of how many that were measured.
+        valid_cer: error rate on the validation clips, of the length that is best on them, mean of the seeds.
         cer: error rate on the test clips, with its 95 % interval; ratio: to the baseline's, with its own.
         updates: chosen lengths of fine-tuning, a seed each.
         probes: what the probes reached, a number for each seed, by task, probe and metric.
@@ -43,6 +46,7 @@ class Row:
     seeds: tuple[int, ...]
     phones: Mapping[str, float]
     phones_range: Interval
+    changes: Mapping[str, tuple[float, ...]]
     objective: tuple[float, ...]
     collapsed: tuple[int, int]
     valid_cer: float | None
@@ -68,11 +72,17 @@ def build(study: Study, results: Sequence[Mapping[str, Any]]) -> list[Row]:
         encoder.name: [result for result in results if result["encoder"] == encoder.name] for encoder in study.encoders
     }
     baseline = of_encoder.get(study.baseline or "", [])
-    found = {name: these for name, these in of_encoder.items() if these}
-    return [_row(name, these, [] if name == study.baseline else baseline) for name, these in found.items()]
+    pretrained_as = {encoder.name: study.pretrained_as(encoder) for encoder in study.encoders}
+    rows = []
+    for name, these in of_encoder.items():
+        if these:
+            alike = pretrained_as[name] == pretrained_as.get(study.baseline or "")
+            paired = alike and [one["seed"] for one in these] == [one["seed"] for one in baseline]
+            rows.append(_row(name, these, [] if name == study.baseline else baseline, paired))
+    return rows
 
 
-def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]]) -> Row:
+def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]], paired: bool) -> Row:
     phones: dict[str, list[float]] = {}
     for result in results:
         for key, value in result["pretraining"]["valid"].items():
@@ -80,6 +90,10 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
                 phones.setdefault(key.removeprefix(PHONES), []).append(float(value))
     best = max(phones.values(), key=mean, default=[])
     measured = [one["pretraining"] for one in results if one["pretraining"]["start"] and one["pretraining"]["valid"]]
+    changes = {}
+    for place in phones:
+        both = [(one["start"].get(PHONES + place), one["valid"].get(PHONES + place)) for one in measured]
+        changes[place] = tuple(float(end) - float(start) for start, end in both if None not in (start, end))
     scored = [result["finetuning"] for result in results if "finetuning" in result]
     rivals = [result["finetuning"] for result in baseline if "finetuning" in result]
     ratio = _rate(scored) / _rate(rivals) if scored and rivals else None
@@ -88,6 +102,7 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
         tuple(result["seed"] for result in results),
         {place: mean(values) for place, values in phones.items()},
         (min(best), max(best)) if len(best) > 1 else UNDEFINED,
+        changes,
         tuple(
             float(one["pretraining"]["valid"]["accuracy"])
             for one in results
@@ -98,7 +113,7 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
         _rate(scored) if scored else None,
         _interval(scored, None),
         ratio,
-        _interval(scored, rivals) if ratio is not None else UNDEFINED,
+        _interval(scored, rivals, paired) if ratio is not None else UNDEFINED,
         tuple(cell["chosen"] for cell in scored),
         _probes(results),
         *(_median(results, key) for key in ("updates_per_second", "parameters", "peak_mib")),
@@ -126,12 +141,14 @@ def _rate(cells: Sequence[Mapping[str, Any]]) -> float:
     return sum(sum(cell["test"]["errors"]) for cell in cells) / sum(sum(cell["test"]["totals"]) for cell in cells)
 
 
-def _interval(cells: Sequence[Mapping[str, Any]], rivals: Sequence[Mapping[str, Any]] | None) -> Interval:
+def _interval(
+    cells: Sequence[Mapping[str, Any]], rivals: Sequence[Mapping[str, Any]] | None, paired: bool = False
+) -> Interval:
     """95 % interval of the error rate, or of its ratio to the rivals', over seeds and test clips."""
     if not cells:
         return UNDEFINED
     errors, of_rivals = ([cell["test"]["errors"] for cell in side] for side in (cells, rivals or []))
-    return interval_over_seeds(errors, cells[0]["test"]["totals"], None if rivals is None else of_rivals)
+    return interval_over_seeds(errors, cells[0]["test"]["totals"], None if rivals is None else of_rivals, paired)
 
 
 def _number(value: float | None, digits: int = 3, scale: float = 1.0) -> str:
@@ -149,7 +166,7 @@ def _spread(interval: Interval, digits: int = 3, scale: float = 1.0) -> str:
     return "" if math.isnan(interval[0]) else " to ".join(_number(end, digits, scale) for end in interval)
 
 
-# Title and content of each column; `_places` puts those of phone accuracy between them.
+# Title and content of each column; `_cells` puts those of phone accuracy and of the probes between them.
 _BEFORE: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("encoder", lambda row: row.encoder),
     ("seeds", lambda row: str(len(row.seeds))),
@@ -157,7 +174,7 @@ _BEFORE: tuple[tuple[str, Callable[[Row], str]], ...] = (
 _AFTER: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("best: range of seeds", lambda row: _spread(row.phones_range, 1, 100)),
     ("masked frames right %", lambda row: _of_seeds([100 * value for value in row.objective], 1)),
-    ("collapsed", lambda row: "{} of {}".format(*row.collapsed) if row.collapsed[1] else ""),
+    ("collapsed (95 %)", lambda row: _share(*row.collapsed)),
     ("CER valid", lambda row: _number(row.valid_cer)),
     ("CER test", lambda row: _number(row.cer)),
     ("95 %", lambda row: _spread(row.cer_interval)),
@@ -170,13 +187,19 @@ _AFTER: tuple[tuple[str, Callable[[Row], str]], ...] = (
 )
 
 
+def _share(hits: int, total: int) -> str:
+    return f"{hits} of {total} ({_spread(interval_of_share(hits, total), 2)})" if total else ""
+
+
 def _places(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(place for row in rows for place in row.phones))
 
 
 def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and cells; columns that are empty in all rows are left out."""
-    places = [(f"phones % {place}", _phones(place)) for place in _places(rows)]
+    names = _places(rows)
+    places = [(f"phones % {place}", _phones(place)) for place in names]
+    places += [(f"change of {place} (points)", _change(place)) for place in dict.fromkeys((*names[:1], *names[-1:]))]
     probes = [(title, _probe(title)) for title in dict.fromkeys(title for row in rows for title in row.probes)]
     columns = [*_BEFORE, *places, *probes, *_AFTER]
     table = [[content(row) for _, content in columns] for row in rows]
@@ -186,6 +209,10 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def _phones(place: str) -> Callable[[Row], str]:
     return lambda row: _number(row.phones.get(place), 1, 100)
+
+
+def _change(place: str) -> Callable[[Row], str]:
+    return lambda row: _of_seeds([100 * value for value in row.changes.get(place, ())], 1)
 
 
 def _probe(title: str) -> Callable[[Row], str]:
@@ -203,13 +230,16 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
         lines.append(
             "CER: letters wrong on the test clips, greedy decoding, means of the seeds. Of the lengths of fine-tuning "
             "that were tried, and of the checkpoints of each, the best on the validation clips is scored, for each "
-            "seed. Intervals: 95 %, bootstrap over seeds and clips."
+            "seed. CER valid: the lowest of all validations, which is optimistic. Intervals: 95 % over seeds and "
+            "clips, Student's t on the logarithm; those of one study share a baseline and are not corrected for their "
+            "number."
         )
     if any(row.phones for row in rows):
         lines.append(
-            "Phones: accuracy of a linear map from single frames to phones on synthesised speech of unseen voices. "
-            "Collapsed: seeds that end with fewer phones told from the latents than at their random start, or an "
-            "effective rank of the latents below a third of it."
+            "Phones: accuracy of a linear map from single frames to phones on synthesised speech of unseen voices, "
+            "and its change from the random start, with the lowest and the highest seed. Collapsed: seeds that end "
+            "with fewer phones told from the latents than at their random start, or an effective rank of the latents "
+            "below a third of it."
         )
     if any(row.probes for row in rows):
         lines.append(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from summarymixing_fairseq.commands.main import main
+from summarymixing_fairseq.probing.metrics.trainings import interval_over_seeds
 from summarymixing_fairseq.studies import study as study_module
 from summarymixing_fairseq.studies.table import pareto_front
 from summarymixing_fairseq.system import jobs
@@ -134,20 +135,22 @@ def test_a_study_from_its_file_to_its_table(lab):
     assert result["finetuning"] == {"tried": tried, "chosen": 20, "test": {"errors": [3] * 4, "totals": [10] * 4}}
     assert result["settings"]["pretraining"] == {"optimization.lr": 0.5, "optimization.clip": 2, "fake.errors": 3}
     lines = [line.strip("| \n").split(" | ") for line in lab.out.splitlines() if line.startswith("|")]
-    header = ["encoder", "seeds", "phones % latents", "phones % layer1", "best: range of seeds", "collapsed"]
+    header = ["encoder", "seeds", "phones % latents", "phones % layer1", "change of latents (points)"]
+    header += ["best: range of seeds", "collapsed (95 %)"]
     header += ["CER valid", "CER test", "95 %", "to baseline", "95 %", "updates chosen", "updates/s"]
     assert lines[0] == [*header, "M parameters", "peak MiB"]
-    # seeds have 5 and 6 errors of 10 letters in each clip, and 2 and 3
+    totals, errors = [10] * 4, [[[5] * 4, [6] * 4], [[2] * 4, [3] * 4]]
     plain = [
         "plain",
         "2",
         "7.5",
         "50.0",
+        "-17.5 (-18.0 to -17.0)",
         "50.0 to 50.0",
-        "2 of 2",
+        "2 of 2 (0.34 to 1.00)",
         "0.550",
         "0.550",
-        "0.500 to 0.600",
+        "{:.3f} to {:.3f}".format(*interval_over_seeds(errors[0], totals)),
         "",
         "",
         "20 20",
@@ -155,20 +158,20 @@ def test_a_study_from_its_file_to_its_table(lab):
         "1.23",
     ]
     assert lines[2][:-1] == plain and int(lines[2][-1]) > 0
-    assert lines[3][:10] == [
+    assert lines[3][:12] == [
         "better",
         "2",
         "4.5",
         "50.0",
+        "-20.5 (-21.0 to -20.0)",
         "50.0 to 50.0",
-        "2 of 2",
+        "2 of 2 (0.34 to 1.00)",
         "0.250",
         "0.250",
-        "0.200 to 0.300",
+        "{:.3f} to {:.3f}".format(*interval_over_seeds(errors[1], totals)),
         "0.45",
+        "{:.2f} to {:.2f}".format(*interval_over_seeds(errors[1], totals, errors[0])),
     ]
-    low, high = map(float, lines[3][10].split(" to "))
-    assert low == pytest.approx(2 / 6, abs=0.01) and high == pytest.approx(3 / 5, abs=0.01)
     assert (lab.folder / "two" / "two.md").read_text() == lab.out
     assert (lab.folder / "two" / "two.csv").read_text().splitlines()[0] == ",".join(lines[0])
     assert (lab.folder / "two" / "two.png").read_bytes().startswith(b"\x89PNG")
@@ -240,7 +243,8 @@ def test_a_cell_that_fails_stops_no_other_and_the_table_says_so(lab):
     assert lab.err.splitlines()[-1].endswith("1 cells failed: better-seed1: see their logs, and run this again")
     assert "Not there: better-seed1." in lab.out
     better = next(line for line in lab.out.splitlines() if line.startswith("| better"))
-    assert " to " not in better and "An encoder with one seed has no interval." in lab.out
+    assert better.count(" to ") == 1  # of the share that collapsed
+    assert "An encoder with one seed has no interval." in lab.out
 
 
 @pytest.mark.parametrize(

@@ -55,39 +55,6 @@ def interval_of_ratio(
     return _percentiles((counts @ kinds[:, 0]) / (counts @ kinds[:, 1]))
 
 
-def interval_over_seeds(
-    errors: ArrayLike,
-    totals: ArrayLike,
-    rival_errors: ArrayLike | None = None,
-    num_replicates: int = NUM_REPLICATES,
-    seed: int = 0,
-) -> Interval:
-    """Interval of an error rate over several trainings, or of its ratio to another model's: trainings and utterances
-    are resampled.
-
-    Both models are scored on the same utterances of a replicate; their trainings are drawn apart.
-
-    Args:
-        errors: (trainings, utterances); totals: (utterances,), positive; rival_errors: (other trainings, utterances).
-
-    Returns:
-        (low, high); (NaN, NaN) with fewer than two trainings of a model: utterances alone do not say how much a second
-        training would differ.
-    """
-    totals = np.asarray(totals, np.float64)
-    sides = [np.asarray(side, np.float64) for side in (errors, rival_errors) if side is not None]
-    if any(len(side) < 2 for side in sides):
-        return UNDEFINED
-    rng = np.random.default_rng(seed)
-    rates = np.empty((len(sides), num_replicates))
-    for replicate in range(num_replicates):
-        drawn = rng.integers(len(totals), size=len(totals))
-        for side, counts in enumerate(sides):
-            trainings = rng.integers(len(counts), size=len(counts))
-            rates[side, replicate] = counts[trainings][:, drawn].mean(0).sum() / totals[drawn].sum()
-    return _percentiles(rates[0] if rival_errors is None else rates[0] / rates[1])
-
-
 def interval_of_macro_f1(
     references: ArrayLike,
     predictions: ArrayLike,

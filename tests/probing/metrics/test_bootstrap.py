@@ -13,7 +13,6 @@ from summarymixing_fairseq.probing.metrics.bootstrap import (
     interval_by_speaker,
     interval_of_macro_f1,
     interval_of_ratio,
-    interval_over_seeds,
 )
 from summarymixing_fairseq.probing.metrics.trials import Trials, all_pairs
 from summarymixing_fairseq.probing.metrics.verification import equal_error_rate, min_dcf
@@ -25,22 +24,6 @@ def percentiles(values) -> tuple[float, float]:
 
 def is_nan(interval) -> bool:
     return all(math.isnan(end) for end in interval)
-
-
-def test_seeds_and_utterances_are_both_resampled():
-    totals = np.random.randint(1, 30, 50)
-    errors, rivals = (np.random.binomial(totals, rate, (3, 50)) + np.arange(3)[:, None] for rate in (0.2, 0.3))
-    values = []
-    for _ in range(4000):
-        drawn = np.random.randint(0, 50, 50)
-        first, second = (side[np.random.randint(0, 3, 3)][:, drawn].sum() for side in (errors, rivals))
-        values.append((first / 3 / totals[drawn].sum(), first / second))
-    for interval, expected in zip(
-        (interval_over_seeds(errors, totals, None, 4000), interval_over_seeds(errors, totals, rivals, 4000)),
-        map(percentiles, np.array(values).T),
-    ):
-        np.testing.assert_allclose(interval, expected, atol=0.08 * np.ptp(expected))
-    assert is_nan(interval_over_seeds(errors[:1], totals)) and is_nan(interval_over_seeds(errors, totals, rivals[:1]))
 
 
 def test_ratio_equals_resampled_utterances():
