@@ -8,7 +8,6 @@ import math
 import pytest
 import torch
 from fairseq.optim.amp_optimizer import AMPOptimizer
-from fairseq.optim.composite import CompositeOptimizer, FairseqCompositeOptimizer
 from pipeline import ROOT, TINY_MODEL
 from torch.overrides import TorchFunctionMode
 
@@ -149,25 +148,6 @@ def test_how_fast_the_scale_grows_is_the_configurations(tmp_path):
     new.task.set_checkpoint_dict(state)
     train_step(new, batch())
     assert (new.optimizer.scaler.get_scale(), new.optimizer.scaler.get_growth_interval()) == (16.0, 9)
-
-
-def test_several_optimizers_under_a_scaler(tmp_path):
-    """As the probes have them: the weights are those without one."""
-    weights = []
-    for scale in (None, 2.0**10):
-        trainer = make_trainer(tmp_path, "task.amp_dtype=float32")
-        if scale is not None:
-            trainer.optimizer._grad_scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-        several = FairseqCompositeOptimizer.__new__(FairseqCompositeOptimizer)
-        several.optimizers = {"default": trainer.optimizer.fp32_optimizer}
-        several._optimizer = CompositeOptimizer(several.optimizers)
-        trainer.optimizer.fp32_optimizer = several
-        for _ in range(3):
-            train_step(trainer, batch())
-        assert trainer.get_num_updates() == 3
-        assert trainer.optimizer.state_dict().keys() == {"default"}
-        weights.append(torch.cat([parameter.detach().flatten() for parameter in trainer.get_model().parameters()]))
-    torch.testing.assert_close(*weights, rtol=0, atol=1e-6)
 
 
 def test_no_loss_scale_for_shards(tmp_path):

@@ -184,12 +184,6 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
     ),
     (
         AMPOptimizer,
-        "optimizer",
-        property(amp.optimizer, AMPOptimizer.optimizer.fset),
-        "under common.amp a composite optimizer has no parameters that a scaler could unscale",
-    ),
-    (
-        AMPOptimizer,
         "clip_grad_norm",
         amp.clip_grad_norm,
         "without a scaler a gradient that is not finite ends in an AttributeError",

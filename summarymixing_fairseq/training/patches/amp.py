@@ -60,13 +60,6 @@ def step(self: AMPOptimizer) -> None:
     self.scaler.update()
 
 
-def optimizer(self: AMPOptimizer) -> Any:
-    """torch's optimizer inside fairseq's, and fairseq's own where that holds several (``composite``): what torch then
-    finds has no parameters and no state."""
-    inner = self.fp32_optimizer.optimizer
-    return inner if hasattr(inner, "param_groups") else self.fp32_optimizer
-
-
 def clip_grad_norm(self: AMPOptimizer, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
     """fairseq's where losses are scaled; where they are not there is no scale to unscale by, nor to lower."""
     if self.scaler.is_enabled():
