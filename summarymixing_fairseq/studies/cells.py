@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from ..probing.metrics.error_rate import character_error_rate
+from ..probing.mp3s.runs import LOG_NAME
 from ..system.errors import InputError
 from ..system.files import atomic_write
 from ..system.jobs import Describe, Job, peaks_mib, run_process
@@ -137,14 +138,22 @@ def _probes(place: Place, probing: Probing, cell: Cell, checkpoint: Path, dest: 
 
 
 def _probed(table: Path) -> list[dict[str, Any]]:
-    """What each probe reached: its task, split and metric, the metric's value with its interval, and the gates of the
-    encoder that it trained or took as it was."""
+    """What each probe reached: its task, split and metric, the metric's value with its interval and that of the
+    validation clips, and the gates of the encoder that it trained or took as it was."""
     found = []
     for row in json.loads(table.read_text(encoding="utf-8"))["rows"]:
         (cell,) = row["cells"].values()
         names = {key: row[key] for key in ("task", "probe", "split", "metric", "higher_is_better")}
-        found.append({**names, **{key: cell[key] for key in ("value", "low", "high", "unit", "summary_shares")}})
+        reached = {key: cell[key] for key in ("value", "low", "high", "unit", "summary_shares")}
+        logs = [(table.parent / name).parents[1] / LOG_NAME for name in cell["results"]]
+        found.append({**names, **reached, "valid": _of_kept_checkpoints(logs, row["metric"])})
     return found
+
+
+def _of_kept_checkpoints(logs: Sequence[Path], metric: str) -> float | None:
+    """The metric on the validation clips as the logs have it, the mean of the folds; None where it is not logged."""
+    values = [value for log in logs for value in series(read_log(log), f"valid_best_{metric}")[1][-1:]]
+    return mean(values) if values else None
 
 
 def _records(log: Path) -> Records:

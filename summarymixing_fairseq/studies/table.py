@@ -126,6 +126,8 @@ def _probes(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]
         for one in result.get("probing", ()):
             title = f"{one['task']} {one['probe']}, {one['split']}: {one['metric']} {one['unit']}".rstrip()
             values.setdefault(title, []).append(one["value"])
+            if (valid := one.get("valid")) is not None:  # results of earlier versions have none
+                values.setdefault(f"{one['task']} {one['probe']}, valid: {one['metric']}", []).append(valid)
             for layer, share in enumerate(one["summary_shares"], 1):
                 values.setdefault(f"{one['task']} {one['probe']}: share of s, layer {layer}", []).append(share)
     return {title: tuple(these) for title, these in values.items()}
@@ -243,7 +245,8 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
         )
     if any(row.probes for row in rows):
         lines.append(
-            "Probes of MP3S on the test clips: means of the seeds, and in brackets the lowest and the highest."
+            "Probes of MP3S on the test clips, and on the validation clips, which choose among settings: means of the "
+            "seeds, and in brackets the lowest and the highest."
         )
     if any(row.objective for row in rows):
         lines.append(

@@ -52,8 +52,12 @@ if command == "mp3s":
     value = int(pathlib.Path(path).read_text()) - fewer
     row = {"task": "slurp", "probe": 1, "split": "test", "metric": "accuracy", "higher_is_better": True}
     cell = {"value": 10.0 * value, "low": 1.0, "high": 99.0, "unit": "%", "summary_shares": [0.25]}
+    cell["results"] = [f"{name}/slurp_probe1/test/results.json"]
     folder = pathlib.Path(options["--results"])
-    folder.mkdir(parents=True)
+    (folder / name / "slurp_probe1").mkdir(parents=True)
+    logged = [{"valid_num_updates": str(n), "valid_best_accuracy": str(value / 10 - 1 / n)} for n in (5, 10)]
+    lines = ["[2026-11-26 12:00:00][valid][INFO] - " + json.dumps(one) for one in logged]
+    (folder / name / "slurp_probe1" / "run.log").write_text("\\n".join(lines) + "\\n")
     assert options["--tasks"] == "slurp_probe1" and options["--seed"] in "12", options
     (folder / "mp3s.json").write_text(json.dumps({"rows": [{**row, "cells": {name: cell}}]}))
     sys.exit()
@@ -229,7 +233,8 @@ def test_probes_of_encoders_that_are_pretrained_once(lab):
     assert lab() == 0
     assert lab.computed("plain-seed1").count("pretrain") == 2 and "pretrain" not in lab.computed("tuned-seed1")
     (one,) = lab.result("tuned-seed2")["probing"]
-    assert (one["value"], one["low"], one["task"]) == (70.0, 1.0, "slurp")
+    assert (one["value"], one["low"], one["task"], one["valid"]) == (70.0, 1.0, "slurp", 0.6)
+    assert "slurp 1, valid: accuracy" in lab.out
     assert lab.result("tuned-seed2")["settings"]["probing"]["overrides"] == ["slurp:a=b", "model.freeze=false"]
     assert "slurp 1, test: accuracy %" in lab.out
     assert "slurp 1: share of s, layer 1" in lab.out and "| 0.25 (0.25 to 0.25) |" in lab.out
