@@ -259,7 +259,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--valid", dest="num_valid", type=int, default=30, help="English prompts in finetune/valid (30)"
     )
     parser.add_argument("--min-seconds", type=float, default=0.5, help="shortest clip for pre-training (0.5)")
-    parser.add_argument("--source", choices=("auto", "apt", "synthesiser"), default="auto")
+    parser.add_argument(
+        "--source",
+        choices=("auto", "apt", "synthesiser"),
+        default="auto",
+        help="apt: real prompts; synthesiser: espeak-ng; auto (default): apt where it works",
+    )
     parser.add_argument("--workers", type=positive_int, help="processes (default: one for each CPU)")
     parser.add_argument("--force", action="store_true", help="replace manifests that differ")
     args = parser.parse_args(argv)

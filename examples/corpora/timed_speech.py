@@ -9,7 +9,7 @@ clip. Every speaker speaks all languages.
     ├── audio/LANGUAGE/SPEAKER/*.flac   16 kHz: the root of both manifests
     ├── train.tsv, test.tsv
     ├── alignments/                     of each clip NAME.TextGrid and NAME.json: tiers "phones" and "words"
-    ├── speakers.tsv                    clip, tab, speaker
+    ├── speakers.tsv                    clip (without .flac), tab, speaker: for `analyse --speakers`
     └── README.md
 """
 
@@ -84,7 +84,7 @@ def prepare(dest: Path, *, minutes: float = 10.0, workers: int | None = None, fo
     splits: dict[str, list[Utterance]] = {split: [] for split in SPEAKERS}
     for line, clip in zip(lines, clips):
         splits[line.split].append(Utterance(clip))
-    speakers = tsv_rows((clip.path, line.voice.name) for line, clip in zip(lines, clips))
+    speakers = tsv_rows((clip.path.removesuffix(".flac"), line.voice.name) for line, clip in zip(lines, clips))
     files = {"README.md": README, "speakers.tsv": speakers}
     prepared = Prepared(dest / "audio", splits, [], len(clips), files=files)
     return write_corpus(prepared, ManifestOptions(dest, force=force))

@@ -32,7 +32,7 @@ QUICKSTART = ROOT / "quickstart"
 
 
 def difference(heard: Heard, wanted: Heard) -> str:
-    """Of the scores the largest; of a format that gives text, how many clips have another."""
+    """Largest difference of the scores; for a format that gives text, how many clips have another text."""
     import torch
 
     if all(isinstance(one, torch.Tensor) for one in heard.outputs):

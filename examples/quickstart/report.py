@@ -23,7 +23,7 @@ from summarymixing_fairseq.training.curves import plot_curves, read_runs
 from summarymixing_fairseq.training.log_file import Records, read_log
 
 RUNS = {"finetune": "pre-trained, then fine-tuned", "scratch": "the same model from random weights"}
-# of the fine-tunings, the stages with this prefix
+# Prefix of the stages that decode: decode_MODEL_LABELS_SEED.
 DECODED = "decode_"
 
 

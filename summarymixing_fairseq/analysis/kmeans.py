@@ -13,7 +13,7 @@ from ..data.units import Units
 from ..system.errors import InputError
 
 BATCH_FRAMES = 10_000
-# Over the frames; more where these make fewer than so many batches.
+# Passes over the frames: NUM_PASSES, or more where these would be fewer than MIN_BATCHES batches.
 NUM_PASSES, MIN_BATCHES = 20, 100
 
 
@@ -59,7 +59,7 @@ def fit_centroids(frames: np.ndarray, num_clusters: int, seed: int, min_batches:
 
     Args:
         frames: (frames, width) float32, finite, mapped or in memory: a batch is read at a time.
-        min_batches: more passes than ``NUM_PASSES`` are made for so many.
+        min_batches: fewest batches: more than ``NUM_PASSES`` passes are made where these need it.
 
     Returns:
         (num_clusters, width) float32, the same for the same seed.
@@ -74,8 +74,8 @@ def fit_centroids(frames: np.ndarray, num_clusters: int, seed: int, min_batches:
         raise InputError(f"{num_clusters} clusters of {len(frames)} frames: ask for fewer, or give more audio")
     num_batches = math.ceil(len(frames) / max(BATCH_FRAMES, 4 * num_clusters))
     num_passes = max(NUM_PASSES, math.ceil(min_batches / num_batches))
-    # scikit-learn would start small clusters again at random frames, all small ones time and again where one, silence,
-    # is far larger than the others
+    # By default scikit-learn moves small clusters to random frames. Silence makes one cluster far larger than the
+    # others, which would then all be moved again and again.
     kmeans = MiniBatchKMeans(num_clusters, random_state=seed, compute_labels=False, reassignment_ratio=0.0)
     drawn = np.random.default_rng(seed)
     with tqdm(total=num_passes * num_batches, unit="batch", desc="k-means", mininterval=0.5) as bar:

@@ -61,7 +61,7 @@ class Observed:
 
     def groups(self, most_frames: int | None = None) -> list[np.ndarray]:
         """Rows of the frames of each group of clips; groups without a clip are left out. With ``most_frames`` evenly
-        spaced ones of all, about that many."""
+        spaced ones: fewer than twice that many in all."""
         group = self.states.clip_of_frame % NUM_GROUPS
         step = 1 if most_frames is None else max(1, len(group) // most_frames)
         return [rows[::step] for number in range(NUM_GROUPS) if len(rows := np.flatnonzero(group == number))]

@@ -34,11 +34,11 @@ STATES = ".analysed-states"  # a folder that is removed at the end: no name that
 # Measures that run the encoder themselves do so on so many clips, cut to this length.
 NUM_WAVES = 24
 LONGEST_WAVE_SECONDS = 20.0
-NOTHING = "these clips and places have nothing that it could be measured of"
+NOTHING = "nothing in these clips and places can be measured: give more clips (--hours) or other --places"
 # What is missing where a measure lacks what it needs.
 LACKING = {
-    "phones": "it needs phones of all clips (--labels), two or more",
-    "words": "it needs words of all clips (--labels), two or more",
+    "phones": "it needs times of phones for all clips, and two different phones: give --labels",
+    "words": "it needs times of words for all clips, and two different words: give --labels",
     "speakers": "it needs two speakers (--labels or --speakers)",
     "branches": "no layer has branches f and s",
 }

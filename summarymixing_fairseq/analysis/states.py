@@ -48,7 +48,7 @@ def states_in_batches(
     device = next(model.parameters()).device
     for batch in batches_by_length([len(wave) for wave in waves], int(BATCH_SECONDS * SAMPLE_RATE_HZ)):
         source, padding_mask = pad_batch([waves[i] for i in batch], device)
-        if hasattr(model, "latent_norm"):
+        if hasattr(model, "latent_norm"):  # an ``Encoder``, whose class lies where this folder may not import from
             yield batch, states_of_batch(model, source, padding_mask)
             continue
         if normalize:

@@ -37,11 +37,12 @@ IN_FLOAT32 = frozenset(
     ["layer_norm", "group_norm", "rms_norm", "exp", "log", "log1p", "pow", "__pow__", "reciprocal", "rsqrt", "softplus"]
     + ["softmax", "log_softmax", "cumsum", "cumprod", "prod", "sum", "norm", "cosine_similarity", "logsumexp"]
 )
-# Operators whose traffic is that of a matrix product, and operators that launch nothing though they return no view.
+# Operators whose traffic counts as that of a matrix product, by the beginning of their names.
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "_scaled_dot_product")
 # An H100 SXM by its datasheet: bytes a second, and dense operations a second, in float32 those of TF32.
 H100_BYTES = 3.35e12
 H100_OPERATIONS = {"float32": 494e12, "bfloat16": 989e12, "float16": 989e12}
+# Operators that launch no kernel, though they return no view.
 NO_KERNEL = ("empty", "empty_like", "new_empty", "_unsafe_view", "promote_types")
 
 

@@ -72,7 +72,7 @@ def as_text(result: dict[str, Any]) -> str:
     widths = [max(len(row[i]) for row in cells) for i in range(len(HEADER))]
     lines = [f"# {line}" for line in provenance(result)]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
-    lines.append(f"time, memory: those of {result['reference']} as a share of the contender's")
+    lines.append(f"time, memory: those of {result['reference']} divided by the contender's")
     return "\n".join(lines + failures(result))
 
 

@@ -169,7 +169,7 @@ def _sample(row: Row, workers: dict[str, Worker], conditions: Conditions) -> Non
     seconds, peak_bytes = worker.sample()
     row.seconds.append(seconds)
     row.peak_bytes = max(row.peak_bytes, peak_bytes)
-    on_gpu = conditions.device == "cuda"  # where a contender that waits keeps weights and optimizer alone
+    on_gpu = conditions.device == "cuda"  # a contender that waits there holds weights and optimizer alone: it is kept
     if not on_gpu and (not BENCHMARKS[conditions.benchmark].hold or peak_bytes > HOLD_BYTES):
         workers.pop(row.contender).close()
 

@@ -19,7 +19,7 @@ from ..system.strict_json import to_json
 WARM_UPS = 3
 # After a repetition as long as this on a CPU, one warm-up is enough.
 LONG_SECONDS = 1.0
-# Short repetitions of which one sample is the mean, on a GPU, where a CPU would have one in a process of its own.
+# On a GPU a contender that is not held stays in one process all the same: a sample is the mean of so many repetitions.
 GPU_REPETITIONS = 5
 
 

@@ -86,14 +86,14 @@ def run(args: argparse.Namespace) -> None:
 
         recogniser = load_recogniser(args.checkpoint, device, dictionary=args.dictionary, precision=args.precision)
         found = _align(recogniser, clips, _texts(args, clips, recogniser), args.batch_seconds)
-        first = f"{recogniser.symbols.unit}s"
+        tier = f"{recogniser.symbols.unit}s"
         if args.format == "ctm":
-            contents = ["".join(as_ctm(name, one.tiers[first]) for name, one in zip(names, found))]
+            contents = ["".join(as_ctm(name, one.tiers[tier]) for name, one in zip(names, found))]
         elif args.format == "rows":
             rows = [
                 as_rows(
                     os.path.abspath(clip.path),
-                    one.tiers[first],
+                    one.tiers[tier],
                     one.seconds,
                     args.row_seconds,
                     (clip.offset or 0) / SAMPLE_RATE_HZ,

@@ -61,8 +61,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--places",
         metavar="PLACE,...",
         default="",
-        help="such as latents,input,1,2.f,2.s: input enters layer 1, 2 is what layer 2 puts out, 2.s its branch s "
-        "(default: latents, input and all layers)",
+        help="such as latents,input,1,2.f,2.s: input enters layer 1, 2 is the output of layer 2, 2.s its branch s "
+        "(default: latents, input and all layers); log-mel energies (mel) are always measured too",
     )
     parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder for results")
     parser.add_argument("--seed", type=int, default=1, help="of clips, clusters and draws (default: 1)")

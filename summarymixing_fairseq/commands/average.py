@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
         from ..checkpoints.averaging import average
 
         state = average(args.checkpoints)
-        written = io.BytesIO()  # of a full disk torch says nothing but positions
+        written = io.BytesIO()  # on a full disk torch.save's own error does not say so
         torch.save(state, written)
         with atomic_write(args.dest, "wb") as file:
             file.write(written.getbuffer())

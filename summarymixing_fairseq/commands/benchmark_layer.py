@@ -12,7 +12,7 @@ COLUMNS = ("mixer", "precision", "recompute", "kernels", "bytes beside products"
 LEGEND = """kernels: forward + backward; an operator counts once, and what it copies first
 bytes beside products: read and written, per frame and channel, without matrix products and attention
 kept for backward: per frame, without weights
-H100 at best: both passes at the rates of its datasheet, what is beside products + products; predicted, not measured"""
+H100 at best: both passes by its datasheet, traffic beside products + products; predicted, not measured"""
 
 
 def add_benchmark(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

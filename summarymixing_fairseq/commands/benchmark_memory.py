@@ -118,11 +118,11 @@ def _plot(rows: Any, title: str, path: Path) -> None:
                 axis.plot(*zip(*peaks), label=mixer, **line_style(number))
             continue
         for number, mixer in enumerate(mixers):
-            of_mixer = [(lengths.index(row[2]), row[3]) for row in rows if row[:2] == (size, mixer) and row[3]]
-            places = [place + (number - (len(mixers) - 1) / 2) * width for place, _ in of_mixer]
+            points = [(lengths.index(row[2]), row[3]) for row in rows if row[:2] == (size, mixer) and row[3]]
+            places = [place + (number - (len(mixers) - 1) / 2) * width for place, _ in points]
             bottom = [0.0] * len(places)
             for part in PARTS:
-                heights = [getattr(cost, part) / 2**30 for _, cost in of_mixer]
+                heights = [getattr(cost, part) / 2**30 for _, cost in points]
                 label = f"{mixer}: {part}"
                 axis.bar(places, heights, 0.9 * width, bottom, color=f"C{number}", alpha=shades[part], label=label)
                 bottom = [low + height for low, height in zip(bottom, heights)]

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 GROUPS = {
-    "pretraining": "pre-training: base, small, large, their attention twins",
+    "pretraining": "pre-training: tiny, quickstart, small, base, large; base with other mixers; BEST-RQ",
     "finetuning": "CTC fine-tuning",
     "mp3s": "the probes of MP3S",
 }

@@ -181,7 +181,7 @@ def _decode(args: argparse.Namespace, clips: Sequence[Clip], names: Sequence[str
     )
     if args.tune and found:
         frames = kept_frames = list(frames)
-        started += _tune(recogniser, kept_frames, found[1])
+        started += _tune(recogniser, kept_frames, found[1])  # the search is no part of the real-time factor
     by_clip = {i: recogniser.transcript(log_probs, length, args.n_best) for i, log_probs, length in frames}
     if not by_clip:
         raise InputError(f"none of {len(clips)} clips can be read")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..probing.results import RESULTS_NAME, Results, as_json
 from ..system.errors import InputError, printable
 from ..system.files import check_writable, exclusive, refuse_existing, write_together
-from .inputs import add_device_arguments, add_outside_root_argument, prepare
+from .inputs import add_device_arguments, add_outside_root_argument, check_batch_seconds, prepare
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
@@ -57,8 +56,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--bootstrap {args.bootstrap}: must be at least 1")
     if args.seed < 0:
         raise InputError(f"--seed {args.seed}: must be 0 or more")
-    if not (math.isfinite(args.batch_seconds) and args.batch_seconds > 0):
-        raise InputError(f"--batch-seconds {args.batch_seconds}: must be a positive number")
+    check_batch_seconds(args.batch_seconds)
     from ..data.manifest import Manifest
 
     manifest = Manifest(args.data / f"{args.split}.tsv", allow_outside_root=args.allow_outside_root)

@@ -154,7 +154,7 @@ def prepare(args: argparse.Namespace) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
         if device.type == "cuda":
-            torch.cuda.set_device(device)  # of which torch says what it can, and results what it is called
+            torch.cuda.set_device(device)  # get_device_name and the like then ask this GPU
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {args.device}: {str(error).splitlines()[0]}") from None
     return device

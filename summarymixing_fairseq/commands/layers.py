@@ -14,7 +14,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "layers",
         help="learned layer weights of probes, one column for each task, printed and plotted",
         description="Print the weight of each hidden state (0: the encoder's input) for each probe. * marks the "
-        "largest; the last row is the mean state by weight. Folds of a cross-validation are averaged.",
+        "largest; the last row is the centre of gravity, the mean number of the states by weight. Folds of a "
+        "cross-validation are averaged.",
     )
     parser.add_argument(
         "results", type=Path, nargs="+", metavar="RESULTS", help="results.json of `evaluate`, or folders to search"

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status (see ``system.command.run``)."""
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
-    # argparse takes clips right after the checkpoint alone: of `decode CKPT --stream -` it leaves them over
+    # argparse takes clips only right after the checkpoint: of `decode CKPT --stream -` it returns `-` as unrecognised
     if rest and getattr(args, "audio", None) == [] and all(name == "-" or not name.startswith("-") for name in rest):
         args.audio, rest = [Path(name) for name in rest], []
     if rest:

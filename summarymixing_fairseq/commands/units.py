@@ -36,13 +36,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "fit",
         help="cluster the frames of a layer",
         description="Cluster the frames of a layer by mini-batch k-means, and write the centroids as safetensors. "
-        "Frames are kept in a file without a name beside it meanwhile, 4 bytes a number.",
+        "Meanwhile the frames lie in a temporary file in that folder, 4 bytes a number.",
     )
     add_input_arguments(fit)
     fit.add_argument(
-        "--layer", type=layer, required=True, metavar="N", help="0: encoder input, n: output of layer n, or output"
+        "--layer",
+        type=layer,
+        required=True,
+        metavar="N",
+        help="0: encoder input; n: output of layer n; output: the last layer's after the final LayerNorm",
     )
-    fit.add_argument("--clusters", type=int, required=True, metavar="K", help="units")
+    fit.add_argument("--clusters", type=int, required=True, metavar="K", help="number of units")
     fit.add_argument("--dest", type=Path, required=True, metavar="FILE", help="file to write, FILE.safetensors")
     fit.add_argument("--seed", type=int, default=1, help="of the clustering and of the sample (default: 1)")
     fit.add_argument(

@@ -17,6 +17,7 @@ Outputs = Callable[[Sequence[np.ndarray]], "list[Tensor]"]
 # The same of a recogniser, or the texts of the clips.
 Recognised = Callable[[Sequence[np.ndarray]], "Sequence[Tensor | str]"]
 
+# Seconds of a clip.
 SHORT, USUAL, MINUTE, LONG = 0.2, 10.0, 60.0, 600.0
 
 
@@ -36,8 +37,9 @@ def compare(source: Source, outputs: Outputs, tolerance: float, wanted: Outputs 
     take.
 
     Args:
-        outputs: of the export; tolerance: largest difference from the checkpoint's, where a clip has outputs beyond 1
-            of one as large as its largest; 0: equal to the bit.
+        outputs: of the export.
+        tolerance: largest difference from the checkpoint's, times its largest output of the clip where that is above 1;
+            0: equal to the bit.
         wanted: of the checkpoint, where an export gives another form of them.
 
     Returns:

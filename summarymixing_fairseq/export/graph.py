@@ -73,7 +73,7 @@ def traced(graph: nn.Module, source: Source, alone: bool = False) -> ExportedPro
         InputError: where torch cannot, with its reason.
     """
     waveform, padding = pad_batch([check_clip(1.0), check_clip(0.7)], torch.device("cpu"))
-    # a Dim with a smallest and a largest size fixes the length without a word
+    # with a smallest and a largest size (Dim) torch fixes the length, and gives no warning
     inputs: tuple[Tensor, ...] = (waveform, (~padding).sum(1))
     shapes: tuple[dict[int, Any], ...] = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC}, {0: Dim.DYNAMIC})
     if alone:
@@ -97,7 +97,8 @@ def _program(module: nn.Module, inputs: tuple[Tensor, ...], shapes: Any, source:
             program = torch.export.export(module, inputs, dynamic_shapes=shapes)
     except Exception as error:  # a dozen kinds, and all mean one thing
         raise no_graph(source, error) from None
-    # what torch has noted of sizes chooses layouts in memory alone, and a batch of one has another; the check runs one
+    # torch's guards on sizes only choose layouts in memory. A batch of one breaks them, though its results are right:
+    # ``compare`` runs one.
     program._guards_code = []
     for part in program.graph_module.modules():
         if isinstance(part, torch.fx.GraphModule):

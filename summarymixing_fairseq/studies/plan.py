@@ -130,7 +130,7 @@ def read_study(path: Path, config_dir: Callable[[str], Path]) -> Study:
     for name, given in _mapping(content["encoders"], f"{path}: encoders").items():
         where = f"{path}: encoders.{name}"
         if not _NAME.fullmatch(str(name)):
-            raise InputError(f"{where}: a name has letters, digits, '_', '.' and '-' only")
+            raise InputError(f"{where}: a name has at most 61 letters, digits, '_', '.' and '-', no mark first")
         own = _mapping(given or {}, where, _ENCODER_KEYS)
         config = config_path(own.get("config", before.get("config")), config_dir("pretraining"), f"{where}: config")
         overrides = (*shared, *_overrides(own.get("overrides", []), f"{where}.overrides"))
@@ -235,7 +235,7 @@ def config_path(name: object, folder: Path, where: str) -> Path:
     name = _text(name, where)
     path = Path(name).absolute() if name.endswith(".yaml") else folder / f"{name}.yaml"
     if not path.is_file():
-        raise InputError(f"{where}: {path} is not there")
+        raise InputError(f"{where}: {path} is not there: see `summarymixing configs`, or give a path to a .yaml")
     return path
 
 

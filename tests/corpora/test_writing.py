@@ -92,7 +92,7 @@ def test_a_valid_split_of_one_clip_or_of_a_third_of_the_audio_is_warned_of():
 @pytest.mark.parametrize(
     ("group_of", "message"),
     [
-        ((), "1 usable clip cannot be split .* set the valid fraction to 0"),
+        ((), "1 usable file cannot be split .* give --valid-fraction 0"),
         ((lambda clip: "a",), "1 usable speaker cannot be split"),
     ],
 )

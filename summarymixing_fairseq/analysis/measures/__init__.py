@@ -1,1 +1,1 @@
-"""Measures of frames: numbers in, numbers out. They know no model and read no file."""
+"""Measures of frames: numbers in, numbers out; they read no file. ``context`` and ``branches`` run an encoder."""

@@ -143,12 +143,10 @@ def _cells(groups: _Groups, across: bool, max_cells: int, rng: np.random.Generat
     speaker, a, b = speaker[row], a[row], b[row]
     if not across:
         return np.stack([a, b, speaker, speaker], 1)
-    nth = chosen - (ends - num_x_speakers)[row]  # of the speakers of a, without that of A
-    own = (np.cumsum(has, axis=0) - 1)[speaker, a]
-    nth += nth >= own
-    _, speakers_of_phones = np.nonzero(has.T)  # phone by phone
-    first = np.cumsum(has.sum(0)) - has.sum(0)
-    return np.stack([a, b, speaker, speakers_of_phones[first[a] + nth]], 1)
+    nth = chosen - (ends - num_x_speakers)[row]  # which of the other speakers of phone a
+    speakers_of = [np.flatnonzero(speaks) for speaks in has.T]  # by phone
+    others = [speakers_of[phone][speakers_of[phone] != own][n] for phone, own, n in zip(a, speaker, nth)]
+    return np.stack([a, b, speaker, np.array(others)], 1)
 
 
 def _triples(

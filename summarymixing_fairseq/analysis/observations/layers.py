@@ -48,7 +48,7 @@ class _Side:
         self._groups = [(group.double() - mean).float() for group in groups]
         self._sums = [group.double().sum(0) for group in self._groups]
         self._norms = self._squares(self).sqrt()
-        # rounding moves states that are all alike
+        # states that differ by rounding alone do not vary: their CKA is undefined
         if float(self._norms[0]) <= ROUNDING * float(len(torch.cat(groups)) * mean.square().sum()):
             self._norms = torch.full_like(self._norms, torch.nan)
 

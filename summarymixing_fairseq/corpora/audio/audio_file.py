@@ -91,7 +91,7 @@ def _length_problem(file: SoundFile) -> str:
         return "length not in the header (encode it again)"
     if file.frames <= 0:
         return "no samples"
-    # The header promises as many samples when the end of the file is lost: read the end.
+    # The header of a file that was cut short still gives the full length: only reading its end shows the loss.
     num_samples = min(file.frames, _FLAC_BLOCK_SAMPLES if file.format == "FLAC" else 1)
     file.seek(file.frames - num_samples)
     if len(file.read(num_samples, dtype="int16")) != num_samples:

@@ -161,7 +161,7 @@ def _summary(corpus: Prepared, splits: Mapping[str, Sequence[Utterance]], sample
     resampled = Counter({clip.path: clip.file_rate_hz for clip in clips if clip.file_rate_hz}.values())
     for rate_hz, count in sorted(resampled.items()):
         lines.append(
-            f"{count:,} files at {rate_hz} Hz: speech_pretraining and speech_finetuning resample them, stock tasks die"
+            f"{count:,} files at {rate_hz} Hz: speech_pretraining and speech_finetuning resample, fairseq's tasks stop"
         )
     by_reason: dict[str, list[Refusal]] = {}
     for refusal in corpus.refusals:

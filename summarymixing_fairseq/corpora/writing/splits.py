@@ -41,10 +41,8 @@ def split_clips(
     group_of = speaker_of or (lambda clip: clip.path)
     groups = {group_of(clip) for clip in clips}
     if len(groups) < 2:
-        what = "speaker" if speaker_of else "clip"
-        raise InputError(
-            f"1 usable {what} cannot be split into train and valid: add audio, or set the valid fraction to 0"
-        )
+        what = "speaker" if speaker_of else "file"
+        raise InputError(f"1 usable {what} cannot be split into train and valid: add audio, or give --valid-fraction 0")
     valid_groups = {group for group in groups if stable_fraction(group) < valid_fraction}
     notes = []
     if not valid_groups or valid_groups == groups:

@@ -61,7 +61,7 @@ class Format:
         return self.destination / "use.py"
 
     def usage(self) -> str:
-        """The file of use: five lines of Python that print what the model makes of clip.wav."""
+        """Python code of the file of use: it loads the export and (not a probe) prints what it makes of clip.wav."""
         raise NotImplementedError
 
     def write(self) -> None:

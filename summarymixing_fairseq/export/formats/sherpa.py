@@ -37,7 +37,7 @@ MODEL_TYPE = {"model_type": "omnilingual-asr"}
 
 
 def on_blank(scores: Tensor, silent: Sequence[int]) -> Tensor:
-    """Scores (..., symbols) with those of symbols that are not written laid on the blank, which is one of them."""
+    """Scores (..., symbols): the blank has the largest of all that are not written, its own too, these NEVER."""
     columns = list(scores.unbind(-1))
     for symbol in silent:
         columns[symbol] = torch.full_like(columns[symbol], NEVER)

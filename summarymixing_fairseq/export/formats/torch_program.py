@@ -47,7 +47,7 @@ class TorchProgram(Format):
         program = traced(graph_of(self.source), self.source)
         torch.export.save(program, self.destination / PROGRAM)
         if _compiler() is None:
-            self.lines.append(f"no C++ compiler is there (g++, or that of CXX): without {COMPILED}")
+            self.lines.append(f"no C++ compiler (g++, or CXX): {COMPILED} is not written; install one, export again")
             return
         try:
             with torch.no_grad():

@@ -72,7 +72,6 @@ class SummaryMixingConfig(PretrainedConfig):
         self.layerdrop = layerdrop
         self.ctc_loss_reduction = ctc_loss_reduction
         self.ctc_zero_infinity = ctc_zero_infinity
-        self.vocab_size = vocab_size
         self.inputs_to_logits_ratio = inputs_to_logits_ratio
         self.checkpoint = checkpoint
         kwargs.pop("num_hidden_layers", None)  # said by the mixers

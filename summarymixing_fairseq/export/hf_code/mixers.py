@@ -1,4 +1,4 @@
-"""The mixers there are. Beside a model's weights stands in place of this file one that imports the model's mixers."""
+"""All mixers of the package. In an export this file is replaced by one that imports the mixers of that model alone."""
 
 from ...modules.mixing import build_mixer
 

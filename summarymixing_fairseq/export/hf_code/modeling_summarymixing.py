@@ -24,7 +24,7 @@ class SummaryMixingPreTrainedModel(PreTrainedModel):
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """As transformers', with the weights copied to memory of their own.
 
-        In the file they begin at any byte, where a CPU's products round otherwise than where torch puts them.
+        In the file they may begin at any byte. A CPU's matrix products round differently there than in torch's memory.
         """
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded

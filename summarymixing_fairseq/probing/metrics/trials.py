@@ -78,7 +78,7 @@ def read_trials(path: Path, names: Iterable[str]) -> Trials:
     except OSError as error:
         raise InputError(
             f"trials {path} cannot be read ({error.strerror}): write one `<0 or 1><TAB>path<TAB>path` a line, as "
-            "corpora/voxceleb.py does"
+            "`summarymixing manifest voxceleb` does"
         ) from None
     if not labels:
         raise InputError(f"{path} holds no trial: write one `<0 or 1><TAB>path<TAB>path` a line")

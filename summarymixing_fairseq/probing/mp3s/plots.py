@@ -53,7 +53,7 @@ def plot_layers(columns: Sequence[Column], path: Path) -> None:
         axes.set_facecolor("#e8e8e8")
     all_axes[0].set_ylabel("hidden state")
     figure.colorbar(image, ax=list(all_axes), label="weight", pad=0.01, aspect=30)
-    figure.supxlabel("● largest weight,  orange bar: mean state by weight", fontsize=8)
+    figure.supxlabel("● largest weight,  orange bar: centre of gravity", fontsize=8)
     save_figure(figure, path)
 
 

@@ -121,7 +121,7 @@ class Run:
         if self.settings.allow_outside_root:
             command.append("--allow-outside-root")
         if self.settings.device != "auto":
-            # the number of a GPU is set by ``runner.environment``
+            # ``system.jobs.environment`` shows the process GPU N alone, which is "cuda" there
             command += ["--device", self.settings.device.partition(":")[0]]
         return command
 

@@ -97,7 +97,7 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
         return CachedStatesDataset(audio) if self._keeps_states(split, manifest) else audio
 
     def min_samples(self) -> int:
-        """Those of the head's shortest clip."""
+        """Samples of the shortest clip that the head takes."""
         return self.model.encoder.min_samples(self.model.head.min_frames)
 
     def check_lengths(self, split: str, manifest: Manifest) -> None:

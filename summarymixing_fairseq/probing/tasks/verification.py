@@ -32,7 +32,7 @@ class ProbeVerificationConfig(ProbeConfig):
 
     labels: str = field(default="speaker", metadata={"help": "extension of the files of speaker labels"})
     chunk_seconds: float = field(default=3.0, metadata={"help": "length of the random chunk of each clip in training"})
-    # read by fairseq: persistent workers would keep the chunks of the epoch they were started in
+    # read by fairseq: each epoch starts new workers, and persistent ones of the last epoch end late (see ChunkDataset)
     persistent_workers: bool = field(default=False, metadata={"help": "keep data workers from epoch to epoch"})
 
 
@@ -58,7 +58,7 @@ class ProbeVerificationTask(ProbeClassificationTask):
             raise InputError(f"model.head={model_cfg.head} has no speaker embeddings: choose {fitting}")
         min_seconds = seconds_up(model.encoder.min_samples(model.head.min_frames))
         if not self.cfg.chunk_seconds >= min_seconds:
-            raise InputError(f"task.chunk_seconds={self.cfg.chunk_seconds}: {model_cfg.head} needs {min_seconds:g}")
+            raise InputError(f"task.chunk_seconds={self.cfg.chunk_seconds}: {model_cfg.head} needs {min_seconds:g} s")
         return model
 
     def audio_dataset(self, split: str, manifest: Manifest, **options: Any) -> FairseqDataset:
