@@ -92,7 +92,7 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
             raise InputError(
                 f"{dictionary_path} differs from the dictionary in {path}: {difference(dictionary, carried)}"
             )
-        # nothing of a file's is compiled as an expression either
+        # freeze_regex would be compiled as a regular expression: no text of the file is
         w2v_args = pretraining_config(model_config["w2v_args"], weights, path)
         merged = over_defaults(Wav2Vec2CtcConfig(), {**model_config, "w2v_args": w2v_args, "freeze_regex": None})
         register()  # fairseq builds the encoder by the name of its task

@@ -1,6 +1,6 @@
 """Models of the Hugging Face hub, by their names ORG/NAME: out of its cache on this machine, without the internet.
 
-The cache is that of huggingface_hub, which is needed to download alone: ``models--ORG--NAME`` with ``refs/main``, which
+The cache is that of huggingface_hub, which is needed only to download: ``models--ORG--NAME`` with ``refs/main``, which
 names a folder of ``snapshots``, whose files are links to ``blobs``, named by their hashes.
 """
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 MAX_CHARACTERS = 4_000
-# A product repeats a list at most this often.
-MAX_NUMBER = 2**31
+# A number counts as at most this and 1 where sizes are added up, so that sums stay small. ``max_size`` is the limit.
+LARGEST_COUNTED = 2**31
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 _SIGNS: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 
@@ -43,7 +43,7 @@ def _size(node: ast.AST) -> int:
     """Bound of a number or of the items that an expression makes. Raises ValueError for what is no literal."""
     if isinstance(node, ast.Constant):
         if isinstance(node.value, int) and not isinstance(node.value, bool):
-            return min(abs(node.value), MAX_NUMBER + 1)
+            return min(abs(node.value), LARGEST_COUNTED + 1)
         return 1
     if isinstance(node, (ast.List, ast.Tuple)):
         return 1 + sum(map(_size, node.elts))

@@ -143,7 +143,7 @@ class Recogniser:
     def align_frames(self, log_probs: np.ndarray, num_samples: int, labels: Sequence[int]) -> Alignment:
         """As ``align``, of what ``frames_of`` and ``labels_of`` give."""
         places = align(log_probs, labels)
-        path = np.where(places < 0, BLANK, np.array([*labels, BLANK])[places])
+        path = np.array([*labels, BLANK])[places]  # -1, the last one, is the blank
         heard = heard_in(path, log_probs)
         symbols = [self.dictionary[one.symbol] for one in heard]
         units = [unit_of(text, heard[a:b]) for text, a, b in self.symbols.units_of(symbols)]

@@ -41,7 +41,7 @@ def write_safetensors(state: dict[str, Any], path: Path) -> None:
         "num_updates": num_updates_of(state),
     }
     try:
-        # one entry: safetensors gives several an order by chance, and the same weights should give the same file
+        # one entry: safetensors gives several no fixed order, and the same weights should give the same file
         metadata = {METADATA_KEY: to_json(described)}
     except (TypeError, ValueError):
         raise InputError(

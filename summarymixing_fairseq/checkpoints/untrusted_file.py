@@ -58,7 +58,7 @@ def allow_fairseq_dictionary() -> None:
 def load_safely(path: Path) -> Any:
     """What a checkpoint holds, on the CPU; configurations of any age as plain containers without interpolation.
 
-    Nothing else of a configuration is looked at: who builds a model of it takes the fields that he knows.
+    Nothing else of a configuration is looked at: the caller takes the fields that it knows.
 
     Args:
         path: of a file or folder, or a name of the Hugging Face hub: see ``on_disk``.

@@ -83,7 +83,7 @@ class GreedyDecoder:
         found: dict[str, Decoded] = {}  # symbols may differ where texts do not, by marks of words
         for labels, score in most_probable(log_probs, 2 * n_best, max(_PREFIXES, 2 * n_best), self.silent):
             places = align(log_probs, labels)
-            path = np.where(places < 0, BLANK, np.array([*labels, BLANK])[places])
+            path = np.array([*labels, BLANK])[places]  # -1, the last one, is the blank
             decoded = self._decoded(path, log_probs, score)
             found.setdefault(decoded.text, decoded)
         return list(found.values())[:n_best]
@@ -114,9 +114,10 @@ class GreedyDecoder:
 class BeamDecoder:
     """Beam search over words of a lexicon, scored by an n-gram model of words.
 
-    flashlight-text knows that a word has ended by the mark behind its letters, which may last. Pieces have no mark
-    there: a word that ends with a piece is also entered with this piece twice, as one that lasts. Where a result has
-    it said twice, with a blank between, it is aligned with the word's own pieces.
+    After a word flashlight-text lets only the mark between words go on from frame to frame. A word in letters ends with
+    that mark. A word in pieces ends with a piece, which could then last for one frame only: such a word is entered
+    twice, as it is and with its last piece doubled. Where the search has put a blank between the two copies, the second
+    one is removed, and the text is aligned again.
 
     Args:
         language_model: ARPA file or KenLM binary.

@@ -16,8 +16,10 @@ def read_lexicon(path: Path) -> dict[str, list[list[str]]]:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"lexicon {path} cannot be read: {error}") from None
+    except OSError as error:
+        raise InputError(f"lexicon {path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"lexicon {path} is not UTF-8 text") from None
     lexicon: dict[str, list[list[str]]] = {}
     for number, line in enumerate(lines, start=1):
         word, *spelling = line.split() or [""]

@@ -25,7 +25,7 @@ _HOW_TO_ALLOW = "--allow-outside-root (training: +task.allow_outside_root=true) 
 
 
 class OutsideRootError(InputError):
-    """A row that leads out of its manifest's root. It ends a training, where a bad clip is replaced by another one."""
+    """A row that leads out of its manifest's root. A training stops at it; any other bad clip is replaced."""
 
 
 @dataclass(frozen=True)

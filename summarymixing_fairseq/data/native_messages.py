@@ -20,7 +20,7 @@ _STDERR = 2
 _lock = threading.Lock()
 _num_inside = 0  # blocks that are running, of all threads
 _terminal = _held = -1  # descriptors: of what standard error was, and of what is written meanwhile
-_forget: Callable[[], object] = int  # undoes what is to be done where a signal ends the process
+_forget: Callable[[], object] = int  # unregisters _restore; int does nothing
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The order of clips that lie in shards (tar archives): shards by chance, clips shuffled within a few of them.
+"""The order of clips that lie in shards (tar archives): shards in random order, clips shuffled within a few of them.
 
 Batches are of clips of some shards at a time, so that an epoch reads each shard once, and few at any moment.
 """
@@ -44,7 +44,7 @@ class ShardOrder:
     def batches(
         self, indices: Sequence[int], epoch: int, batch_by_size: Callable[[np.ndarray], Sequence[Any]]
     ) -> list[Any]:
-        """Batches of one buffer after the other, those of a buffer by chance.
+        """Batches of one buffer after the other, within a buffer in random order.
 
         Args:
             indices: of clips, in the order in which batches are filled; batch_by_size: makes batches of some of them.

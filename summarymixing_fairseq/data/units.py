@@ -83,7 +83,7 @@ def write_units(units: Units, path: Path) -> None:
     from safetensors.numpy import save
 
     with atomic_write(path, "wb") as file:
-        # one entry of metadata: safetensors gives several an order by chance
+        # one entry of metadata: safetensors gives several no fixed order
         file.write(
             save({CENTROIDS: np.ascontiguousarray(units.centroids)}, {METADATA_KEY: to_json(asdict(units.about))})
         )

@@ -29,7 +29,7 @@ class SpeechDataset(BaseWrapperDataset):
 
     Bad clips: a clip that cannot be read is counted, and replaced by another of about its length, with its labels.
 
-    Order: batches of clips in shards are made anew for each epoch, and in its order: who iterates must not shuffle.
+    Order: batches of clips in shards are made anew for each epoch, in its order: the iterator must not shuffle them.
 
     Args:
         dataset: of fairseq's; in_float64: give the waveform in float64.
@@ -96,7 +96,7 @@ class SpeechDataset(BaseWrapperDataset):
             fitting = np.array([sizes.argmin()])  # the shortest of all is the bad one
         nearest = fitting[sizes[fitting] >= MIN_STAND_IN_SHARE * limit]
         candidates = nearest if len(nearest) else fitting
-        # depends on the clip's index alone: a run that is repeated has the same replacements
+        # no random numbers: a run that is repeated has the same replacements
         return int(candidates[(tried[0] * 7919 + len(tried)) % len(candidates)])
 
     def _cropped(self, num_samples: Any) -> Any:

@@ -138,9 +138,10 @@ def validate(cfg: Wav2Vec2SummaryMixingConfig) -> None:
                 raise Refused("streaming", True, f"the mixer {name} does not stream, or not with these options")
         if cfg.streaming and cfg.compile_layers:
             raise Refused("compile_layers", True, "torch's compiler has no code for chunks of any size (streaming)")
-        first, num_frames, shift = stacked_frames(list(zip(cfg.frontend_kernel_sizes, cfg.frontend_strides)))
-        if cfg.streaming and first + num_frames < shift:  # latents that hear less than they go on by
-            raise Refused("frontend_strides", list(cfg.frontend_strides), "a stream has no frames that are skipped")
+        _, num_frames, shift = stacked_frames(list(zip(cfg.frontend_kernel_sizes, cfg.frontend_strides)))
+        if cfg.streaming and num_frames < shift:  # the strides pass over frames of the filterbank
+            allowed = "no filterbank frame may be skipped in a stream: lower a stride or raise a kernel size"
+            raise Refused("frontend_strides", list(cfg.frontend_strides), allowed)
         if (wanted := num_parameters(cfg)) > MAX_PARAMETERS:
             allowed = f"the sizes ask for {wanted:,} parameters, {MAX_PARAMETERS:,} may be"
             raise Refused("encoder_layers", cfg.encoder_layers, allowed)

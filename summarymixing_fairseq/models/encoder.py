@@ -71,5 +71,6 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
         chunk_draws(cfg),
         cfg.positions == "sinusoids",
     )
+    # wrapped by fsdp_wrap: its weights are sharded over the processes
     encoder.run_dropped_layers = not isinstance(encoder.layers[0], ConformerLayer)
     return encoder

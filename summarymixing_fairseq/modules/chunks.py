@@ -12,7 +12,7 @@ class Chunks(NamedTuple):
 
     Attributes:
         size: frames of a chunk.
-        left: frames before a chunk that attention hears; a summary or a state hears all.
+        left: frames before a chunk that attention may use; a summary or a state uses all.
     """
 
     size: int

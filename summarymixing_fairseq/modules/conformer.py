@@ -221,7 +221,7 @@ class ConformerEncoder(nn.Module):
             padding_mask: (B, T) bool, True = padding, or None.
             last_layer: stop after this layer (from 0), without the final LayerNorm.
             keep_hidden_states: False returns no hidden states; without gradients this needs the memory of one layer.
-            chunks: how the clips are read, of a streaming model; None: as wholes. In training they are drawn.
+            chunks: how the clips are read, of a streaming model. None: as wholes, in training as drawn.
 
         Returns:
             Output (B, T, D), and a list of hidden states (B, T, D): the encoder's input, with positions added if it has
@@ -241,7 +241,7 @@ class ConformerEncoder(nn.Module):
         inside, outside = (x.dtype, x.dtype) if half is None else (half, torch.float32)
         if self.adds_positions:
             x = x + sinusoidal_positions(x.size(1), x.size(2), x.device).to(x.dtype)
-        if self.streaming is not None and self.training:
+        if chunks is None and self.streaming is not None and self.training:
             chunks = self.streaming.draw()
         x = x.to(inside)
         hidden_states = [x.to(outside)] if keep_hidden_states else []

@@ -14,6 +14,7 @@ from ..system.precision import exact_float32
 ENERGY_FLOOR = 1e-10
 # A CPU transforms this many frames at a time, so that windows and spectra stay in its cache.
 CACHED_FRAMES = 512
+# On other devices windows are filled up to a multiple of this, so that cuFFT makes few plans.
 ROWS_OF_A_PLAN = 4096
 # Added to the standard deviation, so that a constant bin (silence, band-limited audio) becomes zero instead of NaN.
 STD_FLOOR = 1e-5
@@ -141,8 +142,8 @@ class LogMelFilterbank(nn.Module):
             raise ValueError(f"num_mel_bins={num_mel_bins}: at least 1")
         self.n_fft = n_fft
         self._filters_of = (num_mel_bins, n_fft, sample_rate_hz, low_hz, high_hz)
-        # Not buffers: `model.half()` must not round these, and no checkpoint needs them. Made at the first clip: who
-        # loads a model on the meta device would find nothing in them.
+        # Not buffers: `model.half()` must not round these, and no checkpoint needs them. Made at the first clip: in a
+        # model that is loaded on the meta device they would have no values.
         self._constants: tuple[Tensor, Tensor] | None = None
 
     def output_lengths(self, num_samples: Tensor) -> Tensor:
@@ -191,6 +192,6 @@ class LogMelFilterbank(nn.Module):
         """(..., window_samples) -> (..., num_mel_bins)."""
         window, filters = self.constants(windows.device)
         spectrum = torch.view_as_real(torch.fft.rfft(windows * window, n=self.n_fft))
-        power = spectrum.square_().sum(-1)  # (B, T, n_fft // 2 + 1, 2) -> (B, T, n_fft // 2 + 1)
+        power = spectrum.square_().sum(-1)  # (..., n_fft // 2 + 1, 2) -> (..., n_fft // 2 + 1)
         with exact_float32():
             return (power @ filters).clamp_(min=ENERGY_FLOOR).log_()

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from .filterbank import LogMelFilterbank, Sums, normalise_per_utterance, padding_mask_from_lengths, running_normalise
 
-# Targets made of the filterbank are of this many frames, 40 ms as in BEST-RQ (arXiv 2202.01855), or of as many as the
-# convolutions go on by.
+# Filterbank frames in a target: 40 ms as in BEST-RQ (arXiv 2202.01855), or the convolutions' total stride if larger.
 STACKED_FRAMES = 4
 
 
@@ -37,17 +36,17 @@ class Features(NamedTuple):
 def stacked_frames(windows: Sequence[tuple[int, int]]) -> tuple[int, int, int]:
     """Filterbank frames that stand for latent 0: the first, their number, and how far on those of the next latent lie.
 
-    They lie in the middle of what the latent hears: at the default sizes frames 2 t + 1 to 2 t + 4 of latent t.
+    They lie in the middle of the latent's receptive field: at the default sizes frames 2 t + 1 to 2 t + 4 of latent t.
 
     Args:
         windows: kernel size and stride of each convolution.
     """
-    heard, shift = 1, 1
+    field, shift = 1, 1
     for kernel_size, stride in windows:
-        heard += (kernel_size - 1) * shift
+        field += (kernel_size - 1) * shift
         shift *= stride
-    num_frames = min(max(STACKED_FRAMES, shift), heard)
-    return (heard - num_frames) // 2, num_frames, shift
+    num_frames = min(max(STACKED_FRAMES, shift), field)
+    return (field - num_frames) // 2, num_frames, shift
 
 
 def stack_frames(energies: Tensor, windows: Sequence[tuple[int, int]], num_latents: int) -> Tensor:

@@ -64,7 +64,8 @@ def _weights_of(module: nn.Module) -> Iterator[Tensor]:
             yield from _weights_of(part)
 
 
-def _is_odd(weight: Tensor) -> bool:
+def _breaks_alignment(weight: Tensor) -> bool:
+    """Whether what lies behind it would not begin at a multiple of 16 bytes."""
     return weight.numel() % 8 != 0
 
 
@@ -81,7 +82,7 @@ def weights_cast(module: nn.Module, dtype: torch.dtype | None) -> Iterator[None]
         yield
         return
     # a matrix whose memory begins at a multiple of 16 bytes is read faster: what would spoil that comes last
-    weights.sort(key=_is_odd)
+    weights.sort(key=_breaks_alignment)
     casts = _CastTogether.apply(dtype, *weights)
     remember(casts[0], lambda *weights: _in_one(weights, dtype)[0], *weights)  # and all others: views of one
     token = _casts.set(dict(zip(map(id, weights), casts)))

@@ -24,7 +24,7 @@ LOCK_NAME = ".lock"
 # A file's name may have 255 bytes. The name of a temporary file takes this many characters of the final one.
 _NAME_CHARACTERS = 50
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.DOTALL)
-# Folders without temporary files of runs that were killed, or that this process has removed them from.
+# Folders in which this process has looked for what killed runs left, so that it looks once.
 _tidied: set[str] = set()
 # Locks that this process keeps until it ends, by folder.
 _held: dict[str, int | None] = {}

@@ -121,9 +121,10 @@ def _serve() -> None:
 
 
 def _process_context() -> BaseContext:
-    """How processes start. "fork" takes milliseconds, where "spawn" imports everything again, but copies locked locks.
+    """How processes start. "fork" takes milliseconds; "spawn" imports everything again.
 
-    A process of one thread has none, unless torch has started its own threads, which Python does not count.
+    A fork beside another thread may copy a lock that nobody will release. So there is a fork only where this process
+    has one thread and has not imported torch, whose threads Python does not count.
     """
     import multiprocessing
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from .errors import InputError
@@ -22,7 +21,7 @@ def run_beside(
 ) -> Generator[Describe, None, float]:
     """Like ``run_stage``, as part of a job that runs beside others (``jobs.run_jobs``): with one thread.
 
-    In models this small OpenMP's threads gain nothing: two processes with a thread each do more on two cores.
+    The models of walk-throughs are so small that two processes with a thread each do more than one with two.
 
     Args:
         output: file that it has to write; describe: text on how far it is.
@@ -38,7 +37,8 @@ def run_beside(
 def environment() -> dict[str, str]:
     """Environment of a stage: this process's, where programs are looked for beside this Python first."""
     return {
-        # Batches of many shapes fragment glibc's heap. With large tensors mapped instead, memory stops growing.
+        # Batches of many shapes fragment glibc's heap. Large tensors that are mapped are given back. For stages that
+        # do not train: a training on a CPU maps none (``cpu_memory.keep_freed_memory``).
         "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -52,7 +52,6 @@ def run_stage(
     command: Sequence[str],
     folder: Path,
     log: Path | None = None,
-    follow: Callable[[subprocess.Popen], object] = subprocess.Popen.wait,
 ) -> float:
     """Print a command, run it, and return the seconds that it took.
 
@@ -60,7 +59,6 @@ def run_stage(
         command: program and arguments. A program without a path is looked for beside this Python first.
         folder: the command's working directory.
         log: file that the output is appended to. None: it goes where this process's output goes.
-        follow: called with the running process, to show how far it is.
 
     Raises:
         InputError: if the command is not installed, or fails. The end of its log has been printed then.
@@ -71,7 +69,6 @@ def run_stage(
         with open(log or os.devnull, "ab") as file:
             output = file if log else None
             with started(command, cwd=folder, env=environment(), stdout=output, stderr=output) as process:
-                follow(process)
                 status = process.wait()
     except FileNotFoundError as error:
         if error.filename != command[0]:

@@ -47,7 +47,7 @@ class SpeechPretrainingConfig(SpeechFields, AudioPretrainingConfig):
 
 @register_task("speech_pretraining", dataclass=SpeechPretrainingConfig)
 class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
-    """fairseq's task, with parts of files, files at any rate, stand-ins for bad clips, and a waveform not halved."""
+    """fairseq's task; rows may be parts of files at any rate, bad clips are replaced, waveforms stay exact."""
 
     _model: Any = None  # that is trained
     _objective: Any = None  # of it
@@ -122,10 +122,9 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
         """As fairseq's. A run that begins measures what its weights tell before the first update."""
         super().begin_epoch(epoch, model)
         splits = [name for name in self.datasets if not name.startswith("train")]
-        # sharded weights would need all processes
         if self._quality or not (self.cfg.quality and self._objective and splits and is_first_process()):
             return
-        if model.encoder.run_dropped_layers:
+        if model.encoder.run_dropped_layers:  # one process measures, and sharded weights need all for a forward pass
             logger.warning("task.quality: nothing is measured where weights are sharded (fully_sharded)")
             return
         waves = first_minute(self.datasets[splits[0]], self.cfg.max_sample_size)

@@ -67,7 +67,7 @@ def shards_of(dataset: Any) -> Any:
 
 
 class SpeechTask(WatchedTask):
-    """Mixin before one of fairseq's audio tasks."""
+    """Mixin before one of fairseq's audio tasks: wraps its datasets in ``SpeechDataset``, and checks splits."""
 
     cfg: DictConfig
     _validated_epoch: int | None = None
@@ -91,7 +91,7 @@ class SpeechTask(WatchedTask):
         return super().setup_task(cfg, **kwargs)
 
     def begin_epoch(self, epoch: int, model: nn.Module) -> None:
-        """As fairseq's. From here on, a run on a CPU keeps the memory that it frees."""
+        """As fairseq's. Warns of the clips that could not be used so far. From here on a CPU keeps freed memory."""
         super().begin_epoch(epoch, model)
         for dataset in self.datasets.values():
             num_bad = len(dataset.bad_clips.indices())

@@ -47,7 +47,7 @@ TRIED_SAMPLES = 4 * SAMPLE_RATE_HZ
 
 
 class WatchedTask(FairseqTask):
-    """First base of our tasks, before one of fairseq's. The trainer calls begin_, read_ and end_update by our hooks."""
+    """First base of our tasks, before one of fairseq's. ``training.patches.trainer`` calls its hooks."""
 
     may_crop = True  # whether a clip means the same when it is cropped, as one with a transcript does not
     _trainer: Any = None

@@ -1,1 +1,1 @@
-"""What fairseq's trainer lacks for long runs: whole checkpoints, processes without GPUs, noise that repeats, health."""
+"""What fairseq's trainer lacks for long runs: whole checkpoints, CPUs, random numbers that repeat, health."""

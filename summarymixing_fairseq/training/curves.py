@@ -19,7 +19,8 @@ PANELS = (
     ("loss", "valid_loss", "loss (bits)"),
     ("accuracy", "valid_accuracy", "accuracy"),
     ("code_perplexity", "valid_code_perplexity", "codebook perplexity"),
-    ("codebook_use", "valid_codebook_use", "codebook use"),
+    ("", "valid_codebook_use", "codebook perplexity / entries"),
+    ("code_use", "", "entries used lately"),
     ("uer", "valid_uer", "error rate of units (%)"),
 )
 BY_LAYER = (("valid_phones_", "phone accuracy (ridge regression)"), ("valid_rank_", "effective rank"))

@@ -13,7 +13,7 @@ from ..system.errors import InputError
 NUMBERS = "log.jsonl"
 # Before the JSON of the quality that a run begins with, under the names of a validation.
 START = "quality at the start of the run: "
-# and in log.jsonl
+# How that line begins in log.jsonl.
 _START_RECORD = '{"start": '
 # Of what a person sees of a record.
 _SHOWN = {

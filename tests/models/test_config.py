@@ -228,7 +228,7 @@ def test_a_mixer_for_each_layer(tiny_config):
         ({"full_context": 0.1}, r"model\.full_context=0\.1: is of use with model\.streaming=true only"),
         (
             {"streaming": True, "frontend_kernel_sizes": [1], "frontend_strides": [2]},
-            r"model\.frontend_strides=\[2\]: a stream has no frames that are skipped",
+            r"model\.frontend_strides=\[2\]: no filterbank frame may be skipped in a stream",
         ),
         ({"left_frames": [8, 4]}, r"model\.left_frames=\[8, 4\]: must be the fewest and the most"),
         # would fail later, or be misread

@@ -118,7 +118,8 @@ def test_the_end_of_a_run_waits_and_tells(build, disk, monkeypatch, last):
     def train_epoch(should_stop: bool = False, epoch: int = 2, stop_min_lr: float = -1.0) -> None:
         monkeypatch.setattr(patches.trainer, "_train", lambda *_: ([5.0], should_stop))
         limits = SimpleNamespace(max_epoch=3, stop_min_lr=stop_min_lr, max_update=0, stop_time_hours=0)
-        cfg = SimpleNamespace(optimization=limits, checkpoint=CheckpointConfig())
+        common = SimpleNamespace(amp=False)
+        cfg = SimpleNamespace(optimization=limits, checkpoint=CheckpointConfig(), common=common)
         epoch_itr = SimpleNamespace(next_epoch_idx=epoch + 1)
         assert patches.trainer.train(cfg, trainer, None, epoch_itr) == ([5.0], should_stop)
 

@@ -74,9 +74,9 @@ class BestRq(Objective):
         generator = torch.Generator().manual_seed(options.seed)
         bound = math.sqrt(6.0 / (energies_dim + dim))
         projection = torch.empty(number, energies_dim, dim).uniform_(-bound, bound, generator=generator)
-        self.is_estimated = options.projection == "random"
-        # zero until principal components are estimated
-        self.register_buffer("projection", projection if self.is_estimated else torch.zeros_like(projection))
+        self.has_projection = options.projection == "random"
+        # a PCA's is zero until the first batch sets it
+        self.register_buffer("projection", projection if self.has_projection else torch.zeros_like(projection))
         codebooks = torch.randn(number, size, dim, generator=generator)
         self.register_buffer("codebooks", F.normalize(codebooks, dim=-1))
         self.register_buffer("usage", torch.zeros(number, size))
@@ -93,7 +93,7 @@ class BestRq(Objective):
         """
         if not bool(batch.mask.any()):
             raise ValueError("no frame of the batch is masked: there is nothing to predict")
-        if not self.is_estimated:
+        if not self.has_projection:
             self._estimate(batch)
         frames = batch.masked_frames()
         targets = self.targets(batch.stacked_energies(frames))
@@ -133,7 +133,7 @@ class BestRq(Objective):
 
         They are whitened: else the first, which is loudness, would decide alone. Every codebook has the same.
         """
-        self.is_estimated = True
+        self.has_projection = True
         energies = batch.energies.flatten(2).double()  # (B, T, frames, bins) -> (B, T, E); their mean is about 0
         if batch.padding_mask is not None:
             energies = energies.masked_fill(batch.padding_mask[..., None], 0.0)
@@ -151,7 +151,7 @@ class BestRq(Objective):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self.is_estimated = bool(self.projection.any())
+        self.has_projection = bool(self.projection.any())
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
         """As torch's, which moves and casts. Buffers are moved only."""

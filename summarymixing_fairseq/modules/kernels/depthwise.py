@@ -35,8 +35,8 @@ class DepthwiseConv(nn.Conv1d):
     def forward_in_chunks(self, x: Tensor, size: int) -> Tensor:
         """The same with zeros in place of what comes after the chunk of ``size`` frames that a frame is in.
 
-        What comes up to a frame needs no chunks, and what comes after it nothing of the chunk before. (B, T, D) ->
-        (B, T, D).
+        The left half of the filter, the frame itself included, is applied to the whole clip, the right half to each
+        chunk alone, and both are added. (B, T, D) -> (B, T, D).
         """
         T, reach, axis = x.size(1), self.kernel_size[0] // 2, self._axis(x)
         y = self._image(F.pad(x, (0, 0, reach, 0)), self.weight[..., : reach + 1], self.bias, axis)
@@ -58,7 +58,7 @@ class DepthwiseConv(nn.Conv1d):
     @staticmethod
     def _axis(x: Tensor) -> int:
         # On a CPU the gradient of the weights is fast for T rows of one column; the forward pass alone is faster, and
-        # needs no copies, for one row of T columns. Of that cuDNN sees the layout; of T rows it does not.
+        # needs no copies, for one row of T columns. cuDNN recognises the channels-last layout of the latter alone.
         return 3 if x.device.type == "cpu" and torch.is_grad_enabled() else 2
 
     def _image(self, x: Tensor, weight: Tensor, bias: Tensor | None, axis: int, padding: int = 0) -> Tensor:

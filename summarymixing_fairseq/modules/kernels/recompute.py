@@ -1,7 +1,7 @@
 """Cheap operations done again in the backward pass, not stored (Chen et al. 2016, arXiv 1604.06174).
 
 Autograd stores a tensor by a hook. While ``recomputing`` lasts, ours stores how to make the tensor again, if it is a
-result of ``made_again``. No product is computed twice, as it is only what products store that is made again.
+result of ``made_again``. Matrix products are never computed again, only the inputs that they store.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def recomputing(on: bool) -> Iterator[None]:
     """Store nothing that ``made_again`` and ``dropout`` give; outputs and gradients stay bit for bit the same.
 
     Args:
-        on: False: without effect. Nor has it one on a compiler, which decides itself what to recompute.
+        on: False: without effect. A compiler ignores it, as it decides itself what to recompute.
     """
     if not on or torch.compiler.is_compiling():
         yield
@@ -97,8 +97,8 @@ class _Recipe:
             self._inputs = []
         return self._made
 
-    def is_made(self, result: Tensor) -> None:
-        """Take a result that another recipe has made beside its own."""
+    def take(self, result: Tensor) -> None:
+        """Store a result that another recipe has made beside its own."""
         self._made = result
 
 
@@ -158,7 +158,7 @@ class _DrawnAgain(torch.autograd.Function):
 
         def again(x: Tensor) -> Tensor:
             y, mask = _draw(x, p, state)
-            of_mask.is_made(mask)
+            of_mask.take(mask)
             return y
 
         _set_recipe(mask, of_mask)

@@ -44,7 +44,8 @@ class NewBobConfig(FairseqDataclass):
 class NewBobSchedule(FairseqLRScheduler):
     """New-bob annealing: after each epoch, the validation metric is compared with that of the epoch before.
 
-    fairseq's ``reduce_lr_on_plateau`` compares with the best epoch so far, and a perfect epoch would end all shrinking.
+    fairseq's ``reduce_lr_on_plateau`` compares with the best epoch so far: after one very good epoch every later one
+    would count as without progress.
 
     Raises:
         ValueError: for a factor out of (0, 1].

@@ -1,4 +1,4 @@
-"""Every name of fairseq that is replaced, with the reason; ``install`` replaces them all."""
+"""Every name of fairseq and hydra that is replaced, with the reason; ``install`` replaces them all."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         EpochBatchIterator,
         "state_dict",
         position.state_dict,
-        "the position in an epoch is a number of batches, of which nobody knows how many there were",
+        "the position in an epoch is a number of batches, without the number of batches in that epoch",
     ),
     (
         EpochBatchIterator,
@@ -149,7 +149,7 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         fairseq_cli.train,
         "add_defaults",
         configuration.add_defaults,
-        "there is no line for a person, and a logger that is asked for and missing is passed over",
+        "log_format=simple is not shown in words, and a logger that is asked for but not installed is ignored",
     ),
     (
         fairseq_cli.train,
@@ -198,7 +198,7 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         fairseq_utils,
         "multi_tensor_l2norm_available",
         True,
-        "it says whether apex is there, which multi_tensor_total_norm needs no more",
+        "it says whether apex is installed, which the replaced multi_tensor_total_norm does not need",
     ),
     (
         Trainer,

@@ -106,7 +106,7 @@ def _run_after(before: Future | None, write: Callable[..., Any], *arguments: Any
         before.result()  # if that failed, so does this: an older file must not get the new one's second name
     started = time.perf_counter()
     write(*arguments)
-    if before is None:
+    if before is None:  # the file itself; what follows are its second names
         logger.info("%s was written in the background in %.1f s", arguments[1], time.perf_counter() - started)
 
 

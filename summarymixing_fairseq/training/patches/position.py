@@ -1,4 +1,4 @@
-"""Positions of iterators. That in an epoch is its share: fairseq counts batches a process, which depend on batching."""
+"""Where a run goes on in an epoch, by its share: a number of batches depends on batching. Also validation's epoch."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def get_valid_iterator(self: Trainer, *args: Any, **kwargs: Any) -> Any:
     has other batches, and a run that was taken up others than one that was not.
     """
     iterator = _get_valid_iterator(self, *args, **kwargs)
-    if isinstance(iterator, EpochBatchIterator):  # fairseq's tasks have others
+    if isinstance(iterator, EpochBatchIterator):  # some of fairseq's tasks give another kind
         iterator.epoch, iterator._cur_epoch_itr = 1, None
     return iterator

@@ -1,4 +1,6 @@
-"""Tell our tasks where a run and each update begin, which fairseq's trainer does not; end a run that is finished."""
+"""fairseq's trainer, changed: tasks are told where an epoch and an update begin, a finished run is not trained on,
+short memory ends a run in one line, and the norm of the gradients is read together with what the batches log.
+"""
 
 from __future__ import annotations
 

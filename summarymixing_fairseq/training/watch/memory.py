@@ -1,4 +1,4 @@
-"""Memory that an update takes, counted before the first one: on a CPU a run that takes too much is killed, no more."""
+"""Memory that an update takes, counted before the first one: on a CPU too much of it ends a run without a word."""
 
 from __future__ import annotations
 

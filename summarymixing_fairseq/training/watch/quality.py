@@ -22,8 +22,9 @@ from ..log_file import START
 logger = logging.getLogger(__name__)
 
 MEASURED_SECONDS = 60
-# A phone accuracy is lower than another by more than the noise of some thousand frames.
+# A phone accuracy counts as lower if it falls by more than this; by chance it moves by about 0.01 from seed to seed.
 PHONE_MARGIN = 0.005
+# The rank of the latents counts as collapsed below this share of its value at the start of the run.
 LEAST_RANK = 1 / 3
 _ADVICE = (
     "Targets made of the latents (model.targets=latents) pull the feature extractor towards what is easy to predict: "
@@ -63,7 +64,7 @@ class QualityWatch:
         waves: clips that the rank is measured on, as the model takes them.
         normalize: whether the model takes waveforms of mean 0 and variance 1.
         patience: updates that a sign lasts before a warning.
-        state: of ``state``, in a run that is taken up; {}: what it began with is not known.
+        state: of ``state``, in a run that is taken up; None: a new run; {}: what it began with is not known.
     """
 
     def __init__(self, waves: Sequence[np.ndarray], normalize: bool, patience: int, state: Mapping[str, Any] | None):
