@@ -21,7 +21,7 @@ from ..system.tables import markdown_table
 from ..training.watch.quality import signs_of_collapse
 from .plan import Study
 
-PHONES = "phones_"
+PHONES, RANK = "phones_", "rank_latents"
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Row:
         phones: mean accuracy of a linear map to phones, by the place it reads, as far as it was measured.
         phones_range: lowest and highest accuracy at the best place, over the seeds.
         changes: of the same accuracy from the random start to the end, a number a seed, by place.
+        ranks: effective rank of the latents at the end, as a share of its start, a number a seed.
+        codebook_use: perplexity of the targets over the number of codes, a number a seed that has codebooks to learn.
         objective: share of the masked frames of the validation clips that the pre-training gets right, a number a seed.
         collapsed: how many seeds end with latents that hold less than at their start, of how many that were measured.
         valid_cer: error rate on the validation clips, of the length that is best on them, mean of the seeds.
@@ -47,6 +49,8 @@ class Row:
     phones: Mapping[str, float]
     phones_range: Interval
     changes: Mapping[str, tuple[float, ...]]
+    ranks: tuple[float, ...]
+    codebook_use: tuple[float, ...]
     objective: tuple[float, ...]
     collapsed: tuple[int, int]
     valid_cer: float | None
@@ -103,6 +107,12 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
         {place: mean(values) for place, values in phones.items()},
         (min(best), max(best)) if len(best) > 1 else UNDEFINED,
         changes,
+        tuple(
+            float(one["valid"][RANK]) / float(one["start"][RANK])
+            for one in measured
+            if RANK in one["start"] and RANK in one["valid"]
+        ),
+        tuple(use for one in measured if (use := float(one["valid"].get("codebook_use", 0)))),
         tuple(
             float(one["pretraining"]["valid"]["accuracy"])
             for one in results
@@ -176,6 +186,8 @@ _BEFORE: tuple[tuple[str, Callable[[Row], str]], ...] = (
 _AFTER: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("best: range of seeds", lambda row: _spread(row.phones_range, 1, 100)),
     ("masked frames right %", lambda row: _of_seeds([100 * value for value in row.objective], 1)),
+    ("rank of latents / start", lambda row: _of_seeds(row.ranks, 2)),
+    ("codebook use %", lambda row: _of_seeds([100 * value for value in row.codebook_use], 1)),
     ("collapsed (95 %)", lambda row: _share(*row.collapsed)),
     ("CER valid", lambda row: _number(row.valid_cer)),
     ("CER test", lambda row: _number(row.cer)),
@@ -241,7 +253,7 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
             "Phones: accuracy of a linear map from single frames to phones on synthesised speech of unseen voices, "
             "and its change from the random start, with the lowest and the highest seed. Collapsed: seeds that end "
             "with fewer phones told from the latents than at their random start, or an effective rank of the latents "
-            "below a third of it."
+            "below a third of it. Codebook use: perplexity of learned targets over the number of codes."
         )
     if any(row.probes for row in rows):
         lines.append(

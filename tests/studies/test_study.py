@@ -289,7 +289,7 @@ def test_other_data_are_refused(lab):
         (("baseline: plain", "baseline: plane"), "'plane' is none of the encoders"),
         (("pre.yaml", "gone.yaml"), "gone.yaml is not there"),
         (("pre.yaml", "nothing_of_that_name"), "nothing_of_that_name.yaml is not there"),
-        (("  better:", "  ../better:"), "a name has letters"),
+        (("  better:", "  ../better:"), "a name has at most 61 letters"),
         (("+fake.errors=3", "fake.errors"), "must be KEY=VALUE"),
         (("+fake.errors=3", "task.data=x"), "the study sets task.data itself"),
         (("=3]}", "=3], finetuning: [model.w2v_path=x]}"), "the study sets model.w2v_path itself"),
