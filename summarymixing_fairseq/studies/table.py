@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..probing.metrics.bootstrap import UNDEFINED, Interval
-from ..probing.metrics.trainings import interval_of_share, interval_over_seeds
+from ..probing.metrics.trainings import interval_of_mean, interval_of_share, interval_over_seeds
 from ..system.figures import line_style, literal, new_figure, save_figure
 from ..system.tables import markdown_table
 from ..training.watch.quality import signs_of_collapse
@@ -33,6 +33,8 @@ class Row:
         phones: mean accuracy of a linear map to phones, by the place it reads, as far as it was measured.
         phones_range: lowest and highest accuracy at the best place, over the seeds.
         changes: of the same accuracy from the random start to the end, a number a seed, by place.
+        against: difference of the best place's accuracy from the baseline's at the same place, a number for each seed
+            that both have.
         ranks: effective rank of the latents at the end, as a share of its start, a number a seed.
         codebook_use: perplexity of the targets over the number of codes, a number a seed that has codebooks to learn.
         objective: share of the masked frames of the validation clips that the pre-training gets right, a number a seed.
@@ -49,6 +51,7 @@ class Row:
     phones: Mapping[str, float]
     phones_range: Interval
     changes: Mapping[str, tuple[float, ...]]
+    against: tuple[float, ...]
     ranks: tuple[float, ...]
     codebook_use: tuple[float, ...]
     objective: tuple[float, ...]
@@ -107,6 +110,7 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
         {place: mean(values) for place, values in phones.items()},
         (min(best), max(best)) if len(best) > 1 else UNDEFINED,
         changes,
+        _against(max(phones, key=lambda place: mean(phones[place]), default=""), results, baseline),
         tuple(
             float(one["valid"][RANK]) / float(one["start"][RANK])
             for one in measured
@@ -128,6 +132,16 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
         _probes(results),
         *(_median(results, key) for key in ("updates_per_second", "parameters", "peak_mib")),
     )
+
+
+def _against(
+    place: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]]
+) -> tuple[float, ...]:
+    """Differences of a place's phone accuracy, seed by seed."""
+    key = f"{PHONES}{place}"
+    of_baseline = {one["seed"]: one["pretraining"]["valid"] for one in baseline}
+    both = [(one["pretraining"]["valid"], of_baseline.get(one["seed"], {})) for one in results]
+    return tuple(float(here[key]) - float(there[key]) for here, there in both if key in here and key in there)
 
 
 def _probes(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:
@@ -185,6 +199,7 @@ _BEFORE: tuple[tuple[str, Callable[[Row], str]], ...] = (
 )
 _AFTER: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("best: range of seeds", lambda row: _spread(row.phones_range, 1, 100)),
+    ("best less the baseline's (points)", lambda row: _mean_with_interval([100 * value for value in row.against])),
     ("masked frames right %", lambda row: _of_seeds([100 * value for value in row.objective], 1)),
     ("rank of latents / start", lambda row: _of_seeds(row.ranks, 2)),
     ("codebook use %", lambda row: _of_seeds([100 * value for value in row.codebook_use], 1)),
@@ -199,6 +214,12 @@ _AFTER: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("M parameters", lambda row: _number(row.parameters, 2, 1e-6)),
     ("peak MiB", lambda row: _number(row.peak_mib, 0)),
 )
+
+
+def _mean_with_interval(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return "".join(_number(value, 1) for value in values)
+    return f"{mean(values):.1f} ({_spread(interval_of_mean(values), 1)})"
 
 
 def _share(hits: int, total: int) -> str:
@@ -253,7 +274,8 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
             "Phones: accuracy of a linear map from single frames to phones on synthesised speech of unseen voices, "
             "and its change from the random start, with the lowest and the highest seed. Collapsed: seeds that end "
             "with fewer phones told from the latents than at their random start, or an effective rank of the latents "
-            "below a third of it. Codebook use: perplexity of learned targets over the number of codes."
+            "below a third of it. Less the baseline's: at the encoder's best place, paired by seed, with the 95 % "
+            "interval of the mean (Student's t). Codebook use: perplexity of learned targets over the number of codes."
         )
     if any(row.probes for row in rows):
         lines.append(

@@ -140,7 +140,7 @@ def test_a_study_from_its_file_to_its_table(lab):
     assert result["settings"]["pretraining"] == {"optimization.lr": 0.5, "optimization.clip": 2, "fake.errors": 3}
     lines = [line.strip("| \n").split(" | ") for line in lab.out.splitlines() if line.startswith("|")]
     header = ["encoder", "seeds", "phones % latents", "phones % layer1", "change of latents (points)"]
-    header += ["best: range of seeds", "collapsed (95 %)"]
+    header += ["best: range of seeds", "best less the baseline's (points)", "collapsed (95 %)"]
     header += ["CER valid", "CER test", "95 %", "to baseline", "95 %", "updates chosen", "updates/s"]
     assert lines[0] == [*header, "M parameters", "peak MiB"]
     totals, errors = [10] * 4, [[[5] * 4, [6] * 4], [[2] * 4, [3] * 4]]
@@ -151,6 +151,7 @@ def test_a_study_from_its_file_to_its_table(lab):
         "50.0",
         "-17.5 (-18.0 to -17.0)",
         "50.0 to 50.0",
+        "",
         "2 of 2 (0.34 to 1.00)",
         "0.550",
         "0.550",
@@ -162,13 +163,14 @@ def test_a_study_from_its_file_to_its_table(lab):
         "1.23",
     ]
     assert lines[2][:-1] == plain and int(lines[2][-1]) > 0
-    assert lines[3][:12] == [
+    assert lines[3][:13] == [
         "better",
         "2",
         "4.5",
         "50.0",
         "-20.5 (-21.0 to -20.0)",
         "50.0 to 50.0",
+        "0.0 (0.0 to 0.0)",
         "2 of 2 (0.34 to 1.00)",
         "0.250",
         "0.250",

@@ -57,6 +57,17 @@ def interval_over_seeds(
     return value / factor, value * factor
 
 
+def interval_of_mean(values: ArrayLike) -> Interval:
+    """Student's t interval of a mean over trainings, such as of differences paired by seed; (NaN, NaN) of one."""
+    from scipy.special import stdtrit
+
+    values = np.asarray(values, np.float64)
+    if len(values) < 2:
+        return UNDEFINED
+    half = float(stdtrit(len(values) - 1, 0.975)) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
 def interval_of_share(hits: int, total: int) -> Interval:
     """Wilson's interval (JASA 1927) of a share, such as of the trainings that collapse; (NaN, NaN) of nothing."""
     if not total:

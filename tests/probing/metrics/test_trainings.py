@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from summarymixing_fairseq.probing.metrics.trainings import interval_of_share, interval_over_seeds
+from summarymixing_fairseq.probing.metrics.trainings import interval_of_mean, interval_of_share, interval_over_seeds
 
 
 def is_nan(interval) -> bool:
@@ -62,6 +62,13 @@ def test_too_little_for_an_interval():
     assert is_nan(interval_over_seeds([[1], [2]], [5])) and is_nan(interval_over_seeds([[0, 0], [0, 0]], totals))
     assert interval_over_seeds([[1, 1], [1, 1]], totals) == (0.2, 0.2)
     assert is_nan(interval_of_share(0, 0))
+
+
+def test_a_mean():
+    values = [1.0, 2.5, 4.0, 2.0]
+    expected = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert interval_of_mean(values) == pytest.approx(expected, rel=1e-6)
+    assert is_nan(interval_of_mean([1.0]))
 
 
 def test_a_share():
