@@ -49,7 +49,8 @@ def test_every_limit(monkeypatch, caplog, max_update, stop_time_hours, patience,
     trainer = SimpleNamespace(get_num_updates=lambda: num_updates, cumulative_training_time=lambda: seconds)
     with caplog.at_level(logging.INFO):
         epoch_itr = SimpleNamespace(next_epoch_idx=2)
-        cfg = SimpleNamespace(optimization=optimization, checkpoint=SimpleNamespace(patience=patience))
+        checkpoint, common = SimpleNamespace(patience=patience), SimpleNamespace(amp=False)
+        cfg = SimpleNamespace(optimization=optimization, checkpoint=checkpoint, common=common)
         ended = fairseq_cli.train.train(cfg, trainer, None, epoch_itr)
     assert ended == (([1.0], False) if said is None else ([None], True))
     assert said is None or said in caplog.text
