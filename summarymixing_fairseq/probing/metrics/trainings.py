@@ -1,7 +1,7 @@
 """95 % confidence intervals over several trainings, of which there are too few to resample.
 
-Three trainings drawn with replacement vary less than three new ones, and never lie outside of those that are there: in
-simulations of three trainings on 60 clips a bootstrap of both covered 87 to 91 %.
+Three trainings drawn with replacement have two thirds of the variance of three new ones, and never lie outside of those
+that are there: a bootstrap of them is too narrow.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .bootstrap import UNDEFINED, Interval
-
-_NORMAL_975 = 1.959964
 
 
 def interval_over_seeds(
@@ -32,7 +30,7 @@ def interval_over_seeds(
     Returns:
         (low, high); (NaN, NaN) with fewer than two trainings of a model or two utterances, or a model without errors.
     """
-    from scipy.special import stdtrit  # imported here: it slows the start of what needs no interval
+    from scipy import stats  # imported here: it takes a second
 
     totals = np.asarray(totals, np.float64)
     sides = [np.asarray(side, np.float64) for side in (errors, rival_errors) if side is not None]
@@ -53,25 +51,26 @@ def interval_over_seeds(
     if not variance:
         return value, value
     freedom = variance**2 / sum(part**2 / free for part, free in parts)
-    factor = math.exp(float(stdtrit(freedom, 0.975)) * math.sqrt(variance))
+    factor = math.exp(float(stats.t.ppf(0.975, freedom)) * math.sqrt(variance))
     return value / factor, value * factor
 
 
 def interval_of_mean(values: ArrayLike) -> Interval:
     """Student's t interval of a mean over trainings, such as of differences paired by seed; (NaN, NaN) of one."""
-    from scipy.special import stdtrit
+    from scipy import stats
 
     values = np.asarray(values, np.float64)
     if len(values) < 2:
         return UNDEFINED
-    half = float(stdtrit(len(values) - 1, 0.975)) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))  # 0 of equal values, where t.interval has NaN
     return float(values.mean()) - half, float(values.mean()) + half
 
 
 def interval_of_share(hits: int, total: int) -> Interval:
     """Wilson's interval (JASA 1927) of a share, such as of the trainings that collapse; (NaN, NaN) of nothing."""
+    from scipy import stats
+
     if not total:
         return UNDEFINED
-    z = _NORMAL_975
-    middle, half = hits + z * z / 2, z * math.sqrt(hits * (total - hits) / total + z * z / 4)
-    return max(0.0, (middle - half) / (total + z * z)), min(1.0, (middle + half) / (total + z * z))
+    found = stats.binomtest(hits, total).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)

@@ -22,7 +22,7 @@ from ..log_file import START
 logger = logging.getLogger(__name__)
 
 MEASURED_SECONDS = 60
-# A phone accuracy counts as lower if it falls by more than this; by chance it moves by about 0.01 from seed to seed.
+# A phone accuracy counts as lower if it falls by more than this. Seeds differ by more (studies/collapse).
 PHONE_MARGIN = 0.005
 # The rank of the latents counts as collapsed below this share of its value at the start of the run.
 LEAST_RANK = 1 / 3

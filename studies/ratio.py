@@ -1,0 +1,54 @@
+"""Letters wrong of a recorded encoder as a share of others', with the 95 % interval over seeds and clips.
+
+Encoders may be of several studies with the same test clips; those after the first count as one.
+
+    python studies/ratio.py objectives/filterbank-mhsa objectives/random-mhsa
+    python studies/ratio.py objectives/filterbank objectives/random few_labels/random positions/random
+    python studies/ratio.py --paired few_labels/quickstart-reset1 few_labels/quickstart
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from summarymixing_fairseq.probing.metrics.trainings import interval_over_seeds
+from summarymixing_fairseq.system import command
+from summarymixing_fairseq.system.errors import InputError
+
+STUDIES = Path(__file__).resolve().parent
+
+
+def read_errors(names: Sequence[str]) -> tuple[list[list[int]], list[int]]:
+    """Letters wrong, (seeds, clips), and letters in all, (clips,). Raises InputError where there are none."""
+    found = [path for name in names for path in sorted(STUDIES.glob(f"{name}-seed*.json"))]
+    tests = [json.loads(path.read_text(encoding="utf-8")).get("finetuning", {}).get("test") for path in found]
+    if not found or None in tests or any(one["totals"] != tests[0]["totals"] for one in tests):
+        raise InputError(f"{' '.join(names)}: no recorded fine-tuning, or of several kinds of test clips")
+    return [one["errors"] for one in tests], tests[0]["totals"]
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("encoder", metavar="STUDY/ENCODER")
+    parser.add_argument("rivals", nargs="+", metavar="STUDY/ENCODER")
+    parser.add_argument("--paired", action="store_true", help="seed by seed both began with the same pre-training")
+    args = parser.parse_args()
+    return command.run_script(lambda: _ratio(args))
+
+
+def _ratio(args: argparse.Namespace) -> str:
+    errors, totals = read_errors([args.encoder])
+    of_rivals, others = read_errors(args.rivals)
+    if totals != others:
+        raise InputError("the encoders were tested on other clips")
+    rates = [sum(map(sum, side)) / len(side) for side in (errors, of_rivals)]
+    low, high = interval_over_seeds(errors, totals, of_rivals, args.paired)
+    return f"{rates[0] / rates[1]:.2f} ({low:.2f} to {high:.2f})"
+
+
+if __name__ == "__main__":
+    command.as_script(main)
