@@ -10,6 +10,7 @@ from reference import assert_near
 from summarymixing_fairseq.checkpoints.encoders import load_encoder, load_model
 from summarymixing_fairseq.checkpoints.fine_tuned import load_fine_tuned
 from summarymixing_fairseq.data.references import LETTERS
+from summarymixing_fairseq.models.config import layer_mixers
 from summarymixing_fairseq.system.errors import InputError
 
 
@@ -42,6 +43,27 @@ def test_fine_tuned(pretrained, tmp_path, speech):
     save(path, config, ctc.state_dict())
     with pytest.raises(InputError, match=r"carries no dictionary: .*--dictionary"):
         load_fine_tuned(path)
+
+
+@pytest.mark.parametrize(
+    "changes, options",
+    [
+        ({"mixer": "linformer", "mixer_options": {"rank": 4, "max_frames": 300}}, {"rank": 4, "max_frames": 300}),
+        # no weight has this in its shape, so that another value would not be noticed
+        ({"mixer": "local", "mixer_options": {"window": 8}}, {"window": 8}),
+        ({"mixers": ["local", "mhsa"], "mixer_options": {"local": {"window": 8}}}, {"local": {"window": 8}}),
+    ],
+)
+def test_options_of_the_mixer_are_those_of_the_pre_training(tiny_model, tmp_path, changes, options):
+    """fairseq empties dictionaries in the configuration of a checkpoint."""
+    model, dictionary, path = tiny_model(**changes), letters("AB|"), tmp_path / "fine_tuned.pt"
+    config, ctc = fine_tune(model, OURS, tmp_path, dictionary)
+    encoder = ctc.w2v_encoder.w2v_model
+    assert layer_mixers(encoder.cfg) == layer_mixers(model.cfg)
+    assert ctc.cfg.w2v_args.model.mixer_options == options  # what fairseq saves
+    save(path, config, ctc.state_dict(), task_state={"target_dictionary": dictionary})
+    loaded = load_fine_tuned(path).model.w2v_encoder.w2v_model
+    assert layer_mixers(loaded.cfg) == layer_mixers(model.cfg)
 
 
 @pytest.mark.parametrize(

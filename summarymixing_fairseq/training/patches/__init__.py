@@ -6,7 +6,7 @@ from typing import Any
 
 import fairseq_cli.train
 import hydra._internal.utils
-from fairseq import checkpoint_utils
+from fairseq import checkpoint_utils, models
 from fairseq import utils as fairseq_utils
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import utils as dataclass_utils
@@ -144,6 +144,12 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "merge_with_parent",
         configuration.merge_with_parent,
         "an unknown field is told in a traceback, without the names that there are",
+    ),
+    (
+        models,
+        "merge_with_parent",
+        configuration.merge_with_parent,
+        "a mixer's options in a checkpoint are lost: fine-tuning and decoding build it with its defaults",
     ),
     (
         fairseq_cli.train,
