@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -54,8 +55,10 @@ def run_cell(
     failures: list[str],
 ) -> Job:
     """Compute a cell and write its result, ``RESULTS/NAME.json``. A failure is said, and added to ``failures``."""
-    folder = place.work / cell.name
-    shared = place.work / f"{study.pretrained_as(cell.encoder)}-seed{cell.seed}"
+    # of other settings there may be half a training, which fairseq would go on with
+    folder = place.work / f"{cell.name}-{_digest(settings)}"
+    before = {key: settings[key] for key in ("pretraining", "pretraining_data")}
+    shared = place.work / f"{study.pretrained_as(cell.encoder)}-seed{cell.seed}-{PRETRAINED}-{_digest(before)}"
     doing = "pre-training"
     log = shared / f"{PRETRAINED}.log"
 
@@ -109,6 +112,10 @@ def run_cell(
         say("\n".join([f"{cell.name}: {doing} FAILED: {reason}; log: {log}", *tail]))
 
 
+def _digest(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(to_json(settings).encode()).hexdigest()[:8]
+
+
 def _training(place: Place, config: Path, folder: Path, data: Path, seed: int) -> list[str]:
     command = [*place.tools.train, "--config-dir", str(config.parent), "--config-name", config.stem]
     paths = {"common.user_dir": _PACKAGE, "task.data": data.absolute(), "checkpoint.save_dir": folder}
@@ -134,7 +141,9 @@ def _probes(place: Place, probing: Probing, cell: Cell, checkpoint: Path, dest: 
     command += ["--data", str(probing.data.absolute()), "--results", str(dest), "--tasks", ",".join(probing.tasks)]
     for override in (*probing.overrides, *cell.encoder.probing):
         command += ["--override", override]
-    return [*command, "--seed", str(cell.seed), "--device", place.device, "--no-paper", "--force"]
+    # of the GPUs that the process sees cuda:1 is the only one
+    device = place.device.partition(":")[0]
+    return [*command, "--seed", str(cell.seed), "--device", device, "--no-paper", "--force"]
 
 
 def _probed(table: Path) -> list[dict[str, Any]]:

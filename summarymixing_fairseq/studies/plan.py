@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ..probing.mp3s.tasks import choose_probes, find_data
 from ..system.errors import InputError, printable
 from ..system.strict_json import to_json
 
@@ -24,6 +25,7 @@ _ENCODER_KEYS = {"config", "overrides", "finetuning", "probing"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 # Keys that the study sets itself.
 OWN_KEYS = {"task.data", "checkpoint.save_dir", "common.seed", "common.user_dir", "model.w2v_path"}
+_OWN_KEYS_OF_FINETUNING = {"optimization.max_update", "dataset.train_subset", "dataset.valid_subset"}
 MOST_DIFFERENCES = 3
 
 
@@ -129,12 +131,12 @@ def read_study(path: Path, config_dir: Callable[[str], Path]) -> Study:
     encoders = []
     for name, given in _mapping(content["encoders"], f"{path}: encoders").items():
         where = f"{path}: encoders.{name}"
-        if not _NAME.fullmatch(str(name)):
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):  # YAML reads 155 and no as something else
             raise InputError(f"{where}: a name has at most 61 letters, digits, '_', '.' and '-', no mark first")
         own = _mapping(given or {}, where, _ENCODER_KEYS)
         config = config_path(own.get("config", before.get("config")), config_dir("pretraining"), f"{where}: config")
         overrides = (*shared, *_overrides(own.get("overrides", []), f"{where}.overrides"))
-        tuned = tuple(_overrides(own.get("finetuning", []), f"{where}.finetuning"))
+        tuned = tuple(_overrides(own.get("finetuning", []), f"{where}.finetuning", _OWN_KEYS_OF_FINETUNING))
         if tuned and "finetuning" not in content:
             raise InputError(f"{where}.finetuning: the study has no fine-tuning")
         probed = tuple(_overrides(own.get("probing", []), f"{where}.probing"))
@@ -169,7 +171,7 @@ def _finetuning(given: object, data: Path, config_dir: Callable[[str], Path], wh
     return FineTuning(
         config_path(after.get("config"), config_dir("finetuning"), f"{where}.config"),
         data / _text(after.get("data", "."), f"{where}.data"),
-        tuple(_overrides(after.get("overrides", []), f"{where}.overrides")),
+        tuple(_overrides(after.get("overrides", []), f"{where}.overrides", _OWN_KEYS_OF_FINETUNING)),
         updates=_whole_numbers(after.get("updates", []), f"{where}.updates", 1),
         **splits,
     )
@@ -208,7 +210,7 @@ def _text(value: object, where: str) -> str:
     return value
 
 
-def _overrides(value: object, where: str) -> list[str]:
+def _overrides(value: object, where: str, more_own_keys: Iterable[str] = ()) -> list[str]:
     """KEY=VALUE of hydra's, without the keys that the study sets."""
     if not isinstance(value, list):
         raise InputError(f"{where}: must be a list of KEY=VALUE")
@@ -216,7 +218,7 @@ def _overrides(value: object, where: str) -> list[str]:
         key, equals, _ = _text(one, where).partition("=")
         if not equals:
             raise InputError(f"{where}: {one}: must be KEY=VALUE")
-        if key.lstrip("+") in OWN_KEYS:
+        if key.lstrip("+") in {*OWN_KEYS, *more_own_keys}:
             raise InputError(f"{where}: {one}: the study sets {key} itself")
     return value
 
@@ -243,10 +245,10 @@ def config_path(name: object, folder: Path, where: str) -> Path:
 
 
 def settings_of(study: Study, cell: Cell) -> dict[str, Any]:
-    """All that decides a cell's result: fields of both trainings, and the data.
+    """All that decides a cell's result: fields of both trainings, the probes, and the data.
 
     Raises:
-        InputError: for configurations or data that are not there.
+        InputError: for configurations or data that are not there, or an unknown task of the probes.
     """
     settings: dict[str, Any] = {
         "seed": cell.seed,
@@ -260,12 +262,13 @@ def settings_of(study: Study, cell: Cell) -> dict[str, Any]:
         settings["finetuning"]["updates"] = list(after.updates)
         settings["finetuning_data"] = fingerprint(after.data, [*names, "dict.ltr.txt"], study.data_from)
     if (probing := study.probing) is not None:
-        manifests = sorted(str(path.relative_to(probing.data)) for path in probing.data.rglob("*.tsv"))
-        if not manifests:
-            made = f": make the data by {study.data_from}" if study.data_from else ""
-            raise InputError(f"{probing.data} holds no manifest{made}")
+        names = []
+        for task in choose_probes(",".join(probing.tasks), "1,2"):
+            if (found := find_data(task, probing.data)).problem:
+                raise InputError(found.problem)
+            names += [f"{task.name}/{fold}/{name}" for fold, _ in found.folders for name in task.needed_files()]
         settings["probing"] = {"tasks": list(probing.tasks), "overrides": [*probing.overrides, *cell.encoder.probing]}
-        settings["probing_data"] = fingerprint(probing.data, manifests, study.data_from)
+        settings["probing_data"] = fingerprint(probing.data, names, study.data_from)
     return settings
 
 

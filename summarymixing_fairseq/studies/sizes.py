@@ -16,7 +16,7 @@ from ..benchmarks.recipe import read_recipe
 from ..models.config import layer_mixers
 from ..models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from ..system.errors import InputError
-from ..system.files import atomic_write
+from ..system.files import write_together
 
 FFN_RATIO = 4
 OWN_KEYS = ("model.mixer", "model.encoder_embed_dim", "model.encoder_ffn_embed_dim")
@@ -64,6 +64,8 @@ def matched_size(config: Path, mixer: str, parameters: int, settings: Sequence[s
         width, count = _nearest(cfg, _allowed_widths(cfg, parameters), parameters)
     except OmegaConfBaseException as error:
         raise InputError(f"{config.name} with {' '.join(settings)}: {str(error).splitlines()[0]}") from None
+    except ValueError as error:
+        raise InputError(str(error)) from None
     return Size(config, mixer, tuple(settings), width, cfg.encoder_layers, count)
 
 
@@ -77,9 +79,9 @@ def _allowed_widths(cfg: Any, parameters: int) -> list[int]:
     Raises:
         InputError: with the last refusal, if it takes none.
     """
-    step = cfg.summary_heads
+    step, layers = max(1, cfg.summary_heads), max(1, cfg.encoder_layers)  # the model refuses less, in its own words
     # two modules of two matrices, D x 4 D
-    most = isqrt(parameters // (4 * FFN_RATIO * cfg.encoder_layers))
+    most = isqrt(parameters // (4 * FFN_RATIO * layers))
     widths, refused = [], ""
     for width in range(step, most + step + 1, step):
         try:
@@ -113,7 +115,7 @@ def count_parameters(cfg: Any) -> int:
 
 
 def write_recipe(size: Size, folder: Path) -> Path | None:
-    """Write a recipe of that size, CONFIG_MIXER.yaml, beside the configuration that it is made from.
+    """Write a recipe of that size, CONFIG_MIXER.yaml.
 
     The name ends in ``_matched`` where another recipe, that was not written here, has the name already.
 
@@ -143,10 +145,7 @@ def write_recipe(size: Size, folder: Path) -> Path | None:
         "defaults:",
         *(f"  - {part}" for part in ("_self_", base, f"differences/{name}")),
     ]
-    for path, text in (
-        (folder / "differences" / f"{name}.yaml", f"# @package _global_\n\n{OmegaConf.to_yaml(differences)}"),
-        (folder / f"{name}.yaml", "\n".join(recipe) + "\n"),
-    ):
-        with atomic_write(path) as file:
-            file.write(text)
-    return folder / f"{name}.yaml"
+    path = folder / f"{name}.yaml"
+    what_differs = f"# @package _global_\n\n{OmegaConf.to_yaml(differences)}"
+    write_together({folder / "differences" / path.name: what_differs, path: "\n".join(recipe) + "\n"})
+    return path

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system.errors import InputError
-from ..system.files import atomic_write, check_writable, exclusive
+from ..system.files import check_writable, exclusive, write_together
 from ..system.jobs import Job, Messages, environment, run_jobs
 from ..system.machine import of_device
 from ..system.tools import find_tools
@@ -52,7 +52,7 @@ def run_study(study: Study, results: Path, work: Path, jobs: int, device: str) -
             for cell in these:
                 yield from run_cell(study, cell, settings[cell.name], place, hardware, messages.say, failures)
 
-        messages.say(f"{len(waiting)} of {len(cells)} cells to compute, {jobs} at a time; logs: {work}/CELL")
+        messages.say(f"{len(waiting)} of {len(cells)} cells to compute, {jobs} at a time; logs: {work}/CELL-*")
         run_jobs([one_after_the_other(these) for these in by_pretraining.values()], jobs, messages)
         messages.show("")
     return failures
@@ -68,9 +68,7 @@ def write_tables(study: Study, results: Path) -> str:
     rows = build(study, found)
     machines = sorted({f"{one['machine']['hardware']}, torch {one['machine']['torch']}" for one in found})
     page = as_markdown(study, rows, missing, machines)
-    for name, content in ((f"{study.name}.md", page), (f"{study.name}.csv", as_csv(rows))):
-        with atomic_write(results / name) as file:
-            file.write(content)
+    write_together({results / f"{study.name}.md": page, results / f"{study.name}.csv": as_csv(rows)})
     plot(study, rows, results / f"{study.name}.png")
     return page
 
@@ -79,7 +77,7 @@ def read_results(study: Study, results: Path) -> tuple[list[dict[str, Any]], lis
     """Results on record in the study's order, and the names of the cells that have none.
 
     Raises:
-        InputError: where there is no result, or where two are of other data or another fine-tuning.
+        InputError: where there is no result, or where two are of other data or another training.
     """
     found: list[dict[str, Any]] = []
     missing: list[str] = []
@@ -96,13 +94,14 @@ def read_results(study: Study, results: Path) -> tuple[list[dict[str, Any]], lis
 
 
 def _refuse_mixed(found: Sequence[dict[str, Any]]) -> None:
-    """Raises InputError for results that are of other data than the first, or of another fine-tuning than the first of
-    their encoder."""
+    """Raises InputError for results that are of other data than the first, or of another pre-training, fine-tuning or
+    probes than the first of their encoder."""
     first_of: dict[str, dict[str, Any]] = {}
     for one in found:
         of_encoder = first_of.setdefault(one["encoder"], one)
         compared = dict.fromkeys(("pretraining_data", "finetuning_data", "probing_data"), found[0])
-        for key, other in {**compared, "finetuning": of_encoder, "probing": of_encoder}.items():
+        of_encoder_alone = dict.fromkeys(("pretraining", "finetuning", "probing"), of_encoder)
+        for key, other in {**compared, **of_encoder_alone}.items():
             if one["settings"].get(key) != other["settings"].get(key):
                 pair = f"{other['encoder']}-seed{other['seed']} and {one['encoder']}-seed{one['seed']}"
                 raise InputError(f"{pair} differ in {key}: they cannot stand in one table")

@@ -145,16 +145,17 @@ def _against(
 
 
 def _probes(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:
-    values: dict[str, list[float]] = {}
+    values: dict[str, dict[int, float]] = {}  # by title and seed: a task may have several test splits
     for result in results:
         for one in result.get("probing", ()):
-            title = f"{one['task']} {one['probe']}, {one['split']}: {one['metric']} {one['unit']}".rstrip()
-            values.setdefault(title, []).append(one["value"])
-            if (valid := one.get("valid")) is not None:  # results of earlier versions have none
-                values.setdefault(f"{one['task']} {one['probe']}, valid: {one['metric']}", []).append(valid)
-            for layer, share in enumerate(one["summary_shares"], 1):
-                values.setdefault(f"{one['task']} {one['probe']}: share of s, layer {layer}", []).append(share)
-    return {title: tuple(these) for title, these in values.items()}
+            probe = f"{one['task']} {one['probe']}"
+            found = {f"{probe}, {one['split']}: {one['metric']} {one['unit']}".rstrip(): one["value"]}
+            if one["valid"] is not None:
+                found[f"{probe}, valid: {one['metric']}"] = one["valid"]
+            found |= {f"{probe}: share of s, layer {n}": share for n, share in enumerate(one["summary_shares"], 1)}
+            for title, value in found.items():
+                values.setdefault(title, {})[result["seed"]] = value
+    return {title: tuple(these.values()) for title, these in values.items()}
 
 
 def _median(results: Sequence[Mapping[str, Any]], key: str) -> float | None:

@@ -11,6 +11,7 @@ import pytest
 
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.probing.metrics.trainings import interval_over_seeds
+from summarymixing_fairseq.probing.mp3s.tasks import task_named
 from summarymixing_fairseq.studies import study as study_module
 from summarymixing_fairseq.studies.table import pareto_front
 from summarymixing_fairseq.system import jobs
@@ -108,8 +109,8 @@ class Lab:
         return status
 
     def computed(self, cell: str) -> list[str]:
-        path = self.folder / "work" / cell / "trace"
-        return path.read_text().split() if path.exists() else []
+        """Trainings that were begun, in the order of the folders' names; pre-training has a folder of its own."""
+        return [line for path in sorted(self.folder.glob(f"work/{cell}-*/trace")) for line in path.read_text().split()]
 
     def result(self, cell: str) -> dict[str, Any]:
         return json.loads((self.folder / "two" / f"{cell}.json").read_text())
@@ -203,7 +204,7 @@ def test_what_is_there_is_not_computed_again(lab):
     (lab.folder / "data" / "train.tsv").write_text("/elsewhere\na.flac\t16000\n")
     lab.write(STUDY + "  third: {overrides: [+fake.errors=4]}\n")
     assert lab() == 0, lab.err
-    assert lab.computed("better-seed1") == ["pretrain", "finetune10", "finetune20"]
+    assert sorted(lab.computed("better-seed1")) == ["finetune10", "finetune20", "pretrain"]
     assert len(lab.computed("plain-seed2")) == 6 and len(lab.computed("third-seed2")) == 3
     assert "3 of 6 cells to compute" in lab.err
 
@@ -224,14 +225,17 @@ def test_probes_of_encoders_that_are_pretrained_once(lab):
     probing = "probing: {data: mp3s, tasks: [slurp_probe1], overrides: [slurp:a=b]}\nseeds"
     encoders = "  tuned: {overrides: [+fake.errors=6], probing: [model.freeze=false]}\n"
     lab.write(STUDY.replace("seeds", probing, 1) + encoders)
-    assert lab() == 1 and "data/mp3s holds no manifest: make the data by hand" in lab.err
+    assert lab() == 1 and "data/mp3s/slurp is not there: make it by summarymixing manifest slurp" in lab.err
     lab.write(STUDY + encoders)
     assert lab() == 1 and "encoders.tuned.probing: the study has no probes" in lab.err
     lab.write(STUDY.replace("seeds", probing.replace("[slurp_probe1]", "slurp"), 1))
     assert lab() == 1 and "probing.tasks: must be a list of tasks, such as slurp_probe1" in lab.err
     lab.write(STUDY.replace("seeds", probing, 1) + encoders)
-    (lab.folder / "data" / "mp3s" / "slurp").mkdir(parents=True)
-    (lab.folder / "data" / "mp3s" / "slurp" / "train.tsv").write_text("/here\na.flac\t16000\n")
+    (lab.folder / "data" / "elsewhere").mkdir()
+    (lab.folder / "data" / "mp3s").mkdir()
+    (lab.folder / "data" / "mp3s" / "slurp").symlink_to("../elsewhere")
+    for name in task_named("slurp").needed_files():
+        (lab.folder / "data" / "elsewhere" / name).write_text("/here\na.flac\t16000\n")
     assert lab() == 0
     assert lab.computed("plain-seed1").count("pretrain") == 2 and "pretrain" not in lab.computed("tuned-seed1")
     (one,) = lab.result("tuned-seed2")["probing"]
@@ -241,6 +245,27 @@ def test_probes_of_encoders_that_are_pretrained_once(lab):
     assert "slurp 1, test: accuracy %" in lab.out
     assert "slurp 1: share of s, layer 1" in lab.out and "| 0.25 (0.25 to 0.25) |" in lab.out
     assert "| 75.00 (70.00 to 80.00) |" in lab.out and "| 65.00 (60.00 to 70.00) |" in lab.out
+    (lab.folder / "data" / "elsewhere" / "test.scenario").write_text("calendar\n")
+    assert lab() == 1 and "probing_data" in lab.err
+    # one seed is one number, however many test splits its task has
+    (lab.folder / "two" / "tuned-seed1.json").unlink()
+    path = lab.folder / "two" / "tuned-seed2.json"
+    result = lab.result("tuned-seed2")
+    result["probing"].append({**result["probing"][0], "split": "other"})
+    path.write_text(json.dumps(result))
+    assert lab("table") == 0 and "slurp 1, other: accuracy %" in lab.out
+    assert "| 0.60 |" in next(line for line in lab.out.splitlines() if line.startswith("| tuned"))
+
+
+def test_half_a_training_of_other_settings_is_not_gone_on_with(lab):
+    """fairseq would take up the last checkpoint in the folder."""
+    assert lab() == 0, lab.err
+    for file in (lab.folder / "two").glob("*.json"):
+        file.unlink()
+    (lab.folder / "data" / "train.tsv").write_text("/here\nb.flac\t16000\n")
+    assert lab() == 0, lab.err
+    assert len(list(lab.folder.glob("work/plain-seed1-pretrain-*"))) == 2
+    assert len(list(lab.folder.glob("work/plain-seed1-*"))) == 4
 
 
 def test_a_cell_that_fails_stops_no_other_and_the_table_says_so(lab):
@@ -282,6 +307,15 @@ def test_other_data_are_refused(lab):
     assert lab("table") == 1 and "differ in finetuning_data" in lab.err
 
 
+def test_seeds_of_another_pretraining_are_refused(lab):
+    assert lab() == 0, lab.err
+    path = lab.folder / "two" / "better-seed2.json"
+    result = json.loads(path.read_text())
+    result["settings"]["pretraining"]["optimization.lr"] = 9
+    path.write_text(json.dumps(result))
+    assert lab("table") == 1 and "better-seed1 and better-seed2 differ in pretraining:" in lab.err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -295,6 +329,8 @@ def test_other_data_are_refused(lab):
         (("+fake.errors=3", "fake.errors"), "must be KEY=VALUE"),
         (("+fake.errors=3", "task.data=x"), "the study sets task.data itself"),
         (("=3]}", "=3], finetuning: [model.w2v_path=x]}"), "the study sets model.w2v_path itself"),
+        (("=3]}", "=3], finetuning: [optimization.max_update=1]}"), "the study sets optimization.max_update itself"),
+        (("  better:", "  155:"), "a name has at most 61 letters"),
         (("data: data", "data: nowhere"), "nowhere/train.tsv is not there: make the data by hand"),
         ((STUDY, "- a\n"), "must be keys with values"),
         ((STUDY, "a: [\n"), "is no YAML"),

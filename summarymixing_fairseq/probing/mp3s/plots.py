@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...system.figures import COLOURS, MARKERS, literal, new_figure, save_figure
+from ...system.figures import line_style, literal, new_figure, save_figure
 from .layers import Column, centre_of_gravity
 
 # of an encoder with random weights: grey
@@ -75,8 +75,7 @@ def plot_table(table: dict[str, Any], path: Path) -> None:
     spread = 0.7 / len(encoders)
     for axes, rows in zip(all_axes, panels):
         for number, encoder in enumerate(table["encoders"]):
-            colour = RANDOM_COLOUR if encoder["random"] else COLOURS[number % len(COLOURS)]
-            marker = "x" if encoder["random"] else MARKERS[number % len(MARKERS)]
+            style = {"color": RANDOM_COLOUR, "marker": "x"} if encoder["random"] else line_style(number)
             offset = (number - (len(encoders) - 1) / 2) * spread
             label: str | None = encoder["title"]
             for y, row in enumerate(rows):
@@ -84,8 +83,8 @@ def plot_table(table: dict[str, Any], path: Path) -> None:
                 if cell is None or cell["value"] is None:
                     continue
                 if cell["low"] is not None and cell["high"] is not None:
-                    axes.plot([cell["low"], cell["high"]], [y + offset] * 2, color=colour, linewidth=1.4)
-                axes.plot(cell["value"], y + offset, marker, color=colour, markersize=5, label=label, linestyle="none")
+                    axes.plot([cell["low"], cell["high"]], [y + offset] * 2, color=style["color"], linewidth=1.4)
+                axes.plot(cell["value"], y + offset, **style, markersize=5, label=label, linestyle="none")
                 label = None
         for y in range(len(rows) - 1):
             axes.axhline(y + 0.5, color="#dddddd", linewidth=0.8)

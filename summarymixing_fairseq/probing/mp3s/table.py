@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def read_cells(runs: Sequence[Run], split: Split) -> tuple[dict[str, Any], list[
             "head": all_results[0].head,
             "results": [str(path.relative_to(runs[0].settings.results)) for path in paths],
             "seconds": _training_seconds(runs),
-            "summary_shares": all_results[0].summary_shares,
+            "summary_shares": [mean(of_layer) for of_layer in zip(*(one.summary_shares for one in all_results))],
         }
     return cells, all_results
 
