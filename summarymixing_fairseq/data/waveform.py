@@ -32,16 +32,16 @@ class SpeechDataset(BaseWrapperDataset):
     Order: batches of clips in shards are made anew for each epoch, in its order: the iterator must not shuffle them.
 
     Args:
-        dataset: of fairseq's; in_float64: give the waveform in float64.
-        bad_clips: counts bad clips; None: a bad clip raises an error.
+        dataset: of fairseq's; bad_clips: counts bad clips.
+        in_float64: give the waveform in float64.
         shard_order: of clips in shards.
     """
 
     def __init__(
         self,
         dataset: FairseqDataset,
+        bad_clips: BadClips,
         in_float64: bool = True,
-        bad_clips: BadClips | None = None,
         shard_order: ShardOrder | None = None,
     ):
         super().__init__(dataset)
@@ -70,8 +70,8 @@ class SpeechDataset(BaseWrapperDataset):
         """A clip as the wrapped dataset gives it, or another one if it is bad.
 
         Raises:
-            InputError: for a bad clip if none is tolerated, or for one too many; OutsideRootError for a file outside
-                the manifest's root, however many bad clips are tolerated.
+            InputError: for one bad clip too many; OutsideRootError for a file outside the manifest's root, however many
+                bad clips are tolerated.
         """
         tried = []
         while True:
@@ -80,8 +80,6 @@ class SpeechDataset(BaseWrapperDataset):
             except OutsideRootError:
                 raise
             except InputError as error:
-                if self.bad_clips is None:
-                    raise
                 self.bad_clips.add(index, str(error))
             tried.append(index)
             index = self._replacement(tried)

@@ -182,9 +182,9 @@ def _check_fields(cfg: Wav2Vec2SummaryMixingConfig) -> None:
             raise Refused(name, value_of(cfg, name), "is of use with model.streaming=true only")
     if cfg.mask_dropout == 1:
         raise Refused("mask_dropout", cfg.mask_dropout, "would unmask every frame")
-    if cfg.mask_channel_prob > 0 and cfg.mask_channel_length < 1:
-        raise Refused("mask_channel_length", cfg.mask_channel_length, "must be at least 1")
     if cfg.mask_channel_prob > 0:
+        if cfg.mask_channel_length < 1:
+            raise Refused("mask_channel_length", cfg.mask_channel_length, "must be at least 1")
         try:
             min_channels = min_maskable_frames(cfg.mask_channel_prob, cfg.mask_channel_length)
         except ValueError:

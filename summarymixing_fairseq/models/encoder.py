@@ -11,7 +11,6 @@ from ..modules.conformer import ConformerEncoder, ConformerLayer
 from ..modules.filterbank import LogMelFilterbank
 from ..modules.frontend import FilterbankFrontend
 from ..modules.mixing import build_mixer
-from ..system.units import SAMPLE_RATE_HZ
 from .config import Wav2Vec2SummaryMixingConfig, layer_mixers
 
 
@@ -25,10 +24,8 @@ def chunk_draws(cfg: Wav2Vec2SummaryMixingConfig) -> ChunkDraws | None:
 
 def build_frontend(cfg: Wav2Vec2SummaryMixingConfig) -> FilterbankFrontend:
     """Feature extractor of a configuration; without gradients where ``feature_grad_mult`` is 0."""
-    filterbank = LogMelFilterbank(SAMPLE_RATE_HZ, cfg.num_mel_bins)
     frontend = FilterbankFrontend(
-        filterbank,
-        cfg.num_mel_bins,
+        LogMelFilterbank(cfg.num_mel_bins),
         cfg.frontend_channels,
         cfg.frontend_kernel_sizes,
         cfg.frontend_strides,

@@ -189,7 +189,6 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         layer: int | None = None,
         mask_indices: Tensor | None = None,
         mask_channel_indices: Tensor | None = None,
-        padding_count: int | None = None,
         corpus_key: Any = None,
         keep_hidden_states: bool = True,
         num_samples: Sequence[int] | None = None,
@@ -202,7 +201,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             mask: whether to mask frames.
             layer: with ``features_only``, stop after this layer (from 0), without the final LayerNorm.
             mask_indices, mask_channel_indices: masks to use in place of drawn ones.
-            padding_count, corpus_key: of fairseq's signature; without effect.
+            corpus_key: of fairseq's signature; without effect.
             keep_hidden_states: with ``features_only``, False leaves ``layer_results`` and ``hidden_states`` empty.
             num_samples: valid samples of each clip, as the padding mask has them; None: they are counted in it.
 

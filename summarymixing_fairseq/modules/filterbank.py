@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..system.precision import exact_float32
+from ..system.units import SAMPLE_RATE_HZ
 
+# Of the paper: windows of 25 ms, 10 ms apart, and filters up to half the sample rate.
+WINDOW_SAMPLES, SHIFT_SAMPLES, N_FFT = 400, 160, 400
 # Only digital silence has less energy: the quantisation noise of 16-bit audio alone has about 1e-7.
 ENERGY_FLOOR = 1e-10
 # A CPU transforms this many frames at a time, so that windows and spectra stay in its cache.
@@ -30,15 +33,15 @@ def hz_to_mel(frequency_hz: float) -> float:
     return 2595.0 * math.log10(1.0 + frequency_hz / 700.0)
 
 
-def mel_filters(num_mel_bins: int, n_fft: int, sample_rate_hz: int, low_hz: float, high_hz: float) -> Tensor:
+def mel_filters(num_mel_bins: int) -> Tensor:
     """Triangular filters with a peak of 1, whose corners have equal distances on the mel scale.
 
     Returns:
-        (n_fft // 2 + 1, num_mel_bins), float32.
+        (N_FFT // 2 + 1, num_mel_bins), float32.
     """
-    edges_mel = torch.linspace(hz_to_mel(low_hz), hz_to_mel(high_hz), num_mel_bins + 2, dtype=torch.float64)
+    edges_mel = torch.linspace(0.0, hz_to_mel(SAMPLE_RATE_HZ / 2), num_mel_bins + 2, dtype=torch.float64)
     edges_hz = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
-    bins_hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate_hz / n_fft
+    bins_hz = torch.arange(N_FFT // 2 + 1, dtype=torch.float64) * SAMPLE_RATE_HZ / N_FFT
     lower, centre, upper = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
     rising = (bins_hz[:, None] - lower) / (centre - lower)
     falling = (upper - bins_hz[:, None]) / (upper - centre)
@@ -112,36 +115,14 @@ class LogMelFilterbank(nn.Module):
     within its own clip, and padding cannot change it.
 
     Args:
-        sample_rate_hz: sample rate of the waveform.
-        num_mel_bins: number of filters between ``low_hz`` and ``high_hz``.
-        window_ms: length of the Hamming window; frame_shift_ms: hop between two windows.
-        n_fft: length of the Fourier transform; at least the window's number of samples.
-
-    Raises:
-        ValueError: if the window is longer than ``n_fft``, or a frequency or the number of bins is out of range.
+        num_mel_bins: number of filters up to 8 kHz.
     """
 
-    def __init__(
-        self,
-        sample_rate_hz: int = 16_000,
-        num_mel_bins: int = 80,
-        window_ms: float = 25.0,
-        frame_shift_ms: float = 10.0,
-        n_fft: int = 400,
-        low_hz: float = 0.0,
-        high_hz: float = 8_000.0,
-    ):
+    window_samples, shift_samples = WINDOW_SAMPLES, SHIFT_SAMPLES
+
+    def __init__(self, num_mel_bins: int = 80):
         super().__init__()
-        self.window_samples = round(sample_rate_hz * window_ms / 1000)
-        self.shift_samples = round(sample_rate_hz * frame_shift_ms / 1000)
-        if n_fft < self.window_samples:
-            raise ValueError(f"n_fft={n_fft} is shorter than the window of {self.window_samples} samples")
-        if not 0 <= low_hz < high_hz <= sample_rate_hz / 2:
-            raise ValueError(f"low_hz={low_hz}, high_hz={high_hz}: need 0 <= low_hz < high_hz <= half the sample rate")
-        if num_mel_bins < 1:
-            raise ValueError(f"num_mel_bins={num_mel_bins}: at least 1")
-        self.n_fft = n_fft
-        self._filters_of = (num_mel_bins, n_fft, sample_rate_hz, low_hz, high_hz)
+        self.num_mel_bins = num_mel_bins
         # Not buffers: `model.half()` must not round these, and no checkpoint needs them. Made at the first clip: in a
         # model that is loaded on the meta device they would have no values.
         self._constants: tuple[Tensor, Tensor] | None = None
@@ -151,9 +132,9 @@ class LogMelFilterbank(nn.Module):
         return ((num_samples - self.window_samples) // self.shift_samples + 1).clamp(min=0)
 
     def constants(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Window (window_samples,) and filters (n_fft // 2 + 1, num_mel_bins), float32."""
+        """Window (window_samples,) and filters (N_FFT // 2 + 1, num_mel_bins), float32."""
         if self._constants is None or self._constants[0].device != device:
-            window, filters = torch.hamming_window(self.window_samples, periodic=False), mel_filters(*self._filters_of)
+            window, filters = torch.hamming_window(WINDOW_SAMPLES, periodic=False), mel_filters(self.num_mel_bins)
             self._constants = window.to(device), filters.to(device)
         return self._constants
 
@@ -162,7 +143,7 @@ class LogMelFilterbank(nn.Module):
         """Compute the log-mel energies of every window.
 
         Args:
-            waveform: (B, num_samples), any floating dtype, full scale = 1; at least one window long.
+            waveform: (B, num_samples) at 16 kHz, any floating dtype, full scale = 1; at least one window long.
 
         Returns:
             (B, T, num_mel_bins) float32, not normalised. Frames after the end of a clip have no meaning.
@@ -191,7 +172,7 @@ class LogMelFilterbank(nn.Module):
     def _log_energies(self, windows: Tensor) -> Tensor:
         """(..., window_samples) -> (..., num_mel_bins)."""
         window, filters = self.constants(windows.device)
-        spectrum = torch.view_as_real(torch.fft.rfft(windows * window, n=self.n_fft))
-        power = spectrum.square_().sum(-1)  # (..., n_fft // 2 + 1, 2) -> (..., n_fft // 2 + 1)
+        spectrum = torch.view_as_real(torch.fft.rfft(windows * window, n=N_FFT))
+        power = spectrum.square_().sum(-1)  # (..., N_FFT // 2 + 1, 2) -> (..., N_FFT // 2 + 1)
         with exact_float32():
             return (power @ filters).clamp_(min=ENERGY_FLOOR).log_()

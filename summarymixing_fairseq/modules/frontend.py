@@ -79,7 +79,6 @@ class FilterbankFrontend(nn.Module):
 
     Args:
         filterbank: computes the energies.
-        num_mel_bins: number of bins of ``filterbank``.
         channels: width of the convolutions and of the latents.
         kernel_sizes, strides: one entry per convolution.
         running: whether the energies are normalised by what was heard so far, in place of by the whole clip.
@@ -91,21 +90,20 @@ class FilterbankFrontend(nn.Module):
     def __init__(
         self,
         filterbank: LogMelFilterbank,
-        num_mel_bins: int = 80,
         channels: int = 512,
         kernel_sizes: Sequence[int] = (3, 3),
         strides: Sequence[int] = (2, 1),
         running: bool = False,
     ):
         super().__init__()
-        self.num_mel_bins, self.running = num_mel_bins, running
+        self.running = running
         if len(kernel_sizes) != len(strides) or not kernel_sizes or min(*kernel_sizes, *strides) < 1:
             raise ValueError(
                 f"kernel_sizes={list(kernel_sizes)}, strides={list(strides)}: one positive entry each per convolution"
             )
         self.filterbank = filterbank
         self.windows = list(zip(kernel_sizes, strides))
-        in_channels = [num_mel_bins] + [channels] * (len(kernel_sizes) - 1)
+        in_channels = [filterbank.num_mel_bins] + [channels] * (len(kernel_sizes) - 1)
         self.blocks = nn.ModuleList(ConvBlock(c, channels, k, s) for c, k, s in zip(in_channels, kernel_sizes, strides))
         self.norm = nn.LayerNorm(channels)
 
@@ -161,7 +159,8 @@ class FilterbankFrontend(nn.Module):
 
     def first_state(self, batch: int) -> list[Tensor]:
         """What is remembered before the first frame: sums of the energies and of their squares, (B, bins) float64."""
-        return [self.norm.weight.new_zeros((batch, self.num_mel_bins), dtype=torch.float64) for _ in range(2)]
+        bins = self.filterbank.num_mel_bins
+        return [self.norm.weight.new_zeros((batch, bins), dtype=torch.float64) for _ in range(2)]
 
     def step(self, waveform: Tensor, state: list[Tensor], heard: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The latents that come next, of a front end with ``running``.

@@ -14,6 +14,8 @@ import torch
 from fairseq.data.data_utils import compute_mask_indices, numpy_seed
 from torch import Tensor
 
+from .filterbank import padding_mask_from_lengths
+
 # A masked utterance has at least this many spans, as in fairseq's wav2vec 2.0.
 MIN_SPANS = 2
 _TAKES_SEED = "seed" in inspect.signature(compute_mask_indices).parameters
@@ -71,7 +73,7 @@ def draw_mask(
     Returns:
         (B, width) bool on the CPU, True = masked. A padded frame is never masked.
     """
-    padding = torch.arange(width) >= torch.tensor(lengths)[:, None]
+    padding = padding_mask_from_lengths(torch.tensor(lengths), width)
     options = {"min_masks": MIN_SPANS, "require_same_masks": require_same_masks, **options}
     if fill:
         return _draw_filled(lengths, padding, mask_prob, mask_length, **options)
@@ -87,17 +89,11 @@ def _draw_filled(lengths: list[int], padding: Tensor, mask_prob: float, mask_len
     num_masked = [min(max(round(mask_prob * frames), MIN_SPANS), frames - 1) for frames in counted]
     # frames in the order they are masked in: those of the spans, then the visible ones, each in a random order
     order = (torch.rand(padding.shape) + (~spans).float() + 2.0 * padding).argsort(1)
-    is_masked = torch.arange(padding.size(1)) < torch.tensor(num_masked)[:, None]
+    is_masked = ~padding_mask_from_lengths(torch.tensor(num_masked), padding.size(1))
     return torch.zeros_like(padding).scatter_(1, order, is_masked)
 
 
 def draw_channel_mask(batch_size: int, num_channels: int, mask_prob: float, mask_length: int, **options: Any) -> Tensor:
-    """Draw spans of channels to set to zero. Returns (B, num_channels) bool on the CPU, True = zero.
-
-    Raises:
-        ValueError: if the spans could cover every channel.
-    """
-    if num_channels < min_maskable_frames(mask_prob, mask_length):
-        raise ValueError(f"mask_channel_length={mask_length}: spans this long can zero all {num_channels} channels")
+    """Draw spans of channels to set to zero. Returns (B, num_channels) bool on the CPU, True = zero."""
     # min_masks: fairseq's function fails if it draws no span at all, which happens on a narrow model
     return _draw((batch_size, num_channels), None, mask_prob, mask_length, min_masks=1, **options)

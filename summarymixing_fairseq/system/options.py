@@ -51,6 +51,12 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def width_option(help: str, standing_for: str, model_field: str) -> Any:
+    """An option for a width; 0 for the value of the field ``standing_for``."""
+    allowed = f"must be a width, or 0 for {standing_for}; at most {MAX_WIDTH:,}"
+    return option(0, f"{help}; 0: {standing_for}", low=0, high=MAX_WIDTH, allowed=allowed, model_field=model_field)
+
+
 def read_options(options_class: type, given: Mapping[str, Any], owner: str) -> Any:
     """Options out of a configuration, each of its field's type and within its bounds.
 

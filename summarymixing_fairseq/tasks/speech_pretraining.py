@@ -8,13 +8,14 @@ from typing import Any, Dict, Optional
 import numpy as np
 import torch
 from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
+from fairseq.distributed.utils import get_global_rank
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import DictConfig, open_dict
 
 from ..data.manifest import Manifest
 from ..system.errors import InputError
-from ..training.watch.quality import QualityWatch, first_minute, is_first_process
+from ..training.watch.quality import QualityWatch, first_minute
 from ..training.wav2vec_criterion import LazyWav2vecCriterion
 from .speech_fields import SpeechFields
 from .speech_task import SegmentedAudioTask, SpeechTask
@@ -122,7 +123,7 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
         """As fairseq's. A run that begins measures what its weights tell before the first update."""
         super().begin_epoch(epoch, model)
         splits = [name for name in self.datasets if not name.startswith("train")]
-        if self._quality or not (self.cfg.quality and self._objective and splits and is_first_process()):
+        if self._quality or not (self.cfg.quality and self._objective and splits and get_global_rank() == 0):
             return
         if model.encoder.run_dropped_layers:  # one process measures, and sharded weights need all for a forward pass
             logger.warning("task.quality: nothing is measured where weights are sharded (fully_sharded)")

@@ -74,7 +74,7 @@ class SpeechTask(WatchedTask):
 
     def __init__(self, cfg: Any, **kwargs: Any):
         super().__init__(cfg, **kwargs)
-        self._splits_told_of: set[str | None] = set()  # of which clips are in no batch
+        self._splits_told_of: set[str] = set()  # of which clips are in no batch
 
     @classmethod
     def setup_task(cls, cfg: DictConfig, **kwargs: Any) -> Any:
@@ -108,7 +108,7 @@ class SpeechTask(WatchedTask):
 
     def post_validate(self, model: nn.Module, stats: dict[str, Any], agg: Any) -> None:
         """fairseq calls this with the metrics of each validation set. Schedules follow those of the first."""
-        self.wait_clock.paused = False
+        self.wait_clock.take()  # a validation set may be a part of training
         if self._validated_epoch is not None:
             note_validation(self._validated_epoch, stats)
         self._validated_epoch = None
@@ -151,7 +151,7 @@ class SpeechTask(WatchedTask):
         )
         is_new = dataset not in self.dataset_to_epoch_iter
         iterator = super().get_batch_iterator(dataset, max_tokens=max_tokens, epoch=1 if made_once else epoch, **kwargs)
-        if str(getattr(dataset.bad_clips, "split", "")).startswith("train"):
+        if dataset.bad_clips.split.startswith("train"):
             self.wait_clock.watch(iterator)
         if dataset.shard_order is not None:
             iterator.disable_shuffling = True
@@ -163,7 +163,7 @@ class SpeechTask(WatchedTask):
 
     def _count_left_out(self, dataset: Any, iterator: Any) -> None:
         """Warn, once a split, of clips that fairseq puts in no batch."""
-        split, num_clips = getattr(dataset.bad_clips, "split", None), len(dataset)
+        split, num_clips = dataset.bad_clips.split, len(dataset)
         left_out = num_clips - sum(map(len, iterator.frozen_batches))
         if left_out and split not in self._splits_told_of:
             self._splits_told_of.add(split)

@@ -77,7 +77,6 @@ class WatchedTask(FairseqTask):
         self._seeds.clear()
         self._outputs.clear()
         self._restore_scaler()
-        self.wait_clock.paused = False
         self._wait_seconds = self.wait_clock.take() if self._busy_seconds else 0.0
         self._update_started = time.perf_counter()
 
@@ -89,9 +88,11 @@ class WatchedTask(FairseqTask):
         """Before each epoch. Before the first, log what the run is going to be, and warn if an update takes more memory
         than is free: on a CPU such a run is killed without a word."""
         is_begun, self._trainer = self._trainer is not None, trainer
-        if is_begun or not trainer.is_data_parallel_master:
+        if is_begun:
             return
-        needed, free = self._memory(trainer)
+        needed, free = self._memory(trainer)  # by every process: they may exchange numbers in the forward pass
+        if not trainer.is_data_parallel_master:
+            return
         logger.info(start_table(trainer, epoch_itr, needed, free))
         if needed is not None and free is not None and needed > free:
             logger.warning(
@@ -175,8 +176,7 @@ class WatchedTask(FairseqTask):
         super().optimizer_step(optimizer, model=model, update_num=update_num)
 
     def begin_valid_epoch(self, epoch: int, model: nn.Module) -> None:
-        """As fairseq's. Waiting for validation data is not counted."""
-        self.wait_clock.paused = True
+        """As fairseq's, with random numbers that depend on the updates so far."""
         if self._trainer is not None:
             cfg, fixed_seed = self._trainer.cfg.common, self._trainer.cfg.dataset.fixed_validation_seed
             self._noise = UpdateNoise(cfg.seed + self._trainer.get_num_updates() if fixed_seed is None else fixed_seed)
@@ -296,8 +296,9 @@ class WatchedTask(FairseqTask):
         if hasattr(scaler, "load_state_dict"):
             if scaler.is_enabled():  # how fast the scale grows is the configuration's, not the checkpoint's
                 scaler.load_state_dict({**state, "growth_interval": scaler.get_growth_interval()})
-        else:
-            vars(scaler).update({name: value for name, value in state.items() if name in vars(scaler)})
+        else:  # the scale and its counts; the rest is of the configuration
+            kept = {name: value for name, value in state.items() if name == "loss_scale" or name.startswith("_")}
+            vars(scaler).update({name: value for name, value in kept.items() if name in vars(scaler)})
 
     # numbers that are not finite
 

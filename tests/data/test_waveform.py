@@ -13,16 +13,22 @@ from fairseq.data import AddTargetDataset
 from fairseq.data.audio.raw_audio_dataset import FileAudioDataset
 from fairseq.tasks.audio_finetuning import LabelEncoder, label_len_fn
 
+from summarymixing_fairseq.data.bad_clips import BadClips
 from summarymixing_fairseq.data.waveform import SpeechDataset
 from summarymixing_fairseq.system.errors import InputError
 
 LONGEST = 30_000
 
 
+def no_bad_clips(audio: FileAudioDataset) -> BadClips:
+    return BadClips("train", len(audio), 0)
+
+
 @pytest.fixture
 def dataset(clips) -> SpeechDataset:
     """Clips cropped to 30,000 samples; all but the last are longer."""
-    return SpeechDataset(FileAudioDataset(str(clips / "train.tsv"), 16_000, max_sample_size=LONGEST, pad=True))
+    audio = FileAudioDataset(str(clips / "train.tsv"), 16_000, max_sample_size=LONGEST, pad=True)
+    return SpeechDataset(audio, no_bad_clips(audio))
 
 
 @pytest.fixture
@@ -30,9 +36,8 @@ def labelled(clips) -> SpeechDataset:
     dictionary = letters()
     audio = FileAudioDataset(str(clips / "train.tsv"), 16_000, max_sample_size=LONGEST, pad=True)
     encode = LabelEncoder(dictionary)
-    return SpeechDataset(
-        AddTargetDataset(audio, [b"A A"] * 4, dictionary.pad(), dictionary.eos(), True, encode, label_len_fn)
-    )
+    targets = AddTargetDataset(audio, [b"A A"] * 4, dictionary.pad(), dictionary.eos(), True, encode, label_len_fn)
+    return SpeechDataset(targets, no_bad_clips(audio))
 
 
 def test_float64_that_the_trainer_leaves_alone(dataset, speech):
@@ -51,7 +56,8 @@ def test_lengths_as_trained(dataset, clips, speech):
     expected = [min(len(wave), LONGEST) for wave in speech]
     assert len({*expected}) == 2
     assert dataset.sizes.tolist() == expected
-    without_limit = SpeechDataset(FileAudioDataset(str(clips / "train.tsv"), 16_000, pad=True))
+    audio = FileAudioDataset(str(clips / "train.tsv"), 16_000, pad=True)
+    without_limit = SpeechDataset(audio, no_bad_clips(audio))
     assert without_limit.sizes.tolist() == [len(wave) for wave in speech]
     assert [dataset.size(i) for i in range(4)] == expected
     assert [dataset.num_tokens(i) for i in range(4)] == expected

@@ -20,20 +20,17 @@ from summarymixing_fairseq.modules.filterbank import (
 from summarymixing_fairseq.modules.frontend import FilterbankFrontend
 
 
-def mel_filters_by_loops(num_mel_bins: int, n_fft: int, sample_rate_hz: int, low_hz: float, high_hz: float):
-    """(n_fft // 2 + 1, num_mel_bins): triangles in Hz between edges equally spaced in 1127 ln(1 + f / 700)."""
+def mel_filters_by_loops(num_mel_bins: int):
+    """(201, num_mel_bins): triangles in Hz between edges equally spaced in 1127 ln(1 + f / 700), from 0 to 8 kHz."""
 
     def to_mel(f):
         return 1127.01048 * math.log(1 + f / 700)
 
-    low, high = to_mel(low_hz), to_mel(high_hz)
-    edges = [
-        700 * (math.exp((low + (high - low) * i / (num_mel_bins + 1)) / 1127.01048) - 1)
-        for i in range(num_mel_bins + 2)
-    ]
-    filters = np.zeros((n_fft // 2 + 1, num_mel_bins))
-    for k in range(n_fft // 2 + 1):
-        f = k * sample_rate_hz / n_fft
+    high = to_mel(8_000)
+    edges = [700 * (math.exp((high * i / (num_mel_bins + 1)) / 1127.01048) - 1) for i in range(num_mel_bins + 2)]
+    filters = np.zeros((201, num_mel_bins))
+    for k in range(201):
+        f = k * 40
         for m, (left, centre, right) in enumerate(zip(edges, edges[1:], edges[2:])):
             if left < f <= centre:
                 filters[k, m] = (f - left) / (centre - left)
@@ -46,7 +43,7 @@ def energies_by_loops(wave: np.ndarray, num_frames: int) -> np.ndarray:
     """(num_frames, 80) in float64: Hamming window of 400 samples each 160, DFT bin by bin, filters, floor, log."""
     n = np.arange(400)
     window = 0.54 - 0.46 * np.cos(2 * np.pi * n / 399)
-    filters = mel_filters_by_loops(80, 400, 16_000, 0, 8_000)
+    filters = mel_filters_by_loops(80)
     rows = []
     for t in range(num_frames):
         frame = wave[160 * t : 160 * t + 400].astype(np.float64) * window
@@ -65,14 +62,13 @@ def test_energies_of_speech_equal_a_plain_fourier_transform(speech):
     assert_near(actual[:12], torch.from_numpy(energies_by_loops(wave, 12)), 1e-3)
 
 
-@pytest.mark.parametrize("low_hz, high_hz, bins", [(0, 8_000, 80), (20, 7_600, 40), (0, 8_000, 23)])
-def test_filters_equal_the_loops(low_hz, high_hz, bins):
-    expected = mel_filters_by_loops(bins, 400, 16_000, low_hz, high_hz)
-    assert_near(mel_filters(bins, 400, 16_000, low_hz, high_hz), torch.from_numpy(expected), 1e-4)
+@pytest.mark.parametrize("bins", [80, 40, 23])
+def test_filters_equal_the_loops(bins):
+    assert_near(mel_filters(bins), torch.from_numpy(mel_filters_by_loops(bins)), 1e-4)
 
 
 def test_every_filter_of_the_paper_covers_a_frequency_bin():
-    assert (mel_filters(80, 400, 16_000, 0, 8_000).sum(0) > 0).all()
+    assert (mel_filters(80).sum(0) > 0).all()
 
 
 def test_mel_scale():
@@ -128,26 +124,6 @@ def test_nothing_to_save_and_a_deepcopy_is_equal():
     assert not filterbank.state_dict()
     wave = torch.randn(1, 800)
     assert torch.equal(copy.deepcopy(filterbank)(wave), filterbank(wave))
-
-
-def test_other_sizes():
-    filterbank = LogMelFilterbank(8_000, 20, window_ms=20, frame_shift_ms=5, n_fft=256, high_hz=4_000)
-    assert filterbank(torch.randn(2, 1_000)).shape == (2, (1_000 - 160) // 40 + 1, 20)
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ({"n_fft": 256}, r"n_fft=256 is shorter than the window of 400 samples"),
-        ({"low_hz": 9_000.0}, r"low_hz=9000.0, high_hz=8000.0: need 0 <= low_hz < high_hz"),
-        ({"high_hz": 8_001.0}, r"high_hz=8001.0: .* half the sample rate"),
-        ({"low_hz": -1.0}, r"low_hz=-1.0"),
-        ({"num_mel_bins": 0}, r"num_mel_bins=0: at least 1"),
-    ],
-)
-def test_refusals(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        LogMelFilterbank(**arguments)
 
 
 def test_normalisation_equals_loops_over_valid_frames():

@@ -16,7 +16,7 @@ LAYOUTS = {"paper": ((3, 3), (2, 1)), "one": ((5,), (3,)), "three": ((4, 1, 2), 
 
 def build(layout: str = "paper", channels: int = 6) -> FilterbankFrontend:
     kernel_sizes, strides = LAYOUTS[layout]
-    return randomise(FilterbankFrontend(LogMelFilterbank(), 80, channels, kernel_sizes, strides))
+    return randomise(FilterbankFrontend(LogMelFilterbank(), channels, kernel_sizes, strides))
 
 
 @torch.no_grad()
@@ -110,4 +110,4 @@ def test_half_precision_follows_float32(speech, dtype):
 @pytest.mark.parametrize("kernel_sizes, strides", [((3,), (2, 1)), ((), ()), ((3, 0), (1, 1)), ((3,), (-1,))])
 def test_refusals(kernel_sizes, strides):
     with pytest.raises(ValueError, match=r"kernel_sizes=\[.*\], strides=\[.*\]: one positive entry each"):
-        FilterbankFrontend(LogMelFilterbank(), 80, 6, kernel_sizes, strides)
+        FilterbankFrontend(LogMelFilterbank(), 6, kernel_sizes, strides)

@@ -212,7 +212,7 @@ def encoder_of(names: list[str]) -> ConformerEncoder:
 
 def test_encoder_and_front_end_by_steps():
     """From the waveform on, and with a chunk that ends early."""
-    frontend = randomise(FilterbankFrontend(LogMelFilterbank(num_mel_bins=10), 10, DIM, running=True)).eval()
+    frontend = randomise(FilterbankFrontend(LogMelFilterbank(num_mel_bins=10), DIM, running=True)).eval()
     encoder, chunks = encoder_of(["summarymixing", "rope_mhsa", "ssd", "local"]).eval(), Chunks(5, 7)
     waveform = 0.1 * torch.randn(1, frontend.min_samples(23) + 11)
     features = frontend(waveform, torch.tensor([waveform.size(1)]))
@@ -229,7 +229,7 @@ def test_encoder_and_front_end_by_steps():
 
 
 def test_padding_in_a_running_front_end():
-    frontend = randomise(FilterbankFrontend(LogMelFilterbank(num_mel_bins=10), 10, DIM, running=True)).eval()
+    frontend = randomise(FilterbankFrontend(LogMelFilterbank(num_mel_bins=10), DIM, running=True)).eval()
     waveform, lengths = 0.1 * torch.randn(2, 8000), torch.tensor([8000, 4000])
     alone = frontend(waveform[1:, :4000], lengths[1:])
     waveform[1, 4000:] = float("nan")

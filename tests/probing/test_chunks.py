@@ -143,7 +143,7 @@ def test_normalised_by_itself(manifest):
 
 def test_a_bad_clip_is_replaced(manifest, tmp_path):
     (tmp_path / "barely.wav").write_bytes(b"")
-    speech_dataset = SpeechDataset(dataset(manifest), bad_clips=BadClips("train", 5, 0.5))
+    speech_dataset = SpeechDataset(dataset(manifest), BadClips("train", 5, 0.5))
     item = speech_dataset[2]
     assert item["id"] != 2 and len(item["source"]) == CHUNK and speech_dataset.bad_clips.indices() == [2]
 
@@ -155,7 +155,8 @@ def test_a_chunk_must_have_a_sample(manifest):
 
 def wrapped(manifest) -> SpeechDataset:
     subset = SubsampleDataset(dataset(manifest), 0.9, seed=1)
-    return SpeechDataset(AddTargetDataset(subset, [b"a"] * 5, 0, 1, False, lambda label: torch.tensor([1]), len))
+    labelled = AddTargetDataset(subset, [b"a"] * 5, 0, 1, False, lambda label: torch.tensor([1]), len)
+    return SpeechDataset(labelled, BadClips("train", 5, 0))
 
 
 def iterate(task, speech_dataset, epoch, num_workers, state=None):
@@ -195,7 +196,7 @@ def test_epochs_reach_the_data_workers(manifest, tmp_path):
 
 
 def test_workers_that_are_spawned_know_the_epoch(manifest):
-    speech_dataset = SpeechDataset(dataset(manifest))
+    speech_dataset = SpeechDataset(dataset(manifest), BadClips("train", 5, 0))
     speech_dataset.set_epoch(7)
     twin = pickle.loads(pickle.dumps(speech_dataset))
     expected = dataset(manifest)

@@ -187,3 +187,10 @@ def test_a_resumed_run_has_the_loss_scale_as_it_was(trainer):
         task.set_checkpoint_dict(state)
         task.begin_update(trainer, [])
         assert fresh.state_dict() == amp.state_dict() if scaler is amp else vars(fresh) == vars(fp16)
+    # how the scale moves is said by the configuration of the run that goes on
+    trainer.optimizer.scaler = fp16
+    state = task.get_checkpoint_dict()[type(task).__name__]
+    trainer.optimizer.scaler = lower = DynamicLossScaler(scale_window=5, min_loss_scale=1e-8)
+    task.set_checkpoint_dict(state)
+    task.begin_update(trainer, [])
+    assert (lower.loss_scale, lower._iter, lower.scale_window, lower.min_loss_scale) == (128.0, 77, 5, 1e-8)

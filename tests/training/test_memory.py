@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import torch
 from trainers import trainer_of
 
 from summarymixing_fairseq.benchmarks.recipe import noise_batch, train_step
+from summarymixing_fairseq.system import machine
 from summarymixing_fairseq.system.machine import free_memory
 from summarymixing_fairseq.tasks import watched_task
 from summarymixing_fairseq.training.watch.memory import bytes_of_update
 
 SECOND = 16_000
+CONTAINERS_LIMIT = "/sys/fs/cgroup/memory.max"
 
 
 class Batches(list):
@@ -68,5 +71,24 @@ def test_what_exceeds_the_memory_is_warned_of_once(tmp_path, monkeypatch, caplog
     assert all(parameter.grad is None for parameter in trainer.model.parameters())
 
 
-def test_free_memory():
-    assert 2**20 < free_memory() < 2**50
+@pytest.mark.parametrize("projection", ["random", "pca"])
+def test_counting_teaches_the_model_nothing(projection, tiny_model):
+    """BEST-RQ counts its codes and finds its projection in passing: it would find that of noise."""
+    options = {"codebook_size": 8, "projection": projection}
+    model = tiny_model(objective="bestrq", objective_options=options).train()
+    before = copy.deepcopy(model.state_dict())
+    bytes_of_update(model, 4 * SECOND, 4 * SECOND)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    model(source=torch.randn(1, 4 * SECOND), padding_mask=None)
+    assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("limit", "free"), [("500000", 500_000), ("max", 1_024_000), (None, 1_024_000)])
+def test_free_memory_is_the_systems_or_the_containers(limit, free, tmp_path, monkeypatch):
+    files = {"/proc/meminfo": "MemTotal: 3000 kB\nMemAvailable: 1000 kB\n", CONTAINERS_LIMIT: limit}
+    places = {name: tmp_path / Path(name).name for name in files}
+    for name, text in files.items():
+        if text is not None:
+            places[name].write_text(text)
+    monkeypatch.setattr(machine, "open", lambda path, **options: places[path].open(**options), raising=False)
+    assert free_memory() == free

@@ -43,7 +43,7 @@ def build(contender: str, size: float, settings: dict[str, Any], device: str) ->
     if contender == REFERENCE:
         from ...modules.filterbank import LogMelFilterbank
 
-        filterbank, batch = LogMelFilterbank(SAMPLE_RATE_HZ, settings["bins"]), torch.from_numpy(waveforms)
+        filterbank, batch = LogMelFilterbank(settings["bins"]), torch.from_numpy(waveforms)
         return Step(lambda: filterbank(batch.to(device)))
     if contender == "librosa":
         import librosa

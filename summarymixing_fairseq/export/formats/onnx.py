@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 from ...data.frame_times import FrameTimes
 from ...data.reading import pad_batch
 from ...models.stream import StreamStep
-from ...modules.filterbank import ENERGY_FLOOR, LogMelFilterbank
+from ...modules.filterbank import ENERGY_FLOOR, N_FFT, LogMelFilterbank
 from ...system.errors import InputError
 from ..check import Outputs, check_clip
 from ..graph import INPUTS, graph_of, no_graph, traced, traced_step
@@ -40,14 +40,12 @@ class MatrixFilterbank(nn.Module):
         window, filters = filterbank.constants(torch.device("cpu"))
         self.window_samples, self.shift_samples = filterbank.window_samples, filterbank.shift_samples
         bins, samples = torch.arange(filters.size(0)).double()[:, None], torch.arange(len(window)).double()
-        angle = 2 * math.pi / filterbank.n_fft * bins * samples
+        angle = 2 * math.pi / N_FFT * bins * samples
         basis = torch.cat([angle.cos(), -angle.sin()]) * window.double()  # (2 bins, window_samples)
         self.register_buffer("basis", basis.float()[:, None])
         self.register_buffer("filters", filters)
 
-    def output_lengths(self, num_samples: Tensor) -> Tensor:
-        """(B,) samples -> (B,) frames."""
-        return ((num_samples - self.window_samples) // self.shift_samples + 1).clamp(min=0)
+    output_lengths = LogMelFilterbank.output_lengths
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, num_samples) -> (B, T, num_mel_bins)."""

@@ -34,8 +34,7 @@ def add_modules(model: Any, config: Any) -> None:
         )
 
     model.feature_extractor = FilterbankFrontend(
-        LogMelFilterbank(num_mel_bins=config.num_mel_bins),
-        config.num_mel_bins,
+        LogMelFilterbank(config.num_mel_bins),
         config.frontend_channels,
         config.frontend_kernel_sizes,
         config.frontend_strides,

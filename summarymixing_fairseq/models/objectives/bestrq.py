@@ -34,7 +34,7 @@ class BestRqOptions(ObjectiveOptions):
     codebook_dim: int = option(16, "width that the stacked log-mel frames are projected to", low=1, high=1_024)
     projection: str = option(
         "random",
-        "random: Xavier's; pca: principal components, whitened, of the first batch of each process",
+        "random: Xavier's; pca: principal components, whitened, of the first batches of all processes together",
         choices=("random", "pca"),
     )
     seed: int = option(0, "of projections and codebooks, which the checkpoint keeps", low=0, high=2**31 - 1)

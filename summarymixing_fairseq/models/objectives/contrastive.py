@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...modules.contrastive import info_nce_logits, sample_negatives
 from ...modules.quantizer import ProductQuantizer
-from ...system.options import MAX_WIDTH, Refused, option
+from ...system.options import MAX_WIDTH, Refused, option, width_option
 from .registry import MaskedBatch, Objective, ObjectiveOptions, register_objective
 
 TARGETS = ("latents", "detached", "filterbank")
@@ -24,17 +24,12 @@ def _size(default: int, help: str, high: int, model_field: str) -> int:
     return option(default, help, low=1, high=high, model_field=model_field)
 
 
-def _width(help: str, standing_for: str, model_field: str) -> int:
-    allowed = f"must be a width, or 0 for {standing_for}; at most {MAX_WIDTH:,}"
-    return option(0, help, low=0, high=MAX_WIDTH, allowed=allowed, model_field=model_field)
-
-
 @dataclass
 class ContrastiveOptions(ObjectiveOptions):
     """Options of ``contrastive``: fields of fairseq's ``Wav2Vec2Config``, and two of our own at the end."""
 
-    final_dim: int = _width("width that targets are compared in", "encoder_embed_dim", "final_dim")
-    latent_dim: int = _width("width of the quantizer's output", "final_dim", "latent_dim")
+    final_dim: int = width_option("width that targets are compared in", "encoder_embed_dim", "final_dim")
+    latent_dim: int = width_option("width of the quantizer's output", "final_dim", "latent_dim")
     latent_vars: int = _size(320, "entries of a codebook", 1_000_000, "latent_vars")
     latent_groups: int = _size(2, "number of codebooks", MAX_WIDTH, "latent_groups")
     latent_temp: tuple[float, float, float] = option(

@@ -55,14 +55,11 @@ class Fastformer(ProjectedHeads):
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D)."""
-        B, T, D = x.shape
-        # (B, T, 2D) -> 2 x (B, heads, T, D / heads)
-        q, k = self.in_proj(x).view(B, T, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = self.project(x).permute(2, 0, 3, 1, 4)  # -> 2 x (B, heads, T, D / heads)
         attend = keys_to_attend(padding_mask)
         key = _pool(_pool(q, self.score_query, attend) * k, self.score_key, attend)  # (B, heads, 1, D / heads)
-        mixed = self.dropout(key * q)
-        heads_joined = [y.transpose(1, 2).reshape(B, T, D) for y in (mixed, q)]
-        return self.out_proj(heads_joined[0]) + heads_joined[1]
+        mixed, q = (y.transpose(1, 2).flatten(2) for y in (self.dropout(key * q), q))
+        return self.out_proj(mixed) + q
 
 
 def _pool(x: Tensor, score: Tensor, attend: Tensor | None) -> Tensor:

@@ -47,7 +47,8 @@ class _HeadLinear(BlockDiagonalLinear):
     """A linear layer of each head."""
 
     def reset_parameters(self) -> None:
-        """Start as torch's linear layers: within +- 1 / sqrt(inputs). The cell's start would leave the biases alone."""
+        """Start as torch's linear layers: within +- 1 / sqrt(inputs). The cell's weights start so small that the biases
+        alone would count."""
         bound = self.weight.size(1) ** -0.5
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)

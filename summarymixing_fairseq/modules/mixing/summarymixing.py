@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...system.options import MAX_WIDTH, Refused, option
+from ...system.options import MAX_WIDTH, Refused, option, width_option
 from ..chunks import Chunks
 from ..decay import decayed_mean
+from ..feedforward import xavier_linear
 from ..kernels.block_mlp import block_mlp, is_fused
 from ..kernels.recompute import dropout, made_again
-from ..precision import LayerNorm, Linear, cast
+from ..precision import LayerNorm, cast
 from .blocks import blocks_of
 from .registry import MixerOptions, register_mixer
 
@@ -33,16 +34,7 @@ WITH_COMBINER = ("full", "expdecay", "local", "global")
 # Weight of a frame |t - u| frames away in the expdecay form: 0.995^|t - u|.
 DECAY = 0.995
 
-
-def _width(help: str, model_field: str) -> int:
-    return option(
-        0,
-        f"{help}; 0: encoder_embed_dim",
-        low=0,
-        high=MAX_WIDTH,
-        allowed=f"must be a width, or 0 for encoder_embed_dim; at most {MAX_WIDTH:,}",
-        model_field=model_field,
-    )
+_width = partial(width_option, standing_for="encoder_embed_dim")
 
 
 @dataclass
@@ -63,10 +55,10 @@ class SummaryMixingOptions(MixerOptions):
         high=MAX_WIDTH,
         model_field="summary_heads",
     )
-    local_hidden_dim: int = _width("hidden width of the local branch", "local_hidden_dim")
-    local_out_dim: int = _width("output width of the local branch", "local_out_dim")
-    summary_hidden_dim: int = _width("hidden width of the summary branch", "summary_hidden_dim")
-    summary_out_dim: int = _width("output width of the summary branch", "summary_out_dim")
+    local_hidden_dim: int = _width("hidden width of the local branch", model_field="local_hidden_dim")
+    local_out_dim: int = _width("output width of the local branch", model_field="local_out_dim")
+    summary_hidden_dim: int = _width("hidden width of the summary branch", model_field="summary_hidden_dim")
+    summary_out_dim: int = _width("output width of the summary branch", model_field="summary_out_dim")
     layer_norm: bool = option(True, "LayerNorm after both branches", model_field="summary_layer_norm")
     activation: str = option(
         "gelu", "activation of the cell", choices=tuple(ACTIVATIONS), model_field="summary_activation"
@@ -263,24 +255,20 @@ class SummaryMixing(nn.Module):
         self.mode = mode
         self.num_heads = num_heads
         self.activation = ACTIVATIONS[activation]
-        norm = LayerNorm if layer_norm else lambda dim: nn.Identity()
+        norm = LayerNorm if layer_norm else nn.Identity
         self.gate_logit = nn.Parameter(torch.zeros(())) if gate else None
         width = 0  # of what the combiner takes
         if mode in WITH_SUMMARY:
             self.summary = HeadMLP(embed_dim, summary_hidden_dim or embed_dim, summary_out_dim, num_heads, activation)
             self.summary_norm = norm(summary_out_dim)
             width += self.num_summaries * summary_out_dim
-        if mode == "lite":
-            return
         if mode in WITH_LOCAL:
             self.local = HeadMLP(embed_dim, local_hidden_dim or embed_dim, local_out_dim, num_heads, activation)
             self.local_norm = norm(local_out_dim)
             width += local_out_dim
         self.dropout = nn.Dropout(dropout)
         if mode in WITH_COMBINER:
-            self.combiner = Linear(width, embed_dim)
-            nn.init.xavier_uniform_(self.combiner.weight)
-            nn.init.zeros_(self.combiner.bias)
+            self.combiner = xavier_linear(width, embed_dim)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None, chunks: Chunks | None = None) -> Tensor:
         """(B, T, D), (B, T) bool True = padding -> (B, T, D). With ``chunks`` s is of all up to the end of each."""

@@ -32,7 +32,7 @@ class _Flat(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> Any:
         """As torch's; fairscale's sharded checkpoints leave numbers of updates behind where torch wants tensors."""
         for parameter, state in self.state.items():
-            if not torch.is_tensor(state.get("step", torch.empty(0))):
+            if "step" in state and not torch.is_tensor(state["step"]):
                 state["step"] = torch.tensor(float(state["step"]), device=parameter.device)
         return super().step(closure)
 

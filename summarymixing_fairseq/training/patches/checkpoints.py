@@ -162,7 +162,7 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ran
     weights, config = weights_of(state, Path(path)), config_of(state)
     state["args"] = state["cfg"] = None
     state[SAVED_SETTINGS] = config
-    # a caller that builds a model gives overrides or names one of these; a resumed run has its own configuration
+    # to build from: for callers that give overrides, and for files of one of MODELS; a resumed run uses its own
     if arg_overrides is not None and is_recogniser(config):
         encoder, state["model"] = encoder_of(config, weights, path)
         state["cfg"] = OmegaConf.create({**encoder, OF_RECOGNISER: True})

@@ -24,7 +24,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 logger = logging.getLogger(__name__)
 
-_limits: dict[str, Any] | None = None  # of the run's length, once its configuration is read
+_limits: dict[str, Any] = {}  # of the run's length, once its configuration is read
 _for_people = False
 _files: list[logging.Handler] = []
 
@@ -50,7 +50,7 @@ def read(cfg: Any) -> None:
 
 def begin(save_dir: str) -> None:
     """Log to files of a folder from here on; before ``read`` there is no run to log."""
-    if _limits is None:
+    if not _limits:
         return
     root = logging.getLogger()
     while _files:  # of an earlier run of this process
@@ -110,7 +110,7 @@ class _Words(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
         if _numbers_in(record):
-            text = in_words(record.name, text, **(_limits or {}))
+            text = in_words(record.name, text, **_limits)
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         lines = [f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level}{text}"]
         if record.exc_info:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import fairseq_cli.train
 import torch.distributed as dist
 from fairseq import checkpoint_utils
+from fairseq.distributed import utils as distributed_utils
 from fairseq.trainer import Trainer
 
 from ...system import interrupts
@@ -82,4 +83,4 @@ def _is_command() -> bool:
 
 
 def _several() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return distributed_utils.get_global_world_size() > 1

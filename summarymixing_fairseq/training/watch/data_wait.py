@@ -10,10 +10,9 @@ _MARK = "is_timed"
 
 
 class WaitClock:
-    """Seconds spent fetching batches from fairseq's epoch iterators. Pause it while validation fetches its own."""
+    """Seconds spent fetching batches from fairseq's epoch iterators."""
 
     def __init__(self) -> None:
-        self.paused = False
         self._seconds = 0.0
 
     def watch(self, epoch_iterator: Any) -> None:
@@ -33,8 +32,7 @@ class WaitClock:
 
     def add(self, seconds: float) -> None:
         """Count a fetch."""
-        if not self.paused:
-            self._seconds += seconds
+        self._seconds += seconds
 
     def take(self) -> float:
         """Seconds since the last call."""

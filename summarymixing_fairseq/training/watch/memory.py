@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,12 +48,14 @@ def bytes_of_update(model: nn.Module, max_tokens: int, num_samples: int) -> int:
     backward pass.
 
     That is counted for one clip of noise, and grows with the length of a batch. The process takes a fifth more, for the
-    gaps in its heap, and with recomputation 1.6 times as much or more (small models, measured). The state of torch's
-    and numpy's random numbers stays.
+    gaps in its heap, and with recomputation 1.6 times as much or more (small models, measured). The model stays as it
+    is, with what it learns from batches in passing (running statistics, projections), and so does the state of torch's
+    and numpy's random numbers.
 
     Args:
         model: in training, on a CPU; max_tokens: samples of the largest batch; num_samples: of the clip.
     """
+    model = copy.deepcopy(model)
     tensors = [*model.parameters(), *model.buffers()]
     with torch.random.fork_rng(devices=[]), numpy_seed(1), PeakMemory(tensors, "cpu") as memory:
         model(source=torch.randn(1, num_samples), padding_mask=None)

@@ -9,7 +9,6 @@ with ``optimization.update_freq=[2]``. Masks, negatives, Gumbel noise, dropout a
 from __future__ import annotations
 
 import numpy as np
-import torch.distributed as dist
 from fairseq.distributed import utils as distributed_utils
 
 
@@ -31,10 +30,7 @@ class UpdateNoise:
 
     def next_seed(self) -> int:
         """Seed of the next batch. Batches are counted over all processes, which take turns."""
-        rank, num_processes = 0, 1
-        if dist.is_available() and dist.is_initialized():
-            group = distributed_utils.get_data_parallel_group()
-            rank, num_processes = dist.get_rank(group), dist.get_world_size(group)
+        rank, num_processes = distributed_utils.get_global_rank(), distributed_utils.get_global_world_size()
         place = self._num_batches * num_processes + rank
         self._num_batches += 1
         return mixed_seed(self._update_seed, place)

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch.distributed as dist
 from torch import nn
 
 from ...analysis.phones import accuracy_by_layer
@@ -31,11 +30,6 @@ _ADVICE = (
     "set model.targets=detached or filterbank, or model.objective=bestrq, whose gradients do not reach it through the "
     "targets. With these, lower optimization.lr or model.feature_grad_mult"
 )
-
-
-def is_first_process() -> bool:
-    """Whether this process measures and logs: one of all does."""
-    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
 
 
 def first_minute(dataset: Any, max_samples: int | None) -> list[np.ndarray]:

@@ -68,7 +68,7 @@ def _lengths(trainer: Trainer, epoch_itr: Any) -> Sequence[tuple[str, str]]:
 
 def _warm_up(cfg: Any) -> str:
     ratio, max_update = OmegaConf.select(cfg, "lr_scheduler.phase_ratio"), cfg.optimization.max_update
-    updates = max((OmegaConf.select(cfg, name) or 0 for name in WARM_UPS), default=0)
+    updates = max(OmegaConf.select(cfg, name) or 0 for name in WARM_UPS)
     if ratio is not None:
         updates = round(ratio[0] * max_update)
     longer = ": longer than the run" if 0 < max_update <= updates else ""
