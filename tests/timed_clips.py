@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from summarymixing_fairseq.data.alignments import Alignment, Interval, write_json
+from summarymixing_fairseq.data.alignments import Alignment, Interval, as_json
 from summarymixing_fairseq.data.manifest import Clip
 from summarymixing_fairseq.data.synthesiser import Word, speak_timed
 
@@ -31,6 +31,7 @@ class TimedClips:
 def make_timed_clips(folder: Path) -> TimedClips:
     """Twelve clips of three speakers."""
     made = TimedClips(folder, [], [], [])
+    (folder / "labels").mkdir()
     rows = [str(folder)]
     for number, text in enumerate(TEXTS):
         for speaker, voice in VOICES.items():
@@ -38,7 +39,7 @@ def make_timed_clips(folder: Path) -> TimedClips:
             name = f"{speaker}_{number}.wav"
             soundfile.write(folder / name, wave, RATE_HZ, "FLOAT")
             alignment = aligned(words, len(wave), speaker, voice[:2])
-            write_json(folder / "labels" / f"{speaker}_{number}.json", alignment)
+            (folder / "labels" / f"{speaker}_{number}.json").write_text(as_json(alignment))
             rows.append(f"{name}\t{len(wave)}")
             made.waves.append(wave)
             made.alignments.append(alignment)

@@ -32,9 +32,10 @@ from summarymixing_fairseq.corpora.writing.corpus import Prepared, write_corpus
 from summarymixing_fairseq.corpora.writing.labels import Utterance
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions, positive_int
 from summarymixing_fairseq.corpora.writing.rows import Clip
-from summarymixing_fairseq.data.alignments import Alignment, Interval, write_json, write_textgrid
+from summarymixing_fairseq.data.alignments import Alignment, Interval, as_json, as_textgrid
 from summarymixing_fairseq.system import command
 from summarymixing_fairseq.system.errors import InputError
+from summarymixing_fairseq.system.files import write_together
 from summarymixing_fairseq.system.parallel import parallel_iter
 from summarymixing_fairseq.system.tables import tsv_rows
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
@@ -123,8 +124,9 @@ def _speak(line: Line, dest: Path) -> Clip:
             "words": tuple(_interval(word.text, word.start, word.end) for word in words),
         }
         alignment = Alignment(tiers, len(spoken) / SAMPLE_RATE_HZ, line.voice.name, line.language, line.text)
-        write_textgrid(dest / "alignments" / f"{line.name}.TextGrid", alignment)
-        write_json(dest / "alignments" / f"{line.name}.json", alignment)
+        folder = dest / "alignments"
+        files = {f"{line.name}.TextGrid": as_textgrid(alignment), f"{line.name}.json": as_json(alignment)}
+        write_together({folder / name: text for name, text in files.items()})
         return spoken
 
     return make_clip(dest / "audio", f"{line.name}.flac", samples)

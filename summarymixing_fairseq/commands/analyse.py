@@ -140,9 +140,8 @@ def _audio(args: argparse.Namespace) -> Audio:
 
     from ..analysis.run import Audio
     from ..data.alignments import read_alignments
-    from ..data.clips import open_clip
+    from ..data.clips import sha256_of_clip
     from ..data.manifest import Manifest
-    from ..system.files import sha256_of
     from ..system.strict_json import to_json
     from ..system.units import SAMPLE_RATE_HZ
 
@@ -163,11 +162,7 @@ def _audio(args: argparse.Namespace) -> Audio:
     contents: dict[Path, str] = {}
     for clip in clips:
         if clip.path not in contents:
-            opened = open_clip(clip)
-            if isinstance(opened, Path):
-                contents[clip.path] = sha256_of(opened)
-            else:
-                contents[clip.path] = hashlib.sha256(opened.getbuffer()).hexdigest()
+            contents[clip.path] = sha256_of_clip(clip)
     heard = [[clip.output_name, clip.num_samples, contents[clip.path]] for clip in clips]
     known = to_json([heard, labels, speakers])
     return Audio(clips, hashlib.sha256(known.encode()).hexdigest(), alignments, speakers)

@@ -37,10 +37,12 @@ def prepare(
         vad: cut files into segments by voice activity. extensions: endings of audio files.
 
     Raises:
-        InputError: where there is no audio, or a split cannot be made.
+        InputError: where there is no audio, a split cannot be made, or there is a folder to cut to without ``vad``.
     """
     check_valid_fraction(valid_fraction)
     cut_dir = options.segments.cut_dir
+    if cut_dir and not vad:
+        raise InputError(f"--cut {cut_dir}: segments of speech are cut, so give --vad too")
     check_cut_dir(cut_dir, root)
     refusals: list[Refusal] = []
     notes: list[str] = []

@@ -15,7 +15,6 @@ again, and files that cannot be used are refused.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..system.errors import InputError
-from ..system.files import sha256_of
 from ..system.tables import tsv_rows
 from .audio.parts import Part, read_parts
 from .tables.existing import Split, read_splits
@@ -63,7 +61,8 @@ def prepare(root: Sequence[Path], options: ManifestOptions, *, weights: Sequence
     names = sorted({name for source in sources for name in source}, key=lambda name: (_rank(name), name))
     refusals: list[Refusal] = []
     notes: list[str] = []
-    kinds = {name: _kinds(name, root, sources, notes) for name in names}
+    models = _models(root, sources)
+    kinds = {name: _kinds(name, root, sources, models, notes) for name in names}
     wanted: list[tuple[int, str, str, Part, dict[str, str]]] = []
     for name in names:
         for number, source in enumerate(sources):
@@ -91,9 +90,9 @@ def prepare(root: Sequence[Path], options: ManifestOptions, *, weights: Sequence
         repeated = f", {weights[number]} times" if weights else ""
         notes.append(f"train has {len(of_train):,} clips, {hours:.2f} h, of {folder}{repeated}")
     files: dict[str, str | bytes] = {
-        f"{kind}.model": (root[0] / f"{kind}.model").read_bytes()
+        f"{kind}.model": model
         for kind in {kind for these in kinds.values() for kind in these}
-        if (root[0] / f"{kind}.model").is_file()
+        if (model := models[kind][0]) is not None
     }
     files[JOINED] = tsv_rows((weights[n] if weights else 1, os.path.abspath(folder)) for n, folder in enumerate(root))
     return Prepared(common, splits, refusals, len(entries) + len(refusals), notes, files)
@@ -104,18 +103,31 @@ def _rank(split: str) -> int:
     return 3 if split == TRAIN else 0 if split.startswith("test") else 1 if split == "valid" else 2
 
 
-def _kinds(name: str, root: Sequence[Path], sources: Sequence[Mapping[str, Split]], notes: list[str]) -> list[str]:
-    """Kinds of labels that all manifests of a split have."""
+def _models(root: Sequence[Path], sources: Sequence[Mapping[str, Split]]) -> dict[str, list[bytes | None]]:
+    """By kind of labels, the model of its pieces in each folder that has such labels in any split; None: no pieces."""
+    models: dict[str, list[bytes | None]] = {}
+    for folder, source in zip(root, sources):
+        for kind in {kind for split in source.values() for kind in split.labels}:
+            path = folder / f"{kind}.model"
+            models.setdefault(kind, []).append(path.read_bytes() if path.is_file() else None)
+    return models
+
+
+def _kinds(
+    name: str,
+    root: Sequence[Path],
+    sources: Sequence[Mapping[str, Split]],
+    models: Mapping[str, Sequence[bytes | None]],
+    notes: list[str],
+) -> list[str]:
+    """Kinds of labels that all manifests of a split have, of the same pieces wherever they are."""
     having = [(folder, source[name].labels) for folder, source in zip(root, sources) if name in source]
     kept = []
     for kind in sorted({kind for _, labels in having for kind in labels}):
         lacking = [folder for folder, labels in having if kind not in labels]
-        models = {
-            sha256_of(path) if path.is_file() else "" for path in (folder / f"{kind}.model" for folder, _ in having)
-        }
         if lacking:
             notes.append(f"{name}.{kind} is not joined: {lacking[0]} has none")
-        elif len(models) > 1:
+        elif len(set(models[kind])) > 1:
             notes.append(f"{name}.{kind} is not joined: the pieces are of other models ({kind}.model)")
         else:
             kept.append(kind)
@@ -126,10 +138,12 @@ def _rows(
     number: int, name: str, split: Split, kinds: Sequence[str], options: ManifestOptions, refusals: list[Refusal]
 ) -> Iterator[tuple[int, str, str, Part, dict[str, str]]]:
     """Of each row: source, split, file without links to folders, part, labels."""
+    from ..data.manifest import archive_and_position
+
     real_root = os.path.realpath(split.manifest.root)
     for position, clip in enumerate(split.manifest):
-        problem = None if options.rules.allow_outside_root else link_problem(clip.name, real_root)
-        if problem:
+        file_of = archive_and_position(clip.name)[0]
+        if not options.rules.allow_outside_root and (problem := link_problem(file_of, real_root)):
             refusals.append(Refusal(clip.name, problem))
             continue
         folder, file = os.path.split(os.path.join(real_root, clip.name))
@@ -171,6 +185,8 @@ def _without_duplicates(entries: Sequence[_Entry], root: Sequence[Path], refusal
 
 def _content(entries: Sequence[_Entry]) -> dict[str, str]:
     """What tells the content of each file: its hash where files of two manifests have one size, else its path."""
+    from ..data.clips import sha256_of_clip
+    from ..data.manifest import Clip as ManifestClip
     from ..data.manifest import archive_and_position
 
     sources: dict[str, set[int]] = defaultdict(set)
@@ -183,16 +199,8 @@ def _content(entries: Sequence[_Entry]) -> dict[str, str]:
     content = {path: os.path.realpath(path) for path in sources}
     for paths in alike.values():
         if len(set().union(*(sources[path] for path in paths))) > 1 and len(paths) > 1:
-            content.update({path: _hash_of(path) for path in paths})
+            content.update({path: sha256_of_clip(ManifestClip(Path(path), path)) for path in paths})
     return content
-
-
-def _hash_of(path: str) -> str:
-    from ..data.archives import read_member
-    from ..data.manifest import archive_and_position
-
-    archive, position = archive_and_position(path)
-    return hashlib.sha256(read_member(archive, position)).hexdigest() if position else sha256_of(Path(path))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -198,8 +198,9 @@ def _indexed(root: Path, options: ManifestOptions, valid_fraction: float) -> Pre
         splits.setdefault(shard_split(clip.path), []).append(clip)
     notes: list[str] = []
     if len(splits) == 1:
-        shard_of = None if len(shards) == 1 else lambda clip: clip.path.partition(":")[0]
-        train, valid, notes = split_clips(clips, valid_fraction, shard_of)
+        of_shards = {clip: clip.path.partition(":")[0] for clip in clips}
+        several = len(set(of_shards.values())) > 1
+        train, valid, notes = split_clips(clips, valid_fraction, of_shards.__getitem__ if several else None)
         splits = {"train": train, "valid": valid}
     rows = {name: [Utterance(clip) for clip in these] for name, these in splits.items()}
     return Prepared(root, rows, refusals, num_found, notes)

@@ -181,7 +181,8 @@ def prepare(
     for clip, one in zip(clips, entries):
         if clip is not None and kept.setdefault(clip, one) is not one:
             refusals.append(Refusal(one.where, "the same samples as another row", f"{kept[clip].where}, {one.path}"))
-    splits, split_notes = _split(kept, valid_fraction, by_column="split" in column_of, labels=labels)
+    speakers_are_labels = column_of.get("speaker") in labels
+    splits, split_notes = _split(kept, valid_fraction, "split" in column_of, speakers_are_labels)
     has_text = "text" in column_of
     utterances = {
         name: [
@@ -339,7 +340,7 @@ def _common_folder(folder: Path, paths: Sequence[str]) -> Path:
 
 
 def _split(
-    kept: Mapping[Clip, _Entry], valid_fraction: float, *, by_column: bool, labels: Sequence[str]
+    kept: Mapping[Clip, _Entry], valid_fraction: float, by_column: bool, speakers_are_labels: bool
 ) -> tuple[dict[str, list[Clip]], list[str]]:
     """Clips of each split, and notes."""
     clips = list(kept)
@@ -354,7 +355,7 @@ def _split(
         if TRAIN not in splits:
             notes.append("no split is train: no dictionary is written")
         return splits, notes
-    by_speaker = len(speakers) > 1 and "speaker" not in labels
+    by_speaker = len(speakers) > 1 and not speakers_are_labels
     notes = []
     if speakers and not by_speaker:
         why = "there is one speaker" if len(speakers) == 1 else "speakers are labels"

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ..system.errors import InputError
-from ..system.files import atomic_write
 from ..system.strict_json import to_json
 from ..system.units import SAMPLE_RATE_HZ
 from .manifest import Clip
@@ -59,18 +58,14 @@ class Alignment:
     text: str = ""
 
 
-def read_alignments(
-    labels: Path, clips: Sequence[Clip], slack_seconds: float = SLACK_SECONDS, ctm_tier: str = "phones"
-) -> list[Alignment]:
+def read_alignments(labels: Path, clips: Sequence[Clip]) -> list[Alignment]:
     """Labels of the clips of a manifest: of a folder, or of one CTM file.
 
     A clip's labels are found by its name as ``summarymixing features`` gives it (folders, no extension), or by the last
     part of that where no other clip has it. A folder holds NAME.json or NAME.TextGrid; with both the JSON is read.
 
     Args:
-        labels: a folder, or a file that ends in .ctm.
-        slack_seconds: by which labels may end before or after their clip.
-        ctm_tier: what a CTM file holds, one of ``TIERS``.
+        labels: a folder, or a file of phones that ends in .ctm.
 
     Returns:
         One for each clip, in their order.
@@ -82,7 +77,7 @@ def read_alignments(
 
     names = feature_names(clips)
     num_of_last = Counter(Path(name).name for name in names)
-    of_ctm = read_ctm(labels, ctm_tier) if labels.suffix == ".ctm" else None
+    of_ctm = read_ctm(labels) if labels.suffix == ".ctm" else None
     if of_ctm is None and not labels.is_dir():
         raise InputError(f"labels {labels}: neither a folder nor a .ctm file")
     alignments = []
@@ -96,10 +91,10 @@ def read_alignments(
         if alignment is None:
             raise InputError(f"{labels} has no labels of {clip.output_name}: leave the clip out, or align it")
         seconds = clip.num_samples / SAMPLE_RATE_HZ
-        if abs(alignment.seconds - seconds) > slack_seconds:
+        if abs(alignment.seconds - seconds) > SLACK_SECONDS:
             raise InputError(
                 f"labels of {clip.output_name} in {labels} end at {alignment.seconds:.3f} s, the clip at "
-                f"{seconds:.3f} s: more than {slack_seconds:g} s apart"
+                f"{seconds:.3f} s: more than {SLACK_SECONDS:g} s apart"
             )
         alignments.append(alignment)
     return alignments
@@ -114,17 +109,12 @@ def _read_of_folder(folder: Path, names: Sequence[str]) -> Alignment | None:
     return None
 
 
-def read_ctm(path: Path, tier: str) -> dict[str, Alignment]:
-    """Alignments by name of the clip. Lines are: clip, channel, start and duration in seconds, label (and confidence).
-
-    Args:
-        tier: what the labels are, one of ``TIERS``.
+def read_ctm(path: Path) -> dict[str, Alignment]:
+    """Phones by name of the clip. Lines are: clip, channel, start and duration in seconds, label (and confidence).
 
     Raises:
         InputError: for a file that cannot be read, a clip with labels of two channels, or a line that is none.
     """
-    if tier not in TIERS:
-        raise InputError(f"a CTM file holds {' or '.join(TIERS)}, not {tier!r}")
     intervals: dict[str, list[Interval]] = {}
     channels: dict[str, str] = {}
     for number, line in enumerate(_text_of(path).split("\n"), 1):
@@ -141,7 +131,7 @@ def read_ctm(path: Path, tier: str) -> dict[str, Alignment]:
             raise InputError(f"{path}, line {number}: {clip} has labels of channels {channels[clip]} and {channel}")
         start, duration = (time or 0.0 for time in times)
         intervals.setdefault(clip, []).append(Interval(label, start, start + duration))
-    return {clip: _alignment(f"{path}: {clip}", {tier: these}) for clip, these in intervals.items()}
+    return {clip: _alignment(f"{path}: {clip}", {"phones": these}) for clip, these in intervals.items()}
 
 
 def read_textgrid(path: Path) -> Alignment:
@@ -252,7 +242,7 @@ class _Praat:
 
 
 def read_json(path: Path) -> Alignment:
-    """What ``write_json`` has written.
+    """What ``as_json`` has made.
 
     Raises:
         InputError: for a file that cannot be read or is broken.
@@ -310,16 +300,6 @@ def as_json(alignment: Alignment) -> str:
     return to_json({"seconds": alignment.seconds, **others, "tiers": tiers}) + "\n"
 
 
-def write_json(path: Path, alignment: Alignment) -> None:
-    """Write ``as_json``.
-
-    Raises:
-        InputError: if the file cannot be written.
-    """
-    with atomic_write(path) as file:
-        file.write(as_json(alignment))
-
-
 def as_textgrid(alignment: Alignment) -> str:
     """The tiers of an alignment as Praat writes them. A TextGrid has no place for speaker, language and text."""
     seconds = alignment.seconds
@@ -334,16 +314,6 @@ def as_textgrid(alignment: Alignment) -> str:
             lines += [f"        intervals [{place}]:", f"            xmin = {one.start!r}"]
             lines += [f"            xmax = {one.end!r}", f'            text = "{label}"']
     return "\n".join(lines) + "\n"
-
-
-def write_textgrid(path: Path, alignment: Alignment) -> None:
-    """Write ``as_textgrid``, in UTF-8.
-
-    Raises:
-        InputError: if the file cannot be written.
-    """
-    with atomic_write(path) as file:
-        file.write(as_textgrid(alignment))
 
 
 def _with_pauses(intervals: Sequence[Interval], seconds: float) -> list[Interval]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
+from .ctc_path import frames_needed
 from .manifest import Manifest, archive_and_position, read_labels
 
 logger = logging.getLogger(__name__)
@@ -52,18 +53,12 @@ def check_inside_roots(data_dir: str, splits: Iterable[str]) -> None:
             clip.check_inside()
 
 
-def ctc_frames(transcript: str) -> int:
-    """Frames that CTC needs for the symbols of a line: one each, and a blank between two that are the same."""
-    symbols = transcript.split()
-    return len(symbols) + sum(first == second for first, second in zip(symbols, symbols[1:]))
-
-
 def warn_of_long_transcripts(path: Path, labels: Iterable[str], num_frames: Iterable[int]) -> None:
     """Warn of transcripts of the file ``path`` that are longer than their clips' frames, with their number.
 
     CTC has no path for them: their loss is infinite, or 0 for ever with ``criterion.zero_infinity``.
     """
-    needed = [(ctc_frames(line), int(frames)) for line, frames in zip(labels, num_frames)]
+    needed = [(frames_needed(line.split()), int(frames)) for line, frames in zip(labels, num_frames)]
     long = [number for number, (symbols, frames) in enumerate(needed, start=1) if symbols > frames]
     if long:
         logger.warning(

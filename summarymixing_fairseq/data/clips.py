@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
 from ..system.errors import InputError
+from ..system.files import sha256_of
 from .archives import read_member
 from .audio import TOLERANCE_SECONDS, open_audio
 from .manifest import Clip, archive_and_position
@@ -28,6 +30,12 @@ def open_clip(clip: Clip) -> Path | io.BytesIO:
     except (OSError, ValueError) as error:
         raise InputError(f"{clip.path} cannot be read: {error}") from None
     return _named(content, clip)
+
+
+def sha256_of_clip(clip: Clip) -> str:
+    """SHA-256 of the whole content that a clip is in, in hex. Raises InputError as ``open_clip``."""
+    opened = open_clip(clip)
+    return sha256_of(opened) if isinstance(opened, Path) else hashlib.sha256(opened.getbuffer()).hexdigest()
 
 
 def _named(content: bytes, clip: Clip) -> io.BytesIO:

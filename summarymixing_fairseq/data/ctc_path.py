@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 # fairseq's CTC criterion uses the dictionary's first symbol, <s>, as blank.
 BLANK = 0
+
+
+def frames_needed(symbols: Sequence[object]) -> int:
+    """The fewest frames in which CTC can spell a text: one a symbol, and a blank between two that are the same."""
+    return len(symbols) + sum(map(operator.eq, symbols, symbols[1:]))
 
 
 class Heard(NamedTuple):

@@ -9,19 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..system.errors import InputError
-from .ctc_path import BLANK
+from .ctc_path import BLANK, frames_needed
 
 _NEVER = np.float32(-1e30)  # finite: a sum of it is no NaN
 _LEAST = np.float32(-1e5)  # logarithm of a probability of 0
 # A path is looked for among those that lose at most this much of the best path of any text, then among more.
 _FIRST_LOSS, _LOSS_PER_FRAME, _FACTOR = 200.0, 0.1, 4.0
 _SHORTEST_BLOCK = 16
-
-
-def frames_needed(labels: Sequence[int] | np.ndarray) -> int:
-    """The fewest frames that a text fits in: one a symbol, and a blank between two that are the same."""
-    labels = np.asarray(labels)
-    return len(labels) + int((labels[1:] == labels[:-1]).sum())
 
 
 class _Band(NamedTuple):
@@ -55,7 +49,7 @@ def align(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray) -> np.ndarr
         InputError: for a text that needs more frames than there are.
     """
     labels = np.asarray(labels, dtype=np.int64)
-    needed = frames_needed(labels)
+    needed = frames_needed(labels.tolist())
     if needed > len(log_probs):
         raise InputError(f"a text of {len(labels)} symbols needs {needed} frames, and there are {len(log_probs)}")
     if not len(labels):

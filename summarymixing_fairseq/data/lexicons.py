@@ -15,7 +15,7 @@ def read_lexicon(path: Path) -> dict[str, list[list[str]]]:
         InputError: for a file that is missing, empty or malformed.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise InputError(f"lexicon {path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:

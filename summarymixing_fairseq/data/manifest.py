@@ -160,9 +160,6 @@ class Manifest:
         return os.fsdecode(self._names[start : self._ends[index]].tobytes())
 
     def __getitem__(self, index: int) -> Clip:
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
         name, offset = self.name(index), int(self.offsets[index])
         start = None if offset == WHOLE_FILE else offset
         return Clip(Path(self.root, name), name, int(self.sizes[index]), start, self.real_root)
@@ -209,7 +206,7 @@ def read_labels(path: Path, num_clips: int) -> list[str]:
         raise InputError(f"labels {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"labels {path} are not UTF-8 text") from None
-    if labels and labels[-1] == "":
+    if labels[-1] == "":
         labels.pop()
     if len(labels) != num_clips:
         raise InputError(f"{path} has {len(labels)} lines, its manifest {num_clips} rows: make both again")

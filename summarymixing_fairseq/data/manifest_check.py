@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import unicodedata
@@ -14,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from ..system.errors import InputError
-from ..system.files import sha256_of
 from ..system.parallel import parallel_iter
 from ..system.units import SAMPLE_RATE_HZ
 from .audio import DECODING_ERRORS, AudioHeader, header_problem, open_audio
-from .checks import ctc_frames
-from .clips import open_clip
+from .clips import open_clip, sha256_of_clip
+from .ctc_path import frames_needed
 from .manifest import Clip, Manifest, OutsideRootError, archive_and_position, read_labels
+from .unit_files import DICTIONARY_NAME
 
 # Beside manifests that `summarymixing manifest join` (corpora/join.py) made: train may repeat rows, by their weights.
 JOINED = "joined.txt"
@@ -190,8 +189,9 @@ def _check_labels(data_dir: Path, split: str, num_samples: np.ndarray, findings:
             elif known is not None:
                 for symbol in sorted(set(line.split()) - known):
                     findings.add(f"not in dict.{extension}.txt", f"{path.name}, line {number}", symbol)
-                needed, frames = ctc_frames(line), max(0, int(num_frames[number - 1]))
-                if needed > max(frames, 1):  # one symbol alone may be a class
+                needed, frames = frames_needed(line.split()), max(0, int(num_frames[number - 1]))
+                # one symbol alone may be a class, and units have one a frame
+                if f"dict.{extension}.txt" != DICTIONARY_NAME and needed > max(frames, 1):
                     what = f"{needed} frames for its symbols and repeats, {frames} of 20 ms there"
                     findings.add("transcript longer than its clip", f"{path.name}, line {number}", what)
 
@@ -232,17 +232,12 @@ def _check_overlaps(files: list[_File], findings: Findings) -> None:
         by_content: dict[str, list[_File]] = defaultdict(list)
         for file in alike:
             try:
-                by_content[_hash_of(file.clip)].append(file)
+                by_content[sha256_of_clip(file.clip)].append(file)
             except InputError:
                 continue  # it has vanished since its header was read
         for same in by_content.values():
             if len(same) > 1:
                 _check_overlap(same, findings)
-
-
-def _hash_of(clip: Clip) -> str:
-    opened = open_clip(clip)
-    return sha256_of(opened) if isinstance(opened, Path) else hashlib.sha256(opened.getbuffer()).hexdigest()
 
 
 def _check_overlap(files: list[_File], findings: Findings) -> None:

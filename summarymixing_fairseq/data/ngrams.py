@@ -76,7 +76,7 @@ def train_ngrams(text: Path, order: int, dest: Path) -> Counted:
 def _sentences(text: Path) -> Iterator[list[str]]:
     """Words of each line that has any."""
     try:
-        with open(text, encoding="utf-8") as lines:
+        with open(text, encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 words = unicodedata.normalize("NFC", line).split()
                 if reserved := _RESERVED.intersection(words):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from ..system.errors import InputError
@@ -113,9 +114,8 @@ def batches_by_length(num_samples: Sequence[int], max_samples: int) -> list[list
 def pad_batch(waveforms: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
     """Waveforms of any lengths -> source (B, num_samples) float32 and padding mask (B, num_samples), True = padding."""
     lengths = torch.tensor([len(w) for w in waveforms])
-    source = torch.zeros(len(waveforms), int(lengths.max()))
-    for row, waveform in zip(source, waveforms):
-        row[: len(waveform)] = torch.from_numpy(np.ascontiguousarray(waveform))
+    tensors = [torch.from_numpy(np.ascontiguousarray(waveform)).float() for waveform in waveforms]
+    source = pad_sequence(tensors, batch_first=True)
     padding_mask = torch.arange(source.size(1)) >= lengths[:, None]
     return source.to(device), padding_mask.to(device)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -70,14 +71,10 @@ def _as_srt(name: str, transcript: Transcript) -> str:
 
 def _as_vtt(name: str, transcript: Transcript) -> str:
     cues = [
-        f"\n{_clock(one.start, '.')} --> {_clock(one.end, '.')}\n{_without_tags(one.label)}\n"
+        f"\n{_clock(one.start, '.')} --> {_clock(one.end, '.')}\n{html.escape(one.label, quote=False)}\n"
         for one in transcript.segments
     ]
     return "".join(["WEBVTT\n", *cues])
-
-
-def _without_tags(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _clock(seconds: float, point: str) -> str:

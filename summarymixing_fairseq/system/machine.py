@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -68,7 +69,7 @@ def of_device(device: str) -> dict[str, Any]:
     import torch
 
     kind, _, number = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
         raise InputError(f"--device {device}: must be cpu, cuda, cuda:N or auto")
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if kind == "cuda" and int(number or 0) >= num_gpus:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from summarymixing_fairseq.analysis.unit_quality import agreement, read_phones
-from summarymixing_fairseq.data.alignments import Alignment, Interval, write_json
+from summarymixing_fairseq.data.alignments import Alignment, Interval, as_json
 from summarymixing_fairseq.data.manifest import Clip
 from summarymixing_fairseq.data.synthesiser import Phone
 from summarymixing_fairseq.system.errors import InputError
@@ -51,12 +51,12 @@ def test_against_loops_over_frames() -> None:
 
 def test_labels_are_found_and_brought_to_samples(tmp_path: Path) -> None:
     clip = Clip(tmp_path / "a.wav", "a.wav", 16_000)
-    write_json(tmp_path / "a.json", Alignment({"phones": (Interval("a", 0.1, 0.5),)}, 1.0))
+    (tmp_path / "a.json").write_text(as_json(Alignment({"phones": (Interval("a", 0.1, 0.5),)}, 1.0)))
     assert read_phones(tmp_path, [clip]) == [(Phone("a", 1600, 8000),)]
-    write_json(tmp_path / "a.json", Alignment({"words": (Interval("a", 0.1, 0.5),)}, 1.0))
+    (tmp_path / "a.json").write_text(as_json(Alignment({"words": (Interval("a", 0.1, 0.5),)}, 1.0)))
     with pytest.raises(InputError, match=r"labels of a\.wav in .* have no tier 'phones'"):
         read_phones(tmp_path, [clip])
-    write_json(tmp_path / "a.json", Alignment({"phones": (Interval("a", 0.1, 0.5),)}, 0.8))
+    (tmp_path / "a.json").write_text(as_json(Alignment({"phones": (Interval("a", 0.1, 0.5),)}, 0.8)))
     with pytest.raises(InputError, match=r"labels of a\.wav .* more than 0\.1 s apart"):
         read_phones(tmp_path, [clip])
 

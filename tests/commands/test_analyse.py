@@ -20,7 +20,7 @@ from summarymixing_fairseq.analysis import kept_states, report, run
 from summarymixing_fairseq.analysis.observations import MEASURES
 from summarymixing_fairseq.analysis.run import STATES
 from summarymixing_fairseq.commands.analyse import add_parser
-from summarymixing_fairseq.data.alignments import Alignment, read_json, write_json
+from summarymixing_fairseq.data.alignments import Alignment, as_json, read_json
 
 QUICK = "rank,layers,branches"
 
@@ -224,7 +224,7 @@ def test_refused_in_one_line(analyse, checkpoints, small: Path, tmp_path: Path, 
     shutil.copytree(small / "labels", small / "short")
     one = read_json(small / "labels" / "anna_0.json")
     tiers = {name: these[:1] for name, these in one.tiers.items()}
-    write_json(small / "short" / "anna_0.json", Alignment(tiers, one.seconds / 2))
+    (small / "short" / "anna_0.json").write_text(as_json(Alignment(tiers, one.seconds / 2)))
     (small / "broken.tsv").write_text("anna_0\tx\nben_0 y\n")
     (small / "twice.tsv").write_text("anna_0\tx\nben_0\ty\nanna_0\tz\n")
     (small / "fewer.tsv").write_text("anna_0\tx\ncy_0\ty\n")
@@ -300,13 +300,13 @@ def test_few_clips_and_labels_measure_what_can_be(analyse, checkpoints, small: P
     assert "abx: not measured: it needs two speakers (--labels or --speakers)" in done.stdout
 
     whole = read_json(labels / "anna_0.json")
-    write_json(labels / "anna_0.json", Alignment({**whole.tiers, "words": ()}, whole.seconds, "anna"))
+    (labels / "anna_0.json").write_text(as_json(Alignment({**whole.tiers, "words": ()}, whole.seconds, "anna")))
     done = analyse(*base[:-4], "--measures", "similarity,order,clips", "--results", tmp_path / "wordless")
     found = content_of(tmp_path / "wordless")
     assert not found["skipped"] and all(row["value"] is not None for row in found["rows"])
     assert {row["other"] for row in found["rows"]} >= {"words", "phones", "mel", "speakers"}
 
-    write_json(labels / "anna_0.json", Alignment({"phones": whole.tiers["phones"]}, whole.seconds, "anna"))
+    (labels / "anna_0.json").write_text(as_json(Alignment({"phones": whole.tiers["phones"]}, whole.seconds, "anna")))
     done = analyse(*base[:-4], "--measures", "similarity", "--results", tmp_path / "tier")
     assert "words: not measured: left out, as 1 of 3 clips have no such labels" in done.stdout
     assert {row["other"] for row in content_of(tmp_path / "tier")["rows"]} == {"phones", "mel", "speakers", "languages"}

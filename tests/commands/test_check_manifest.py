@@ -12,6 +12,7 @@ import soundfile
 
 from summarymixing_fairseq.commands.check_manifest import histogram
 from summarymixing_fairseq.commands.main import main
+from summarymixing_fairseq.data.manifest import Manifest
 
 
 @pytest.fixture
@@ -93,6 +94,15 @@ def test_labels(capsys, data):
         "not in dict.ltr.txt": "1, e.g. train.ltr, line 1: C",
         "empty label": "1, e.g. train.ltr, line 2",
     }
+
+
+def test_units_of_every_frame_are_not_too_long(capsys, data):
+    """As `summarymixing units apply` writes them: CTC would need a blank between two that are the same."""
+    for split in ("train", "valid"):
+        clips = Manifest(data / f"{split}.tsv")
+        (data / f"{split}.km").write_text("".join(f"{'3 ' * (num_samples // 320)}\n" for num_samples in clips.sizes))
+    (data / "dict.km.txt").write_text("3 1\n")
+    assert "longer than its clip" not in check(capsys, data)[1]
 
 
 def test_splits_that_share_audio(capsys, data, speech):

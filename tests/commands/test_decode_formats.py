@@ -50,7 +50,7 @@ def test_files_of_a_format(decode, folder, tmp_path, form):
         "srt": lambda: (results / "below/b.srt").read_text().splitlines()[2],
         "vtt": lambda: (results / "below/b.vtt").read_text().splitlines()[3],
         "json": lambda: json.loads((results / "hypo.jsonl").read_text().splitlines()[1])["text"],
-        "ctm": lambda: labels(read_ctm(results / "hypo.ctm", "words")["below/b"]),
+        "ctm": lambda: labels(read_ctm(results / "hypo.ctm")["below/b"]),
         "textgrid": lambda: labels(read_textgrid(results / "below/b.TextGrid")),
     }
     assert read[form]() == TEXTS["below/b"]
@@ -58,7 +58,8 @@ def test_files_of_a_format(decode, folder, tmp_path, form):
 
 
 def labels(alignment) -> str:
-    return " ".join(one.label for one in alignment.tiers["words"])
+    (tier,) = alignment.tiers.values()
+    return " ".join(one.label for one in tier)
 
 
 def test_stdin_with_several_texts(decode, folder, monkeypatch):

@@ -341,6 +341,7 @@ def test_interrupt_ends_the_processes_and_the_next_command_resumes(bench):
         (("--override", "task.data=/x"), ("a.pt",), "task.data is set by an option of this command"),
         (("--config-dir", "/nowhere"), ("a.pt",), "slurp_probe1.yaml is not there: run this in a checkout"),
         (("--device", "tpu"), ("a.pt",), "--device tpu: must be cpu, cuda, cuda:N or auto"),
+        (("--device", "cuda:"), ("a.pt",), "--device cuda:: must be cpu, cuda, cuda:N or auto"),
         (("--device", "cuda:99"), ("a.pt",), "--device cuda:99: torch sees"),
         (("--results", "/proc/x"), ("a.pt",), "/proc/x cannot be written"),
     ],

@@ -16,7 +16,7 @@ from processes import hidden_files
 from sklearn.cluster import KMeans
 
 from summarymixing_fairseq import load_model
-from summarymixing_fairseq.data.alignments import Alignment, Interval, write_json
+from summarymixing_fairseq.data.alignments import Alignment, Interval, as_json
 from summarymixing_fairseq.data.units import read_units
 
 SPLITS = {"train": (0, 1, 2), "valid": (3,)}
@@ -141,10 +141,11 @@ def test_audio_files_and_runs(units, checkpoints, fitted: Path, data: Path, tmp_
 def test_agreement_with_phones(units, checkpoints, fitted: Path, data: Path, tmp_path: Path, speech) -> None:
     """Half of each clip is a phone: all its frames, and no others, count."""
     labels, clips = tmp_path / "labels", SPLITS["train"]
+    labels.mkdir()
     for i in clips:
         seconds = len(speech[i]) / 16_000
         intervals = (Interval("a", 0.0, seconds / 4), Interval("b", seconds / 4, seconds / 2))
-        write_json(labels / f"{i}.json", Alignment({"phones": intervals}, seconds))
+        (labels / f"{i}.json").write_text(as_json(Alignment({"phones": intervals}, seconds)))
     arguments = ["apply", checkpoints[OURS], fitted, "--data", data, "--split", "train", "--labels", labels]
     done = units(*arguments, "--dest", tmp_path / "out")
     about = json.loads((tmp_path / "out" / "train.km.json").read_text())

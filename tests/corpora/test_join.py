@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -95,6 +96,18 @@ def test_links_out_of_a_root_are_refused(two, tmp_path):
     assert refused(tmp_path / "out") == [("9.wav", "link out of the root (--allow-outside-root keeps it)")]
 
 
+def test_links_of_archives_out_of_a_root_are_refused(two, tmp_path):
+    audio = tmp_path / "b" / "audio"
+    with tarfile.open(tmp_path / "secret.tar", "w") as archive:
+        archive.add(audio / "9.wav", "9.wav")
+        member = archive.getmember("9.wav")
+    (audio / "x.tar").symlink_to(tmp_path / "secret.tar")
+    name, row = f"x.tar:{member.offset_data}:{member.size}", (two[1] / "test.tsv").read_text().splitlines()[1]
+    (two[1] / "test.tsv").write_text(f"{audio}\n{row.replace('9.wav', name)}\n")
+    prepare(two, tmp_path / "out")
+    assert refused(tmp_path / "out") == [(name, "link out of the root (--allow-outside-root keeps it)")]
+
+
 def test_duplicates_are_named_and_kept_in_what_is_held_out(two, tmp_path):
     # by content, the valid clip of the first is in train of the second; by path, the third has two clips of the first
     shutil.copy(tmp_path / "a" / "audio" / "3.wav", tmp_path / "b" / "audio" / "1.wav")
@@ -137,6 +150,20 @@ def test_labels_that_one_lacks_or_pieces_of_other_models_are_left_out(tmp_path):
     (second / "bpe9.model").write_text("one")
     prepare([first, second], tmp_path / "same")
     assert (tmp_path / "same" / "bpe9.model").read_text() == "one" and (tmp_path / "same" / "train.bpe9").exists()
+
+
+def test_pieces_are_of_one_model_in_all_splits(tmp_path):
+    first = corpus(tmp_path / "a", {"test": {"1.wav": "a"}}, bpe9="")
+    second = corpus(tmp_path / "b", {"train": {"1.wav": "b"}}, 0.3, bpe9="")
+    for folder, model in ((first, "one"), (second, "two")):
+        (folder / "bpe9.model").write_text(model)
+    summary = prepare([first, second], tmp_path / "out")
+    assert all(f"{split}.bpe9 is not joined: the pieces are of other models" in summary for split in ("test", "train"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"joined.txt", "test.tsv", "train.tsv"}
+    for path in (first / "test.bpe9", first / "bpe9.model"):
+        path.unlink()
+    prepare([first, second], tmp_path / "alone")
+    assert (tmp_path / "alone" / "bpe9.model").read_text() == "two" and (tmp_path / "alone" / "train.bpe9").exists()
 
 
 def test_files_that_are_gone_are_refused_by_name(two, tmp_path):

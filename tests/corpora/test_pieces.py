@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,9 +89,3 @@ def test_nothing_is_printed(capfd):
     with pytest.raises(InputError):
         train_pieces(TEXTS, 5000)
     assert capfd.readouterr() == ("", "")
-
-
-def test_without_sentencepiece(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sentencepiece", None)
-    with pytest.raises(InputError, match="^--bpe needs sentencepiece: pip install sentencepiece$"):
-        train_pieces(["a b"], 4)

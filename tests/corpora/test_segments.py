@@ -16,7 +16,7 @@ from summarymixing_fairseq.corpora import folder
 from summarymixing_fairseq.corpora.audio import segments
 from summarymixing_fairseq.corpora.audio.audio_file import write_flac
 from summarymixing_fairseq.corpora.audio.segments import MAX_PAUSE_SECONDS, join, segments_of
-from summarymixing_fairseq.corpora.writing.options import ManifestOptions, SegmentRules
+from summarymixing_fairseq.corpora.writing.options import AudioRules, ManifestOptions, SegmentRules
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
 from summarymixing_fairseq.data.audio import read_segment
 from summarymixing_fairseq.data.synthesiser import speak
@@ -92,6 +92,30 @@ def test_cut_files_hold_the_samples_of_the_rows(audio, tmp_path):
     written = (tmp_path / "cut" / files[0].path).stat().st_mtime_ns
     prepare(audio, tmp_path / "files", valid_fraction=0, vad=True, segments=cut, workers=1)
     assert (tmp_path / "cut" / files[0].path).stat().st_mtime_ns == written
+    # a recording of other samples and the same length
+    samples, rate_hz = soundfile.read(audio / "reader" / "long.flac")
+    soundfile.write(audio / "reader" / "long.flac", samples[::-1] * 0.9, rate_hz)
+    prepare(audio, tmp_path / "again", valid_fraction=0, vad=True, segments=cut, workers=1)
+    for file in rows(tmp_path / "again" / "train.tsv"):
+        if file.path.startswith("reader/"):
+            samples, _ = soundfile.read(tmp_path / "cut" / file.path, dtype="float32")
+            expected = read_segment(audio / "reader" / "long.flac", int(Path(file.path).stem), file.num_samples)
+            np.testing.assert_allclose(samples, expected, atol=2**-15)
+
+
+def test_voice_activity_at_another_rate(tmp_path):
+    """Of an odd number of samples at 16 kHz half a sample is made up at 8 kHz; it is not looked for."""
+    samples = speak("The summary of an utterance is one vector.", "en-us")
+    (tmp_path / "audio").mkdir()
+    soundfile.write(tmp_path / "audio" / "odd.wav", samples[: len(samples) // 2 * 2 - 1], RATE_HZ)
+    rules = AudioRules(sample_rate_hz=8_000)
+    summary = prepare(tmp_path / "audio", tmp_path / "out", valid_fraction=0, vad=True, segments=RULES, rules=rules)
+    assert "refused" not in summary
+
+
+def test_a_folder_to_cut_to_without_voice_activity(audio, tmp_path):
+    with pytest.raises(InputError, match=r"--cut .*: segments of speech are cut, so give --vad too"):
+        prepare(audio, tmp_path / "out", segments=SegmentRules(8.0, 1.0, tmp_path / "cut"))
 
 
 def test_short_segments_are_named():

@@ -19,6 +19,7 @@ from manifest_command import (
     write_audio,
 )
 
+from summarymixing_fairseq.commands.main import main as run
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("table")
@@ -200,6 +201,9 @@ def test_split_by_speaker_and_the_dictionary_is_of_train(tmp_path):
     # as classes speakers are in both
     summary = prepare(table, tmp_path / "classes", valid_fraction=0.3, labels=["spk"], columns=["speaker=spk"])
     assert lines(tmp_path / "classes" / "train.spk")[0].startswith("speaker_") and "(not used" not in summary
+    assert "train and valid are split by file: speakers are labels" in summary
+    splits = [set(labels(tmp_path / "classes", split, "spk").values()) for split in ("train", "valid")]
+    assert splits[0] & splits[1]
 
 
 def test_one_speaker_is_split_by_file(folder, tmp_path):
@@ -321,9 +325,23 @@ def test_options_that_do_not_fit(options, message, folder, tmp_path):
         prepare(as_csv(folder), tmp_path / "out", **options)
 
 
+def test_a_part_without_a_sample(folder, tmp_path):
+    table = write(folder / "t.csv", "audio,text,start,end\na.wav,one,0.1,0.10001\nb.wav,two,,\n")
+    prepare(table, tmp_path / "out", valid_fraction=0)
+    assert lines(tmp_path / "out" / "train.wrd") == ["two"]
+    assert [reason.partition(":")[0] for _, reason in refused(tmp_path / "out")] == ["part without a sample"]
+
+
 def test_a_label_that_would_take_the_place_of_another_file(folder, tmp_path):
     with pytest.raises(InputError, match="--labels tsv: no label file can have this ending"):
         prepare(write(folder / "t.csv", "audio,tsv\na.wav,x\n"), tmp_path / "out", labels=["tsv"])
+
+
+def test_files_in_archives_have_no_form_in_json(folder, tmp_path, capsys):
+    prepare(as_csv(folder), tmp_path / "out", valid_fraction=0)
+    assert run(["manifest", "shards", str(tmp_path / "out"), "--dest", str(tmp_path / "shards")]) == 0
+    assert main([str(tmp_path / "shards"), "--dest", str(tmp_path / "json"), "--to", "jsonl"]) == 1
+    assert "it lies in an archive, and NeMo and lhotse take files" in capsys.readouterr().err
 
 
 def test_there_and_back(folder, tmp_path):

@@ -49,7 +49,7 @@ def test_files_are_read_again(tmp_path):
     said = {"a b": spoken(("ONE", 0.1, 0.5), ('"TWO"', 0.75, 1.0))}
     (tmp_path / "hypo.ctm").write_text(files_of("ctm", said)["hypo.ctm"])
     assert (tmp_path / "hypo.ctm").read_text().splitlines()[0] == "a_b 1 0.100 0.400 ONE 0.500"
-    words = [(one.label, one.start, one.end) for one in read_ctm(tmp_path / "hypo.ctm", "words")["a_b"].tiers["words"]]
+    words = [(one.label, one.start, one.end) for one in read_ctm(tmp_path / "hypo.ctm")["a_b"].tiers["phones"]]
     assert words == [("ONE", 0.1, 0.5), ('"TWO"', 0.75, 1.0)]
     (tmp_path / "a.TextGrid").write_text(files_of("textgrid", said)["a b.TextGrid"])
     assert [one.label for one in read_textgrid(tmp_path / "a.TextGrid").tiers["words"]] == ["ONE", '"TWO"']

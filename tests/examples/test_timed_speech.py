@@ -65,7 +65,7 @@ def test_files(corpus):
     ]
     assert "espeak-ng" in (corpus / "README.md").read_text()
     chosen = compose_lines(SMALLEST)
-    found = read_alignments(corpus / "alignments", both, 0.0)
+    found = read_alignments(corpus / "alignments", both)
     for line, clip, alignment in zip(chosen, both, found):
         assert clip.name == f"{line.name}.flac" and clip.num_samples == round(alignment.seconds * 16000)
         assert (alignment.text, alignment.language, alignment.speaker) == (line.text, line.language, line.voice.name)

@@ -14,7 +14,7 @@ from small_tasks import task_on, write_split
 
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.data import manifest_check
-from summarymixing_fairseq.data.checks import ctc_frames
+from summarymixing_fairseq.data.ctc_path import frames_needed
 
 TEN_FRAMES = manifest_check.FIRST_FRAME_SAMPLES + 9 * manifest_check.FRAME_SAMPLES
 FITS, TOO_LONG, TOO_LONG_BY_REPEATS = "A B " * 5, "A B " * 5 + "A", "A B A B A B A A |"
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def test_frames_of_a_transcript():
-    assert [ctc_frames(line) for line in ("", "A", "A A A", "A B B |")] == [0, 1, 5, 5]
+    assert [frames_needed(line.split()) for line in ("", "A", "A A A", "A B B |")] == [0, 1, 5, 5]
 
 
 def test_frames_of_the_published_front_end(tiny_model):

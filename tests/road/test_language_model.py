@@ -49,7 +49,7 @@ def probability(arpa: dict, history: tuple[str, ...], word: str) -> float:
 
 
 def written(tmp_path: Path, sentences: list[str], order: int) -> dict:
-    (tmp_path / "text").write_text("\n".join(sentences) + "\n", encoding="utf-8")
+    (tmp_path / "text").write_text("\n".join(sentences) + "\n", encoding="utf-8-sig")  # with a byte-order mark
     train_ngrams(tmp_path / "text", order, tmp_path / "words.arpa")
     return read_arpa(tmp_path / "words.arpa")
 

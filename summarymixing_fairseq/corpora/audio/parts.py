@@ -56,6 +56,8 @@ def _cut(part: Part, file: Clip, rules: AudioRules) -> Clip | Refusal:
         detail = f"{start / rate_hz:.2f} to {end / rate_hz:.2f} s of {file.num_samples / rate_hz:.2f} s"
         return Refusal(part.path, "part beyond the end of its file", detail)
     end = min(end, file.num_samples)
+    if end <= start:
+        return Refusal(part.path, "part without a sample", f"{start / rate_hz:.5f} s")
     seconds = (end - start) / rate_hz
     if rules.min_seconds is not None and seconds < rules.min_seconds:
         return Refusal(part.path, f"shorter than {rules.min_seconds:g} s", f"{seconds:.3f} s")

@@ -62,8 +62,8 @@ def _find(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] | Refusa
     from ...data.audio import read_segment
 
     try:
-        # the model's own rate, whatever the manifest's
-        num_samples = -(-clip.num_samples * _MODEL_RATE_HZ // sample_rate_hz)
+        # the model's own rate, whatever the manifest's, at which lengths were rounded up
+        num_samples = (clip.num_samples - 1) * _MODEL_RATE_HZ // sample_rate_hz + 1
         samples = read_segment(Path(root, clip.path), 0, num_samples, sample_rate_hz=_MODEL_RATE_HZ)
     except InputError as error:
         return Refusal(clip.path, "cannot be decoded", str(error))
@@ -158,8 +158,8 @@ def cut_files(
 ) -> list[Clip]:
     """Write segments to `cut_dir`/<path without its ending>/<first sample>.flac; clips relative to `cut_dir`.
 
-    A file that an earlier run has written is kept. A recording is refused once, whatever number of its segments cannot
-    be read.
+    A file that an earlier run has written is kept, unless its recording is newer. A recording is refused once, whatever
+    number of its segments cannot be read.
 
     Raises:
         InputError: if two files would be cut to one folder.
@@ -186,11 +186,12 @@ def _cut(segment: Clip, root: str, cut_dir: Path, sample_rate_hz: int) -> Clip |
 
     offset = segment.offset or 0
     path = f"{_cut_folder(segment)}/{offset:010}.flac"
-    target = cut_dir / path
-    if existing_num_samples(target, sample_rate_hz) != segment.num_samples:
+    source, target = Path(root, segment.path), cut_dir / path
+    is_there = existing_num_samples(target, sample_rate_hz) == segment.num_samples
+    if not is_there or os.path.getmtime(target) < os.path.getmtime(source):
         try:
             # the reader that training uses: a file holds the same samples as the row it was cut from
-            samples = read_segment(Path(root, segment.path), offset, segment.num_samples, sample_rate_hz=sample_rate_hz)
+            samples = read_segment(source, offset, segment.num_samples, sample_rate_hz=sample_rate_hz)
         except InputError as error:
             return Refusal(segment.path, "a segment cannot be read", str(error))
         write_flac(target, samples, sample_rate_hz)

@@ -29,7 +29,7 @@ def as_json_lines(folder: Path, options: ManifestOptions) -> dict[Path, str]:
     and every other label by its kind.
 
     Raises:
-        InputError: as ``read_splits``; for a file that cannot be read, or a row of a zip file.
+        InputError: as ``read_splits``; for a file that cannot be read, or a row of an archive.
     """
     splits = read_splits(folder, allow_outside_root=options.rules.allow_outside_root)
     clips = {clip.path: clip for split in splits.values() for clip in split.manifest}
@@ -51,7 +51,10 @@ def as_json_lines(folder: Path, options: ManifestOptions) -> dict[Path, str]:
 
 def _header(clip: Clip) -> _Header | str:
     from ...data.audio import DECODING_ERRORS, open_audio
+    from ...data.manifest import archive_and_position
 
+    if archive_and_position(clip.path)[1]:
+        return "it lies in an archive, and NeMo and lhotse take files"
     try:
         clip.check_inside()
         with open_audio(clip.path) as file:

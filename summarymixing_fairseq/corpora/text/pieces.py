@@ -44,13 +44,10 @@ def train_pieces(texts: Sequence[str], vocabulary_size: int) -> Pieces:
     Every letter of `texts` is a piece. Pieces stay within a word; they may hold apostrophes and combining marks.
 
     Raises:
-        InputError: for a vocabulary that is smaller than the letters or larger than the texts yield, or if
-            sentencepiece is missing.
+        InputError: for a vocabulary that is smaller than the letters or larger than the texts yield.
     """
-    try:
-        from sentencepiece import SentencePieceTrainer
-    except ImportError:
-        raise InputError("--bpe needs sentencepiece: pip install sentencepiece") from None
+    from sentencepiece import SentencePieceTrainer
+
     letters = set().union(*texts) - {" "}
     if not letters:
         raise InputError(f"--bpe {vocabulary_size}: train has no text to learn pieces from")

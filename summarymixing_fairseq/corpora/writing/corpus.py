@@ -74,7 +74,7 @@ def write_corpus(corpus: Prepared, options: ManifestOptions) -> str:
 
     Raises:
         InputError: where nothing usable is left, a split that is needed is empty, more is refused than allowed, or
-            files exist with other content; DEST/refused.tsv is written in any case.
+            files exist with other content. But for the last, DEST/refused.tsv is written.
     """
     dest = options.dest
     splits = {name: utterances for name, utterances in corpus.splits.items() if utterances}
