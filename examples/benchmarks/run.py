@@ -73,7 +73,7 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*.json"))]
 
 
-def render(results: Sequence[dict[str, Any]], notes: str = "") -> str:
+def render(results: Sequence[dict[str, Any]], notes: str) -> str:
     """RESULTS.md: targets first, then the tables of every machine.
 
     Args:
@@ -83,9 +83,7 @@ def render(results: Sequence[dict[str, Any]], notes: str = "") -> str:
 
     from summarymixing_fairseq.benchmarks.report import as_markdown, failures, provenance
 
-    parts = [HEADER, "## Targets\n", targets_table(results) + "\n"]
-    if notes:
-        parts.append(notes.strip() + "\n")
+    parts = [HEADER, "## Targets\n", targets_table(results) + "\n", notes.strip() + "\n"]
     for machine in sorted({result["machine"]["hardware"] for result in results}):
         parts.append(f"## {machine}\n")
         for result in results:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
+from summarymixing_fairseq.corpora.writing.options import positive_int
 from summarymixing_fairseq.system import command, files, interrupts
+from summarymixing_fairseq.system.machine import available_threads
 from summarymixing_fairseq.system.stages import run_stage
 from summarymixing_fairseq.system.strict_json import to_json
 
@@ -62,7 +63,7 @@ def stages(dest: Path, source: str, updates: int, overrides: list[str]) -> list[
     pretrain += [f"task.data={data / 'pretrain'}", f"checkpoint.save_dir={checkpoint.parent}"]
     pretrain += [f"optimization.max_update={updates}", *PRETRAINING]
     probe = ["summarymixing", "mp3s", "--encoder", f"pretrained={checkpoint}", "--random", "--no-paper", "--note", NOTE]
-    probe += ["--data", str(data), "--results", str(dest / "results"), "--jobs", str(os.cpu_count() or 1)]
+    probe += ["--data", str(data), "--results", str(dest / "results"), "--jobs", str(available_threads())]
     probe += ["--device", "cpu", "--tasks", TASKS]
     own = [f"{task}:{one}" if task else one for task, several in OVERRIDES.items() for one in several.split()]
     for override in [*own, *overrides]:
@@ -80,7 +81,7 @@ def publish(results: Path, here: Path) -> None:
     """Copy table and plots from `results` to HERE/results, without paths of this machine, and render the README."""
     table = json.loads((results / "mp3s.json").read_text(encoding="utf-8"))
     table["command"] = "make mp3s-mini"
-    table["machine"]["system"] = table["machine"]["system"].split("-with-")[0].split("-")[0]
+    table["machine"]["system"] = table["machine"]["system"].split("-")[0]
     for encoder in table["encoders"]:
         encoder["path"] = Path(encoder["path"]).name
     published: dict[Path, str | bytes] = {here / "results" / name: (results / name).read_bytes() for name in PLOTS}
@@ -111,7 +112,7 @@ def main() -> int:
         default="auto",
         help="English prompts: real ones by apt, synthesised ones, or (auto, the default) real ones if apt has them",
     )
-    parser.add_argument("--updates", type=int, default=1000, help="of pre-training")
+    parser.add_argument("--updates", type=positive_int, default=1000, help="of pre-training")
     parser.add_argument("--override", action="append", default=[], metavar="[TASK:]KEY=VALUE", help="of the probes")
     parser.add_argument("--publish", action="store_true", help="only copy the results into examples/mp3s")
     args = parser.parse_args()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -106,7 +107,7 @@ def write_report(dest: Path, train: str, records: dict[str, dict[str, Any]]) -> 
     names = ("pretrain/train", "pretrain/valid", f"finetune/{train}", "finetune/valid", "finetune/test")
     data = [(name, *manifest_row(corpus / f"{name}.tsv")) for name in names]
     times = [(name, f"{one['seconds']:.0f}", f"{one['peak_mib'] or ''}") for name, one in records.items()]
-    commands = "\n".join(" ".join(record["command"]) for record in records.values())
+    commands = "\n".join(shlex.join(record["command"]) for record in records.values())
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "numpy"))
     text = f"""# Quickstart report
 

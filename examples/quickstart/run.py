@@ -161,8 +161,8 @@ def main() -> int:
         "--labels", choices=LABELS, default="5min", help="of English to fine-tune on: 5 minutes, or all 16 (all)"
     )
     parser.add_argument("--seeds", type=positive_int, default=3, help="fine-tunings of each model (default: 3)")
-    parser.add_argument("--pretrain-updates", type=int, default=1200)
-    parser.add_argument("--finetune-updates", type=int, default=300)
+    parser.add_argument("--pretrain-updates", type=positive_int, default=1200)
+    parser.add_argument("--finetune-updates", type=positive_int, default=300)
     args = parser.parse_args()
     interrupts.install("interrupted: run the same command again to go on")
     dest = args.dest.resolve()

@@ -22,7 +22,7 @@ def average(paths: Sequence[Path]) -> dict[str, Any]:
     It has no optimizer. Counts, which are no floats, are the last one's too.
 
     Args:
-        paths: two or more; one is in memory at a time, beside the sums.
+        paths: two or more; two are in memory at a time, beside the sums.
 
     Raises:
         InputError: for fewer than two, one that cannot be read safely, or one of another model or dictionary than the

@@ -68,7 +68,7 @@ def weights_of(state: Any, path: Path) -> dict[str, torch.Tensor]:
     """The model's weights in what ``load_safely`` gave.
 
     Raises:
-        InputError: where there are none.
+        InputError: where there are none, or some are not finite.
     """
     weights = section(state, "model")
     if not weights or not all(isinstance(weight, torch.Tensor) for weight in weights.values()):

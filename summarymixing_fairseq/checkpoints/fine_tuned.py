@@ -83,7 +83,9 @@ def load_fine_tuned(path: Path, dictionary_path: Path | None = None) -> FineTune
         raise InputError(f"{path}: its dictionary has no <s>, <pad>, </s> and <unk>, so it is of no CTC model")
     with refusals_named(path):
         symbols = symbols_of(section(config, "task"), section(config, "criterion"), dictionary.symbols)
-        num_outputs = weights["w2v_encoder.proj.weight"].size(0)
+        if (outputs := weights.get("w2v_encoder.proj.weight")) is None:
+            raise InputError(f"{path}: its weights do not fit its configuration: no w2v_encoder.proj.weight")
+        num_outputs = outputs.size(0)
         if num_outputs != len(dictionary):
             raise InputError(
                 f"the dictionary has {len(dictionary)} symbols, {path} {num_outputs} outputs: not of this model"

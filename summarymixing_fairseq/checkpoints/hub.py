@@ -64,7 +64,7 @@ def download(path: Path) -> None:
 
 
 def _hash(blob: Path, num_digits: int) -> str:
-    """SHA-256 of a large file, or git's of a small one, as the hub names them. A name of another length is not one."""
+    """SHA-256 of a large file, or git's of a small one, as the hub names them. No other name matches it."""
     if num_digits == 64:
         return sha256_of(blob)
     content = blob.read_bytes()

@@ -30,8 +30,8 @@ CLASSES = {
     *("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "omegaconf.nodes.AnyNode"),
     *("omegaconf.base.ContainerMetadata", "omegaconf.base.Metadata"),
 }
-# named in the metadata of OmegaConf's trees, and never called
-# int and str by their names in Python 2 too, as the protocol writes them
+# Named in the metadata of OmegaConf's trees, and never called; int and str by their names in Python 2 too, as the
+# protocol writes them.
 PLAIN = ("dict", "list", "tuple", "str", "unicode", "int", "long", "float", "bool")
 TYPES = {"typing.Any", *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in PLAIN)}
 MAPPINGS = {"collections.OrderedDict": 0, "collections.defaultdict": 1}
@@ -62,8 +62,7 @@ class _Global(str):
 class _Object:
     """Stands for a tensor, or an object of one of ``CLASSES``."""
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self) -> None:
         self.state: dict[str, Any] = {}
 
 
@@ -146,7 +145,7 @@ class _Scan:
         declared = str(storage), _only(num_items, int)
         if num_items < 0 or self.storages.setdefault(_only(key, str), declared) != declared:
             raise NotAllowed(f"a storage of {num_items} numbers")
-        made = _Object("storage")
+        made = _Object()
         made.state["num_items"] = num_items
         return made
 
@@ -165,7 +164,7 @@ def _allowed(name: str) -> _Global:
 
 def _made(called: _Global, arguments: tuple[Any, ...], as_object: bool) -> Any:
     if as_object and called in CLASSES and not arguments:
-        return _Object(called)
+        return _Object()
     if not as_object and called in MAPPINGS and len(arguments) == MAPPINGS[called]:
         if not all(_only(argument, _Global) in TYPES for argument in arguments):
             raise NotAllowed(f"a call of {called}")
@@ -174,7 +173,7 @@ def _made(called: _Global, arguments: tuple[Any, ...], as_object: bool) -> Any:
         base = _only(arguments[0], _Object)
         if called == TENSOR:
             _check_sizes(_only(arguments[2], tuple), base)
-        return _Object("tensor")
+        return _Object()
     raise NotAllowed(f"a call of {called}")
 
 

@@ -98,8 +98,7 @@ class Recogniser:
         found: dict[int, Transcript] = {}
         for batch in batches_by_length([len(one) for one in waveforms], int(batch_seconds * SAMPLE_RATE_HZ)):
             for i, log_probs in zip(batch, self.log_probs([waveforms[i] for i in batch])):
-                one = audio[i]
-                _check_finite(log_probs, str(one) if isinstance(one, (str, os.PathLike)) else "a waveform")
+                _check_finite(log_probs, audio[i])
                 found[i] = self.transcript(log_probs, len(waveforms[i]), n_best)
         return [found[i] for i in range(len(waveforms))]
 
@@ -120,7 +119,7 @@ class Recogniser:
         waveform = waveform_of(audio, sample_rate_hz)
         labels = self.labels_of(text)
         (log_probs,) = self.log_probs([waveform])
-        _check_finite(log_probs, str(audio) if isinstance(audio, (str, os.PathLike)) else "a waveform")
+        _check_finite(log_probs, audio)
         return self.align_frames(log_probs, len(waveform), labels)
 
     def labels_of(self, text: str) -> list[int]:
@@ -178,7 +177,7 @@ class Recogniser:
         for positions, waveforms in read_in_batches(clips, batch_seconds, on_bad):
             for i, log_probs, waveform in zip(positions, self.log_probs(waveforms), waveforms):
                 try:
-                    _check_finite(log_probs, str(clips[i].path))
+                    _check_finite(log_probs, clips[i].path)
                 except InputError as error:
                     if on_bad is None:
                         raise
@@ -277,8 +276,9 @@ class Recogniser:
         return Interval(unit.text, start, min(end, seconds), unit.confidence)
 
 
-def _check_finite(log_probs: np.ndarray, name: str) -> None:
+def _check_finite(log_probs: np.ndarray, audio: Audio) -> None:
     if not np.isfinite(log_probs).all():
+        name = str(audio) if isinstance(audio, (str, os.PathLike)) else "a waveform"
         raise InputError(
             f"{name}: its scores are not finite numbers: leave it out if it is the only one, try "
             "--precision float32, otherwise the checkpoint is broken"

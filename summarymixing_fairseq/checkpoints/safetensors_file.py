@@ -47,10 +47,14 @@ def write_safetensors(state: dict[str, Any], path: Path) -> None:
         raise InputError(
             f"{path}: the checkpoint's configuration is not of plain values, so it cannot be written"
         ) from None
-    # memory of their own: safetensors refuses weights that share it
-    weights = {name: weight.clone(memory_format=torch.contiguous_format) for name, weight in state["model"].items()}
+    weights = {name: own_memory(weight) for name, weight in state["model"].items()}
     with atomic_write(path, "wb") as file:
         file.write(save(weights, metadata))
+
+
+def own_memory(weight: torch.Tensor) -> torch.Tensor:
+    """A copy: safetensors refuses weights that share memory."""
+    return weight.clone(memory_format=torch.contiguous_format)
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import os
 import stat
 import typing
 from argparse import Namespace
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from .safetensors_file import read_safetensors
 
 # What configurations consist of besides strings and numbers: until the end of 2020 an argparse.Namespace, then for a
 # while an untyped OmegaConf tree, which names the types of its nodes. (Typed trees hold enums that cannot be pickled.)
-CONFIGURATION_CLASSES = [
+CONFIGURATION_CLASSES: list[typing.Any] = [
     Namespace,
     DictConfig,
     ListConfig,
@@ -51,8 +50,7 @@ def allow_fairseq_dictionary() -> None:
     Without this no fine-tuning run of fairseq's could resume on torch 2.6 or later. Safe: building a ``Dictionary``
     from a checkpoint sets attributes of plain types and runs no code of the file's.
     """
-    if hasattr(torch.serialization, "add_safe_globals"):  # torch >= 2.5
-        torch.serialization.add_safe_globals([Dictionary])
+    torch.serialization.add_safe_globals([Dictionary])
 
 
 def load_safely(path: Path) -> Any:
@@ -97,8 +95,7 @@ def _load(path: Path) -> Any:
     ones and HuBERT's ``cfg`` of plain containers. Safe: such objects only take attributes of allowed types.
     """
     allow_fairseq_dictionary()
-    # torch >= 2.5 has safe_globals
-    with getattr(torch.serialization, "safe_globals", nullcontext)(CONFIGURATION_CLASSES):
+    with torch.serialization.safe_globals(CONFIGURATION_CLASSES):
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..checkpoints.contents import config_of, num_updates_of, section, sections
-from ..checkpoints.encoders import ours
 from ..checkpoints.private import without_places
 from ..system.errors import printable
 from ..system.units import SAMPLE_RATE_HZ
@@ -54,8 +53,12 @@ def model_card(source: Source, to: str, licence: str, usage: str) -> str:
         "",
         "## Data",
         "",
-        *_table([("audio heard in training, repetitions included", _hours(source)), ("corpora", UNKNOWN)]),
-        *_table([("languages", UNKNOWN), ("speakers, consent", UNKNOWN)])[2:],
+        *_table(
+            [
+                ("audio heard in training, repetitions included", _hours(source)),
+                *((name, UNKNOWN) for name in ("corpora", "languages", "speakers, consent")),
+            ]
+        ),
         "",
         "## Recipe",
         "",
@@ -134,7 +137,7 @@ def _limits(source: Source) -> Iterator[str]:
     yield f"Audio of one channel at {SAMPLE_RATE_HZ // 1000} kHz; other rates must be resampled."
     if source.encoder is not None:
         yield f"A clip has at least {source.encoder.min_samples() / SAMPLE_RATE_HZ * 1000:g} ms."
-        if source.encoder.spec.kind == ours.KIND and (most := source.max_frames()) is not None:
+        if (most := source.max_frames()) is not None:
             yield f"A clip has at most {most / source.encoder.frame_rate_hz:g} s."
     if source.fine_tuned is not None:
         yield "It spells the symbols of its training alone, and writes what it hears in any language as these."

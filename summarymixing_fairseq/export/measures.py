@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..checkpoints.fine_tuned import FineTuned
+from ..checkpoints.recogniser import BATCH_SECONDS
 from ..data.ctc_decoding import GreedyDecoder
 from ..data.manifest import Manifest
 from ..data.reading import read_in_batches
@@ -23,8 +24,6 @@ from .source import Source
 # of the clip that is timed; it is run so often, and the median taken
 SECONDS = 10.0
 RUNS = 5
-# of audio that is read at a time
-BATCH_SECONDS = 120.0
 
 
 def speed(outputs: Mapping[str, Outputs]) -> str:
@@ -112,4 +111,4 @@ def listen(outputs: Recognised, labelled: Labelled, source: Source) -> Heard:
         decoder.decode(one.log_softmax(-1).numpy())[0].text if isinstance(one, torch.Tensor) else str(one)
         for one in found
     ]
-    return Heard(found, texts, seconds / max(labelled.seconds, 1e-9))
+    return Heard(found, texts, seconds / labelled.seconds)

@@ -41,12 +41,12 @@ def export(
     if destination.name in ("", ".."):  # its name is that of the folder it leads to
         destination = Path(os.path.abspath(destination))
     source = load_source(checkpoint)
-    final = FORMATS[to](source, destination, int8)
+    made = FORMATS[to](source, destination, int8)
     # the last of the format's own files stands for all
-    paths = [final.use(), final.card(), *final.files()]
+    paths = [made.use(), made.card(), *made.files()]
     refuse_existing(paths, force)
     with temporary_folder(".export-", destination.absolute().parent) as folder:
-        made = FORMATS[to](source, folder / destination.name, int8)
+        made.destination = folder / destination.name
         try:
             with _quiet_exporters():
                 made.write()
@@ -54,10 +54,12 @@ def export(
         except InputError as error:
             text = str(error).replace(str(made.destination), str(destination))
             raise InputError(f"{text} (nothing was written)") from None
-        write_together({made.use(): final.usage(), made.card(): model_card(source, to, licence, final.usage())})
+        write_together({made.use(): made.usage(), made.card(): model_card(source, to, licence, made.usage())})
         num_parameters = sum(weight.numel() for weight in source.state["model"].values())
         num_bytes = sum(path.stat().st_size for path in made.files())
         with uninterrupted():
+            for earlier in {destination / name for name in made.optional} - set(paths):
+                earlier.unlink(missing_ok=True)
             for new, path in zip([made.use(), made.card(), *made.files()], paths):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(new, path)

@@ -59,7 +59,8 @@ class Source:
 
     def max_frames(self) -> int | None:
         """Frames of the longest clip that its mixers take; None where there is no such limit."""
-        limits = [getattr(module, "max_frames", None) for module in self.our_encoder().modules()]
+        modules = () if self.encoder is None else self.encoder.modules()
+        limits = [getattr(module, "max_frames", None) for module in modules]
         return min((int(limit) for limit in limits if limit is not None), default=None)
 
     @torch.no_grad()

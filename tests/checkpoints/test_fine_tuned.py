@@ -43,6 +43,10 @@ def test_fine_tuned(pretrained, tmp_path, speech):
     save(path, config, ctc.state_dict())
     with pytest.raises(InputError, match=r"carries no dictionary: .*--dictionary"):
         load_fine_tuned(path)
+    without_outputs = {name: value for name, value in ctc.state_dict().items() if "proj.weight" not in name}
+    save(path, config, without_outputs, task_state={"target_dictionary": dictionary})
+    with pytest.raises(InputError, match=r"weights do not fit its configuration: no w2v_encoder\.proj\.weight"):
+        load_fine_tuned(path)
 
 
 @pytest.mark.parametrize(

@@ -71,4 +71,3 @@ def test_all_groups_and_names_are_listed(capsys: pytest.CaptureFixture[str]) -> 
     listed = capsys.readouterr().out.split()
     for group in GROUPS:
         assert {group, str(ROOT / "examples" / group), *config_names(group)} <= set(listed)
-    assert "_self_" not in listed

@@ -127,6 +127,9 @@ def test_a_recipe_with_defaults_has_nothing_else(path: Path) -> None:
     """fairseq's schema is merged with this file first: any other value here would lose against the defaults."""
     content = yaml.safe_load(path.read_text()) or {}
     assert "defaults" not in content or list(content) == ["defaults"]
+    # hydra 1.0 (Python 3.9 and 3.10) does not read the lists of files that a list names
+    named = [path.parent / f"{name}.yaml" for name in content.get("defaults", []) if name != "_self_"]
+    assert not any("defaults" in (yaml.safe_load(file.read_text()) or {}) for file in named)
 
 
 @pytest.mark.parametrize("name", ["base", "small"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from encoder_checkpoints import OURS, configuration, save
+from encoder_checkpoints import OURS, configuration, fine_tune, save
 
+from summarymixing_fairseq.checkpoints.safetensors_file import write_safetensors
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.export import check
 from summarymixing_fairseq.export.card import UNKNOWN, model_card
@@ -74,6 +75,29 @@ def test_a_destination_that_is_the_folder_above(pretrained, tmp_path, monkeypatc
     assert main(["export", str(pretrained), "..", "--to", "s3prl"]) == 0
     assert {path.name: path.read_text() for path in here.iterdir()} == {"README.md": "mine", "use.py": "mine"}
     assert (tmp_path / "above" / "use.py").exists()
+
+
+def test_a_recogniser_without_its_symbols_is_exported_as_weights(tmp_path, tiny_model, capsys):
+    config, ctc = fine_tune(tiny_model(mixer="linformer"), OURS, tmp_path)
+    path = save(tmp_path / "c.pt", config, ctc.state_dict())
+    assert main(["export", str(path), str(tmp_path / "out.safetensors")]) == 0, capsys.readouterr().err
+    assert "A clip has at most" in (tmp_path / "out.md").read_text()
+
+
+def test_files_of_an_earlier_export_do_not_stay(pretrained, tmp_path, monkeypatch, capsys):
+    """Those that belong to its model and not to this one."""
+    made = FORMATS["safetensors"]
+    monkeypatch.setattr(made, "optional", ("vocab.json", "out.safetensors"))
+    for name in ("vocab.json", "mine.txt"):
+        (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / name).write_text("")
+    monkeypatch.setattr(made, "files", lambda self: [self.destination / "out.safetensors"])
+    monkeypatch.setattr(made, "write", lambda self: write_safetensors(self.source.state, self.files()[0]))
+    monkeypatch.setattr(made, "check", lambda self: "checked")
+    for name in ("use", "card"):
+        monkeypatch.setattr(made, name, lambda self, name=name: self.destination / name)
+    assert main(["export", str(pretrained), str(tmp_path / "out")]) == 0, capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["card", "mine.txt", "out.safetensors", "use"]
 
 
 def test_a_licence_without_a_name(pretrained, tmp_path, capsys):

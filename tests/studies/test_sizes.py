@@ -54,7 +54,7 @@ def test_bad_input_is_one_line(options, message, capsys):
 
 def test_a_recipe_that_is_written(tmp_path: Path):
     (tmp_path / "differences").mkdir()
-    for name in ("_self_", "base", "base_mhsa"):
+    for name in ("base", "base_mhsa"):
         shutil.copy(RECIPES / f"{name}.yaml", tmp_path)
     base, settings = tmp_path / "base.yaml", ("model.init=xavier",)
     assert write_recipe(Size(base, "summarymixing", (), 768, 12, 154_764_416), tmp_path) is None

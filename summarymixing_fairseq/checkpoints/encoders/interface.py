@@ -60,14 +60,6 @@ class EncoderSpec:
                 raise InputError(f"an encoder's specification: {name}={values[name]!r} is not of {expected.__name__}")
         return cls(**values)
 
-    def describe(self) -> str:
-        """One line: model, mixer, size, and how far trained."""
-        config = self.config
-        mixers = ", ".join(config.get("mixers") or [config.get("mixer", "")])
-        mixer = f" ({mixers})" if mixers else ""
-        stage = "fine-tuned" if self.fine_tuned else "pre-trained"
-        return f"{self.kind}{mixer}, {config['encoder_layers']} layers of {config['encoder_embed_dim']}, {stage}"
-
 
 def noise_settings(dropout: float) -> dict[str, Any]:
     """What fairseq's configurations and ours say of noise: one dropout everywhere, and no LayerDrop."""
@@ -121,7 +113,11 @@ class Encoder(nn.Module):
 
     def describe(self) -> str:
         """One line: model, mixer, size, and how far trained."""
-        return self.spec.describe()
+        config = self.spec.config
+        mixers = ", ".join(config.get("mixers") or [config.get("mixer", "")])
+        mixer = f" ({mixers})" if mixers else ""
+        stage = "fine-tuned" if self.spec.fine_tuned else "pre-trained"
+        return f"{self.spec.kind}{mixer}, {config['encoder_layers']} layers of {config['encoder_embed_dim']}, {stage}"
 
     def weights_digest(self) -> bytes:
         """SHA-256 of the names and values of all weights: alike for a checkpoint and what was exported of it."""

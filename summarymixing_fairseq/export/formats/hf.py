@@ -17,6 +17,7 @@ from torch import Tensor
 from ...checkpoints.contents import config_of, num_updates_of, over_defaults
 from ...checkpoints.hf_folder import BODY, HEAD, MODEL_TYPE, OURS_HEAD, SPECIAL
 from ...checkpoints.private import without_places
+from ...checkpoints.safetensors_file import own_memory
 from ...data.reading import pad_batch
 from ...models.config import Wav2Vec2SummaryMixingConfig, layer_mixers
 from ...models.encoder import chunk_draws
@@ -58,10 +59,11 @@ class HuggingFace(Format):
     # equal to the bit, but for products of a few rows, which a CPU's library sums in another order now and then
     tolerance = 1e-6
     extra = "hf"
+    optional = ("vocab.json", "tokenizer_config.json")
 
     def files(self) -> list[Path]:
         """See ``Format``."""
-        return list(self._contents)
+        return [self.destination / name for name in self._contents]
 
     def usage(self) -> str:
         """See ``Format``."""
@@ -80,7 +82,7 @@ class HuggingFace(Format):
 
     def write(self) -> None:
         """See ``Format``."""
-        write_together(self._contents)
+        write_together({self.destination / name: content for name, content in self._contents.items()})
 
     def outputs(self) -> Outputs:
         """See ``Format``."""
@@ -102,8 +104,8 @@ class HuggingFace(Format):
         return outputs
 
     @cached_property
-    def _contents(self) -> dict[Path, str | bytes]:
-        """What is written, by path; the configuration comes last, and stands for all."""
+    def _contents(self) -> dict[str, str | bytes]:
+        """What is written, by name; the configuration comes last, and stands for all."""
         from safetensors.torch import save
 
         self.source.our_encoder()
@@ -133,7 +135,7 @@ class HuggingFace(Format):
             )
         texts["preprocessor_config.json"] = _lines(processor)
         texts["config.json"] = _lines(self._config())
-        return {self.destination / name: text for name, text in texts.items()}
+        return texts
 
     def _cfg(self) -> Any:
         return over_defaults(Wav2Vec2SummaryMixingConfig(), self.source.our_encoder().spec.config)
@@ -162,11 +164,11 @@ class HuggingFace(Format):
         return texts
 
     def _weights(self) -> dict[str, Tensor]:
-        encoder = {name: _own(weight) for name, weight in self.source.encoder_weights().items()}
+        encoder = {name: own_memory(weight) for name, weight in self.source.encoder_weights().items()}
         if self.source.fine_tuned is None:
             return encoder
         whole = self.source.state["model"]
-        head = {HEAD + name: _own(whole[OURS_HEAD + name]) for name in ("weight", "bias")}
+        head = {HEAD + name: own_memory(whole[OURS_HEAD + name]) for name in ("weight", "bias")}
         return {**{BODY + name: weight for name, weight in encoder.items()}, **head}
 
     def _symbols(self) -> list[str]:
@@ -220,11 +222,6 @@ class HuggingFace(Format):
             "dtype": "float32",
             "checkpoint": {"cfg": without_places(config_of(self.source.state)), "num_updates": num_updates},
         }
-
-
-def _own(weight: Tensor) -> Tensor:
-    """In memory of its own: safetensors refuses weights that share it."""
-    return weight.clone(memory_format=torch.contiguous_format)
 
 
 def _lines(value: dict[str, Any]) -> str:

@@ -93,6 +93,7 @@ class Onnx(Format):
     extra = "onnx"
     tolerance = 1e-4
     takes_int8 = True
+    optional = ("tokens.txt", "model.int8.onnx", "stream.onnx")
 
     def files(self) -> list[Path]:
         """See ``Format``."""

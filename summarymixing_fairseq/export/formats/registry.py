@@ -28,6 +28,7 @@ class Format:
         packages: that it needs; extra: of this package that brings them.
         tolerance: largest difference from the checkpoint's outputs, see ``compare``; 0: equal to the bit.
         takes_int8: whether it can be written in 8 bits.
+        optional: names of files that not every checkpoint's export has: those of an earlier one are removed.
         lines: what was found on the way, for the command to print.
     """
 
@@ -35,6 +36,7 @@ class Format:
     extra: ClassVar[str] = ""
     tolerance: ClassVar[float] = 0.0
     takes_int8: ClassVar[bool] = False
+    optional: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, source: Source, destination: Path, int8: Manifest | None = None):
         self.source, self.destination, self.int8 = source, destination, int8

@@ -62,8 +62,8 @@ class S3prl(HuggingFace):
         return {}
 
     @cached_property
-    def _contents(self) -> dict[Path, str | bytes]:
-        """What is written, by path; the weights come last, and stand for all."""
+    def _contents(self) -> dict[str, str | bytes]:
+        """What is written, by name; the weights come last, and stand for all."""
         config = {**self._model_config(), "layerdrop": 0.0}  # s3prl counts on every layer
         model = {name: weight for name, weight in self.source.encoder_weights().items() if name != "mask_emb"}
         weights = io.BytesIO()
@@ -71,7 +71,7 @@ class S3prl(HuggingFace):
         texts: dict[str, str | bytes] = dict(self._bundled((f"{CODE}hubconf", f"{CODE}expert")))
         texts["__init__.py"] = ""
         texts["weights.pt"] = weights.getvalue()
-        return {self.destination / name: text for name, text in texts.items()}
+        return texts
 
 
 def load_hubconf(folder: Path) -> ModuleType:

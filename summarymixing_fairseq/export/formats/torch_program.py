@@ -26,6 +26,7 @@ class TorchProgram(Format):
     """model.pt2, and model.aot.pt2, which AOTInductor has compiled for this machine's kind of processor."""
 
     tolerance = 1e-5
+    optional = (COMPILED,)
 
     def files(self) -> list[Path]:
         """See ``Format``."""
