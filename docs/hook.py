@@ -27,6 +27,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.remove(file)
     for path in found:
         name = path.relative_to(ROOT).as_posix()
-        if not name.endswith(".template.md"):
+        if not name.endswith((".template.md", "NOTES.md")):  # which become parts of other pages
             files.append(File(name, str(ROOT), config.site_dir, config.use_directory_urls))
     return files

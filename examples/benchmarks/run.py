@@ -60,6 +60,7 @@ Written by `make bench` and `make bench-full` (`examples/benchmarks/run.py`) fro
 round all contenders run in turn. Times are medians over the rounds. A ratio is the median over the rounds of the ratio
 of two times of the same round. Peak memory is that of the contender's own process, less what it held after its imports
 (on a GPU: allocated memory). "mhsa" is attention by `scaled_dot_product_attention`, with dropout 0.1 as in the recipes.
+The CPU rows of `update` and of `cell` of 2026-11-23 are of CPU kernels that are gone since.
 """
 
 

@@ -128,18 +128,6 @@ class Cost:
         return UPDATES * CLIPS * BATCHES * GPUS * (sum(clip.values()) - layers)
 
 
-def kept_bytes(cfg: Any, amp: bool) -> int:
-    """Bytes a frame that one layer keeps for its backward pass if nothing is recomputed, counted by hand."""
-    D, F = cfg.encoder_embed_dim, cfg.encoder_ffn_embed_dim
-    # norms in fp32 also under amp; products, GLU and Swish; a byte for each element of a dropout mask
-    wide, narrow, norms, masks, other = 7 * D, 4 * F + 7 * D, 6, 2 * F + 3 * D, 0
-    if cfg.mixer == "mhsa":  # fused: input, q, k, v, output, and each head's log-sum-exp
-        narrow, other = narrow + 5 * D, 4 * cfg.encoder_attention_heads
-    else:  # LN_f; the cell's input, which under amp each branch casts; three a branch; the combiner's two
-        wide, narrow, masks, norms = wide + D, narrow + (9 + amp) * D, masks + D, norms + 1
-    return 4 * wide + (2 if amp else 4) * narrow + masks + 8 * norms + other
-
-
 def profile_update(update: Callable[[], None], on_gpu: bool) -> dict[str, float]:
     """Milliseconds of self time of one update by group."""
     from torch.autograd import DeviceType
@@ -212,27 +200,23 @@ def table(head: str, rows: Iterable[Sequence[Any]]) -> str:
 
 
 def counted(costs: dict[str, Cost]) -> dict[str, Any]:
-    """Tables of sections 1 and 2: operations and bytes."""
+    """Tables of section 1."""
     clips = {name: cost.flops(CLIP_SECONDS) for name, cost in costs.items()}
     parts = [[part, *(clip[part] / CLIP_SECONDS / 1e9 for clip in clips.values())] for part in clips["base"]]
-    totals, held, frames = [], [], costs["base"].num_frames(CLIP_SECONDS)
+    totals = []
     for name, cost in costs.items():
-        flops, kept = sum(clips[name].values()), [kept_bytes(cost.cfg, amp) for amp in (False, True)]
+        flops = sum(clips[name].values())
         batch = flops * CLIPS / 1e12
         totals.append([name, f"{cost.num_parameters:,}", flops / CLIP_SECONDS / 1e9, batch, batch * BATCHES * GPUS])
-        activations = [cost.cfg.encoder_layers * value * CLIPS * frames / 1e9 for value in kept]
-        held.append([name, 16 * cost.num_parameters / 1e9, *(value / 1e3 for value in kept), *activations])
-    columns = "weights, gradients, AdamW: GB; a layer: kB a frame, fp32; amp; batch of a GPU: GB, fp32; amp"
     return {
-        "frames": frames,
+        "frames": costs["base"].num_frames(CLIP_SECONDS),
         "components": table("component; " + "; ".join(costs), parts),
         "totals": table("recipe; parameters; GFLOP per s of audio; TFLOP per batch; TFLOP per update", totals),
-        "held": table(f"recipe; {columns}", held),
     }
 
 
 def timed(measured: dict[str, Any]) -> dict[str, Any]:
-    """The table of section 3, from what ``measure`` returned."""
+    """The table of section 2, from what ``measure`` returned."""
     product_rate, rows, groups = median(measured["flops_per_second"]), [], ()
     for name, update in measured["updates"].items():
         seconds, total = update["seconds"], sum(update["groups"].values())
@@ -247,7 +231,7 @@ def timed(measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def predicted(costs: dict[str, Cost]) -> dict[str, Any]:
-    """Figures and tables of section 4."""
+    """Figures and tables of section 3."""
     a100, a100_bytes, h100, h100_bytes = DATASHEETS.values()
     run = {name: cost.run_flops() / 1e12 for name, cost in costs.items()}
     share = run["base"] / (PAPER_SECONDS * GPUS * a100)
@@ -269,7 +253,7 @@ def predicted(costs: dict[str, Cost]) -> dict[str, Any]:
 
 
 def by_clip_length(costs: dict[str, Cost]) -> dict[str, Any]:
-    """Tables of section 5: from which length attention costs more than something else, and shares by length."""
+    """Tables of section 4: from which length attention costs more than something else, and shares by length."""
     attention, ours = costs["base_mhsa"].polynomials["mixer"], costs["base"].polynomials["mixer"]
     crossings = {
         f"attention > {ratio} x SummaryMixing": (ratio * ours[1] - attention[1]) / attention[2]

@@ -121,7 +121,7 @@ TARGETS = (
 def _format(value: float, unit: str) -> str:
     if unit:
         return f"{value:.3g}{unit}"
-    return f"1/{1 / value:.0f}" if value < 0.06 else f"{value:.2f}"
+    return f"1/{1 / value:.3g}" if value < 0.06 else f"{value:.2f}"
 
 
 def _reached(target: Target, results: Sequence[dict[str, Any]]) -> tuple[str, str]:

@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> None:
 
 def as_markdown() -> str:
     """One row an option: mixer or objective, its names, its default and what it does."""
+    from ..models.config import Wav2Vec2SummaryMixingConfig
     from ..models.objectives import OPTIONS as OBJECTIVES
     from ..modules.mixing import OPTIONS as MIXERS
 
@@ -34,15 +35,16 @@ def as_markdown() -> str:
     plugged_in: dict[str, Mapping[str, Any]] = {"mixer": MIXERS, "objective": OBJECTIVES}
     for kind, classes in plugged_in.items():
         for name, options in sorted(classes.items()):
-            lines += [_row(kind, name, field) for field in fields(options)]
+            lines += [_row(kind, name, field, Wav2Vec2SummaryMixingConfig()) for field in fields(options)]
     return "\n".join(lines)
 
 
-def _row(kind: str, name: str, field: Any) -> str:
+def _row(kind: str, name: str, field: Any, model: Any) -> str:
     model_field, choices = field.metadata["model_field"], field.metadata["choices"]
     names = f"`{kind}_options.{field.name}`" + (f" or `{model_field}`" if model_field else "")
-    default = str(list(field.default) if isinstance(field.default, tuple) else field.default)
-    if isinstance(field.default, bool):
+    value = getattr(model, model_field) if model_field else field.default
+    default = str(list(value) if isinstance(value, tuple) else value)
+    if isinstance(value, bool):
         default = default.lower()
     meaning = field.metadata["help"]
     if choices and not all(choice in meaning for choice in choices):

@@ -274,9 +274,10 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
         lines.append(
             "Phones: accuracy of a linear map from single frames to phones on synthesised speech of unseen voices, "
             "and its change from the random start, with the lowest and the highest seed. Collapsed: seeds that end "
-            "with fewer phones told from the latents than at their random start, or an effective rank of the latents "
-            "below a third of it. Less the baseline's: at the encoder's best place, paired by seed, with the 95 % "
-            "interval of the mean (Student's t). Codebook use: perplexity of learned targets over the number of codes."
+            "with over half a point fewer phones told from the latents than at their random start, or an effective "
+            "rank of the latents below a third of it. Less the baseline's: at the encoder's best place, paired by "
+            "seed, with the 95 % interval of the mean (Student's t). Codebook use: perplexity of learned targets over "
+            "the number of codes."
         )
     if any(row.probes for row in rows):
         lines.append(
