@@ -14,8 +14,6 @@ from .kept_states import KeptStates
 
 # Clips are put into this many groups: intervals leave out one at a time.
 NUM_GROUPS = 10
-# Student's t at 97.5 % for 1 to 9 degrees of freedom.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 NO_LABEL = -1
 
 
@@ -97,9 +95,11 @@ def estimate(value: float, without: Sequence[float]) -> Estimate:
     count = len(without)
     if count < 2:
         return Estimate(value)
+    from scipy import stats  # takes half a second
+
     values = np.array(without)
     error = np.sqrt((count - 1) / count * np.square(values - values.mean()).sum())
-    reach = float(error * _T[count - 2])
+    reach = float(error * stats.t.ppf(0.975, count - 1))
     return Estimate(value, value - reach, value + reach)
 
 

@@ -57,8 +57,7 @@ def accuracy_by_layer(model: Any, normalize: bool = False) -> dict[str, float]:
     """Phone accuracy, 0 to 1, at the latents, the encoder's input and each layer, on speech of ``phone_speech``.
 
     Args:
-        model: a pre-training model of ours, or an ``Encoder`` out of a checkpoint (``load_model``).
-        normalize: whether a pre-training model takes waveforms of mean 0 and variance 1.
+        model: a pre-training model of ours; normalize: whether it takes waveforms of mean 0 and variance 1.
 
     Returns:
         by ``latents``, ``input``, ``1``, ``2``, ...; nan where frames are not finite.
@@ -90,7 +89,7 @@ def accuracy_by_layer(model: Any, normalize: bool = False) -> dict[str, float]:
 
 def _labelled(model: Any, clips: Sequence[PhoneClip], classes: Mapping[str, int], normalize: bool) -> Any:
     """Labels (frames,) and states of the clips, batch by batch."""
-    frontend = model if hasattr(model, "latent_norm") else model.feature_extractor
+    frontend = model.feature_extractor
     window_samples = frontend.min_samples(1)
     shift_samples = frontend.min_samples(2) - window_samples
     num_frames = frontend.output_lengths(torch.tensor([len(clip.wave) for clip in clips])).tolist()

@@ -12,19 +12,18 @@ from .measures.rank import effective_rank
 from .states import evaluating, states_in_batches
 
 
-def rank_by_layer(model: Any, waves: Sequence[np.ndarray], normalize: bool = False) -> dict[str, float]:
+def rank_by_layer(model: Any, waves: Sequence[np.ndarray]) -> dict[str, float]:
     """Effective rank of the frames of clips at the latents, the encoder's input and each layer.
 
     Args:
-        model, normalize: see ``states_in_batches``.
-        waves: (num_samples,) float32 at 16 kHz each.
+        model: a pre-training model of ours; waves: (num_samples,) float32 at 16 kHz each, as it takes them.
 
     Returns:
         by ``latents``, ``input``, ``1``, ``2``, ...; see ``effective_rank``.
     """
     grams: dict[str, Tensor] = {}
     with evaluating(model):
-        for _, states in states_in_batches(model, waves, normalize):
+        for _, states in states_in_batches(model, waves):
             for name, state in states.items():
                 frames = state.double()
                 gram = frames.T @ frames

@@ -34,12 +34,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def states_in_batches(
     model: Any, waves: Sequence[np.ndarray], normalize: bool = False
 ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-    """Unmasked states of clips, in batches of clips of similar length. Call it within ``evaluating``.
+    """Unmasked states of a pre-training model of ours, in batches of clips of similar length. Call it within
+    ``evaluating``.
 
     Args:
-        model: a pre-training model of ours, or an ``Encoder`` out of a checkpoint (``load_model``).
         waves: (num_samples,) float32 at 16 kHz each, long enough for a frame.
-        normalize: bring each waveform to mean 0 and variance 1; an ``Encoder`` knows itself whether to.
+        normalize: bring each waveform to mean 0 and variance 1.
 
     Yields:
         positions in ``waves``, and by name (``latents``, ``input``, ``1``, ``2``, ...) the valid frames of these clips,
@@ -48,9 +48,6 @@ def states_in_batches(
     device = next(model.parameters()).device
     for batch in batches_by_length([len(wave) for wave in waves], int(BATCH_SECONDS * SAMPLE_RATE_HZ)):
         source, padding_mask = pad_batch([waves[i] for i in batch], device)
-        if hasattr(model, "latent_norm"):  # an ``Encoder``, whose class lies where this folder may not import from
-            yield batch, states_of_batch(model, source, padding_mask)
-            continue
         if normalize:
             source = normalise_waveform(source, padding_mask)
         output = model(source, padding_mask, mask=False, features_only=True)

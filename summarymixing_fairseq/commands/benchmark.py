@@ -68,6 +68,8 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.repeats < 1:
         raise InputError(f"--repeats {args.repeats}: at least 1")
+    if min(args.sizes) <= 0:
+        raise InputError(f"sizes {' '.join(f'{size:g}' for size in args.sizes)}: must be above 0")
     outputs = [path for path in (args.json, args.plot) if path is not None]
     refuse_existing(outputs, args.force)
     for path in outputs:

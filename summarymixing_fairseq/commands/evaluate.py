@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..probing.results import RESULTS_NAME, Results, as_json
 from ..system.errors import InputError, printable
 from ..system.files import check_writable, exclusive, refuse_existing, write_together
-from .inputs import add_device_arguments, add_outside_root_argument, check_batch_seconds, prepare
+from .inputs import add_device_arguments, add_outside_root_argument, check_batch_seconds, check_seed, prepare
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
@@ -54,8 +54,7 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.bootstrap < 1:
         raise InputError(f"--bootstrap {args.bootstrap}: must be at least 1")
-    if args.seed < 0:
-        raise InputError(f"--seed {args.seed}: must be 0 or more")
+    check_seed(args.seed)
     check_batch_seconds(args.batch_seconds)
     from ..data.manifest import Manifest
 

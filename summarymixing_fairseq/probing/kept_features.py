@@ -28,6 +28,7 @@ from ..data.reading import batches_by_length, pad_batch
 from ..data.segments import SegmentDataset
 from ..system.errors import InputError
 from ..system.files import atomic_write
+from ..system.finite import is_finite
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ class StateCache:
         for clip, (padded, num_frames) in encoded.items():
             states = padded[:, :num_frames]
             arrays[str(clip)] = np.ascontiguousarray(states.numpy())  # safetensors writes what lies in memory
-            if not states.sum().isfinite():  # a sum is finite if all its terms are
+            if not is_finite(states):
                 raise InputError(
                     f"{audio.fnames[clip]}: its hidden states are not finite numbers: leave it out of the manifest if "
                     "it is the only one, otherwise the encoder's checkpoint is broken"

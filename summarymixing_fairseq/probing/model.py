@@ -15,6 +15,7 @@ from ..checkpoints.encoders import Encoder, EncoderSpec, load_encoder, random_en
 from ..checkpoints.hf_folder import content_sha256
 from ..modules.mixing.summarymixing import SummaryMixing
 from ..system.errors import InputError
+from ..system.finite import is_finite
 from .heads import HEADS, EmbeddingHead, ProbeHead, build_head
 from .heads.pooling import masked_mean
 from .weighted_sum import WeightedSum, normalise_states
@@ -190,9 +191,10 @@ class SslProbe(BaseFairseqModel):
         else:
             hidden_states, frame_padding = self.encode(cast(Tensor, source), padding_mask)
         x = self.weighted_sum(hidden_states)
-        # a sum is finite if all its terms are, and takes one pass; padding may hold anything
-        valid = x if frame_padding is None else x.masked_fill(frame_padding[..., None], 0.0)
-        if not bool(torch.isfinite(valid.detach().float().sum())):
+        valid = (
+            x if frame_padding is None else x.masked_fill(frame_padding[..., None], 0.0)
+        )  # padding may hold anything
+        if not is_finite(valid.detach()):
             raise InputError(
                 "the weighted sum of the encoder's features is not finite: has its pre-training, or this run, diverged?"
             )

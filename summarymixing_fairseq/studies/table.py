@@ -9,10 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from ..probing.metrics.bootstrap import UNDEFINED, Interval
 from ..probing.metrics.trainings import interval_of_mean, interval_of_share, interval_over_seeds
@@ -161,7 +159,7 @@ def _probes(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]
 def _median(results: Sequence[Mapping[str, Any]], key: str) -> float | None:
     """Of a number of pre-training, over the results that have it; those of earlier versions may not."""
     values = [value for result in results if (value := result["pretraining"].get(key)) is not None]
-    return float(np.median(values)) if values else None
+    return median(values) if values else None
 
 
 def _rate(cells: Sequence[Mapping[str, Any]]) -> float:

@@ -18,6 +18,7 @@ from timed_clips import TimedClips, make_timed_clips
 from summarymixing_fairseq.analysis.kept_states import KeptStates, keep_states
 from summarymixing_fairseq.analysis.kmeans import fit_centroids
 from summarymixing_fairseq.analysis.measures.abx import abx
+from summarymixing_fairseq.analysis.measures.information import probe_information
 from summarymixing_fairseq.analysis.measures.order import with_tone, words_in_another_order
 from summarymixing_fairseq.analysis.measures.regression import PENALTIES
 from summarymixing_fairseq.analysis.measures.robustness import disturbances
@@ -378,10 +379,27 @@ def test_one_clip_has_no_summary_of_another(observe):
 
 
 def test_information(observe):
-    """A probe knows at most what the labels hold, and on these clips something of who speaks."""
-    found = rows_of(observe("ours"), "information", ["latents"])
-    for kind in ("phones", "speakers"):
-        assert found["latents", "share", kind] <= 1
+    observed = observe("ours")
+    found = rows_of(observed, "information", ["latents"])
+    clips = observed.states.clip_of_frame
+    of_frames = {
+        "phones": observed.frame_labels["phones"].of,
+        "speakers": np.repeat(observed.clip_labels["speakers"].of, observed.states.index.num_frames),
+    }
+    for kind, of in of_frames.items():
+        known = np.flatnonzero(of >= 0)
+        frames = observed.states.frames("latents", known).numpy()
+        expected = probe_information(frames, of[known], clips[known], observed.seed)
+        assert found["latents", "bits", kind] == pytest.approx(expected.bits, abs=1e-6)
+        assert found["latents", "share", kind] == pytest.approx(expected.share, abs=1e-6)
+
+
+def test_information_of_phones_where_there_is_none_of_speakers(observe, caplog):
+    observed = observe("ours")
+    alike = observed.clip_labels["speakers"]._replace(of=np.zeros_like(observed.clip_labels["speakers"].of))
+    found = rows_of(replace(observed, clip_labels={"speakers": alike}), "information", ["latents"])
+    assert np.isfinite(found["latents", "bits", "phones"]) and np.isnan(found["latents", "bits", "speakers"])
+    assert "information about speakers: the probe's training clips have labels of one class alone" in caplog.text
 
 
 def test_a_class_of_one_group_is_left_out(observe):

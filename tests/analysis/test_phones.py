@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,6 @@ import torch
 from summarymixing_fairseq.analysis import phones
 from summarymixing_fairseq.analysis.phone_speech import phone_speech
 from summarymixing_fairseq.analysis.phones import accuracy_by_layer, frame_labels
-from summarymixing_fairseq.checkpoints.encoders import EncoderSpec, random_encoder
 from summarymixing_fairseq.data.synthesiser import Phone
 
 
@@ -49,17 +46,13 @@ def few_clips(monkeypatch) -> None:
     monkeypatch.setattr(phones, "phone_speech", lambda: (train[::12], test[::12]))
 
 
-def test_model_and_encoder_of_it_say_the_same(tiny_model, few_clips):
+def test_modes_of_modules_stay(tiny_model, few_clips):
     model = tiny_model(dropout=0.3, encoder_layerdrop=0.5).train()
     model.encoder.layers[0].eval()
     found = accuracy_by_layer(model)
     assert list(found) == ["latents", "input", "1", "2"] and all(0.1 < value < 0.7 for value in found.values())
     assert model.training and not model.encoder.layers[0].training and not model.encoder.layers[0].conv.training
     assert model.encoder.layers[1].conv.training
-    spec = EncoderSpec("wav2vec2_summarymixing", asdict(model.cfg), False, 16_000, False)
-    encoder = random_encoder(spec)
-    encoder.load_state_dict(encoder.own_weights(model.state_dict(), spec, False))
-    assert accuracy_by_layer(encoder) == pytest.approx(found, abs=1e-3)
 
 
 def test_frames_that_hold_nothing(tiny_model, few_clips):

@@ -77,13 +77,6 @@ def in_old_format(numel: int) -> bytes:
     return old.getvalue().replace(b"K\x10", declared)
 
 
-def expanded() -> bytes:
-    """One number that counts as 100 GB of them."""
-    file = io.BytesIO()
-    torch.save({"cfg": {}, "model": {"w": torch.zeros(1).expand(5**5, HUGE // 5**5)}}, file)
-    return file.getvalue()
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -91,9 +84,8 @@ def expanded() -> bytes:
         (lambda: rewritten(2**25, 2**27, zipfile.ZIP_DEFLATED), r"unpacks to 1\d+ bytes, more than it has"),
         (lambda: in_old_format(HUGE), r"declares tensors of 100000000000 bytes, more than it has"),
         (lambda: in_old_format(2_000_000), r"declares tensors of 8000000 bytes, more than it has"),
-        (expanded, r"has 'a tensor of 25000000000 numbers where 1 are held'"),
     ],
-    ids=["declared", "packed", "old-format", "old-format-small", "expanded"],
+    ids=["declared", "packed", "old-format", "old-format-small"],
 )
 def test_a_file_that_promises_more_than_it_has(make, message, tmp_path):
     path, content = tmp_path / "small.pt", make()

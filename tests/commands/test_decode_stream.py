@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from types import SimpleNamespace
 
@@ -67,10 +70,18 @@ def test_ctrl_c_ends_the_audio_and_loses_no_word(toned_stream, samples, tmp_path
         pipe.write(samples)
         pipe.flush()
         said = os.read(started.stdout.fileno(), 100)  # it has begun
-        time.sleep(1)
+        while unread(reading):
+            time.sleep(0.02)
+        time.sleep(0.2)  # what was read is heard
         started.send_signal(signal.SIGINT)
         rest, errors = started.communicate(timeout=60)
     assert started.returncode == 0 and (said + rest).decode().endswith(f"{TEXT} \n") and b"s of audio" in errors
+
+
+def unread(pipe: int) -> int:
+    """Bytes that nobody has taken out of a pipe."""
+    (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))
+    return count
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,8 @@ FOUR_GPUS |= {"time": "1440", "signal": "USR2@120", "requeue": "", "open-mode": 
 
 def files_of_root() -> set[str]:
     """What lies in the repository's root, without the caches of other tests."""
-    return {path.name for path in ROOT.iterdir()} - {".hypothesis", ".pytest_cache"}
+    caches, of_trainings = {".hypothesis", ".pytest_cache"}, {"hydra_train.log", "multirun.yaml"}
+    return {path.name for path in ROOT.iterdir()} - caches - of_trainings
 
 
 def test_local_trains_to_the_end_and_four_gpus_are_asked_of_slurm(data: Path, tmp_path: Path, cluster: Cluster) -> None:
@@ -233,6 +234,7 @@ def test_local_trains_to_the_end_and_four_gpus_are_asked_of_slurm(data: Path, tm
     (log,) = local_dir.glob("submitit/*/*_0_log.out")
     assert updates(log.read_text()) == [1, 2]
     assert files_of_root() == before  # logs and hydra's files lie beside the checkpoint
+    assert (local_dir / "submitit" / "multirun.yaml").exists()
 
 
 @pytest.mark.long

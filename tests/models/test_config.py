@@ -45,7 +45,7 @@ def test_every_new_field_has_a_help_text(field):
 # Another value of every field that the model reads than ``tiny_config`` has.
 CHANGES = {
     **dict.fromkeys(("summary_heads", "quantizer_depth"), 2),
-    **dict.fromkeys(("mask_min_space", "num_negatives", "depthwise_conv_kernel_size"), 3),
+    **dict.fromkeys(("num_negatives", "depthwise_conv_kernel_size"), 3),
     **dict.fromkeys(("local_hidden_dim", "local_out_dim", "summary_hidden_dim", "summary_out_dim"), 16),
     **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout", "dropout_input", "dropout_features"), 0.3),
     **dict.fromkeys(("logit_temp", "feature_grad_mult", "mask_channel_prob"), 0.5),
@@ -80,7 +80,6 @@ WITH_OTHERS = {
         **{"streaming": True, "full_context": 0.0, "mixer": "local", "encoder_attention_heads": 2},
         **{"chunk_frames": [4, 4], "left_frames": [2, 2]},
     },
-    "mask_channel_min_space": None,  # read by fairseq's mask function where spans may not overlap, which fails
 }
 # What says how the same numbers are computed, or has one value only.
 WITHOUT_EFFECT = {

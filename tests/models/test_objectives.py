@@ -15,7 +15,7 @@ from reference import assert_near, batch_of
 from summarymixing_fairseq.checkpoints.encoders import load_model
 from summarymixing_fairseq.checkpoints.fine_tuned import load_fine_tuned
 from summarymixing_fairseq.models.config import num_parameters
-from summarymixing_fairseq.models.objectives import OBJECTIVES, OPTIONS, MaskedBatch
+from summarymixing_fairseq.models.objectives import OBJECTIVES, OPTIONS
 from summarymixing_fairseq.training.criterion import PretrainingCriterion
 
 every_objective = pytest.mark.parametrize("name", sorted(OBJECTIVES))
@@ -128,9 +128,3 @@ def test_means_and_accuracy_of_the_criterion():
     assert values["loss"] == pytest.approx(12 / 6 / 0.6931, abs=1e-3)
     assert values["accuracy"] == 0.5 and values["distance"] == 1.0
     PretrainingCriterion.reduce_metrics([])
-
-
-def test_a_batch_says_what_an_objective_gets():
-    names = {field.name for field in fields(MaskedBatch)}
-    of_frames = {"latents", "encoded", "mask", "padding_mask", "energies", "before_norm"}
-    assert names == {"source", "num_samples", *of_frames}

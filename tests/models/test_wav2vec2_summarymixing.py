@@ -375,8 +375,9 @@ def test_hidden_states_and_layers(tiny_model, speech, mixer):
 
 @pytest.mark.parametrize("layer", [5, -1])
 def test_a_layer_that_is_not_there(tiny_model, speech, layer):
-    with pytest.raises((ValueError, IndexError)):
-        tiny_model().extract_features(**batch_of(speech[:1]), layer=layer)
+    model, batch = tiny_model(), batch_of(speech[:1])
+    with pytest.raises(ValueError, match=rf"layer={layer}: the encoder has layers 0 to 1"):
+        model.extract_features(**batch, layer=layer)
 
 
 @with_both_mixers
@@ -440,15 +441,10 @@ def test_warns_once_of_a_half_precision_waveform(tiny_model, speech, mode, caplo
 
 
 @in_all_modes
-@pytest.mark.parametrize("precision", ["half", "bfloat16", "autocast"])
-def test_training_step_in_low_precision(tiny_model, speech, mode, precision):
+def test_training_step_under_autocast(tiny_model, speech, mode):
     model = tiny_model(**mode).train()
-    if precision != "autocast":
-        model = getattr(model, precision)()
-    batch = batch_of(speech)
-    batch["source"] = batch["source"].double()
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast"):
-        net_output = model(**batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        net_output = model(**batch_of(speech))
     assert net_output["x"].dtype == torch.float32
     logits = model.get_logits(net_output)
     F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long)).backward()
@@ -477,14 +473,6 @@ def test_non_contiguous_waveform(tiny_model, speech):
     wide = torch.stack([source, -source], 2)[..., 0]  # one channel of an interleaved recording
     assert not wide.is_contiguous()
     assert torch.equal(model.extract_features(wide, None)["x"], model.extract_features(source, None)["x"])
-
-
-def test_refuses_another_sample_rate(tiny_config):
-    from types import SimpleNamespace
-
-    task = SimpleNamespace(cfg=SimpleNamespace(sample_rate=8_000))
-    with pytest.raises(ValueError, match=r"task\.sample_rate=8000: the encoder takes audio at 16000 Hz"):
-        Wav2Vec2SummaryMixingModel.build_model(tiny_config(), task)
 
 
 @with_both_mixers

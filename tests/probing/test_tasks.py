@@ -448,7 +448,6 @@ def test_clips_shorter_than_the_heads_receptive_field(corpus, encoder_paths):
         (VERIFICATION, "mean_linear", {}, r"head=mean_linear has no speaker embeddings: choose ecapa or xvector"),
         (VERIFICATION, "xvector", {"chunk_seconds": 0.2}, r"task\.chunk_seconds=0\.2: xvector needs 0\.3\d"),
         (VERIFICATION, "xvector", {"chunk_seconds": float("nan")}, r"task\.chunk_seconds=nan"),
-        (CLASSIFICATION, "mean_linear", {"sample_rate": 8_000}, r"task\.sample_rate=8000: the encoder takes"),
         *(
             (CLASSIFICATION, "mean_linear", {"common": {precision: True}}, r"leave common\.fp16, common\.bf16 and")
             for precision in ("fp16", "bf16", "amp")

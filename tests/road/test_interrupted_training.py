@@ -60,7 +60,7 @@ def whole(arguments: Callable[..., list[str]], zygote: Zygote, tmp_path_factory:
     return folder
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_process(number, arguments, whole, zygote, tmp_path):  # noqa: F811
     given = arguments(tmp_path / "run", UPDATES, *NOISY, "checkpoint.save_interval_updates=0", "dataset.num_workers=1")
     done = zygote.complete(["python", program(tmp_path, number), *given])

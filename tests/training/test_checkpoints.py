@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -64,14 +63,13 @@ def test_second_name_where_there_are_no_links(tmp_path, monkeypatch):
 def test_a_full_disk_leaves_the_earlier_checkpoint(numbers, tmp_path, small_files):
     path = tmp_path / "checkpoint_last.pt"
     checkpoints.save_whole({"model": torch.arange(4)}, str(path))
-    before, started = path.read_bytes(), time.monotonic()
+    before = path.read_bytes()
     with pytest.raises(
         InputError, match=r"checkpoint .*/checkpoint_last\.pt cannot be written: File too large"
     ) as error:
         checkpoints.save_whole({"model": [torch.zeros(n) for n in numbers]}, str(path))
     assert "\n" not in str(error.value)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["checkpoint_last.pt"]
-    assert time.monotonic() - started < 2  # fairseq would try three times, 2.5 s apart, into the same file
 
 
 def test_a_full_disk_at_the_second_name(tmp_path, monkeypatch, small_files):

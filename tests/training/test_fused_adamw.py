@@ -146,14 +146,20 @@ def test_state_survives_a_checkpoint_and_takes_the_new_learning_rate():
 
 
 def test_a_checkpoint_of_fairseqs_adam_goes_on():
-    p = torch.nn.Parameter(torch.randn(5))
-    state = {"step": 7, "exp_avg": torch.rand(5), "exp_avg_sq": torch.rand(5)}
+    start, mean, square = torch.randn(5), torch.rand(5), torch.rand(5)
+    p = torch.nn.Parameter(start.clone())
+    state = {"step": 7, "exp_avg": mean.clone(), "exp_avg_sq": square.clone()}
     optimizer = build_optimizer(config(), [p])
     group = {"lr": 1e-3, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.01, "amsgrad": False, "params": [0]}
     optimizer.load_state_dict({"state": {0: state}, "param_groups": [group]}, optimizer.optimizer_config)
     p.grad = torch.randn(5)
     optimizer.step()
-    assert torch.isfinite(p).all()
+    cfg = config()
+    (first, second), lr = cfg.adam_betas, cfg.lr[0]
+    m = (first * mean + (1 - first) * p.grad) / (1 - first**8)
+    v = (second * square + (1 - second) * p.grad.square()) / (1 - second**8)
+    expected = start - lr * (cfg.weight_decay * start + m / (v.sqrt() + cfg.adam_eps))
+    torch.testing.assert_close(p.detach(), expected, rtol=0, atol=1e-6)
     assert optimizer.state_dict()["state"][0]["step"] == 8
 
 

@@ -34,6 +34,8 @@ DIM = 64
 # decide where a softmax looks are small differences of large numbers
 TOLERANCES = {"float32": 1e-4, "tf32": 5e-3, "bfloat16": 0.2, "float16": 6e-2}
 RECIPE = ROOT / "examples/pretraining/quickstart_contrastive.yaml"
+# a full rate from the first update on, so that a few of them move the weights
+WARM = "lr_scheduler.warmup_updates=1"
 STREAMING = sorted(name for name in MIXERS if OPTIONS[name]().streams())
 every_mixer = pytest.mark.parametrize("mixer", sorted(MIXERS))
 
@@ -174,7 +176,7 @@ def test_half_precision_trains_as_float32_does(mixer, tmp_path):
 @every_mixer
 @pytest.mark.parametrize("setting", ["recompute=cheap", "recompute=layer", "compile_layers=true"])
 def test_recomputed_and_compiled_layers_train_alike(mixer, setting, tmp_path):
-    amp = ["common.amp=true", *of_mixer(mixer), "model.encoder_layerdrop=0"]
+    amp = ["common.amp=true", *of_mixer(mixer), "model.encoder_layerdrop=0", WARM]
     plain = losses_of(make_trainer(tmp_path, *QUIET, *amp), 6, batch(1.0), batch(1.7))
     other = losses_of(make_trainer(tmp_path, *QUIET, *amp, f"model.{setting}"), 6, batch(1.0), batch(1.7))
     assert other == pytest.approx(plain, rel=2e-2)
@@ -182,7 +184,7 @@ def test_recomputed_and_compiled_layers_train_alike(mixer, setting, tmp_path):
 
 @pytest.mark.parametrize("mixer", STREAMING)
 def test_chunks_train_alike_recomputed(mixer, tmp_path):
-    chunks = ["common.amp=true", *of_mixer(mixer), "model.encoder_layerdrop=0", "model.streaming=true"]
+    chunks = ["common.amp=true", *of_mixer(mixer), "model.encoder_layerdrop=0", "model.streaming=true", WARM]
     plain = losses_of(make_trainer(tmp_path, *QUIET, *chunks), 6, batch(1.0), batch(1.7))
     other = losses_of(make_trainer(tmp_path, *QUIET, *chunks, "model.recompute=cheap"), 6, batch(1.0), batch(1.7))
     assert other == pytest.approx(plain, rel=2e-2)
@@ -244,7 +246,7 @@ def run_training(arguments, log, *launcher):
 def test_a_resumed_run_goes_on_as_the_one_that_was_not_stopped(arguments, tmp_path):
     """Not to the bit: kernels add in any order."""
     several_updates_an_epoch = ["task.max_sample_size=16000", "dataset.max_tokens=48000"]
-    options = ["common.cpu=false", "common.amp=true", *several_updates_an_epoch]
+    options = ["common.cpu=false", "common.amp=true", *several_updates_an_epoch, WARM]
     run_training(arguments(tmp_path / "whole", 6, *options), tmp_path / "log")
     (tmp_path / "half").mkdir()
     saved = min((tmp_path / "whole").glob("checkpoint_1_*.pt"))
@@ -257,7 +259,7 @@ def test_a_resumed_run_goes_on_as_the_one_that_was_not_stopped(arguments, tmp_pa
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU")
 def test_two_gpus_equal_one_that_takes_two_batches(arguments, tmp_path):
-    options = ["common.cpu=false", "common.amp=true", "task.amp_dtype=float32"]
+    options = ["common.cpu=false", "common.amp=true", "task.amp_dtype=float32", WARM]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     run_training(arguments(tmp_path / "two", 6, *options), tmp_path / "log", *torchrun)
     one = ["distributed_training.distributed_world_size=1", "optimization.update_freq=[2]"]

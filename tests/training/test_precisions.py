@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
-from pipeline import ROOT, TINY_MODEL
+from trainers import trainer_of
 
-from summarymixing_fairseq.benchmarks.recipe import build_trainer, noise_batch, read_recipe, train_step
+from summarymixing_fairseq.benchmarks.recipe import noise_batch, train_step
 from summarymixing_fairseq.modules.decay import decayed_mean
 from summarymixing_fairseq.modules.mixing.summarymixing import SummaryMixing, masked_time_mean
 
@@ -21,11 +21,8 @@ HALVES = [torch.float16, torch.bfloat16]
 @pytest.mark.parametrize("mixer", ["summarymixing", "mhsa"])
 def test_an_update_by_fairseqs_trainer(precision, mixer, tmp_path):
     """fp16's optimizer asks for CUDA: see the test of the model below."""
-    overrides = [*TINY_MODEL, "common.cpu=true", "distributed_training.distributed_world_size=1", "task.data=x"]
-    overrides += [f"checkpoint.save_dir={tmp_path}", f"model.mixer={mixer}", "model.encoder_attention_heads=4"]
-    if precision != "fp32":
-        overrides.append(f"common.{precision}=true")
-    trainer = build_trainer(read_recipe(ROOT / "examples/pretraining/quickstart_contrastive.yaml", overrides))
+    in_half = [] if precision == "fp32" else [f"common.{precision}=true"]
+    trainer = trainer_of(tmp_path, f"model.mixer={mixer}", "model.encoder_attention_heads=4", *in_half)
     before = [parameter.detach().clone() for parameter in trainer.get_model().parameters()]
     half = precision == "bf16"
     for _ in range(2):

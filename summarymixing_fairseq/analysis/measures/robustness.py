@@ -36,8 +36,9 @@ def with_reverberation(wave: np.ndarray, seconds: float, rng: np.random.Generato
     tail = rng.standard_normal(length) * decay
     response = tail / np.sqrt(np.square(tail).sum())
     response[0] += 1.0
-    size = 1 << (len(wave) + length - 2).bit_length()
-    heard = np.fft.irfft(np.fft.rfft(wave, size) * np.fft.rfft(response, size), size)[: len(wave)]
+    from scipy.signal import fftconvolve  # takes a second
+
+    heard = fftconvolve(wave, response)[: len(wave)]
     power = np.square(heard).sum()
     return (heard * np.sqrt(np.square(wave, dtype=np.float64).sum() / power) if power else heard).astype(np.float32)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
+from ...system.errors import InputError
 from ..measures.information import probe_information
 from ..observed import NO_LABEL, NUM_GROUPS, Estimate, Labels, Observed, jackknife
 from .registry import Row, register_measure
 
 MOST_FRAMES = 10_000
+
+logger = logging.getLogger(__name__)
 
 
 @register_measure(
@@ -28,7 +32,15 @@ def information(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
         for kind, (of, _) in labels.items():
             known = np.flatnonzero(of != NO_LABEL)
             rows = known[:: max(1, len(known) // MOST_FRAMES)]
-            found = probe_information(observed.states.frames(place, rows).numpy(), of[rows], clips[rows], observed.seed)
+            try:
+                frames = observed.states.frames(place, rows).numpy()
+                found = probe_information(frames, of[rows], clips[rows], observed.seed)
+            except InputError as error:  # too few clips or classes of this kind
+                if len(labels) == 1:
+                    raise
+                logger.warning("information about %s: %s", kind, error)
+                yield from (Row(place, number, Estimate(float("nan")), kind) for number in ("bits", "share"))
+                continue
             groups = np.arange(len(found.by_clip)) % NUM_GROUPS
             parts = [torch.from_numpy(found.by_clip[groups == group].sum(0)) for group in np.unique(groups)]
             bits = jackknife(parts, lambda sums: float(sums[0] / sums[1])) if parts else Estimate(found.bits)

@@ -39,6 +39,7 @@ class MatrixFilterbank(nn.Module):
         super().__init__()
         window, filters = filterbank.constants(torch.device("cpu"))
         self.window_samples, self.shift_samples = filterbank.window_samples, filterbank.shift_samples
+        self.num_mel_bins = filterbank.num_mel_bins
         bins, samples = torch.arange(filters.size(0)).double()[:, None], torch.arange(len(window)).double()
         angle = 2 * math.pi / N_FFT * bins * samples
         basis = torch.cat([angle.cos(), -angle.sin()]) * window.double()  # (2 bins, window_samples)

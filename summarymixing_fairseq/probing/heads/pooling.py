@@ -28,13 +28,6 @@ def _num_valid(x: Tensor, padding_mask: Tensor | None) -> Tensor | int:
     return x.size(1) if padding_mask is None else (~padding_mask).sum(1, keepdim=True)
 
 
-def _mean_and_centred(x: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(B, T, D) -> mean (B, D), and the frames less the mean (B, T, D), zero at padded ones."""
-    x = zero_padding(at_least_float32(x), padding_mask)
-    mean = x.sum(1) / _num_valid(x, padding_mask)
-    return mean, zero_padding(x - mean[:, None], padding_mask)
-
-
 def masked_mean(x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
     """Mean over valid frames; NaN for a clip without a valid frame.
 
@@ -59,7 +52,9 @@ def masked_mean_std(x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
     Returns:
         (B, 2 D) in x's dtype: means, then deviations.
     """
-    mean, centred = _mean_and_centred(x, padding_mask)
+    wide = at_least_float32(x)
+    mean = masked_mean(wide, padding_mask)
+    centred = zero_padding(wide - mean[:, None], padding_mask)
     variance = centred.square().sum(1) / _num_valid(x, padding_mask)
     return torch.cat([mean, _root(variance)], dim=-1).to(x.dtype)
 

@@ -1,1 +1,1 @@
-"""Metrics of probes and their confidence intervals, by numpy and scikit-learn: no torch, no fairseq."""
+"""Metrics of probes and their confidence intervals, by numpy, scipy and scikit-learn: no torch, no fairseq."""

@@ -75,7 +75,7 @@ def _encoder(name: str, path: Path, argument: str) -> Encoder:
         name = re.sub(r"[^A-Za-z0-9._+-]+", "_", name).lstrip(".+-") or "encoder"
     if not _NAME.fullmatch(name):
         raise InputError(f"encoder {argument}: {name!r} names a folder, and must be of letters, digits and ._+-")
-    from ...checkpoints.hf_folder import content_sha256  # imports torch
+    from ...checkpoints.hf_folder import content_sha256  # imports fairseq
 
     return Encoder(name, place, content_sha256(place))
 

@@ -67,7 +67,7 @@ def test_one_vector_is_normalised_by_running_statistics(x, padding):
     for _ in range(3):
         norm(torch.randn(20, DIM) * 3 + 2)
     before = copy.deepcopy(norm.state_dict())
-    x = x.requires_grad_()
+    x = x.clone().requires_grad_()
     y = norm(x, padding)
     for name, value in norm.state_dict().items():
         assert torch.equal(value, before[name]), name
