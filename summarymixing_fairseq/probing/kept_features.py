@@ -105,16 +105,15 @@ class StateCache:
             raise self._damaged(f"{self._file_of[clip].name} holds other bytes than were written")
         return states
 
-    def fill(self, audio: SegmentDataset, encode: Encode, min_samples: int = 1) -> None:
+    def fill(self, audio: SegmentDataset, encode: Encode) -> None:
         """Encode the clips that are missing. One process does it at a time; others wait.
 
-        A clip that cannot be read, or is too short, is recorded as bad and tried again by the next ``fill``.
+        A clip that cannot be read is recorded as bad and tried again by the next ``fill``.
 
         Args:
             audio: the clips. Read from several threads.
             encode: source (B, num_samples) float32, padding mask (B, num_samples) bool True = padding, both on the
                 CPU -> states (B, S, T, D) float32 on the CPU, valid frames of each clip.
-            min_samples: of the shortest clip that has a frame.
 
         Raises:
             InputError: for too little room on the disk, or states that are not finite. What is encoded by then is kept.
@@ -125,11 +124,7 @@ class StateCache:
             waveforms = {}
             for clip in batch:
                 try:
-                    waveform = audio[clip]["source"].numpy()
-                    if len(waveform) < min_samples:
-                        too_short = f"is too short: its {len(waveform)} samples give no frame"
-                        raise InputError(f"{audio.fnames[clip]} {too_short}")
-                    waveforms[clip] = waveform
+                    waveforms[clip] = audio[clip]["source"].numpy()
                 except OutsideRootError:
                     raise
                 except InputError as error:

@@ -186,7 +186,7 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
         training = model.training
         model.eval()
         try:
-            cache.fill(audio, encode, model.encoder.min_samples())
+            cache.fill(audio, encode)
         finally:
             model.train(training)
         dataset.cache = cache
