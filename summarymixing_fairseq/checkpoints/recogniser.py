@@ -12,8 +12,8 @@ import torch
 from ..data.alignments import Alignment, Interval
 from ..data.audio import Audio, waveform_of
 from ..data.ctc_decoding import BeamDecoder, Decoded, GreedyDecoder, Unit, unit_of
-from ..data.ctc_path import BLANK, heard_in
-from ..data.forced_alignment import align
+from ..data.ctc_path import heard_in
+from ..data.forced_alignment import aligned_symbols
 from ..data.frame_times import FrameTimes
 from ..data.manifest import Clip
 from ..data.reading import batches_by_length, pad_batch, read_in_batches
@@ -141,9 +141,7 @@ class Recogniser:
 
     def align_frames(self, log_probs: np.ndarray, num_samples: int, labels: Sequence[int]) -> Alignment:
         """As ``align``, of what ``frames_of`` and ``labels_of`` give."""
-        places = align(log_probs, labels)
-        path = np.array([*labels, BLANK])[places]  # -1, the last one, is the blank
-        heard = heard_in(path, log_probs)
+        heard = heard_in(aligned_symbols(log_probs, labels), log_probs)
         symbols = [self.dictionary[one.symbol] for one in heard]
         units = [unit_of(text, heard[a:b]) for text, a, b in self.symbols.units_of(symbols)]
         seconds = num_samples / SAMPLE_RATE_HZ

@@ -13,7 +13,7 @@ from fairseq.data import Dictionary
 
 from ..system.errors import InputError
 from .ctc_path import BLANK, Heard, heard_in
-from .forced_alignment import align
+from .forced_alignment import aligned_symbols
 from .lexicons import read_lexicon, spelled_in_pieces, words_of_arpa
 from .prefix_search import most_probable
 from .references import Symbols
@@ -82,9 +82,7 @@ class GreedyDecoder:
             return [self._decoded(path, log_probs, float(log_probs.max(1).sum()))]
         found: dict[str, Decoded] = {}  # symbols may differ where texts do not, by marks of words
         for labels, score in most_probable(log_probs, 2 * n_best, max(_PREFIXES, 2 * n_best), self.silent):
-            places = align(log_probs, labels)
-            path = np.array([*labels, BLANK])[places]  # -1, the last one, is the blank
-            decoded = self._decoded(path, log_probs, score)
+            decoded = self._decoded(aligned_symbols(log_probs, labels), log_probs, score)
             found.setdefault(decoded.text, decoded)
         return list(found.values())[:n_best]
 
@@ -280,7 +278,7 @@ class BeamDecoder:
         score = result.score
         if is_doubled:
             labels = [symbol for _, symbols in said for symbol in symbols]
-            aligned = np.array([*labels, BLANK])[align(log_probs, labels)]
+            aligned = aligned_symbols(log_probs, labels)
             frames = np.arange(len(path))
             score += float(log_probs[frames, aligned].sum() - log_probs[frames, path].sum())
             heard = heard_in(aligned, log_probs)

@@ -64,6 +64,11 @@ def align(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray) -> np.ndarr
         limit *= _FACTOR
 
 
+def aligned_symbols(log_probs: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+    """As ``align``: the symbol of each frame, (T,) int64, ``BLANK`` among them."""
+    return np.array([*labels, BLANK])[align(log_probs, labels)]  # -1, the last one, is the blank
+
+
 def _block(num_frames: int) -> int:
     return max(_SHORTEST_BLOCK, math.isqrt(num_frames))
 

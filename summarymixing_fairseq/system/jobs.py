@@ -135,7 +135,7 @@ def run_process(
             file.write(f"{_PEAK}{peak >> 20}\n".encode())
     if running.returncode or not output.exists():
         reason = f"exit status {running.returncode}" if running.returncode else f"{output.name} was not written"
-        raise InputError("\n".join([reason, *_last_lines(log, start)]))
+        raise InputError("\n".join([reason, *last_lines(log, start)]))
     return time.monotonic() - began
 
 
@@ -144,7 +144,7 @@ def peaks_mib(log: Path) -> list[int]:
     return [int(peak) for peak in re.findall(rf"(?m)^{_PEAK}(\d+)$", log.read_text(encoding="utf-8", errors="replace"))]
 
 
-def _last_lines(log: Path, start: int) -> list[str]:
+def last_lines(log: Path, start: int) -> list[str]:
     """The last lines of a log, without the bytes before ``start``."""
     with open(log, "rb") as file:
         file.seek(max(start, log.stat().st_size - 8192))

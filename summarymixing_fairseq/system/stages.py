@@ -10,10 +10,8 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from .errors import InputError
-from .jobs import Describe, run_process
+from .jobs import Describe, last_lines, run_process
 from .processes import started
-
-_TAIL_LINES = 15
 
 
 def run_beside(
@@ -67,6 +65,7 @@ def run_stage(
     began = time.monotonic()
     try:
         with open(log or os.devnull, "ab") as file:
+            start = file.tell()
             output = file if log else None
             with started(command, cwd=folder, env=environment(), stdout=output, stderr=output) as process:
                 status = process.wait()
@@ -76,7 +75,6 @@ def run_stage(
         raise InputError(f"{command[0]} is not installed: pip install -e '.[quickstart]'") from None
     if status:
         if log:
-            tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
-            print("\n".join(tail), file=sys.stderr)
+            print("\n".join(last_lines(log, start)), file=sys.stderr)
         raise InputError(f"{name} failed with status {status}" + (f"; its log is {log}" if log else ""))
     return time.monotonic() - began
