@@ -142,7 +142,7 @@ def _rows(
 
     real_root = os.path.realpath(split.manifest.root)
     for position, clip in enumerate(split.manifest):
-        file_of = archive_and_position(clip.name)[0]
+        file_of = archive_and_position(os.path.join(real_root, clip.name))[0]
         if not options.rules.allow_outside_root and (problem := link_problem(file_of, real_root)):
             refusals.append(Refusal(clip.name, problem))
             continue

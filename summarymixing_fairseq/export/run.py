@@ -58,8 +58,10 @@ def export(
         num_parameters = sum(weight.numel() for weight in source.state["model"].values())
         num_bytes = sum(path.stat().st_size for path in made.files())
         with uninterrupted():
-            for earlier in {destination / name for name in made.optional} - set(paths):
-                earlier.unlink(missing_ok=True)
+            if force:
+                earlier = {path for pattern in made.optional for path in destination.glob(pattern)}
+                for path in earlier - set(paths):
+                    path.unlink()
             for new, path in zip([made.use(), made.card(), *made.files()], paths):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(new, path)

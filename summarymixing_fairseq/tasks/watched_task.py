@@ -110,8 +110,9 @@ class WatchedTask(FairseqTask):
             return None, torch.cuda.mem_get_info()[0]
         max_tokens, free, model = trainer.cfg.dataset.max_tokens, free_memory(), trainer.get_model()
         encoders = [module for module in model.modules() if isinstance(module, ConformerEncoder)]
-        # models of fairseq's may not take a waveform alone, and nothing is counted in compiled layers
-        if free is None or not (max_tokens and encoders) or encoders[0].to_compile or hasattr(model, "decoder"):
+        # models of fairseq's may not take a waveform alone; compiled layers and parts of weights cannot be counted
+        plain = bool(encoders) and not encoders[0].to_compile and not trainer.is_fsdp and not hasattr(model, "decoder")
+        if free is None or not (max_tokens and plain):
             return None, free
         return bytes_of_update(model.train(), max_tokens, max(TRIED_SAMPLES, self.min_samples())), free
 

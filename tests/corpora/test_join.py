@@ -108,6 +108,16 @@ def test_links_of_archives_out_of_a_root_are_refused(two, tmp_path):
     assert refused(tmp_path / "out") == [(name, "link out of the root (--allow-outside-root keeps it)")]
 
 
+def test_a_link_that_is_named_like_a_member_of_an_archive(two, tmp_path):
+    audio, name = tmp_path / "b" / "audio", "x.tar:1.wav"
+    (audio / "9.wav").replace(tmp_path / "secret.wav")
+    (audio / name).symlink_to(tmp_path / "secret.wav")
+    row = (two[1] / "test.tsv").read_text().splitlines()[1]
+    (two[1] / "test.tsv").write_text(f"{audio}\n{row.replace('9.wav', name)}\n")
+    prepare(two, tmp_path / "out")
+    assert refused(tmp_path / "out") == [(name, "link out of the root (--allow-outside-root keeps it)")]
+
+
 def test_duplicates_are_named_and_kept_in_what_is_held_out(two, tmp_path):
     # by content, the valid clip of the first is in train of the second; by path, the third has two clips of the first
     shutil.copy(tmp_path / "a" / "audio" / "3.wav", tmp_path / "b" / "audio" / "1.wav")

@@ -96,8 +96,10 @@ def test_files_of_an_earlier_export_do_not_stay(pretrained, tmp_path, monkeypatc
     monkeypatch.setattr(made, "check", lambda self: "checked")
     for name in ("use", "card"):
         monkeypatch.setattr(made, name, lambda self, name=name: self.destination / name)
-    assert main(["export", str(pretrained), str(tmp_path / "out")]) == 0, capsys.readouterr().err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["card", "mine.txt", "out.safetensors", "use"]
+    ours = ["card", "mine.txt", "out.safetensors", "use"]
+    for force, expected in (([], [*ours, "vocab.json"]), (["--force"], ours)):
+        assert main(["export", str(pretrained), str(tmp_path / "out"), *force]) == 0, capsys.readouterr().err
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == expected
 
 
 def test_a_licence_without_a_name(pretrained, tmp_path, capsys):

@@ -60,16 +60,19 @@ def test_second_name_where_there_are_no_links(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("numbers", [[200_000], [2_000] * 100])
-def test_a_full_disk_leaves_the_earlier_checkpoint(numbers, tmp_path, small_files):
+def test_a_full_disk_leaves_the_earlier_checkpoint(numbers, tmp_path, monkeypatch, small_files):
     path = tmp_path / "checkpoint_last.pt"
     checkpoints.save_whole({"model": torch.arange(4)}, str(path))
-    before = path.read_bytes()
+    before, writes = path.read_bytes(), []
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda *given, **options: writes.append(1) or save(*given, **options))
     with pytest.raises(
         InputError, match=r"checkpoint .*/checkpoint_last\.pt cannot be written: File too large"
     ) as error:
         checkpoints.save_whole({"model": [torch.zeros(n) for n in numbers]}, str(path))
     assert "\n" not in str(error.value)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["checkpoint_last.pt"]
+    assert len(writes) == 1  # fairseq would try three times, into the same file
 
 
 def test_a_full_disk_at_the_second_name(tmp_path, monkeypatch, small_files):

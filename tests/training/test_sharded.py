@@ -5,7 +5,6 @@ fairscale's needs CUDA streams; ``cpu_streams`` stands in for them, the sharding
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from training.test_processes import ended, torchrun
 
 pytest.importorskip("fairscale", reason="pip install fairscale")
 
-STREAMS = Path(__file__).parent / "cpu_streams"
+WITH_STREAMS = Path(__file__).parent / "cpu_streams.py"
 
 
 def losses(log: str) -> list[float]:
@@ -24,18 +23,16 @@ def losses(log: str) -> list[float]:
 
 
 @pytest.mark.long
-def test_sharding_and_recomputing_change_no_loss(arguments, tmp_path, monkeypatch):
+def test_sharding_and_recomputing_change_no_loss(arguments, tmp_path):
     """With LayerDrop, which sharded processes run through all the same, and dropout in the recomputed layers."""
     runs = {
         "plain": [],
         "layer": ["distributed_training.ddp_backend=fully_sharded", "+model.checkpoint_activations=true"],
         "cheap": ["distributed_training.ddp_backend=fully_sharded", "+model.recompute=cheap"],
     }
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(STREAMS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    )
     for name, options in runs.items():
-        process = torchrun(arguments(tmp_path / name, 4, *NOISY, *options), tmp_path / f"{name}.log")
+        given = arguments(tmp_path / name, 4, *NOISY, *options)
+        process = torchrun(given, tmp_path / f"{name}.log", program=WITH_STREAMS)
         output = ended(process, tmp_path / f"{name}.log")
         assert process.returncode == 0, output[-3000:]
     plain, *sharded = (losses((tmp_path / f"{name}.log").read_text()) for name in runs)

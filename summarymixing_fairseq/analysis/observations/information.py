@@ -28,6 +28,7 @@ def information(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
         of, names = observed.clip_labels["speakers"]
         labels["speakers"] = Labels(np.repeat(of, observed.states.index.num_frames), names)
     clips = observed.states.clip_of_frame
+    refused: dict[str, InputError] = {}
     for place in places:
         for kind, (of, _) in labels.items():
             known = np.flatnonzero(of != NO_LABEL)
@@ -35,10 +36,12 @@ def information(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
             try:
                 frames = observed.states.frames(place, rows).numpy()
                 found = probe_information(frames, of[rows], clips[rows], observed.seed)
-            except InputError as error:  # too few clips or classes of this kind
-                if len(labels) == 1:
+            except InputError as error:  # too few clips or classes of this kind, at any place
+                if kind not in refused:
+                    logger.warning("information about %s: %s", kind, error)
+                refused[kind] = error
+                if len(refused) == len(labels):
                     raise
-                logger.warning("information about %s: %s", kind, error)
                 yield from (Row(place, number, Estimate(float("nan")), kind) for number in ("bits", "share"))
                 continue
             groups = np.arange(len(found.by_clip)) % NUM_GROUPS

@@ -59,7 +59,7 @@ class HuggingFace(Format):
     # equal to the bit, but for products of a few rows, which a CPU's library sums in another order now and then
     tolerance = 1e-6
     extra = "hf"
-    optional = ("vocab.json", "tokenizer_config.json")
+    optional: ClassVar[tuple[str, ...]] = ("vocab.json", "tokenizer_config.json", "summarymixing_*.py")
 
     def files(self) -> list[Path]:
         """See ``Format``."""

@@ -28,7 +28,8 @@ class Format:
         packages: that it needs; extra: of this package that brings them.
         tolerance: largest difference from the checkpoint's outputs, see ``compare``; 0: equal to the bit.
         takes_int8: whether it can be written in 8 bits.
-        optional: names of files that not every checkpoint's export has: those of an earlier one are removed.
+        optional: of files that not every checkpoint's export has, patterns of the names: where an export replaces an
+            earlier one, that one's are removed.
         lines: what was found on the way, for the command to print.
     """
 

@@ -28,6 +28,7 @@ class S3prl(HuggingFace):
     """Weights, and code that needs torch alone; of a recogniser the encoder."""
 
     packages: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[tuple[str, ...]] = ("summarymixing_*.py",)
 
     def usage(self) -> str:
         """See ``Format``."""

@@ -1,12 +1,9 @@
-"""fairscale's sharded data parallelism without a GPU, for a test: its CUDA streams do nothing, all else is its own.
-
-A folder that PYTHONPATH names first: Python imports this file at its start, in the processes that torchrun starts.
-"""
+"""`fairseq-hydra-train` with fairscale's sharded weights and no GPU: CUDA streams do nothing, all else is real."""
 
 from __future__ import annotations
 
 import contextlib
-import os
+import sys
 from typing import Any
 
 
@@ -46,5 +43,8 @@ def install() -> None:
     dist._reduce_scatter_base = lambda output, given, group=None: scatter(output.view(-1), given.view(-1), group=group)
 
 
-if "RANK" in os.environ:
+if __name__ == "__main__":
     install()
+    from fairseq_cli.hydra_train import cli_main
+
+    sys.exit(cli_main())
