@@ -1,7 +1,7 @@
 """Run the benchmarks, and write RESULTS.md from all results on record.
 
 `make bench`       what two cores finish in 20 minutes
-`make bench-full`  the update and the lengths of the targets, about an hour on two cores
+`make bench-full`  the update and the lengths of the targets and every mixer alone, about 75 minutes on two cores
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ QUICK = {
 # without variants of our own, which `update-small` has
 UPDATE = 'update --seconds 15 --contenders summarymixing mhsa "the paper\'s setting" "fairseq\'s wav2vec2 conformer"'
 FULL = {
+    "cell-mixers": "cell --contenders all --lengths 500 1500 4000",
     "update": UPDATE,
     "length": "length --seconds 10 60 300 3600 --repeats 1 --limit-seconds 600",
 }
@@ -60,7 +61,6 @@ Written by `make bench` and `make bench-full` (`examples/benchmarks/run.py`) fro
 round all contenders run in turn. Times are medians over the rounds. A ratio is the median over the rounds of the ratio
 of two times of the same round. Peak memory is that of the contender's own process, less what it held after its imports
 (on a GPU: allocated memory). "mhsa" is attention by `scaled_dot_product_attention`, with dropout 0.1 as in the recipes.
-The CPU rows of `update` and of `cell` of 2026-11-23 are of CPU kernels that are gone since.
 """
 
 
