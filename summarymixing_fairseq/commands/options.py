@@ -31,11 +31,12 @@ def as_markdown() -> str:
     from ..models.objectives import OPTIONS as OBJECTIVES
     from ..modules.mixing import OPTIONS as MIXERS
 
+    model = Wav2Vec2SummaryMixingConfig()
     lines = ["| `model.` | option | default | meaning |", "|---|---|---|---|"]
     plugged_in: dict[str, Mapping[str, Any]] = {"mixer": MIXERS, "objective": OBJECTIVES}
     for kind, classes in plugged_in.items():
         for name, options in sorted(classes.items()):
-            lines += [_row(kind, name, field, Wav2Vec2SummaryMixingConfig()) for field in fields(options)]
+            lines += [_row(kind, name, field, model) for field in fields(options)]
     return "\n".join(lines)
 
 

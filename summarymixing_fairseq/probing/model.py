@@ -191,9 +191,8 @@ class SslProbe(BaseFairseqModel):
         else:
             hidden_states, frame_padding = self.encode(cast(Tensor, source), padding_mask)
         x = self.weighted_sum(hidden_states)
-        valid = (
-            x if frame_padding is None else x.masked_fill(frame_padding[..., None], 0.0)
-        )  # padding may hold anything
+        # padding may hold anything
+        valid = x if frame_padding is None else x.masked_fill(frame_padding[..., None], 0.0)
         if not is_finite(valid.detach()):
             raise InputError(
                 "the weighted sum of the encoder's features is not finite: has its pre-training, or this run, diverged?"

@@ -31,13 +31,13 @@ def with_noise(wave: np.ndarray, snr_db: float, rng: np.random.Generator) -> np.
 def with_reverberation(wave: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
     """Convolution with the direct sound and noise that decays by 60 dB in ``seconds``, as strong as it; same length
     and power."""
+    from scipy.signal import fftconvolve  # takes a second
+
     length = int(seconds * SAMPLE_RATE_HZ)
     decay = 10 ** (-3 * np.arange(length) / length)
     tail = rng.standard_normal(length) * decay
     response = tail / np.sqrt(np.square(tail).sum())
     response[0] += 1.0
-    from scipy.signal import fftconvolve  # takes a second
-
     heard = fftconvolve(wave, response)[: len(wave)]
     power = np.square(heard).sum()
     return (heard * np.sqrt(np.square(wave, dtype=np.float64).sum() / power) if power else heard).astype(np.float32)
