@@ -91,7 +91,7 @@ def mp3s_command(tools: Tools, *arguments: object) -> list[str]:
         from summarymixing_fairseq.probing.mp3s import benchmark
         from summarymixing_fairseq.system.tools import Tools
         benchmark.find_tools = lambda: {tools!r}
-        benchmark.of_device = lambda device: {{"num_threads": 1}}
+        benchmark.of_device = lambda device, jobs: {{"num_threads": 1}}
         console_main()
     """
     return [sys.executable, "-c", code]

@@ -14,7 +14,7 @@ def test_it_runs(tmp_path):
     script = tmp_path / "notebook.py"
     script.write_text("\n\n".join([f"import os\nos.chdir({str(tmp_path)!r})", *cells]), encoding="utf-8")
     printed = run("python", script).stdout
-    assert "found 20 audio files" in printed and "update 2 of 2" in printed and "(146, 144) frames" in printed
+    assert "found 20 clips" in printed and "update 2 of 2" in printed and "(146, 144) frames" in printed
 
 
 def test_it_was_saved_without_output():

@@ -9,7 +9,6 @@ clip. Every speaker speaks all languages.
     ├── audio/LANGUAGE/SPEAKER/*.flac   16 kHz: the root of both manifests
     ├── train.tsv, test.tsv
     ├── alignments/                     of each clip NAME.TextGrid and NAME.json: tiers "phones" and "words"
-    ├── speakers.tsv                    clip (without .flac), tab, speaker: for `analyse --speakers`
     └── README.md
 """
 
@@ -37,7 +36,6 @@ from summarymixing_fairseq.system import command
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.files import write_together
 from summarymixing_fairseq.system.parallel import parallel_iter
-from summarymixing_fairseq.system.tables import tsv_rows
 from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 SENTENCES: dict[str, dict[str, list[str]]] = load("timed")
@@ -85,9 +83,7 @@ def prepare(dest: Path, *, minutes: float = 10.0, workers: int | None = None, fo
     splits: dict[str, list[Utterance]] = {split: [] for split in SPEAKERS}
     for line, clip in zip(lines, clips):
         splits[line.split].append(Utterance(clip))
-    speakers = tsv_rows((clip.path.removesuffix(".flac"), line.voice.name) for line, clip in zip(lines, clips))
-    files = {"README.md": README, "speakers.tsv": speakers}
-    prepared = Prepared(dest / "audio", splits, [], len(clips), files=files)
+    prepared = Prepared(dest / "audio", splits, [], len(clips), files={"README.md": README})
     return write_corpus(prepared, ManifestOptions(dest, force=force))
 
 

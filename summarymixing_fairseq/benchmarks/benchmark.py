@@ -10,7 +10,6 @@ from typing import Any
 from ..system.errors import InputError
 
 ALL = "all"
-CONTENDERS_HELP = f"only these; {ALL}: every registered mixer; an unknown name lists them"
 # The mixers that the paper compares, which are measured unless more are asked for.
 PAPER_MIXERS = ("summarymixing", "mhsa")
 PRECISIONS = ("fp32", "amp", "fp16", "bf16")
@@ -60,30 +59,30 @@ class Benchmark:
     keep_freed_memory: bool = True
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-    def choose(self, given: Sequence[str] | None) -> list[str]:
-        """Contenders by what ``--contenders`` says, in the benchmark's order.
 
-        Args:
-            given: names; "all": every registered mixer, each once; None: the paper's mixers, their variants and the
-                rivals. A benchmark without mixers has all its contenders in both cases.
+def add_contenders(parser: argparse.ArgumentParser) -> None:
+    """Add ``--contenders``."""
+    text = f"only these; {ALL}: every registered mixer; an unknown name lists them"
+    parser.add_argument("--contenders", nargs="+", metavar="NAME", help=text)
 
-        Raises:
-            InputError: for an unknown name.
-        """
-        from ..modules.mixing import MIXERS
 
-        names = self.contenders()
-        mixers = [name for name in names if name in MIXERS]
-        if given == [ALL]:
-            return mixers or names
-        if given is not None:
-            return in_order(given, names)
+def choose(given: Sequence[str] | None, names: Sequence[str]) -> list[str]:
+    """Contenders by what ``--contenders`` says, in their order.
+
+    Args:
+        given: names; "all": every registered mixer, each once; None: the paper's mixers, their variants and the
+            rivals. A benchmark without mixers has all its contenders in both cases.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    from ..modules.mixing import MIXERS
+
+    if given == [ALL]:
+        return [name for name in names if name in MIXERS] or list(names)
+    if given is None:
         others = set(MIXERS) - set(PAPER_MIXERS)
         return [name for name in names if name.partition(",")[0] not in others]
-
-
-def in_order(given: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Those of ``names`` that are given. Raises InputError for one that is unknown."""
     if unknown := sorted(set(given) - set(names)):
         raise InputError(f"--contenders {unknown[0]!r}: choose among {', '.join(map(repr, names))}, or {ALL}")
     return [name for name in names if name in given]
@@ -109,16 +108,3 @@ def mixer_names(first: str) -> list[str]:
     from ..modules.mixing import MIXERS
 
     return [first, *sorted(set(MIXERS) - {first})]
-
-
-def add_mixers(parser: argparse.ArgumentParser) -> None:
-    """Add ``--contenders``, of a benchmark that has mixers and no rivals."""
-    parser.add_argument(
-        "--contenders", nargs="+", metavar="NAME", default=list(PAPER_MIXERS), help=f"mixers: {CONTENDERS_HELP}"
-    )
-
-
-def chosen_mixers(given: Sequence[str]) -> list[str]:
-    """The mixers that ``add_mixers`` was given. Raises InputError for one that is unknown."""
-    names = mixer_names(PAPER_MIXERS[0])
-    return names if given == [ALL] else in_order(given, names)

@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from ..models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
+from ..system.errors import InputError
 from ..training.watch.memory import PeakMemory
 from ..training.wav2vec_criterion import LazyWav2vecCriterion
 from .layer_cost import cuda_functions, run_backward
@@ -73,7 +74,9 @@ def measured_cost(cfg: DictConfig, clips: int, num_samples: int, precision: str)
         peak = torch.cuda.max_memory_allocated()
         weights = sum(parameter.numel() * parameter.element_size() for parameter in trainer.get_model().parameters())
         return MemoryCost(weights, MOMENTS * weights, peak - (1 + MOMENTS) * weights)
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, InputError) as error:  # the second: our trainer's, which says what to do
+        if isinstance(error, InputError) and not isinstance(error.__cause__, torch.OutOfMemoryError):
+            raise
         return None
     finally:
         del trainer

@@ -36,10 +36,12 @@ def serve(job: dict[str, Any], replies: Any) -> None:
     import summarymixing_fairseq
 
     from ..system.cpu_memory import keep_freed_memory
+    from ..system.precision import allow_tf32
     from .suite import BENCHMARKS
 
     summarymixing_fairseq.register()
     torch.set_num_threads(job["num_threads"])
+    allow_tf32(False)  # as in training; under amp the trainer allows it
     benchmark = BENCHMARKS[job["benchmark"]]
     on_gpu = job["device"] == "cuda"
     if benchmark.keep_freed_memory and not on_gpu:

@@ -125,7 +125,7 @@ class StreamingRecogniser:
         Raises:
             InputError: for an array that is no audio.
         """
-        return self._words(self._frames.push(as_waveform(np.asarray(samples), SAMPLE_RATE_HZ)))
+        return self._words(self._frames.push(as_waveform(samples, SAMPLE_RATE_HZ)))
 
     def finish(self) -> list[Interval]:
         """The last words. What is pushed next begins another stream."""

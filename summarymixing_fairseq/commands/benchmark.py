@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..benchmarks.benchmark import CONTENDERS_HELP
+from ..benchmarks.benchmark import add_contenders, choose
 from ..benchmarks.suite import BENCHMARKS
 from ..system.errors import InputError
 from ..system.files import atomic_write, check_writable, refuse_existing
@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the `benchmark` sub-command, with one sub-command for each benchmark."""
     parser = subparsers.add_parser(
         "benchmark",
-        help=f"time and memory of {', '.join(BENCHMARKS)}, compared with rivals",
+        help="time and memory of each part, compared with rivals",
         description="Time the contenders in turn, round after round, each in a process of its own, and print medians, "
         "peak memory and ratios. Ratios are medians over the rounds.",
     )
@@ -39,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         sub.add_argument("--repeats", type=int, default=5, help="rounds")
         sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
         sub.add_argument("--threads", type=int, default=0, help="of each contender; 0: all processors")
-        sub.add_argument("--contenders", nargs="+", metavar="NAME", help=CONTENDERS_HELP)
+        add_contenders(sub)
         sub.add_argument("--limit-seconds", type=float, default=900, help="skip a contender that takes longer once")
         sub.add_argument("--json", type=Path, metavar="FILE", help="write every sample")
         sub.add_argument("--plot", type=Path, metavar="PNG", help="plot time and memory")
@@ -68,6 +68,8 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.repeats < 1:
         raise InputError(f"--repeats {args.repeats}: at least 1")
+    if not args.limit_seconds > 0:
+        raise InputError(f"--limit-seconds {args.limit_seconds:g}: must be above 0")
     if min(args.sizes) <= 0:
         raise InputError(f"sizes {' '.join(f'{size:g}' for size in args.sizes)}: must be above 0")
     outputs = [path for path in (args.json, args.plot) if path is not None]
@@ -82,12 +84,14 @@ def run(args: argparse.Namespace) -> None:
     settings = {name: value for name, value in vars(args).items() if name in args.settings}
     if "config" in settings and not Path(settings["config"]).is_file():
         raise InputError(f"{args.config}: no such recipe; run this in a checkout of the project, or give --config")
-    names = BENCHMARKS[args.benchmark].choose(args.contenders)
+    names = choose(args.contenders, BENCHMARKS[args.benchmark].contenders())
     num_threads = args.threads or machine.available_threads()
     conditions = runner.Conditions(args.benchmark, settings, device, num_threads, args.limit_seconds)
     progress = progress_line()
     rows = runner.run(names, args.sizes, conditions, args.repeats, progress)
     progress("")
+    if not any(row.seconds for row in rows):
+        raise InputError(f"no contender could be measured: {rows[0].failed}")
     result = runner.result(conditions, machine.describe(device, num_threads), _command(sys.argv[1:]), rows)
     if args.json is not None:
         with atomic_write(args.json) as file:
@@ -95,5 +99,3 @@ def run(args: argparse.Namespace) -> None:
     if args.plot is not None:
         report.plot(result, args.plot)
     print(report.as_text(result))
-    if not any(row.seconds for row in rows):
-        raise InputError(f"no contender could be measured: {rows[0].failed}")

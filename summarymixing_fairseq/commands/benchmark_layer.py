@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..benchmarks.benchmark import add_config, add_mixers, chosen_mixers, of_mixer
+from ..benchmarks.benchmark import PAPER_MIXERS, add_config, add_contenders, choose, mixer_names, of_mixer
 from ..system.errors import InputError
 
 COLUMNS = ("mixer", "precision", "recompute", "kernels", "bytes beside products", "kept for backward", "H100 at best")
@@ -22,7 +22,7 @@ def add_benchmark(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser
         "layer", help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add_config(parser)
-    add_mixers(parser)
+    add_contenders(parser)
     parser.set_defaults(run=run)
 
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     from ..benchmarks.recipe import read_recipe
 
     rows = [COLUMNS]
-    for mixer in chosen_mixers(args.contenders):
+    for mixer in choose(args.contenders, mixer_names(PAPER_MIXERS[0])):
         for precision in PRECISIONS:
             for recompute in ("none", "cheap"):
                 overrides = ["task.data=.", *of_mixer(mixer), f"model.recompute={recompute}"]

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..benchmarks.benchmark import add_mixers, chosen_mixers, of_mixer
+from ..benchmarks.benchmark import PAPER_MIXERS, add_contenders, choose, mixer_names, of_mixer
 from ..system.errors import InputError
 from ..system.figures import line_style, new_figure, save_figure
 from ..system.files import check_writable, refuse_existing
@@ -40,7 +40,7 @@ def add_benchmark(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser
         "--precision", choices=("float32", "bfloat16", "float16"), default="bfloat16", help="of products"
     )
     parser.add_argument("--recompute", choices=("none", "cheap", "layer"), default="none", help="model.recompute")
-    add_mixers(parser)
+    add_contenders(parser)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="cpu: count; cuda: measure")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="plot the parts")
     parser.add_argument("--force", action="store_true", help="overwrite the plot")
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     from ..benchmarks.memory_cost import measured_cost, memory_cost
     from ..benchmarks.recipe import read_recipe
 
-    mixers = chosen_mixers(args.contenders)
+    mixers = choose(args.contenders, mixer_names(PAPER_MIXERS[0]))
     progress = progress_line()
     rows: list[tuple[str, str, float, MemoryCost | None]] = []
     for size in args.sizes:

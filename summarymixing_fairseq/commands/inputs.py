@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ MAX_SEED = 2**32 - 1  # scikit-learn's
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name the checkpoint and the clips."""
-    parser.add_argument("checkpoint", type=Path, help="checkpoint of wav2vec2_summarymixing")
+    parser.add_argument("checkpoint", type=Path, help="checkpoint, export of one, or ORG/NAME of the hub")
     add_clip_arguments(parser)
 
 
@@ -119,13 +120,16 @@ def _clips_of(path: Path, allow_outside_root: bool) -> list[Clip]:
     if not path.is_dir():
         return [Clip(path, str(path))]
 
-    from ..corpora.audio.scan import EXTENSIONS, find_audio
+    from ..corpora.audio.scan import EXTENSIONS, find_audio, passed_over_notes
     from ..corpora.writing.options import AudioRules, ManifestOptions
     from ..corpora.writing.rows import Refusal
 
     refusals: list[Refusal] = []
     rules = AudioRules(allow_outside_root=allow_outside_root)
-    names = find_audio(path, ManifestOptions(path, rules), refusals)
+    passed_over: Counter[str] = Counter()
+    names = find_audio(path, ManifestOptions(path, rules), refusals, passed_over=passed_over)
+    for note in passed_over_notes(passed_over, can_name=False):
+        print(f"{printable(str(path))}: {note}", file=sys.stderr)
     for refused in refusals:
         print(f"left out: {printable(str(path / refused.path))}: {refused.reason}", file=sys.stderr)
     if not names:

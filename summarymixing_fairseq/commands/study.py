@@ -51,9 +51,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     sizes.add_argument("--parameters", required=True, type=_number, metavar="N", help="such as 155M")
     sizes.add_argument("--config", default="base", metavar="NAME", help="of pre-training (default: base)")
     sizes.add_argument("--set", nargs="+", default=[], metavar="model.KEY=VALUE", help="more that differs from it")
-    sizes.add_argument(
-        "--write", type=Path, metavar="DIR", help="folder of recipes: write NAME_MIXER.yaml and its differences into it"
-    )
     sizes.set_defaults(run=_sizes)
 
 
@@ -97,7 +94,7 @@ def _table(args: argparse.Namespace) -> None:
 
 
 def _sizes(args: argparse.Namespace) -> None:
-    """Print a line for each mixer, and write recipes if asked to.
+    """Print width, size and overrides of each mixer.
 
     Raises:
         InputError: for a configuration, mixer or setting that cannot be used.
@@ -109,12 +106,10 @@ def _sizes(args: argparse.Namespace) -> None:
     config = config_path(args.config, config_dir("pretraining"), "--config")
     summarymixing_fairseq.register()
     from ..modules.mixing import MIXERS
-    from ..studies.sizes import matched_size, write_recipe
+    from ..studies.sizes import matched_size
 
     for mixer in args.mixer or sorted(MIXERS):
         size = matched_size(config, mixer, args.parameters, args.set)
         deviation = size.parameters / args.parameters - 1
         print(f"{mixer}: width {size.width}, {size.parameters:,} parameters ({deviation:+.2%})")
         print(f"  {' '.join(size.overrides)}")
-        if args.write is not None and (path := write_recipe(size, args.write)) is not None:
-            print(f"  {path}")

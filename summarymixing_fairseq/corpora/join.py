@@ -55,12 +55,12 @@ def prepare(root: Sequence[Path], options: ManifestOptions, *, weights: Sequence
 
     if weights and len(weights) != len(root):
         raise InputError(f"--weights: {len(weights)} for {len(root)} folders: give one for each")
-    sources = [read_splits(folder, allow_outside_root=options.rules.allow_outside_root) for folder in root]
+    notes: list[str] = []
+    sources = [read_splits(folder, notes, allow_outside_root=options.rules.allow_outside_root) for folder in root]
     if len({os.path.realpath(folder) for folder in root}) < max(2, len(root)):
         raise InputError("give two or more folders of manifests, each once")
     names = sorted({name for source in sources for name in source}, key=lambda name: (_rank(name), name))
     refusals: list[Refusal] = []
-    notes: list[str] = []
     models = _models(root, sources)
     kinds = {name: _kinds(name, root, sources, models, notes) for name in names}
     wanted: list[tuple[int, str, str, Part, dict[str, str]]] = []

@@ -8,7 +8,8 @@ in each (--clips), and beside them manifests and labels. A whole file goes in as
 Each clip is two files, NAME.flac (or wav, ogg, opus, mp3) and NAME.json, as webdataset has them.
 
 The second makes the manifests of shards that are there, webdataset's too. valid-000000.tar is of the split valid; where
-all shards have one name, one in a hundred (--valid-fraction) becomes valid, the others train. A clip without its .json,
+all shards have one name, and that is not of a held-out split, one in a hundred (--valid-fraction) becomes valid, the
+others train. A clip without its .json,
 and a .json without its clip, are refused; a shard that is cut short or compressed is refused whole.
 """
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 _ENDINGS = {"WAVEX": "wav", "RF64": "wav", "MPEG": "mp3", "NIST": "sph"}
 # Files of audio that a process reads at a time, and that wait in memory.
 _CLIPS_PER_CHUNK = 4
+_HELD_OUT = re.compile(r"(valid|validation|val|dev|devel|test|eval)([-_.]\w+)?")
 
 
 def prepare(
@@ -71,7 +73,8 @@ def prepare(
     check_valid_fraction(valid_fraction)
     if index:
         return _indexed(root, options, valid_fraction)
-    splits = read_splits(root, allow_outside_root=options.rules.allow_outside_root)
+    notes: list[str] = []
+    splits = read_splits(root, notes, allow_outside_root=options.rules.allow_outside_root)
     dest = os.path.realpath(options.dest)
     if os.path.realpath(root) == dest:
         raise InputError(f"--dest {options.dest} holds the manifests that are read: choose another folder")
@@ -85,7 +88,6 @@ def prepare(
         path.name: path.read_bytes() for pattern in ("dict.*.txt", "*.model") for path in sorted(root.glob(pattern))
     }
     rows: dict[str, list[Utterance]] = {}
-    notes = []
     for name, split in splits.items():
         order = list(range(len(split.manifest)))
         random.Random(name).shuffle(order)  # clips that lie side by side are of one speaker
@@ -197,7 +199,7 @@ def _indexed(root: Path, options: ManifestOptions, valid_fraction: float) -> Pre
     for clip in clips:
         splits.setdefault(shard_split(clip.path), []).append(clip)
     notes: list[str] = []
-    if len(splits) == 1:
+    if len(splits) == 1 and not _HELD_OUT.fullmatch(*splits):
         of_shards = {clip: clip.path.partition(":")[0] for clip in clips}
         several = len(set(of_shards.values())) > 1
         train, valid, notes = split_clips(clips, valid_fraction, of_shards.__getitem__ if several else None)

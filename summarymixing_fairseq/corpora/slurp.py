@@ -33,6 +33,7 @@ from typing import Any
 
 from ..system.errors import InputError
 from .audio.scan import read_clips, refuse_unnamed
+from .tables.json_lines import json_objects
 from .text.english_text import TextRefused, normalise
 from .writing.corpus import Prepared, check_existing
 from .writing.labels import Utterance
@@ -113,7 +114,7 @@ def _read_listings(root: Path, files: Mapping[str, str], audio: str, refusals: l
     # read apart from synthetic speech, which may have the ids of the sentences it was made from
     seen_ids: set[str] = set()
     for split, name in files.items():
-        for where, entry in _read_entries(root, name, refusals):
+        for where, entry in json_objects(root / name, refusals):
             paths = _recordings(entry, audio)
             if paths is None:
                 refusals.append(Refusal(where, "entry without a list of recordings"))
@@ -129,28 +130,6 @@ def _read_listings(root: Path, files: Mapping[str, str], audio: str, refusals: l
                 seen_ids.add(slurp_id)
             for path in paths:
                 yield _Listing(split, path, entry, where, problem)
-
-
-def _read_entries(root: Path, name: str, refusals: list[Refusal]) -> Iterator[tuple[str, dict]]:
-    """Place and content of each entry of a .jsonl; lines that hold none are refused by their number."""
-    try:
-        content = (root / name).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{root / name} does not exist: take it from the SLURP repository") from None
-    # not splitlines(): it splits at U+2028, which a JSON string may hold
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{name}:{number}"
-        try:
-            entry = json.loads(line)  # as bytes: it takes off a byte order mark
-        except (ValueError, RecursionError) as error:
-            refusals.append(Refusal(where, "line is not JSON (download the file again)", str(error)))
-            continue
-        if isinstance(entry, dict):
-            yield where, entry
-        else:
-            refusals.append(Refusal(where, "line is not a JSON object"))
 
 
 def _recordings(entry: Mapping[str, Any], audio: str) -> list[str] | None:

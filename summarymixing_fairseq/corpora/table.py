@@ -21,7 +21,7 @@ shows twenty texts before and after, and writes nothing.
 
 --units says what a recogniser is trained on: letters (SPLIT.ltr), characters for scripts without spaces (SPLIT.chr), or
 phones with spaces between in the column of the text (SPLIT.phn); --bpe N: N pieces (SPLIT.bpeN). Train with task.labels
-of that name; and criterion.post_process=sentencepiece for pieces, none for characters and phones.
+of that name, and +criterion.post_process=sentencepiece for pieces, none for characters and phones.
 
 train and valid are those of a column split. Without it they are split by speaker where speakers are known, so that none
 is in both, else by file. Dictionaries are made of train.
@@ -135,9 +135,11 @@ def prepare(
         InputError: for a table that cannot be read, columns that are not there, or a split that cannot be made.
     """
     if to is not None:
-        files = as_json_lines(root, options)
+        left_out: list[str] = []
+        files = as_json_lines(root, options, left_out)
         write_files(files, force=options.force)
-        return "\n".join(f"{path}: {content.count(chr(10)):,} rows" for path, content in files.items())
+        rows = [f"{path}: {content.count(chr(10)):,} rows" for path, content in files.items()]
+        return "\n".join([*rows, *left_out])
     check_valid_fraction(valid_fraction)
     if bpe is not None and units != "letters":
         raise InputError(f"--bpe {bpe} and --units {units} both say what texts are written in: give one of them")

@@ -167,15 +167,15 @@ def waveform_of(audio: Audio, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
     """
     if isinstance(audio, (str, os.PathLike)):
         return read_segment(Path(audio))
-    return as_waveform(np.asarray(audio), sample_rate_hz)
+    return as_waveform(audio, sample_rate_hz)
 
 
-def as_waveform(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+def as_waveform(samples: ArrayLike, sample_rate_hz: int) -> np.ndarray:
     """An array from anywhere as ``read_segment`` would give it.
 
     Args:
         samples: (num_samples,), or (num_samples, channels) as soundfile gives, of floats, full scale = 1, or int16 or
-            int32, by their own full scale. Channels are averaged.
+            int32, by their own full scale: an array, or a tensor on any device. Channels are averaged.
         sample_rate_hz: their rate.
 
     Returns:
@@ -185,8 +185,10 @@ def as_waveform(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
         InputError: for another shape, channels that cancel one another, other numbers, samples that are not finite or
             far above full scale, or a rate that no recording has.
     """
-    import soxr
-
+    try:
+        samples = np.asarray(samples.detach().cpu() if hasattr(samples, "detach") else samples)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise InputError(f"a waveform that numpy does not take: {error}") from None
     if samples.ndim != 1 and not (samples.ndim == 2 and 1 <= samples.shape[1] < samples.shape[0]):
         # (channels, num_samples) may as well be a batch of clips
         raise InputError(
@@ -205,7 +207,7 @@ def as_waveform(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
         if folding.cancels():
             raise InputError(f"a waveform's {_CANCELLED}")
     waveform = samples.astype(np.float32)
-    return waveform if sample_rate_hz == SAMPLE_RATE_HZ else soxr.resample(waveform, sample_rate_hz, SAMPLE_RATE_HZ)
+    return waveform if sample_rate_hz == SAMPLE_RATE_HZ else _resampled(waveform, sample_rate_hz, SAMPLE_RATE_HZ)
 
 
 def sample_problem(samples: np.ndarray) -> str:
@@ -314,8 +316,6 @@ def _read_resampled(
     A part equals the same stretch of the whole file, resampled at once: it is read with some context, from a frame
     that falls on a sample of the new rate.
     """
-    import soxr
-
     divisor = math.gcd(file.samplerate, sample_rate_hz)
     frames_per_step, samples_per_step = file.samplerate // divisor, sample_rate_hz // divisor
     context = math.ceil(_CONTEXT_SECONDS * sample_rate_hz)
@@ -329,13 +329,18 @@ def _read_resampled(
     frames = _read_frames(file, first_step * frames_per_step, num_frames, limit)
     if not len(frames):
         return frames
-    # every sample that begins before the file ends; what soxr returns is at most one sample off
-    length = math.ceil(len(frames) * samples_per_step / frames_per_step)
-    resampled = soxr.resample(frames, file.samplerate, sample_rate_hz)[:length]
-    if len(resampled) < length:
-        resampled = np.pad(resampled, (0, length - len(resampled)))
+    resampled = _resampled(frames, file.samplerate, sample_rate_hz)
     start = offset - first_step * samples_per_step
     return resampled[start : None if num_samples is None else start + num_samples]
+
+
+def _resampled(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    """Every sample at the new rate that begins before the old ones end; what soxr returns is at most one off."""
+    import soxr
+
+    length = math.ceil(len(samples) * to_hz / from_hz)
+    resampled = soxr.resample(samples, from_hz, to_hz)[:length]
+    return np.pad(resampled, (0, length - len(resampled)))
 
 
 def _reason(path: object, error: Exception) -> str:

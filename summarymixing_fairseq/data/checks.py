@@ -72,19 +72,32 @@ def warn_of_long_transcripts(path: Path, labels: Iterable[str], num_frames: Iter
         )
 
 
-def check_labels(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> list[str]:
-    """Check a split's transcripts against its number of rows and its dictionary (fairseq's ``Dictionary``, or None).
+def check_labels(
+    data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int, *, one_class: bool = False
+) -> list[str]:
+    """Check a split's transcripts or classes against its number of rows and its dictionary.
 
-    Returns the transcripts, one a row.
+    Args:
+        dictionary: fairseq's ``Dictionary``, or None.
+        one_class: whether a row has one class, and not a transcript.
+
+    Returns:
+        The transcripts or classes, one a row.
 
     Raises:
-        InputError: for labels that are missing or do not match the rows, or, in a training split, an empty transcript
-            or a symbol that the dictionary lacks. In other splits these are only warned of: the model makes errors.
+        InputError: for labels that are missing or do not match the rows, a row without exactly one class, or, in a
+            training split, an empty transcript or a symbol that the dictionary lacks. In other splits these are only
+            warned of: the model makes errors.
     """
     if extension is None:
         raise InputError("task.labels is not set: name the extension of the label files (ltr)")
     path = Path(data_dir) / f"{split}.{extension}"
     labels = read_labels(path, num_rows)
+    if one_class:
+        for number, line in enumerate(labels, start=1):
+            if len(line.split()) != 1:
+                raise InputError(f"{path}, line {number}: {line[:_SHOWN]!r} is not one class (a word without spaces)")
+        labels = [line.strip() for line in labels]
     empty = [number for number, line in enumerate(labels, start=1) if not line.strip()]
     if empty and split.startswith("train"):
         raise InputError(
@@ -105,36 +118,9 @@ def check_labels(data_dir: str, split: str, extension: str | None, dictionary: A
             raise InputError(
                 f"{path}, line {number}: {what}; add it there before training, or take it out of the labels"
             )
-        message = "%s: %d symbols are not in dict.%s.txt and can never be recognised, first %r in line %d"
+        message = "%s: %d symbols are not in dict.%s.txt and always count as errors, first %r in line %d"
         logger.warning(message, path, len(unknown), extension, symbol[:_SHOWN], number)
     return labels
-
-
-def check_classes(data_dir: str, split: str, extension: str | None, dictionary: Any, num_rows: int) -> None:
-    """Check a split's classes, one a row, against its number of rows and the classes of training.
-
-    Raises:
-        InputError: for labels that are missing or do not match the rows, a row without exactly one class, or, in a
-            training split, a class that the dictionary lacks. In other splits these are only warned of.
-    """
-    if extension is None:
-        raise InputError("task.labels is not set: name the extension of the label files (scenario, emotion, speaker)")
-    path = Path(data_dir) / f"{split}.{extension}"
-    unknown: dict[str, int] = {}  # clips of each class
-    for number, line in enumerate(read_labels(path, num_rows), start=1):
-        if len(line.split()) != 1:
-            raise InputError(f"{path}, line {number}: {line[:_SHOWN]!r} is not one class (a word without spaces)")
-        if line.strip() not in dictionary:
-            unknown[line.strip()] = unknown.get(line.strip(), 0) + 1
-    if unknown:
-        label, count = next(iter(unknown.items()))
-        known = f"dict.{extension}.txt"
-        if split.startswith("train"):
-            raise InputError(
-                f"{path}: class {label[:_SHOWN]!r} is not in {known}; add it there, or take the clips out of the split"
-            )
-        message = "%s: %d classes (%d clips) are not in %s: always counted as errors, first %r (%d clips)"
-        logger.warning(message, path, len(unknown), sum(unknown.values()), known, label[:_SHOWN], count)
 
 
 def check_uncropped(manifest: Manifest, max_samples: int | None) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from ..checkpoints.contents import first_of_type, section
+from ..data.checks import check_labels
 from ..data.ctc_decoding import GreedyDecoder
-from ..data.manifest import read_labels
 from ..data.reading import pad_batch, seconds_up
 from ..data.references import read_references, symbols_of
 from ..system.errors import InputError, printable
@@ -170,12 +170,11 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
 
     probe = evaluation.probe
     symbols = symbols_of(probe.config["task"], {}, probe.dictionary.symbols)
-    path = evaluation.data / f"{evaluation.split}.{symbols.labels}"
-    references = [line.strip() for line in read_labels(path, len(evaluation.names))]
-    for number, label in enumerate(references, start=1):
-        if len(label.split()) != 1:
-            raise InputError(f"{path}, line {number}: {label[:40]!r} is not one class (a word without spaces)")
-    classes = list(evaluation.probe.dictionary.symbols)
+    num_rows, dictionary = len(evaluation.names), probe.dictionary
+    references = check_labels(
+        str(evaluation.data), evaluation.split, symbols.labels, dictionary, num_rows, one_class=True
+    )
+    classes = list(dictionary.symbols)
     unknown = sorted(set(references) - set(classes))
     index = {label: i for i, label in enumerate([*classes, *unknown])}
     shown = [*map(printable, index)]  # a checkpoint's classes may be anything

@@ -74,7 +74,7 @@ def run_cell(
         shared.mkdir(parents=True, exist_ok=True)
         checkpoint = shared / PRETRAINED / "checkpoint_last.pt"
         command = _training(place, cell.encoder.config, shared / PRETRAINED, study.pretraining_data, cell.seed)
-        seconds = yield from process([*command, *cell.encoder.overrides], checkpoint, log)
+        yield from process([*command, *cell.encoder.overrides], checkpoint, log)
         result: dict[str, Any] = {
             "encoder": cell.encoder.name,
             "seed": cell.seed,
@@ -105,7 +105,7 @@ def run_cell(
         result |= {"settings": settings, "machine": machine, "date": time.strftime("%Y-%m-%d")}
         with atomic_write(place.results / f"{cell.name}.json") as file:
             file.write(f"{to_json(result, indent=1)}\n")
-        say(f"{cell.name}: done, pre-trained in {seconds:.0f} s")
+        say(f"{cell.name}: done")
     except (InputError, OSError) as error:  # e.g. the disk is full
         reason, *tail = str(error).splitlines()
         failures.append(cell.name)

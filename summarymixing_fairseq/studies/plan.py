@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
+from ..probing.mp3s.runs import parse_overrides
 from ..probing.mp3s.tasks import choose_probes, find_data
 from ..system.errors import InputError, printable
 from ..system.strict_json import to_json
@@ -24,9 +27,13 @@ _ENCODER_KEYS = {"config", "overrides", "finetuning", "probing"}
 # An encoder's name is part of the names of files.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 # Keys that the study sets itself.
-OWN_KEYS = {"task.data", "checkpoint.save_dir", "common.seed", "common.user_dir", "model.w2v_path"}
+OWN_KEYS = {
+    *("task.data", "checkpoint.save_dir", "common.seed", "common.user_dir", "common.log_format", "model.w2v_path")
+}
 _OWN_KEYS_OF_FINETUNING = {"optimization.max_update", "dataset.train_subset", "dataset.valid_subset"}
 MOST_DIFFERENCES = 3
+# Of a task whose name has no number.
+ALL_PROBES = "1,2"
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,12 @@ class Probing:
 
     Attributes:
         data: folder with a folder of manifests for each task.
-        tasks, overrides: as ``summarymixing mp3s`` takes them.
+        tasks, overrides: as ``summarymixing mp3s`` takes them; configs: of the probes.
     """
 
     data: Path
     tasks: tuple[str, ...]
+    configs: tuple[Path, ...]
     overrides: tuple[str, ...]
 
 
@@ -116,7 +124,7 @@ def read_study(path: Path, config_dir: Callable[[str], Path]) -> Study:
     """Read and check a study's file.
 
     Args:
-        config_dir: folder of a group's configurations, by ``pretraining`` and ``finetuning``.
+        config_dir: folder of a group's configurations, by ``pretraining``, ``finetuning`` and ``mp3s``.
 
     Raises:
         InputError: naming the key, for what is missing, unknown or of another kind.
@@ -139,7 +147,7 @@ def read_study(path: Path, config_dir: Callable[[str], Path]) -> Study:
         tuned = tuple(_overrides(own.get("finetuning", []), f"{where}.finetuning", _OWN_KEYS_OF_FINETUNING))
         if tuned and "finetuning" not in content:
             raise InputError(f"{where}.finetuning: the study has no fine-tuning")
-        probed = tuple(_overrides(own.get("probing", []), f"{where}.probing"))
+        probed = _probe_overrides(own.get("probing", []), f"{where}.probing")
         if probed and "probing" not in content:
             raise InputError(f"{where}.probing: the study has no probes")
         encoders.append(Encoder(name, config, overrides, tuned, probed))
@@ -148,8 +156,10 @@ def read_study(path: Path, config_dir: Callable[[str], Path]) -> Study:
     finetuning = None
     if "finetuning" in content:
         finetuning = _finetuning(content["finetuning"], data, config_dir, f"{path}: finetuning")
-    probing = _probing(content["probing"], data, f"{path}: probing") if "probing" in content else None
-    baseline = content.get("baseline")
+    probing = None
+    if "probing" in content:
+        probing = _probing(content["probing"], data, config_dir("mp3s"), f"{path}: probing")
+    baseline = None if content.get("baseline") is None else _text(content["baseline"], f"{path}: baseline")
     if baseline is not None and baseline not in {encoder.name for encoder in encoders}:
         raise InputError(f"{path}: baseline: {baseline!r} is none of the encoders")
     return Study(
@@ -177,18 +187,24 @@ def _finetuning(given: object, data: Path, config_dir: Callable[[str], Path], wh
     )
 
 
-def _probing(given: object, data: Path, where: str) -> Probing:
+def _probing(given: object, data: Path, folder: Path, where: str) -> Probing:
     probing = _mapping(given, where, _PROBING_KEYS)
     tasks = probing.get("tasks")
     if not isinstance(tasks, list) or not tasks or any(not isinstance(task, str) for task in tasks):
         raise InputError(f"{where}.tasks: must be a list of tasks, such as slurp_probe1")
-    overrides = tuple(_overrides(probing.get("overrides", []), f"{where}.overrides"))
-    return Probing(data / _text(probing.get("data", "."), f"{where}.data"), tuple(tasks), overrides)
+    overrides = _probe_overrides(probing.get("overrides", []), f"{where}.overrides")
+    chosen = choose_probes(",".join(tasks), ALL_PROBES)
+    configs = tuple(folder / f"{task.config_name(probe)}.yaml" for task, probes in chosen.items() for probe in probes)
+    return Probing(data / _text(probing.get("data", "."), f"{where}.data"), tuple(tasks), configs, overrides)
 
 
 def _load(path: Path) -> object:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+        if isinstance(content, dict):
+            OmegaConf.create(text)  # refuses a key that stands there twice, of which yaml takes the last
+        return content
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, yaml.YAMLError) as error:
@@ -221,6 +237,16 @@ def _overrides(value: object, where: str, more_own_keys: Iterable[str] = ()) -> 
         if key.lstrip("+") in {*OWN_KEYS, *more_own_keys}:
             raise InputError(f"{where}: {one}: the study sets {key} itself")
     return value
+
+
+def _probe_overrides(value: object, where: str) -> tuple[str, ...]:
+    """[TASK:]KEY=VALUE as ``summarymixing mp3s`` takes them."""
+    overrides = tuple(_overrides(value, where))
+    try:
+        parse_overrides(overrides)
+    except InputError as error:
+        raise InputError(f"{where}: {str(error).removeprefix('--override ')}") from None
+    return overrides
 
 
 def _whole_numbers(value: object, where: str, least: int) -> tuple[int, ...]:
@@ -263,11 +289,12 @@ def settings_of(study: Study, cell: Cell) -> dict[str, Any]:
         settings["finetuning_data"] = fingerprint(after.data, [*names, "dict.ltr.txt"], study.data_from)
     if (probing := study.probing) is not None:
         names = []
-        for task in choose_probes(",".join(probing.tasks), "1,2"):
+        for task in choose_probes(",".join(probing.tasks), ALL_PROBES):
             if (found := find_data(task, probing.data)).problem:
                 raise InputError(found.problem)
             names += [f"{task.name}/{fold}/{name}" for fold, _ in found.folders for name in task.needed_files()]
         settings["probing"] = {"tasks": list(probing.tasks), "overrides": [*probing.overrides, *cell.encoder.probing]}
+        settings["probing"] |= {config.stem: fields_of(config, ()) for config in probing.configs}
         settings["probing_data"] = fingerprint(probing.data, names, study.data_from)
     return settings
 
@@ -277,11 +304,15 @@ def fields_of(config: Path, overrides: Sequence[str]) -> dict[str, Any]:
     content = _mapping(_load(config), str(config))
     own = dict(_flat({key: value for key, value in content.items() if key not in ("defaults", "hydra")}))
     fields: dict[str, Any] = {}
-    for name in content.get("defaults", ["_self_"]):
+    defaults = content.get("defaults", [])
+    for name in defaults if "_self_" in defaults else [*defaults, "_self_"]:
         fields |= own if name == "_self_" else fields_of(config.parent / f"{name}.yaml", ())
     for override in overrides:
         key, _, value = override.partition("=")
-        fields[key.lstrip("+")] = yaml.safe_load(value)
+        try:
+            fields[key.lstrip("+")] = yaml.safe_load(value)
+        except yaml.YAMLError:  # hydra has a grammar of its own
+            fields[key.lstrip("+")] = value
     return fields
 
 
@@ -322,6 +353,8 @@ def read_cell(path: Path, settings: Mapping[str, Any] | None) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
         earlier = result["settings"]
+        for numbers in (result["pretraining"]["start"], result["pretraining"]["valid"]):  # JSON has null for NaN
+            numbers.update({key: math.nan for key, value in numbers.items() if value is None})
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{path} is no result of a study: delete it to compute it again") from None
     # as JSON has it: lists for tuples

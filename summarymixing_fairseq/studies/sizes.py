@@ -16,12 +16,9 @@ from ..benchmarks.recipe import read_recipe
 from ..models.config import layer_mixers
 from ..models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from ..system.errors import InputError
-from ..system.files import write_together
 
 FFN_RATIO = 4
 OWN_KEYS = ("model.mixer", "model.encoder_embed_dim", "model.encoder_ffn_embed_dim")
-# In the header of a recipe: it may be written anew.
-WRITTEN_BY = "# Written by summarymixing study sizes"
 
 
 @dataclass(frozen=True)
@@ -112,40 +109,3 @@ def count_parameters(cfg: Any) -> int:
     with torch.device("meta"):
         model = Wav2Vec2SummaryMixingModel(cfg)
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def write_recipe(size: Size, folder: Path) -> Path | None:
-    """Write a recipe of that size, CONFIG_MIXER.yaml.
-
-    The name ends in ``_matched`` where another recipe, that was not written here, has the name already.
-
-    Args:
-        folder: of the recipes; what differs goes to its ``differences``.
-
-    Returns:
-        its path; None where the configuration has that mixer itself.
-    """
-    base = size.config.stem
-    if read_recipe(size.config, ["task.data=."]).model.mixer == size.mixer:
-        return None
-    name = f"{base}_{size.mixer}"
-    if (taken := folder / f"{name}.yaml").exists() and WRITTEN_BY not in taken.read_text(encoding="utf-8"):
-        name += "_matched"
-    differences = OmegaConf.from_dotlist(
-        [f"checkpoint.save_dir=checkpoints/{name}${{summarymixing:sweep}}", *size.overrides]
-    )
-    recipe = [
-        "# @package _group_",
-        f"# `{name}`: {size.mixer} in the place of the mixer of `{base}`, and as many parameters, "
-        f"{size.parameters / 1e6:.1f} M: {size.layers} layers of {size.width}.",
-        f"#   fairseq-hydra-train --config-dir examples/pretraining --config-name {name} task.data=MANIFESTS",
-        f"# What differs from `{base}` is in differences/{name}.yaml.",
-        f"{WRITTEN_BY} --mixer {size.mixer}.",
-        "",
-        "defaults:",
-        *(f"  - {part}" for part in ("_self_", base, f"differences/{name}")),
-    ]
-    path = folder / f"{name}.yaml"
-    what_differs = f"# @package _global_\n\n{OmegaConf.to_yaml(differences)}"
-    write_together({folder / "differences" / path.name: what_differs, path: "\n".join(recipe) + "\n"})
-    return path

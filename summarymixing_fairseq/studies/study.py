@@ -40,8 +40,8 @@ def run_study(study: Study, results: Path, work: Path, jobs: int, device: str) -
                 read_cell(path, settings[cell.name])
             else:
                 waiting.append(cell)
-        hardware = of_device(device)
-        env = environment(device, jobs, hardware["num_threads"])
+        hardware = of_device(device, jobs)
+        env = environment(device, hardware["num_threads"])
         place = Place(work, results, find_tools(), env, device, () if lock is None else (lock,))
         by_pretraining: dict[tuple[str, int], list[Cell]] = {}
         for cell in waiting:

@@ -101,7 +101,7 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
         changes[place] = tuple(float(end) - float(start) for start, end in both if None not in (start, end))
     scored = [result["finetuning"] for result in results if "finetuning" in result]
     rivals = [result["finetuning"] for result in baseline if "finetuning" in result]
-    ratio = _rate(scored) / _rate(rivals) if scored and rivals else None
+    ratio = _rate(scored) / of_rivals if scored and rivals and (of_rivals := _rate(rivals)) else None
     return Row(
         name,
         tuple(result["seed"] for result in results),
@@ -148,10 +148,11 @@ def _probes(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]
         for one in result.get("probing", ()):
             probe = f"{one['task']} {one['probe']}"
             found = {f"{probe}, {one['split']}: {one['metric']} {one['unit']}".rstrip(): one["value"]}
-            if one["valid"] is not None:
-                found[f"{probe}, valid: {one['metric']}"] = one["valid"]
+            found[f"{probe}, valid: {one['metric']}"] = one["valid"]
             found |= {f"{probe}: share of s, layer {n}": share for n, share in enumerate(one["summary_shares"], 1)}
             for title, value in found.items():
+                if value is None:  # not measured, or no number
+                    continue
                 values.setdefault(title, {})[result["seed"]] = value
     return {title: tuple(these.values()) for title, these in values.items()}
 
@@ -205,9 +206,9 @@ _AFTER: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("collapsed (95 %)", lambda row: _share(*row.collapsed)),
     ("CER valid", lambda row: _number(row.valid_cer)),
     ("CER test", lambda row: _number(row.cer)),
-    ("95 %", lambda row: _spread(row.cer_interval)),
+    ("CER test: 95 %", lambda row: _spread(row.cer_interval)),
     ("to baseline", lambda row: _number(row.ratio, 2)),
-    ("95 %", lambda row: _spread(row.ratio_interval, 2)),
+    ("to baseline: 95 %", lambda row: _spread(row.ratio_interval, 2)),
     ("updates chosen", lambda row: " ".join(map(str, row.updates))),
     ("updates/s", lambda row: _number(row.updates_per_second, 2)),
     ("M parameters", lambda row: _number(row.parameters, 2, 1e-6)),

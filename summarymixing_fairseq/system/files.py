@@ -182,8 +182,8 @@ def refuse_existing(paths: list[Path], force: bool) -> None:
     """Check the places of outputs before anything is computed.
 
     Raises:
-        InputError: if one is there already and ``--force`` was not given, or, forced or not, if one is a folder, would
-            need a file for a folder, or has the name of another or of its folder.
+        InputError: if one is there already and ``--force`` was not given, or, forced or not, if one is a folder, a
+            pipe or a device, would need a file for a folder, or has the name of another or of its folder.
     """
     files, folders = set(), {folder for path in paths for folder in path.parents}
     for path in paths:
@@ -192,6 +192,8 @@ def refuse_existing(paths: list[Path], force: bool) -> None:
         if path.is_dir() or path in folders:
             what = "is a folder" if path.is_dir() else "would be a folder too, of another output"
             raise InputError(f"{path} {what}: no file can be written there, choose another name or place")
+        if path.exists() and not path.is_file():  # as /dev/null, which a file would take the place of
+            raise InputError(f"{path} is a pipe or a device: name a file")
         files.add(path)
     for folder in folders:
         if folder.exists() and not folder.is_dir():

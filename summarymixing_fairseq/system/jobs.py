@@ -48,13 +48,9 @@ class Messages:
         print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
-def environment(device: str, jobs: int, num_threads: int, base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Environment of the processes: each job gets its share of the threads, and of ``cuda:N`` only that GPU."""
-    env = dict(os.environ if base is None else base)
-    env.update(PYTHONUNBUFFERED="1", PYTHONWARNINGS="ignore")
-    if jobs > 1:
-        total = env.get("OMP_NUM_THREADS", "")
-        env["OMP_NUM_THREADS"] = str(max(1, (int(total) if total.isdigit() else num_threads) // jobs))
+def environment(device: str, num_threads: int) -> dict[str, str]:
+    """Environment of the processes of a job: its threads, and of ``cuda:N`` only that GPU."""
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": str(num_threads)}
     _, colon, number = device.partition(":")
     if colon:
         visible = env.get("CUDA_VISIBLE_DEVICES", "").split(",")

@@ -44,7 +44,7 @@ def describe(device: str, num_threads: int) -> dict[str, Any]:
     """
     import torch
 
-    hardware = f"{cpu_name()}, {num_threads} threads"
+    hardware = f"{cpu_name()}, {num_threads} thread{'s' * (num_threads > 1)}"
     kind = device.partition(":")[0]
     if kind == "cuda":
         properties = torch.cuda.get_device_properties(device)
@@ -60,8 +60,10 @@ def describe(device: str, num_threads: int) -> dict[str, Any]:
     }
 
 
-def of_device(device: str) -> dict[str, Any]:
-    """``describe`` of what computes under a command's ``--device``: cpu, cuda, cuda:N or auto.
+def of_device(device: str, jobs: int) -> dict[str, Any]:
+    """``describe`` of what each of ``jobs`` computes with under a command's ``--device``: cpu, cuda, cuda:N or auto.
+
+    Its threads are a share of ``OMP_NUM_THREADS``, or of the processors.
 
     Raises:
         InputError: for a device that is not there. fairseq itself would train on the CPU without saying so.
@@ -74,9 +76,11 @@ def of_device(device: str) -> dict[str, Any]:
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if kind == "cuda" and int(number or 0) >= num_gpus:
         raise InputError(f"--device {device}: torch sees {num_gpus} GPUs here")
+    total = os.environ.get("OMP_NUM_THREADS", "")
+    num_threads = max(1, (int(total) if total.isdecimal() else available_threads()) // jobs)
     if kind == "cpu" or not num_gpus:
-        return describe("cpu", available_threads())
-    return describe("cuda" if kind == "auto" else device, available_threads())
+        return describe("cpu", num_threads)
+    return describe("cuda" if kind == "auto" else device, num_threads)
 
 
 def installed_versions() -> dict[str, str]:

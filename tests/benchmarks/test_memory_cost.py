@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from pipeline import ROOT, TINY_MODEL
 
+from summarymixing_fairseq.benchmarks import memory_cost as memory_module
 from summarymixing_fairseq.benchmarks.layer_cost import layer_cost
 from summarymixing_fairseq.benchmarks.memory_cost import memory_cost
 from summarymixing_fairseq.benchmarks.recipe import read_recipe
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
+from summarymixing_fairseq.system.errors import InputError
 
 RECIPE = ROOT / "examples/pretraining/base.yaml"
 SECOND = 16_000
@@ -51,6 +54,17 @@ def test_activations_grow_with_the_batch_and_with_the_length():
 def test_with_every_layer_recomputed_gradients_are_in_memory_at_the_end():
     tiny = cost(*TINY_MODEL, "model.recompute=layer", clips=1, seconds=1)
     assert tiny.activations > tiny.weights  # the gradients are as large as the weights
+
+
+def test_a_gpu_that_is_too_small_is_a_row(monkeypatch):
+    """Our trainer has turned torch's error into one that says what to do."""
+
+    def short(*args, **kwargs):
+        raise InputError("a GPU's memory is too small") from torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(memory_module, "train_step", short)
+    recipe = read_recipe(RECIPE, ["task.data=.", "common.cpu=true", *TINY_MODEL])
+    assert memory_module.measured_cost(recipe, 1, SECOND, "bfloat16") is None
 
 
 @pytest.mark.long

@@ -80,7 +80,7 @@ def test_cell_as_typed(tmp_path):
     rows, printed = measure(tmp_path, *arguments("cell", ""), "--contenders", *names, "--plot", str(plot))
     assert [row["contender"] for row in rows] == names
     assert plot.read_bytes().startswith(b"\x89PNG")
-    for words in ("literal cell", "1 threads", "torch 2", "median", "batch 2, dim 16, heads 2", "dtype float32"):
+    for words in ("literal cell", "1 thread;", "torch 2", "median", "batch 2, dim 16, heads 2", "dtype float32"):
         assert words in printed
 
 
@@ -94,11 +94,20 @@ def test_the_recorded_command_names_no_output():
     assert benchmark._command(typed) == "summarymixing benchmark cell --batch 1"
 
 
+def test_an_earlier_result_stays_where_nothing_could_be_measured(tmp_path, capsys):
+    (tmp_path / "a.json").write_text("earlier")
+    typed = ["cell", "--heads", "3", "--dim", "16", "--lengths", "10", "--contenders", "summarymixing", "--force"]
+    assert main(["benchmark", *typed, "--device", "cpu", "--json", str(tmp_path / "a.json")]) == 1
+    assert "no contender could be measured" in capsys.readouterr().err
+    assert (tmp_path / "a.json").read_text() == "earlier"
+
+
 @pytest.mark.parametrize(
     "typed, message",
     [
         (["cell", "--contenders", "lstm"], "--contenders 'lstm': choose among 'summarymixing'"),
         (["cell", "--repeats", "0"], "--repeats 0: at least 1"),
+        (["cell", "--limit-seconds", "-1"], "--limit-seconds -1: must be above 0"),
         (["update", "--config", "nowhere.yaml"], "nowhere.yaml: no such recipe; run this in a checkout"),
         (["cell", "--json", "/proc/x/y.json"], "cannot be written"),
     ],

@@ -104,6 +104,7 @@ def test_bad_clips_are_named_and_left_out(decode, folder, tmp_path):
         (["-"], b"", r"stdin cannot be read: "),
         (["{folder}/below/.."], b"", ""),
         (["{empty}"], b"", "holds no audio (flac, wav, ogg, opus, mp3)"),
+        (["{m4a}"], b"", "holds no audio (flac, wav, ogg, opus, mp3)"),
         (["{folder}", "--format", "srt"], b"", "--format srt has a file for each of 2 clips"),
         (["{folder}", "--n-best", "2"], b"", "--n-best is of use with --format json only"),
         (["{folder}", "--n-best", "0", "--format", "json"], b"", "--n-best 0: must be at least 1"),
@@ -111,7 +112,12 @@ def test_bad_clips_are_named_and_left_out(decode, folder, tmp_path):
 )
 def test_bad_input_is_one_line(decode, folder, tmp_path, monkeypatch, arguments, stdin, message):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "m4a").mkdir()
+    (tmp_path / "m4a" / "b.m4a").touch()
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(stdin)))
-    done = decode(*(one.format(folder=folder, empty=tmp_path / "empty") for one in arguments), check=False)
+    done = decode(
+        *(one.format(folder=folder, empty=tmp_path / "empty", m4a=tmp_path / "m4a") for one in arguments), check=False
+    )
     lines = [line for line in done.stderr.splitlines() if line.startswith("summarymixing decode: ")]
     assert len(lines) == bool(message) and message in "".join(lines)
+    assert ("passed over by ending: 1 file: m4a" in done.stderr) is ("{m4a}" in arguments)

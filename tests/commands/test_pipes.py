@@ -105,7 +105,7 @@ def test_progress_on_a_closed_stream_is_no_reason_to_stop(trained: Trained, tmp_
 def test_progress_of_a_script_that_nobody_reads(labelled_speech: Path, tmp_path: Path):
     command = script("manifests/make_manifest.py", labelled_speech.parent / "audio", "--dest", tmp_path)
     done = run_unread(command, "stderr")
-    assert done.returncode == 0 and "found 16 audio files" in done.stdout
+    assert done.returncode == 0 and "found 16 clips" in done.stdout
     assert (tmp_path / "train.tsv").exists()
     again = run_unread(command, "stdout")
     # a scan that takes no time shows no progress bar

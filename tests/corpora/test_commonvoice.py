@@ -104,7 +104,7 @@ def test_all_files_of_a_corpus(corpus, tmp_path):
         (clip(10), "named several times: train.tsv line 13"),
         (clip(10), "several transcripts for one clip: train.tsv"),
     ]
-    assert "found 15 audio files" in summary and "train: 3 clips" in summary
+    assert "found 15 clips" in summary and "train: 3 clips" in summary
     assert "\n2 clips of clips/ are named by no table used: left alone" in summary
     assert "valid: not in dict.ltr.txt, as train lacks them (rows with them): c (1), â (1), ŷ (1)" in summary
 
@@ -151,7 +151,7 @@ def test_validated_leaves_out_speakers_and_sentences_of_dev_and_test(corpus, tmp
         (clip(50), "sentence is in dev or test: dyna FO."),
         (clip(51), "speaker is in dev or test"),
     ]
-    assert "found 7 audio files" in summary
+    assert "found 7 clips" in summary
 
 
 def test_a_sentence_may_stand_in_train_and_test_where_tables_are_those_of_the_release(corpus, tmp_path):

@@ -109,7 +109,7 @@ def test_folds_hold_out_each_session_in_turn(corpus, tmp_path):
         for pattern in DIALOGS
         for name, emotion in (("M002", "fru"), ("M003", "xxx"))
     }
-    assert "found 70 audio files" in summary
+    assert "found 70 clips" in summary
     assert "fold1/train: 30 clips" in summary and "fold5/valid: 10 clips" in summary
     assert "refused 10: emotion fru, e.g. Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M002.wav" in summary
     assert "50 utterances of the four classes; the full release has 5,531" in summary
@@ -170,7 +170,7 @@ def test_damaged_labels(corpus, tmp_path):
         **{path_of(f"{dialog}_{name}"): "no label" for name in ("F001", "M001", "M002", "M003")},
     }
     assert "refused 2: line is no label" in summary
-    assert f"found {47 + len(found)} audio files" in summary
+    assert f"found {47 + len(found)} clips" in summary
 
 
 def test_labels_in_the_folder_of_another_session(corpus, tmp_path):

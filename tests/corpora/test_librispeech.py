@@ -83,7 +83,7 @@ def test_files_of_a_whole_run(corpus, tmp_path):
         for split in ("train", "valid", "dev_clean", "dev_other", "test_clean", "test_other")
         for ending in ("tsv", "wrd", "ltr")
     }
-    assert "found 10 audio files" in summary and "train: 2 clips" in summary and "valid is dev-clean" in summary
+    assert "found 10 clips" in summary and "train: 2 clips" in summary and "valid is dev-clean" in summary
 
 
 def test_training_sets(corpus, tmp_path):
@@ -170,7 +170,7 @@ def test_what_cannot_be_used_is_refused_by_name(corpus, tmp_path):
         ("train-clean-100/30/1/30-1-0008.flac", "TABBED TEXT"),
         ("train-clean-100/32/1/32-1-0000.flac", "BYTE ORDER MARK"),
     ]
-    assert "found 24 audio files" in summary and "refused 2: no transcript" in summary
+    assert "found 24 clips" in summary and "refused 2: no transcript" in summary
 
 
 def test_the_same_utterance_in_two_parts(corpus, tmp_path):

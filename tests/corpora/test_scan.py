@@ -33,7 +33,7 @@ def kept_and_refused(root: Path, dest: Path, **options) -> tuple[dict[str, int],
     kept, reasons = lengths(dest / "train.tsv"), dict(refused(dest))
     assert len(lines(dest / "train.tsv")) == len(kept) + 1 and len(refused(dest)) == len(reasons)
     assert not kept.keys() & reasons.keys()
-    num_found = int(re.match(r"found ([\d,]+) audio files", summary)[1].replace(",", ""))
+    num_found = int(re.match(r"found ([\d,]+) clips", summary)[1].replace(",", ""))
     assert len(kept) + len(reasons) == num_found
     counts = [int(count.replace(",", "")) for count in re.findall(r"^refused ([\d,]+):", summary, re.MULTILINE)]
     assert sum(counts) == len(reasons)

@@ -99,7 +99,7 @@ def test_every_recording_is_a_row_with_its_labels(corpus, tmp_path):
     kinds = ("tsv", "scenario", "action", "intent")
     splits = {f"{split}.{kind}" for split in ("train", "valid", "test") for kind in kinds}
     assert {path.name for path in dest.iterdir()} == splits | {f"dict.{kind}.txt" for kind in kinds[1:]}
-    assert "found 8 audio files" in summary and "refused" not in summary
+    assert "found 8 clips" in summary and "refused" not in summary
     assert "\n1 entries have another intent than the scenario_action written" in summary
     assert "train: 2 classes of scenario, the full corpus has 18" in summary
     assert "train: 3 classes of action, the full corpus has 46" in summary
@@ -151,7 +151,7 @@ def test_sentences_of_uncertain_spelling_matter_to_transcripts_only(corpus, tmp_
     prepare(corpus, tmp_path / "text", text=True)
     assert rows(tmp_path / "text", "train", "wrd") == {"audio-17.flac": "PLAY IT"}
     assert refused(tmp_path / "text") == [
-        (f"{REAL}/audio--14.flac", "entry without sentence: dataset/slurp/train.jsonl:4"),
+        (f"{REAL}/audio--14.flac", "entry without sentence: train.jsonl line 4"),
         (f"{REAL}/audio-15.flac", "text: a number that can be read in several ways: what is 500 in euro"),
         (f"{REAL}/audio-16.flac", "text: no words"),
     ]
@@ -180,18 +180,18 @@ def test_damaged_lines(corpus, tmp_path):
         **dict.fromkeys(("audio--14.flac", "audio-15-headset.flac", "audio-15.flac"), "alarm_set"),
         "audio-16.flac": "qa_factoid",
     }
-    place = "dataset/slurp/train.jsonl"
+    place = "train.jsonl line"
     found = dict(refused(dest))
-    assert found.pop(f"{place}:3").startswith("line is not JSON (download the file again): ")
-    assert found.pop(f"{place}:12").startswith("line is not JSON (download the file again): ")
+    assert found.pop(f"{place} 3").startswith("line is not JSON: ")
+    assert found.pop(f"{place} 12").startswith("line is not JSON: ")
     assert found == {
-        f"{place}:4": "line is not a JSON object",
-        f"{place}:5": f"entry without action: {REAL}/audio-17.flac",
-        f"{place}:7": f"entry without scenario and action: {REAL}/audio-40.flac",
-        **{f"{place}:{number}": "entry without a list of recordings" for number in (8, 9, 10, 11)},
+        f"{place} 4": "line is no JSON object",
+        f"{place} 5": f"entry without action: {REAL}/audio-17.flac",
+        f"{place} 7": f"entry without scenario and action: {REAL}/audio-40.flac",
+        **{f"{place} {number}": "entry without a list of recordings" for number in (8, 9, 10, 11)},
     }
-    assert "refused 4: entry without a list of recordings, e.g. dataset/slurp/train.jsonl:8" in summary
-    assert "found 16 audio files" in summary
+    assert "refused 4: entry without a list of recordings, e.g. train.jsonl line 8" in summary
+    assert "found 16 clips" in summary
 
 
 def test_audio_missing_broken_and_not_named(corpus, tmp_path):
@@ -223,9 +223,9 @@ def test_a_recording_in_two_splits_stays_in_the_held_out_one(corpus, tmp_path):
     assert rows(dest, "test") == {"audio-30-headset.flac": "alarm_set", "audio-31.flac": "alarm_set"}
     assert len(rows(dest, "train")) == 5
     assert refused(dest) == [
-        ("dataset/slurp/devel.jsonl:2", f"recording of test named in valid too: {REAL}/audio-31.flac"),
-        ("dataset/slurp/train.jsonl:4", f"recording of test named in train too: {REAL}/audio-31.flac"),
-        ("dataset/slurp/train.jsonl:4", f"recording of valid named in train too: {REAL}/audio-20.flac"),
+        ("devel.jsonl line 2", f"recording of test named in valid too: {REAL}/audio-31.flac"),
+        ("train.jsonl line 4", f"recording of test named in train too: {REAL}/audio-31.flac"),
+        ("train.jsonl line 4", f"recording of valid named in train too: {REAL}/audio-20.flac"),
     ]
 
 
@@ -238,20 +238,20 @@ def test_a_recording_named_twice_in_a_split(corpus, tmp_path):
         entry(5, "and once more", "alarm_set", "audio--14.flac", "audio-15-headset.flac"),
     ]
     annotations(corpus, "train").write_bytes(jsonl(train))
-    place = "dataset/slurp/train.jsonl"
+    place = "train.jsonl line"
     prepare(corpus, tmp_path / "labels")
     assert rows(tmp_path / "labels", "train") == {
         **dict.fromkeys(("audio-15.flac", "audio-17.flac"), "email_sendemail"),
         **dict.fromkeys(("audio--14.flac", "audio-15-headset.flac"), "alarm_set"),
     }
-    different = (f"{REAL}/audio-16.flac", f"named twice, with different labels: {place}:1, {place}:3")
+    different = (f"{REAL}/audio-16.flac", f"named twice, with different labels: {place} 1, {place} 3")
     same = [
-        (f"{place}:{number}", f"recording named twice: {REAL}/audio-{name}.flac") for number, name in ((2, 15), (4, 17))
+        (f"{place} {number}", f"recording named twice: {REAL}/audio-{name}.flac") for number, name in ((2, 15), (4, 17))
     ]
     assert refused(tmp_path / "labels") == [different, *same]
     prepare(corpus, tmp_path / "text", text=True)
     assert set(rows(tmp_path / "text", "train", "wrd").values()) == {"WRITE TO PARISA", "AND ONCE MORE"}
-    sentences = (f"{REAL}/audio-15.flac", f"named twice, with different sentences: {place}:1, {place}:2")
+    sentences = (f"{REAL}/audio-15.flac", f"named twice, with different sentences: {place} 1, {place} 2")
     assert refused(tmp_path / "text") == [sentences, different, same[1]]
 
 
@@ -262,7 +262,7 @@ def test_an_id_given_twice_or_not_at_all(corpus, tmp_path):
     annotations(corpus, "train").write_bytes(jsonl([again, *without]))
     prepare(corpus, tmp_path / "out")
     assert refused(tmp_path / "out") == [
-        ("dataset/slurp/train.jsonl:1", f"slurp_id given twice: {REAL}/audio-{number}.flac") for number in (16, 17)
+        ("train.jsonl line 1", f"slurp_id given twice: {REAL}/audio-{number}.flac") for number in (16, 17)
     ]
     assert len(rows(tmp_path / "out", "train")) == 4
 
@@ -281,8 +281,8 @@ def test_without_or_with_damaged_metadata(corpus, tmp_path):
     ("gone", "message"),
     [
         ("dataset", "has neither dataset/slurp/train.jsonl nor train.jsonl: give the folder of the SLURP repository"),
-        ("dataset/slurp/devel.jsonl", "devel.jsonl does not exist: take it from the SLURP repository"),
-        ("dataset/slurp/train_synthetic.jsonl", "train_synthetic.jsonl does not exist"),
+        ("dataset/slurp/devel.jsonl", "devel.jsonl cannot be read: No such file or directory"),
+        ("dataset/slurp/train_synthetic.jsonl", "train_synthetic.jsonl cannot be read: No such file or directory"),
         ("audio/slurp_real", "has neither audio/slurp_real nor slurp_real"),
         ("audio/slurp_synth", "has neither audio/slurp_synth nor slurp_synth"),
     ],

@@ -107,6 +107,15 @@ def test_every_form_gives_the_same_manifest(form, folder, tmp_path):
     assert labels(tmp_path / "out", "train", "ltr")["a.wav"] == "h e l l o | w o r l d |"
 
 
+def test_a_text_beside_that_is_not_utf8_is_refused_alone(folder, tmp_path):
+    as_texts_beside(folder)
+    first = next(iter(TEXTS))
+    (folder / first).with_suffix(".txt").write_bytes("café".encode("latin-1"))
+    prepare(folder, tmp_path / "out", valid_fraction=0)
+    assert all_words(tmp_path / "out") == {name: words for name, words in WORDS.items() if name != first}
+    assert "text that cannot be read: " in dict(refused(tmp_path / "out"))[str(Path(first).with_suffix(".txt"))]
+
+
 def test_ljspeech_takes_the_normalised_text(tmp_path):
     write_audio(tmp_path / "lj" / "wavs" / "LJ1.wav")
     write(tmp_path / "lj" / "metadata.csv", 'LJ1|In 1848, "printing"|In eighteen forty-eight, "printing"\n')
@@ -140,6 +149,7 @@ def test_kaldi_segments_and_speakers(folder, tmp_path):
 def test_a_cut_of_lhotse_is_a_row_for_each_supervision(folder, tmp_path):
     (cut, *_) = map(json.loads, gzip.decompress(as_cuts(folder).read_bytes()).splitlines())
     (supervision,) = cut["supervisions"]
+    recording = cut["recording"]
     cut.update(start=0.1, duration=0.35)
     cut["supervisions"] = [
         {**supervision, "start": -0.05, "duration": 0.2, "text": "one", "speaker": "ann", "custom": {"mood": "glad"}},
@@ -147,7 +157,13 @@ def test_a_cut_of_lhotse_is_a_row_for_each_supervision(folder, tmp_path):
     ]
     content = "".join(
         json.dumps(one) + "\n"
-        for one in (cut, {**cut, "type": "MixedCut"}, {**cut, "recording": {"sources": []}, "id": "x"})
+        for one in (
+            cut,
+            {**cut, "type": "MixedCut"},
+            {**cut, "recording": {"sources": []}, "id": "x"},
+            {**cut, "recording": {**recording, "sources": [{**recording["sources"][0], "channels": [0, 1]}]}},
+            {**cut, "recording": {**recording, "transforms": [{"name": "Speed", "kwargs": {"factor": 1.1}}]}},
+        )
     )
     prepare(write(folder / "c.jsonl", content), tmp_path / "out", valid_fraction=0, labels=["mood"])
     _, clips = parse_manifest((tmp_path / "out" / "train.tsv").read_text())
@@ -156,6 +172,8 @@ def test_a_cut_of_lhotse_is_a_row_for_each_supervision(folder, tmp_path):
     assert [reason.split(" (")[0].split(":")[0] for _, reason in refused(tmp_path / "out")] == [
         "cut of type MixedCut",
         "cut of lhotse without what a cut has",
+        "cut of one channel of several",
+        "cut of a recording with transforms",
     ]
 
 
@@ -245,7 +263,7 @@ def test_rows_that_cannot_be_used_are_named(folder, tmp_path):
         "t.csv line 9": "row without audio",
         "t.csv line 11": "line with another number of cells than the table has columns",
     }
-    assert f"found {len(rows)} audio files" in summary  # kept and refused
+    assert f"found {len(rows)} clips" in summary  # kept and refused
 
 
 def test_two_rows_of_the_same_samples(folder, tmp_path):

@@ -86,7 +86,7 @@ def test_every_file(corpus, tmp_path):
         *("train.tsv", "train.speaker", "valid.tsv", "valid.speaker", "dict.speaker.txt", "refused.tsv"),
         *("test.tsv", "test.trials", "test_cleaned.trials"),
     }
-    assert "found 19 audio files" in summary
+    assert "found 19 clips" in summary
     assert "test.trials: 3 trials\n" in summary and "test_cleaned.trials: 2 trials\n" in summary
     assert "speakers: 3 in train, " in summary and " 2 in test" in summary
     assert "VoxCeleb1 has 1,211 train and 40 test speakers" in summary
@@ -140,7 +140,7 @@ def test_trials_of_clips_that_are_missing_or_refused_are_left_out_and_counted(co
         "vox1_test_wav/wav/id10309/-noTrialHas/00001.wav": "test speaker's clip in no trial",
     }
     assert "1 trials; 2 left out: a clip is missing or refused, e.g. id10270/5r0dWxy17C8/00001" in summary
-    assert "found 19 audio files" in summary  # 18 there, one only named
+    assert "found 19 clips" in summary  # 18 there, one only named
 
 
 def test_files_that_are_no_clips_of_voxceleb1_are_refused(corpus, tmp_path):

@@ -147,7 +147,7 @@ def test_summary_counts_hours_and_reasons(tmp_path):
     refusals = [Refusal("x", "no samples"), Refusal("y", "too short", "0.1 s"), Refusal("z", "too short")]
     summary = write_corpus(tmp_path, {"train": [*map(Utterance, clips)], "valid": []}, refusals, notes=["a note"])
     assert summary.splitlines() == [
-        "found 6 audio files",
+        "found 6 clips",
         "train: 3 clips, 1.50 h (seconds: min 1.00, median 1800.00, max 3600.00)",
         "refused 2: too short, e.g. y",
         "refused 1: no samples, e.g. x",
@@ -184,7 +184,7 @@ def test_text_and_labels_beside_the_manifests(tmp_path):
     }
     assert "valid: not in dict.ltr.txt, as train lacks them (rows with them): Û (1)" in summary
     assert "valid: not in dict.intent.txt, as train lacks them (rows with them): rest (1)" in summary
-    assert "found 4 audio files" in summary and "refused 1: broken, e.g. d.flac" in summary
+    assert "found 4 clips" in summary and "refused 1: broken, e.g. d.flac" in summary
 
 
 def test_a_dictionary_for_each_folder(tmp_path):

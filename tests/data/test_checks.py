@@ -67,7 +67,7 @@ def test_bad_labels(data, dictionary, extension, content, message):
 def test_an_unknown_symbol_outside_of_training_is_only_warned_of(data, dictionary, caplog):
     (data / "test.ltr").write_text("A Ç |\nÇ Ñ |\n")
     check_labels(str(data), "test", "ltr", dictionary, 2)
-    assert "2 symbols are not in dict.ltr.txt and can never be recognised, first 'Ç' in line 1" in caplog.text
+    assert "2 symbols are not in dict.ltr.txt and always count as errors, first 'Ç' in line 1" in caplog.text
 
 
 def test_batch_limit():

@@ -107,7 +107,7 @@ def test_layout_and_labels(corpus):
     for task, splits in (("pretrain", ["train", "valid"]), ("finetune", [*words])):
         assert not check_folder(folder / task, splits, sample_rate_hz=16000, workers=1).problems
         assert lines(folder / task / "train.tsv")[0] == str(folder / "audio")
-    assert "found 50 audio files" in summary
+    assert "found 50 clips" in summary
     assert "finetune/test: 3 clips" in summary and "finetune/valid: 2 clips" in summary
     assert "Allison Smith" in (folder / "LICENSES.txt").read_text()
     assert "en: without transcript 0 clips, without clip 1 transcripts" in summary
@@ -340,7 +340,7 @@ def test_without_packages_our_own_corpus_is_spoken(tmp_path, monkeypatch, capsys
     assert main(arguments) == 0
     captured = capsys.readouterr()
     assert "not Debian's recordings but espeak-ng speaks: apt-get is missing" in captured.err
-    assert "found 64 audio files" in captured.out
+    assert "found 64 clips" in captured.out
     before = all_files(tmp_path / "out")
     languages = {name.split("/")[0] for name in pretraining(tmp_path / "out")}
     assert languages == {"en", "es", "fr", "it", "ru", "cy", "eu"}

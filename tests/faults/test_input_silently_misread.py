@@ -12,7 +12,7 @@ from summarymixing_fairseq import load_model
 from summarymixing_fairseq.corpora.audio.audio_file import read_clip
 from summarymixing_fairseq.corpora.writing.options import AudioRules
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
-from summarymixing_fairseq.data.audio import read_segment
+from summarymixing_fairseq.data.audio import as_waveform, read_segment
 from summarymixing_fairseq.system.errors import InputError
 
 
@@ -32,12 +32,28 @@ def test_integers_by_their_full_scale(encoder, speech, dtype, scale):
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 44_100])
-def test_an_array_at_another_rate_as_its_file(encoder, speech, tmp_path, rate_hz):
+@pytest.mark.parametrize("cut", range(12))  # soxr itself gives a sample fewer for some lengths
+def test_an_array_at_another_rate_as_its_file(tmp_path, speech, rate_hz, cut):
+    wave = speech[3][: len(speech[3]) - cut]
+    soundfile.write(tmp_path / "a.wav", wave, rate_hz, "FLOAT")
+    np.testing.assert_allclose(as_waveform(wave, rate_hz), read_segment(tmp_path / "a.wav"), atol=1e-6)
+
+
+def test_the_rate_of_an_array(encoder, speech, tmp_path):
+    rate_hz = 44_100
     soundfile.write(tmp_path / "a.wav", speech[3], rate_hz, "FLOAT")
     frames = encoder.extract(speech[3], sample_rate_hz=rate_hz)
     expected = encoder.extract(read_segment(tmp_path / "a.wav"))
     assert frames.shape == expected.shape and torch.allclose(frames, expected, atol=1e-4)
     assert torch.equal(encoder.extract_batch([speech[3]], sample_rate_hz=rate_hz)[0], frames)
+
+
+def test_a_tensor_of_a_training(speech):
+    """With a gradient; a tensor on a GPU takes the same way. What numpy has no type for is refused."""
+    wave = torch.from_numpy(speech[3])
+    np.testing.assert_array_equal(as_waveform(wave.clone().requires_grad_(), 16_000), speech[3])
+    with pytest.raises(InputError, match="a waveform that numpy does not take: "):
+        as_waveform(wave.bfloat16(), 16_000)
 
 
 @pytest.mark.parametrize(

@@ -266,7 +266,7 @@ def test_macro_f1_where_train_or_valid_lacks_a_class(corpus, encoder_paths, capl
     task, model = with_model(set_up(CLASSIFICATION, data), encoder_paths[0], "mean_linear")
     with caplog.at_level(logging.WARNING):
         task.load_dataset("valid")
-    warning = "1 classes (2 clips) are not in dict.emotion.txt: always counted as errors, first 'surprise'"
+    warning = "1 symbols are not in dict.emotion.txt and always count as errors, first 'surprise' in line 2"
     assert (warning in caplog.text) is ("surprise" in split)
     stats, samples = validate(task, model, criterion_of(task))
     with torch.no_grad():
@@ -402,7 +402,7 @@ def test_rows_and_labels_of_unequal_number(corpus, encoder_paths):
     [
         (CLASSIFICATION, [*CLASSES[:2], ""], r"train\.emotion, line 3: '' is not one class"),
         (CLASSIFICATION, [*CLASSES[:2], "great joy"], r"line 3: 'great joy' is not one class"),
-        (CLASSIFICATION, [*CLASSES[:2], "hope"], r"class 'hope' is not in dict\.emotion\.txt; add it there"),
+        (CLASSIFICATION, [*CLASSES[:2], "hope"], r"line 3: 'hope' is not in dict\.emotion\.txt; add it there"),
         (RECOGNITION, ["A |", "", "B |"], r"train\.ltr, line 2: the transcript is empty \(1 are\)"),
         (RECOGNITION, ["A |", "C |", "B |"], r"train\.ltr, line 2: 'C' is not in dict\.ltr\.txt"),
     ],

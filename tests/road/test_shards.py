@@ -183,6 +183,23 @@ def test_webdataset_reads_ours_and_we_read_its(data, tmp_path):
     assert [clip.num_samples for clip in Manifest(tmp_path / "index" / "train.tsv")] == [3000, 3001, 3002]
 
 
+@pytest.mark.parametrize("name", ["test", "valid", "dev_clean"])
+def test_shards_of_one_held_out_split_stay_held_out(tmp_path, name):
+    for number in range(3):
+        shard(tmp_path / "others" / f"{name}-{number}.tar", *pair("x", 3000))
+    write(tmp_path / "others", tmp_path / "out", index=True)
+    assert {path.stem for path in (tmp_path / "out").glob("*.tsv")} == {name}
+
+
+def test_labels_without_a_dictionary_go_along(data, tmp_path):
+    """As of a table without a split train; a file that has not a line a row is named."""
+    (data / "valid.mood").write_text("glad\nsad\n")
+    (data / "valid.trials").write_text("1 a b\n")
+    summary = write(data, tmp_path / "out")
+    assert sorted(lines(tmp_path / "out" / "valid.mood")) == ["glad", "sad"]
+    assert f"{data / 'valid.trials'} is left out: it has not a line for each row of its manifest" in summary
+
+
 def test_names_give_the_splits(tmp_path):
     for name in ("train-0", "train-1", "valid-0", "test_clean.3"):
         shard(tmp_path / "others" / f"{name}.tar", *pair("x", 3000))

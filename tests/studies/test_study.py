@@ -13,6 +13,7 @@ from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.probing.metrics.trainings import interval_over_seeds
 from summarymixing_fairseq.probing.mp3s.tasks import task_named
 from summarymixing_fairseq.studies import study as study_module
+from summarymixing_fairseq.studies.plan import fields_of
 from summarymixing_fairseq.studies.table import pareto_front
 from summarymixing_fairseq.system import jobs
 from summarymixing_fairseq.system.tools import Tools
@@ -142,8 +143,8 @@ def test_a_study_from_its_file_to_its_table(lab):
     lines = [line.strip("| \n").split(" | ") for line in lab.out.splitlines() if line.startswith("|")]
     header = ["encoder", "seeds", "phones % latents", "phones % layer1", "change of latents (points)"]
     header += ["best: range of seeds", "best less the baseline's (points)", "collapsed (95 %)"]
-    header += ["CER valid", "CER test", "95 %", "to baseline", "95 %", "updates chosen", "updates/s"]
-    assert lines[0] == [*header, "M parameters", "peak MiB"]
+    header += ["CER valid", "CER test", "CER test: 95 %", "to baseline", "to baseline: 95 %", "updates chosen"]
+    assert lines[0] == [*header, "updates/s", "M parameters", "peak MiB"]
     totals, errors = [10] * 4, [[[5] * 4, [6] * 4], [[2] * 4, [3] * 4]]
     plain = [
         "plain",
@@ -241,7 +242,9 @@ def test_probes_of_encoders_that_are_pretrained_once(lab):
     (one,) = lab.result("tuned-seed2")["probing"]
     assert (one["value"], one["low"], one["task"], one["valid"]) == (70.0, 1.0, "slurp", 0.6)
     assert "slurp 1, valid: accuracy" in lab.out
-    assert lab.result("tuned-seed2")["settings"]["probing"]["overrides"] == ["slurp:a=b", "model.freeze=false"]
+    probed = lab.result("tuned-seed2")["settings"]["probing"]
+    assert probed["overrides"] == ["slurp:a=b", "model.freeze=false"]
+    assert probed["slurp_probe1"]["model.head"] == "mean_linear"  # and all else of its configuration
     assert "slurp 1, test: accuracy %" in lab.out
     assert "slurp 1: share of s, layer 1" in lab.out and "| 0.25 (0.25 to 0.25) |" in lab.out
     assert "| 75.00 (70.00 to 80.00) |" in lab.out and "| 65.00 (60.00 to 70.00) |" in lab.out
@@ -323,6 +326,15 @@ def test_seeds_of_another_pretraining_are_refused(lab):
         (("seeds: [1, 2]", "seeds: []"), "seeds: must be a list of whole numbers from 0"),
         (("seeds: [1, 2]", "seeds: [1, 1]"), "seeds: a number stands there twice"),
         (("baseline: plain", "baseline: plane"), "'plane' is none of the encoders"),
+        (("baseline: plain", "baseline: [plain]"), "baseline: must be a text"),
+        (("  better:", "  plain:"), "found duplicate key plain"),
+        (("+fake.errors=3", "common.log_format=simple"), "the study sets common.log_format itself"),
+        (("seeds", "probing: {tasks: [slurp_probe1], overrides: ['slurpp:a=b']}\nseeds"), "there is no task 'slurpp'"),
+        (
+            ("seeds", "probing: {tasks: [slurp_probe1], overrides: [model.encoder_path=x]}\nseeds"),
+            "is set by an option",
+        ),
+        (("seeds", "probing: {tasks: [slurpp]}\nseeds"), "slurpp"),
         (("pre.yaml", "gone.yaml"), "gone.yaml is not there"),
         (("pre.yaml", "nothing_of_that_name"), "nothing_of_that_name.yaml is not there"),
         (("  better:", "  ../better:"), "a name has at most 61 letters"),
@@ -341,6 +353,30 @@ def test_a_file_that_cannot_be_used_is_one_line(lab, change, message):
     assert lab() == 1
     assert message in lab.err and len(lab.err.splitlines()) == 1, lab.err
     assert not (lab.folder / "work").exists() or not list((lab.folder / "work").glob("*/trace"))
+
+
+def test_the_fields_of_a_configuration(tmp_path):
+    """Its own come last where `defaults` does not say. A value that is no YAML is left to hydra."""
+    (tmp_path / "first.yaml").write_text("optimization: {lr: 1, clip: 2}\n")
+    (tmp_path / "own.yaml").write_text("defaults: [first]\noptimization: {lr: 7}\n")
+    fields = fields_of(tmp_path / "own.yaml", ["+model.freeze_regex=*foo", "optimization.clip=[3]"])
+    assert fields == {"optimization.lr": 7, "optimization.clip": [3], "model.freeze_regex": "*foo"}
+
+
+def test_a_result_without_its_numbers(lab):
+    """A measure that is no number stands as null; a baseline may have no wrong letter."""
+    assert lab() == 0, lab.err
+    for seed, reached in ((1, None), (2, 0.05)):
+        result = lab.result(f"better-seed{seed}")
+        result["pretraining"]["start"]["phones_latents"] = 0.01
+        result["pretraining"]["valid"]["phones_latents"] = reached
+        (lab.folder / "two" / f"better-seed{seed}.json").write_text(json.dumps(result))
+    assert lab("table") == 0 and "nan" in lab.out and "1 of 2" in lab.out  # the phones are lost: collapsed
+    for seed in (1, 2):
+        result = lab.result(f"plain-seed{seed}")
+        result["finetuning"]["test"]["errors"] = [0] * 4
+        (lab.folder / "two" / f"plain-seed{seed}.json").write_text(json.dumps(result))
+    assert lab("table") == 0 and "to baseline" not in lab.out.splitlines()[2]
 
 
 def test_nothing_to_put_into_a_table(lab):

@@ -107,6 +107,9 @@ def test_refuse_existing(tmp_path):
     with pytest.raises(InputError, match=r"b is there already: .* --force"):
         refuse_existing(paths, force=False)
     refuse_existing(paths, force=True)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe is a pipe or a device: name a file"):
+        refuse_existing([tmp_path / "pipe"], force=True)
     refuse_existing(paths[:1], force=False)
 
 

@@ -96,13 +96,17 @@ def join(speech: Iterable[Interval], target_seconds: float) -> list[Interval]:
     return joined
 
 
-def segments_of(clips: Sequence[Clip], speech: Speech, options: ManifestOptions, refusals: list[Refusal]) -> list[Clip]:
-    """Segments of files, with offsets in samples, by the speech of each.
+def segment_files(
+    clips: Sequence[Clip], speech: Speech, options: ManifestOptions, refusals: list[Refusal], notes: list[str]
+) -> list[Clip]:
+    """Segments of files, with offsets in samples, by the speech of each; a note counts them and those too short.
 
-    Added to `refusals` are files whose speech could not be told or that have none, and segments that are too short.
+    A file without a segment, or whose speech could not be told, is added to `refusals`.
     """
-    rate_hz, shortest = options.rules.sample_rate_hz, options.segments.min_segment_seconds
+    rate_hz, min_seconds = options.rules.sample_rate_hz, options.segments.min_segment_seconds
+    shortest = f"{min_seconds:g} s (--min-segment-seconds)"
     segments: list[Clip] = []
+    num_files = num_short = 0
     for intervals, clip in zip(speech, clips):
         if isinstance(intervals, Refusal):
             refusals.append(intervals)
@@ -110,35 +114,18 @@ def segments_of(clips: Sequence[Clip], speech: Speech, options: ManifestOptions,
         num_seconds = clip.num_samples / rate_hz
         inside = [(max(0.0, start), min(end, num_seconds)) for start, end in intervals]
         joined = join(inside, options.segments.target_seconds)
-        if not joined:
-            refusals.append(Refusal(clip.path, "no speech found"))
-        for start, end in joined:
-            offset = round(start * rate_hz)
-            num_samples = min(round(end * rate_hz), clip.num_samples) - offset
-            if num_samples < shortest * rate_hz:
-                detail = f"{start:.2f} to {end:.2f} s"
-                refusals.append(
-                    Refusal(clip.path, f"segment shorter than {shortest:g} s (--min-segment-seconds)", detail)
-                )
-            else:
-                segments.append(replace(clip, num_samples=num_samples, offset=offset))
-    return segments
-
-
-def segment_files(
-    clips: Sequence[Clip], speech: Speech, options: ManifestOptions, refusals: list[Refusal], notes: list[str]
-) -> list[Clip]:
-    """``segments_of`` files, each of which is refused once if it has none; short segments of others are counted."""
-    unusable: list[Refusal] = []
-    segments = segments_of(clips, speech, options, unusable)
-    with_segments = {segment.path for segment in segments}
-    first_of = {one.path: one for one in reversed(unusable) if one.path not in with_segments}
-    refusals += reversed(first_of.values())
-    num_short = sum(one.path in with_segments for one in unusable)
-    hours = sum(clip.num_samples for clip in clips) / options.rules.sample_rate_hz / 3600
-    shortest = f"{options.segments.min_segment_seconds:g} s (--min-segment-seconds)"
+        spans = [(round(start * rate_hz), round(end * rate_hz)) for start, end in joined]
+        parts = [replace(clip, num_samples=min(end, clip.num_samples) - start, offset=start) for start, end in spans]
+        kept = [part for part in parts if part.num_samples >= min_seconds * rate_hz]
+        if kept:
+            segments += kept
+            num_files += 1
+            num_short += len(parts) - len(kept)
+        else:
+            refusals.append(Refusal(clip.path, f"segments shorter than {shortest}" if parts else "no speech found"))
+    hours = sum(clip.num_samples for clip in clips) / rate_hz / 3600
     notes.append(
-        f"segments are of {len(with_segments):,} files, those looked at have {hours:.2f} h; "
+        f"segments are of {num_files:,} files, those looked at have {hours:.2f} h; "
         f"{num_short:,} more segments are shorter than {shortest}"
     )
     return segments

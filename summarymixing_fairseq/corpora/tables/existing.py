@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 # Extension of words, which have no dictionary.
 WORDS = "wrd"
+# What lies beside manifests and is no text, as `shards` and `--bpe` write it.
+_NO_TEXT = ("model", "tar", "tsv")
 
 
 @dataclass(frozen=True)
@@ -24,22 +27,33 @@ class Split:
     labels: Mapping[str, Sequence[str]]
 
 
-def read_splits(folder: Path, *, allow_outside_root: bool) -> dict[str, Split]:
-    """Every manifest of a folder by its name, with words and the labels that have a dictionary there.
+def read_splits(folder: Path, notes: list[str], *, allow_outside_root: bool) -> dict[str, Split]:
+    """Every manifest of a folder by its name, with its labels: each NAME.KIND beside it that has a line a row.
+
+    A file that has not, as VoxCeleb's trials, is left out, which `notes` say.
 
     Raises:
-        InputError: where there is no manifest, one is none, leads out of its root, or labels do not fit it.
+        InputError: where there is no manifest, one is none or leads out of its root, or where words, or labels that
+            have a dictionary, do not fit it.
     """
     from ...data.manifest import Manifest, read_labels, splits_of
 
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise InputError(f"{folder} {what}: give the folder of manifests (SPLIT.tsv)")
-    kinds = [WORDS, *sorted(path.name[len("dict.") : -len(".txt")] for path in folder.glob("dict.*.txt"))]
     splits = {}
     for name in splits_of(folder):
         manifest = Manifest(folder / f"{name}.tsv", allow_outside_root=allow_outside_root)
-        paths = {kind: folder / f"{name}.{kind}" for kind in kinds}
-        labels = {kind: read_labels(path, len(manifest)) for kind, path in paths.items() if path.exists()}
+        labels: dict[str, list[str]] = {}
+        for path in sorted(folder.glob(f"{glob.escape(name)}.*")):
+            kind = path.name[len(name) + 1 :]
+            if "." in kind or kind in _NO_TEXT:  # a dot: of another split, or train.nemo.jsonl
+                continue
+            try:
+                labels[kind] = read_labels(path, len(manifest))
+            except InputError:
+                if kind == WORDS or (folder / f"dict.{kind}.txt").exists():
+                    raise
+                notes.append(f"{path} is left out: it has not a line for each row of its manifest")
         splits[name] = Split(manifest, labels)
     return splits

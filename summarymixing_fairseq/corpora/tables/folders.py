@@ -76,7 +76,7 @@ def read_texts_beside(
     """Audio below a folder, each with the text of the .txt file of its name; either without the other is refused.
 
     Raises:
-        InputError: where there is no such pair, or a text cannot be read.
+        InputError: where there is no such pair.
     """
     found = find_audio(folder, options, refusals, passed_over=passed_over)
     texts = find_audio(folder, options, [], ("txt",))
@@ -89,8 +89,13 @@ def read_texts_beside(
             refusals.append(Refusal(path, "no .txt beside it"))
             continue
         used.add(stem)
-        rows.append(Row(path, {"audio": path, "text": " ".join(read_text(folder / text_of[stem]).split())}))
-    if not rows:
+        try:
+            text = read_text(folder / text_of[stem])
+        except InputError as error:
+            refusals.append(Refusal(text_of[stem], "text that cannot be read", str(error)))
+        else:
+            rows.append(Row(path, {"audio": path, "text": " ".join(text.split())}))
+    if not used:
         raise InputError(
             f"{folder} has no {KALDI_AUDIO}, no metadata.csv, .tsv or .jsonl, and no audio with a .txt beside it: name "
             "the file of the table"

@@ -29,6 +29,21 @@ def read_json_lines(path: Path, refusals: list[Refusal]) -> Table:
         InputError: for a file that cannot be read.
     """
     rows: list[Row] = []
+    for where, found in json_objects(path, refusals):
+        if "recording" in found and str(found.get("type", "MonoCut")).endswith("Cut"):
+            rows += _rows_of_cut(where, found, refusals)
+        else:
+            rows.append(Row(where, _cells(found)))
+    columns = dict.fromkeys(column for row in rows for column in row.cells)
+    return Table(list(columns), rows, path.parent)
+
+
+def json_objects(path: Path, refusals: list[Refusal]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Place and content of each line; those that hold no object are added to `refusals`.
+
+    Raises:
+        InputError: for a file that cannot be read.
+    """
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
@@ -41,14 +56,10 @@ def read_json_lines(path: Path, refusals: list[Refusal]) -> Table:
         except (ValueError, RecursionError) as error:
             refusals.append(Refusal(where, "line is not JSON", str(error)))
         else:
-            if not isinstance(found, dict):
-                refusals.append(Refusal(where, "line is no JSON object"))
-            elif "recording" in found and str(found.get("type", "MonoCut")).endswith("Cut"):
-                rows += _rows_of_cut(where, found, refusals)
+            if isinstance(found, dict):
+                yield where, found
             else:
-                rows.append(Row(where, _cells(found)))
-    columns = dict.fromkeys(column for row in rows for column in row.cells)
-    return Table(list(columns), rows, path.parent)
+                refusals.append(Refusal(where, "line is no JSON object"))
 
 
 def _check_characters(value: Any) -> None:
@@ -92,6 +103,13 @@ def _rows_of_cut(where: str, cut: Mapping[str, Any], refusals: list[Refusal]) ->
         (source,) = recording["sources"]
         if source["type"] != "file":
             refusals.append(Refusal(where, f"audio of a cut is no file but of type {source['type']}"))
+            return
+        if kind == "MonoCut" and len(source.get("channels") or [0]) > 1:
+            refusals.append(Refusal(where, "cut of one channel of several: save its audio first (save_audios)"))
+            return
+        # the times of the cut are those of the changed recording, and not of the file
+        if any(one["name"] != "Resample" for one in recording.get("transforms") or []):
+            refusals.append(Refusal(where, "cut of a recording with transforms: save its audio first (save_audios)"))
             return
         audio = {"audio": str(source["source"])}
         start, duration = float(cut["start"]), float(cut["duration"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ _Header = tuple[int, int, int]
 _SPELLINGS = ("ltr", "chr")
 
 
-def as_json_lines(folder: Path, options: ManifestOptions) -> dict[Path, str]:
+def as_json_lines(folder: Path, options: ManifestOptions, notes: list[str]) -> dict[Path, str]:
     """Content of SPLIT.nemo.jsonl and SPLIT.lhotse.jsonl below `options.dest`, by path, of every manifest of a folder.
 
     Rows become objects with absolute paths, times in seconds, the text where there are words, letters or characters,
@@ -31,7 +32,7 @@ def as_json_lines(folder: Path, options: ManifestOptions) -> dict[Path, str]:
     Raises:
         InputError: as ``read_splits``; for a file that cannot be read, or a row of an archive.
     """
-    splits = read_splits(folder, allow_outside_root=options.rules.allow_outside_root)
+    splits = read_splits(folder, notes, allow_outside_root=options.rules.allow_outside_root)
     clips = {clip.path: clip for split in splits.values() for clip in split.manifest}
     headers: dict[Path, _Header] = {}
     found = parallel_iter(_header, list(clips.values()), workers=options.workers, description="reading headers")
@@ -80,7 +81,7 @@ def _rows(split: Split) -> Iterator[tuple[Clip, dict[str, str]]]:
 
 def _nemo(number: int, clip: Clip, told: Mapping[str, str], *, rate_hz: int) -> dict[str, Any]:
     part = {} if clip.offset is None else {"offset": clip.offset / rate_hz}
-    return {"audio_filepath": clip.path, **part, "duration": clip.num_samples / rate_hz, **told}
+    return {"audio_filepath": os.path.abspath(clip.path), **part, "duration": clip.num_samples / rate_hz, **told}
 
 
 def _cut(
@@ -106,7 +107,7 @@ def _cut(
     }
     recording = {
         "id": recording_id,
-        "sources": [{"type": "file", "channels": channels, "source": clip.path}],
+        "sources": [{"type": "file", "channels": channels, "source": os.path.abspath(clip.path)}],
         "sampling_rate": file_rate_hz,
         "num_samples": num_frames,
         "duration": whole_seconds,

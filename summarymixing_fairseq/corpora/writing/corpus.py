@@ -150,7 +150,7 @@ def _holds(path: Path, content: str | bytes) -> bool:
 
 def _summary(corpus: Prepared, splits: Mapping[str, Sequence[Utterance]], sample_rate_hz: int) -> list[str]:
     """Lines to print at the end: clips found and kept, hours and lengths of each split, and what was refused."""
-    lines = [f"found {corpus.num_found:,} audio files"]
+    lines = [f"found {corpus.num_found:,} clips"]
     for name, utterances in splits.items():
         seconds = [one.clip.num_samples / sample_rate_hz for one in utterances]
         lines.append(

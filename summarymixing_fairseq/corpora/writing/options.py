@@ -101,10 +101,9 @@ class ManifestOptions:
 
 def positive_int(text: str) -> int:
     """An argparse type: a whole number of 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
-    return value
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of 1 or more")
+    return int(text)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -71,7 +71,7 @@ def run_benchmark(
     """
     results, tools, messages = settings.results, find_tools(), Messages()
     check_writable(results)
-    hardware = of_device(settings.device)
+    hardware = of_device(settings.device, jobs)
     with exclusive(results, "another command, or a training that an interrupted one left behind,") as lock:
         refuse_changed(runs, force)
         note_on_others = _note_on_others(runs, encoders, results, is_selection)
@@ -86,7 +86,7 @@ def run_benchmark(
             write(table, results)
             return table
 
-        env = environment(settings.device, jobs, hardware["num_threads"])
+        env = environment(settings.device, hardware["num_threads"])
         failures = run_all(runs, tools, jobs, env, messages, write_table, () if lock is None else (lock,))
         messages.show("")
         table = write_table(failures)

@@ -11,7 +11,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningTask
 from omegaconf import DictConfig
 
-from ...data.checks import check_classes
+from ...data.checks import check_labels
 from ...data.dictionary import load_dictionary
 from ...data.manifest import Manifest
 from ...system.errors import InputError
@@ -61,7 +61,7 @@ class ProbeClassificationTask(ProbeTask, AudioFinetuningTask, SegmentedAudioTask
         """Raises InputError for a first clip that is not there, or labels that do not fit rows and classes."""
         super().check_split(split, manifest)
         num_rows = len(manifest) + len(manifest.skipped)
-        check_classes(self.cfg.data, split, self.cfg.labels, self.target_dictionary, num_rows)
+        check_labels(self.cfg.data, split, self.cfg.labels, self.target_dictionary, num_rows, one_class=True)
 
     def reduce_metrics(self, logging_outputs: List[Dict[str, Any]], criterion: Any) -> None:
         """As fairseq's. ``own_metric`` is logged as NaN: fairseq looks it up before ``post_validate`` measures it."""

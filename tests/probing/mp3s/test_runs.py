@@ -12,6 +12,7 @@ from summarymixing_fairseq.probing.mp3s.encoders import Encoder
 from summarymixing_fairseq.probing.mp3s.runner import progress
 from summarymixing_fairseq.probing.mp3s.runs import Run, Settings, parse_overrides
 from summarymixing_fairseq.probing.mp3s.tasks import TaskData, task_named
+from summarymixing_fairseq.system import machine
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.jobs import environment
 from summarymixing_fairseq.system.tools import Tools, quoted
@@ -74,14 +75,21 @@ def test_rows_out_of_their_root_are_allowed_to_both_commands_or_none(tmp_path):
         assert ("--allow-outside-root" in run.evaluate_command(TOOLS, split)) is allowed
 
 
-def test_environment():
-    assert "OMP_NUM_THREADS" not in environment("cpu", 1, 8, {})
-    assert environment("auto", 2, 8, {})["OMP_NUM_THREADS"] == "4"
-    assert environment("auto", 3, 2, {})["OMP_NUM_THREADS"] == "1"
-    assert environment("auto", 2, 8, {"OMP_NUM_THREADS": "6"})["OMP_NUM_THREADS"] == "3"
-    assert environment("cuda:1", 1, 8, {})["CUDA_VISIBLE_DEVICES"] == "1"
-    assert environment("cuda:1", 1, 8, {"CUDA_VISIBLE_DEVICES": "4,7"})["CUDA_VISIBLE_DEVICES"] == "7"
-    assert "CUDA_VISIBLE_DEVICES" not in environment("cuda", 1, 8, {})
+def test_threads_of_a_job_and_their_record(monkeypatch):
+    monkeypatch.setattr(machine, "available_threads", lambda: 8)
+    for total, jobs, share in (("", 1, 8), ("", 2, 4), ("", 9, 1), ("6", 2, 3)):
+        monkeypatch.setenv("OMP_NUM_THREADS", total)
+        found = machine.of_device("cpu", jobs)
+        assert found["num_threads"] == share and found["hardware"].endswith(f", {share} thread{'s' * (share > 1)}")
+        assert environment("cpu", found["num_threads"])["OMP_NUM_THREADS"] == str(share)
+
+
+def test_a_gpu_of_several(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert environment("cuda:1", 1)["CUDA_VISIBLE_DEVICES"] == "1"
+    assert "CUDA_VISIBLE_DEVICES" not in environment("cuda", 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    assert environment("cuda:1", 1)["CUDA_VISIBLE_DEVICES"] == "7"
 
 
 def test_what_makes_another_run(tmp_path):
