@@ -199,7 +199,7 @@ def _indexed(root: Path, options: ManifestOptions, valid_fraction: float) -> Pre
     for clip in clips:
         splits.setdefault(shard_split(clip.path), []).append(clip)
     notes: list[str] = []
-    if len(splits) == 1 and not _HELD_OUT.fullmatch(*splits):
+    if len(splits) == 1 and not _HELD_OUT.fullmatch(next(iter(splits))):
         of_shards = {clip: clip.path.partition(":")[0] for clip in clips}
         several = len(set(of_shards.values())) > 1
         train, valid, notes = split_clips(clips, valid_fraction, of_shards.__getitem__ if several else None)

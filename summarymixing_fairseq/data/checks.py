@@ -46,13 +46,6 @@ def check_first_clip(manifest: Manifest) -> None:
         )
 
 
-def check_inside_roots(data_dir: str, splits: Iterable[str]) -> None:
-    """Raises OutsideRootError for a clip outside its manifest's root: for datasets of fairseq's, which do not check."""
-    for split in splits:
-        for clip in Manifest(Path(data_dir) / f"{split}.tsv"):
-            clip.check_inside()
-
-
 def warn_of_long_transcripts(path: Path, labels: Iterable[str], num_frames: Iterable[int]) -> None:
     """Warn of transcripts of the file ``path`` that are longer than their clips' frames, with their number.
 

@@ -127,6 +127,7 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
             return
         if model.encoder.run_dropped_layers:  # one process measures, and sharded weights need all for a forward pass
             logger.warning("task.quality: nothing is measured where weights are sharded (fully_sharded)")
+            self.cfg.quality = False
             return
         waves = first_minute(self.datasets[splits[0]], self.cfg.max_sample_size)
         self._quality = QualityWatch(waves, bool(self.cfg.normalize), self.cfg.health_updates, self._quality_state)

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from ..data.bad_clips import BadClips
-from ..data.checks import check_batch_limit, check_data_folder, check_first_clip, check_inside_roots
+from ..data.checks import check_batch_limit, check_data_folder, check_first_clip
 from ..data.manifest import Manifest
 from ..data.segments import SegmentDataset
 from ..data.shards import ShardOrder
@@ -28,13 +28,8 @@ from .watched_task import WatchedTask
 
 logger = logging.getLogger(__name__)
 
-# Options under which fairseq reads a split in its own way. No version of fairseq has all of them.
-LEFT_TO_FAIRSEQ = ("binarized_dataset", "multi_corpus_keys", "precompute_mask_config", "precompute_mask_indices")
-
-
-def left_to_fairseq(cfg: DictConfig) -> bool:
-    """Whether fairseq reads a split in its own way."""
-    return any(getattr(cfg, name, None) for name in LEFT_TO_FAIRSEQ)
+# Options by which fairseq reads a split in another way. No version of fairseq has all of them.
+OTHER_DATA = ("binarized_dataset", "multi_corpus_keys", "precompute_mask_config", "precompute_mask_indices")
 
 
 def trains_in_half(cfg: DictConfig) -> bool:
@@ -124,7 +119,7 @@ class SpeechTask(WatchedTask):
             raise InputError(f"task.shard_buffer={self.cfg.shard_buffer}: must be 1 or more")
         super().load_dataset(split, task_cfg, **kwargs)
         cfg, dataset = task_cfg or self.cfg, self.datasets[split]
-        if getattr(cfg, "subsample", 1) < 1 and not left_to_fairseq(cfg):  # fairseq would do so before it adds labels
+        if getattr(cfg, "subsample", 1) < 1:
             dataset = SubsampleDataset(dataset, cfg.subsample, shuffle=True, seed=cfg.seed)
         shards = shards_of(dataset)
         self.datasets[split] = SpeechDataset(
@@ -183,22 +178,16 @@ class SegmentedAudioTask(AudioPretrainingTask):
     min_samples: Callable[[], int]
 
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
-        """As fairseq's. It still reads binarised data, several corpora and precomputed masks itself.
+        """Load the audio of a split.
 
         Raises:
-            InputError: for a manifest that is missing, empty or malformed, or whose first clip is not there; for clips
-                with transcripts that ``task.max_sample_size`` would crop.
+            InputError: for an option of ``OTHER_DATA``; for a manifest that is missing, empty or malformed, or whose
+                first clip is not there; for clips with transcripts that ``task.max_sample_size`` would crop.
         """
         cfg = task_cfg or self.cfg
-        if left_to_fairseq(cfg):
-            if self.cfg.max_sample_size and not self.may_crop:
-                limit = f"task.max_sample_size={self.cfg.max_sample_size}"
-                raise InputError(f"{limit} crops clips under their whole transcripts: unset it")
-            if not (getattr(cfg, "binarized_dataset", False) or self.cfg.allow_outside_root):
-                names = [name.rpartition(":")[2].strip() for name in split.split(",")]  # KEY:SPLIT,... of corpora
-                check_inside_roots(self.cfg.data, names)
-            super().load_dataset(split, task_cfg, **kwargs)
-            return
+        for name in OTHER_DATA:
+            if getattr(cfg, name, None):
+                raise InputError(f"task.{name}: give manifests of audio (of several: summarymixing manifest join)")
         path = Path(self.cfg.data) / f"{split}.tsv"
         manifest = Manifest(path, self.cfg.min_sample_size or 0, self.cfg.allow_outside_root)
         self.check_split(split, manifest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from ..modules.conformer import ConformerEncoder
+from ..system.errors import InputError
 from ..system.finite import is_finite
 from ..system.interrupts import noted
 from ..system.machine import free_memory
@@ -86,10 +88,20 @@ class WatchedTask(FairseqTask):
 
     def begin_run(self, trainer: Trainer, epoch_itr: Any) -> None:
         """Before each epoch. Before the first, log what the run is going to be, and warn if an update takes more memory
-        than is free: on a CPU such a run is killed without a word."""
+        than is free: on a CPU such a run is killed without a word.
+
+        Raises:
+            InputError: for a validation on the training split.
+        """
         is_begun, self._trainer = self._trainer is not None, trainer
         if is_begun:
             return
+        data = trainer.cfg.dataset
+        if data.train_subset in data.valid_subset.split(",") and not data.disable_validation:
+            raise InputError(
+                f"dataset.valid_subset={data.valid_subset} names the training split: fairseq would take both from one "
+                "iterator, whose epochs would not end; name a copy of its manifest"
+            )
         needed, free = self._memory(trainer)  # by every process: they may exchange numbers in the forward pass
         if not trainer.is_data_parallel_master:
             return
@@ -105,7 +117,8 @@ class WatchedTask(FairseqTask):
             )
 
     def _memory(self, trainer: Trainer) -> tuple[int | None, int | None]:
-        """Bytes that an update takes, on a CPU as far as they can be counted, and bytes that are free."""
+        """Bytes that an update of all processes of this machine takes, on a CPU as far as they can be counted, and
+        bytes that are free."""
         if trainer.cuda:
             return None, torch.cuda.mem_get_info()[0]
         max_tokens, free, model = trainer.cfg.dataset.max_tokens, free_memory(), trainer.get_model()
@@ -114,7 +127,8 @@ class WatchedTask(FairseqTask):
         plain = bool(encoders) and not encoders[0].to_compile and not trainer.is_fsdp and not hasattr(model, "decoder")
         if free is None or not (max_tokens and plain):
             return None, free
-        return bytes_of_update(model.train(), max_tokens, max(TRIED_SAMPLES, self.min_samples())), free
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.data_parallel_world_size))  # processes of this machine
+        return here * bytes_of_update(model.train(), max_tokens, max(TRIED_SAMPLES, self.min_samples())), free
 
     def end_update(self) -> None:
         """After an update that did not fail."""

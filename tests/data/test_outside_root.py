@@ -211,26 +211,6 @@ def test_no_stand_in_hides_it_in_training(places, name, load):
     assert len(load(places / "data", name, allow_outside_root=True, **fields)[1]["source"]) == SECOND
 
 
-@pytest.mark.parametrize("name", ["ABSOLUTE", "file.flac", "../elsewhere/other.flac"])
-def test_rows_that_fairseqs_own_reader_will_read_are_looked_at_before(places, name, load):
-    """Of several corpora, and with precomputed masks: fairseq's reader does not check them."""
-    write(places, "inside.flac")
-    write(places, name, split="other")
-    corpora = {"multi_corpus_keys": "a,b", "multi_corpus_sampling_weights": "1,1"}
-    for split in ("b:other", "a:train,b:other"):
-        with pytest.raises(OutsideRootError):
-            load(places / "data", "speech_pretraining", split, **corpora)
-    assert len(load(places / "data", "speech_pretraining", "b:other", allow_outside_root=True, **corpora)) == 2
-    assert len(load(places / "data", "speech_pretraining", "a:train", **corpora)) == 2
-    mask = {"feature_encoder_spec": "[(4, 10, 5)]", "mask_prob": 0.65, "mask_prob_adjust": 0, "mask_length": 10}
-    mask |= {"inverse_mask": False, "mask_dropout": 0, "clone_batch": 1}
-    masks = {"precompute_mask_config": mask}
-    with pytest.raises(OutsideRootError):
-        load(places / "data", "speech_pretraining", "other", **masks)
-    assert len(load(places / "data", "speech_pretraining", "other", allow_outside_root=True, **masks)) == 2
-    assert len(load(places / "data", "speech_pretraining", "train", **masks)) == 2
-
-
 def test_data_workers_hand_it_on(places, load):
     write(places, "file.flac")
     dataset = load(places / "data", "speech_pretraining")

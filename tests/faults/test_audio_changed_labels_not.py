@@ -9,7 +9,6 @@ from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.training.watch.health import HealthMonitor, Reading
 
 LENGTHS = [16_000, 30_000, 40_000]
-CORPORA = {"multi_corpus_keys": "a,b", "multi_corpus_sampling_weights": "1,1"}
 
 
 @pytest.fixture
@@ -23,9 +22,9 @@ def test_a_transcribed_clip_is_not_cropped(folder):
         task_on(folder, max_sample_size=20_000).load_dataset("train")
 
 
-def test_nor_where_fairseq_reads_the_split(folder):
-    with pytest.raises(InputError, match=r"max_sample_size=20000 crops clips under their whole transcripts"):
-        task_on(folder, max_sample_size=20_000, **CORPORA).load_dataset("a:train,b:train")
+def test_no_split_is_read_in_another_way(folder):
+    with pytest.raises(InputError, match=r"task\.multi_corpus_keys: give manifests of audio"):
+        task_on(folder, multi_corpus_keys="a,b").load_dataset("a:train,b:train")
 
 
 def test_a_limit_that_crops_nothing_is_accepted(folder):

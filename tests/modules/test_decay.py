@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import assert_near, padding_of
 
-from summarymixing_fairseq.modules.decay import BLOCK_FRAMES, decayed_mean
+from summarymixing_fairseq.modules.decay import decayed_mean
+from summarymixing_fairseq.modules.state_space import CHUNK_FRAMES
 
 
 def double_loop(x: torch.Tensor, length: int, decay: float) -> torch.Tensor:
@@ -21,7 +22,7 @@ def double_loop(x: torch.Tensor, length: int, decay: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("decay", [0.995, 0.5, 0.05])
-@pytest.mark.parametrize("num_frames", [1, 2, BLOCK_FRAMES - 1, BLOCK_FRAMES, BLOCK_FRAMES + 1, 2 * BLOCK_FRAMES + 5])
+@pytest.mark.parametrize("num_frames", [1, 2, CHUNK_FRAMES - 1, CHUNK_FRAMES, CHUNK_FRAMES + 1, 2 * CHUNK_FRAMES + 5])
 def test_equals_the_double_loop(num_frames, decay):
     x = torch.randn(1, num_frames, 3)
     assert_near(decayed_mean(x, None, decay)[0], double_loop(x[0], num_frames, decay), 1e-5)

@@ -24,7 +24,6 @@ CASES: dict[str, dict[str, Any]] = {
     "local narrow": {"window": 4},
     "bigbird narrow": {"window": 4, "global_blocks": 1, "random_blocks": 2},
     "hypermixing tied": {"tied": True, "hidden_dim": 16, "num_heads": 2},
-    "nystromformer convolution": {"conv_kernel": 5},
 }
 every_mixer = pytest.mark.parametrize("name", CASES)
 

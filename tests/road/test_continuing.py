@@ -59,19 +59,6 @@ def test_pre_training_goes_on_with_other_audio(arguments, zygote, tmp_path):  # 
     assert load(new / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 2
 
 
-def test_the_quantizer_begins_anew(tmp_path, monkeypatch):
-    """fairseq leaves its temperature as it was at the end of the other run."""
-    trainer = trainer_of(tmp_path / "old")
-    trainer.set_num_updates(100_000)
-    path = save_run(trainer, tmp_path / "old.pt")
-    trainer = trainer_of(tmp_path / "new", f"checkpoint.finetune_from_model={path}")
-    quantizer = trainer.get_model().objective.quantizer
-    started = quantizer.curr_temp
-    monkeypatch.setattr(trainer, "get_train_iterator", lambda **_: type("Batches", (), {"epoch": 1}))
-    load_checkpoint(trainer.cfg.checkpoint, trainer)
-    assert trainer.get_num_updates() == 0 and quantizer.curr_temp == started
-
-
 def test_no_run_goes_on_without_an_optimizer(tmp_path):
     """As from what `average` writes."""
     trainer = trainer_of(tmp_path)

@@ -9,6 +9,7 @@ from fairseq.optim.composite import FairseqCompositeOptimizer
 from fairseq.optim.lr_scheduler import build_lr_scheduler
 from omegaconf import OmegaConf
 
+from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.training.optim import new_bob as new_bob_module
 from summarymixing_fairseq.training.optim.new_bob import note_validation
 
@@ -194,3 +195,12 @@ def test_groups_are_taken_up_again(composite):
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.01, 0.5])
     schedule.step(3, 5.0)
     assert optimizer.optimizers["layer_weights"].get_lr() == pytest.approx(0.25)
+
+
+def test_a_metric_that_validation_lacks():
+    """Saving comes first and does not fail."""
+    note_validation(1, {"wer": 3.0})
+    schedule, _ = new_bob(1.0, metric="wre")
+    assert schedule.state_dict()["pending"] is None
+    with pytest.raises(InputError, match="lr_scheduler.metric=wre: the validation has no such number, but wer"):
+        schedule.step(1, 2.0)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...system.options import MAX_WIDTH, Refused, option
+from ...system.options import option
 from ..precision import at_least_float32
 from .heads import HeadOptions, ProjectedHeads, keys_to_attend
 from .registry import register_mixer
@@ -22,19 +22,6 @@ class NystromformerOptions(HeadOptions):
     """Options of ``nystromformer``."""
 
     num_landmarks: int = option(64, "landmarks: means of stretches of a clip", low=1, high=4096)
-    conv_kernel: int = option(
-        0, "frames of the paper's depthwise convolution of the values, odd; 0: none", low=0, high=MAX_WIDTH
-    )
-
-    def check(self, embed_dim: int) -> None:
-        """Raises Refused for heads that do not divide the width, or an even kernel."""
-        super().check(embed_dim)
-        if self.conv_kernel and self.conv_kernel % 2 == 0:
-            raise Refused("conv_kernel", self.conv_kernel, "must be odd, or 0 for none")
-
-    def num_weights(self, embed_dim: int) -> int:
-        """As attention, and the convolution."""
-        return super().num_weights(embed_dim) + self.num_heads * self.conv_kernel
 
 
 @register_mixer("nystromformer", NystromformerOptions)
@@ -47,24 +34,21 @@ class Nystromformer(ProjectedHeads):
     inverse. It is iterated in float32, each from its own norms: the code of the paper takes one norm for the batch,
     by which clips would change each other.
 
-    Deviation: the paper adds a depthwise convolution of the values, one filter a head; here it is an option, as the
-    layer has a convolution of its own.
+    Deviation: the paper adds a depthwise convolution of the values, one filter a head; it is left out, as the layer has
+    a convolution of its own.
 
     Cost in T frames: time O(T D num_landmarks), memory O(T (D + num_landmarks)). Dropout is on the heads' output.
 
     Args:
-        embed_dim: D; num_heads: divides D; dropout: see above; num_landmarks: m; conv_kernel: odd, or 0.
+        embed_dim: D; num_heads: divides D; dropout: see above; num_landmarks: m.
 
     Raises:
-        ValueError: if the heads do not divide the width, or for an even kernel.
+        ValueError: if the heads do not divide the width.
     """
 
-    def __init__(
-        self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, num_landmarks: int = 64, conv_kernel: int = 0
-    ):
+    def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, num_landmarks: int = 64):
         super().__init__(embed_dim, num_heads, dropout)
         self.num_landmarks = num_landmarks
-        self.conv = _filter_of_each_head(num_heads, conv_kernel) if conv_kernel else None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:
         """3 x (B, heads, T, D / heads), (B, T) bool True = padding -> (B, heads, T, D / heads)."""
@@ -93,14 +77,7 @@ class Nystromformer(ProjectedHeads):
             inverse = pseudo_inverse(kernel)
             heard = at_least_float32(F.scaled_dot_product_attention(q_mean, k, v, attend))  # (B, heads, m, d)
             y = F.scaled_dot_product_attention(q, k_mean, (inverse @ heard).to(v.dtype), there[:, None, None])
-        if self.conv is not None:
-            y = y + self.conv(v)
         return self.dropout(y)
-
-
-def _filter_of_each_head(num_heads: int, frames: int) -> nn.Conv2d:
-    """Over time alone: (B, heads, T, d) -> (B, heads, T, d)."""
-    return nn.Conv2d(num_heads, num_heads, (frames, 1), padding=(frames // 2, 0), groups=num_heads, bias=False)
 
 
 def pseudo_inverse(a: Tensor) -> Tensor:

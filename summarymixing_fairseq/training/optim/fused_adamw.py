@@ -74,7 +74,7 @@ class FusedAdamW(FairseqOptimizer):
 
     @property
     def optimizer_config(self) -> dict[str, Any]:
-        """What overrides a checkpoint's own settings when a run resumes."""
+        """What torch's optimizer is built with; all but the rate overrides what a checkpoint has."""
         return {
             "lr": self.cfg.lr[0],
             "betas": tuple(self.cfg.adam_betas),

@@ -8,6 +8,8 @@ from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
 from fairseq.optim.lr_scheduler.pass_through import PassThroughScheduleConfig, PassThroughScheduleSchedule
 from omegaconf import II
 
+from ...system.errors import InputError
+
 # Epoch and metrics of the last validation
 _last_validation: Tuple[int, Dict[str, Any]] = (0, {})
 
@@ -20,6 +22,11 @@ def note_validation(epoch: int, stats: Dict[str, Any]) -> None:
     """
     global _last_validation
     _last_validation = epoch, dict(stats)
+
+
+def last_validation() -> Dict[str, Any]:
+    """The metrics of the last validation that was noted."""
+    return _last_validation[1]
 
 
 @dataclass
@@ -64,7 +71,9 @@ class NewBobSchedule(FairseqLRScheduler):
     def state_dict(self) -> Dict[str, Any]:
         """The metric of the last epoch, and of a validated one that no step has ended. The optimizer keeps the rate."""
         epoch, stats = _last_validation
-        pending = [epoch, float(stats[self.cfg.metric])] if epoch > self.num_epochs else None
+        pending = None
+        if epoch > self.num_epochs and self.cfg.metric in stats:  # else the next step says so, once the run is saved
+            pending = [epoch, float(stats[self.cfg.metric])]
         return {"previous": self.previous, "num_epochs": self.num_epochs, "pending": pending}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
@@ -73,7 +82,11 @@ class NewBobSchedule(FairseqLRScheduler):
         self.pending = state_dict["pending"] if "pending" in state_dict else state_dict["unheard"]  # before 0.2
 
     def step(self, epoch: int, val_loss: Optional[float] = None) -> float:
-        """Shrink the rate if the metric of the epoch that ends is no better than the last one's."""
+        """Shrink the rate if the metric of the epoch that ends is no better than the last one's.
+
+        Raises:
+            InputError: for a ``lr_scheduler.metric`` that the validation does not have.
+        """
         if val_loss is None and self.pending is not None and self.pending[0] == epoch - 1:
             # a run that is taken up again: fairseq gives the epoch that begins
             epoch, val_loss = int(self.pending[0]), self.pending[1]
@@ -83,6 +96,11 @@ class NewBobSchedule(FairseqLRScheduler):
         self.num_epochs = epoch
         noted_epoch, stats = _last_validation
         if noted_epoch == epoch:  # fairseq tells schedules of checkpoint.best_checkpoint_metric alone
+            if self.cfg.metric not in stats:
+                raise InputError(
+                    f"lr_scheduler.metric={self.cfg.metric}: the validation has no such number, but "
+                    f"{', '.join(sorted(stats))}"
+                )
             val_loss = float(stats[self.cfg.metric])
         error = 100.0 - val_loss if self.cfg.is_accuracy else float(val_loss)
         if self.previous is not None:

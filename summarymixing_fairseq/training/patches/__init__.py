@@ -13,6 +13,7 @@ from fairseq.dataclass import utils as dataclass_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from fairseq.models import distributed_fairseq_model
+from fairseq.optim import FairseqOptimizer
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin
 from fairseq.optim.lr_scheduler.reduce_lr_on_plateau import ReduceLROnPlateauLRSchedule
@@ -90,6 +91,12 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "get_valid_iterator",
         position.get_valid_iterator,
         "the batches of a validation depend on how many there were since the run was started",
+    ),
+    (
+        FairseqOptimizer,
+        "load_state_dict",
+        resuming.load_optimizer,
+        "a run that goes on with other fields of the optimizer keeps the checkpoint's, and records the new ones",
     ),
     (
         _FP16OptimizerMixin,

@@ -15,14 +15,11 @@ from fairseq.distributed import utils as distributed_utils
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-_gather_by_cuda = distributed_utils.all_gather_list
-
 
 def all_gather_list(data: Any, group: Any = None, max_size: int = 16384) -> list[Any]:
-    """As fairseq's: what each process gave, in the order of ranks; of any size where the backend is not NCCL."""
+    """As fairseq's: what each process gave, in the order of ranks, of any size. fairseq's limit is reached by what some
+    88 batches an update log."""
     group = group or distributed_utils.get_global_group()
-    if dist.get_backend(group) == "nccl":
-        return _gather_by_cuda(data, group, max_size)
     gathered: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(gathered, utils.move_to_cpu(data), group=group)
     return gathered

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq import checkpoint_utils
+from fairseq.optim import FairseqOptimizer
 from fairseq.optim.composite import FairseqCompositeOptimizer
 from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin
 from fairseq.optim.lr_scheduler.pass_through import PassThroughScheduleSchedule
@@ -45,13 +46,14 @@ FREE = {
     *("cache", "cache_max_gib", "num_batch_buckets", "reuse_dataloader", "persistent_workers", "tpu"),
     *("recompute", "compile_layers", "checkpoint_activations", "ddp_backend", "min_params_to_wrap"),
 }
-_PATHS = ("data", "target_dictionary", "_path", "_dir", "_file", "_lm_model", "_lexicon")
+_PATHS = ("data", "target_dictionary", "_path", "_dir", "_file", "_kenlm_model", "_lexicon")
 _MOST_NAMED = 8
 # Characters that a message shows of an error of torch's.
 _SHOWN = 300
 
 _load_checkpoint = checkpoint_utils.load_checkpoint
 _load_into_trainer = Trainer.load_checkpoint
+_load_optimizer = FairseqOptimizer.load_state_dict
 _save_halves = _FP16OptimizerMixin.state_dict
 _load_halves = _FP16OptimizerMixin.load_state_dict
 _save_plateau = ReduceLROnPlateauLRSchedule.state_dict
@@ -72,9 +74,6 @@ def load_checkpoint(cfg: Any, trainer: Trainer, **kwargs: Any) -> tuple[Any, Any
     note_validation(0, {})
     FairseqCompositeOptimizer.optimizers, FairseqCompositeOptimizer.lr_schedulers = {}, {}
     extra_state, epoch_itr = _load_checkpoint(cfg, trainer, **kwargs)
-    if extra_state is not None and getattr(cfg, "finetune_from_model", None):
-        # fairseq leaves the quantizer's temperature as it was at the end of the other run
-        trainer.get_model().set_num_updates(trainer.get_num_updates())
     if extra_state is not None and not (
         begins_from_another or cfg.reset_optimizer or cfg.reset_lr_scheduler or cfg.reset_dataloader
     ):
@@ -223,6 +222,13 @@ def _differences(saved: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
             # a field that one of them lacks is of another version
             if name in old and name in new and old[name] != new[name]:
                 yield f"{group}.{name}={old[name]}, now {new[name]}"
+
+
+def load_optimizer(self: FairseqOptimizer, state_dict: dict[str, Any], optimizer_overrides: Any = None) -> None:
+    """fairseq's, with this run's betas, weight decay and the like; fairseq's keeps the checkpoint's, against its own
+    documentation. The learning rate is the schedule's."""
+    own = {name: value for name, value in self.optimizer_config.items() if name != "lr"}
+    _load_optimizer(self, state_dict, {**own, **(optimizer_overrides or {})})
 
 
 def save_plateau(self: ReduceLROnPlateauLRSchedule) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.trainer import Trainer
 
 from ...system import interrupts
+from ...system.errors import InputError
+from ..optim.new_bob import last_validation
 from . import background
 
 # Of these the process is a training and nothing else, so that its signals are ours to handle.
@@ -42,13 +44,20 @@ def validate_and_save(
     """fairseq's, after each update. Then the run is saved and ends if a signal has asked for it.
 
     What is due at the update (a validation, a checkpoint) is done first, so that the run goes on as if never stopped.
+
+    Raises:
+        InputError: for a ``checkpoint.best_checkpoint_metric`` that the validation does not have; the run is saved.
     """
     num_updates = trainer.get_num_updates()
     losses: list[float | None] = [None]
     should_stop = False
     # an update that amp leaves out has the number of the one before, after which all that was due has been done
     if end_of_epoch or getattr(trainer, "updates_validated", None) != num_updates:
-        losses, should_stop = _validate_and_save(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch)
+        try:
+            losses, should_stop = _validate_and_save(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch)
+        except KeyError as error:
+            _refuse_metric(error, cfg.checkpoint, trainer, epoch_itr)
+            raise
         trainer.updates_validated = num_updates
     told = task.told_to_stop if _several() and hasattr(task, "told_to_stop") else bool(interrupts.noted())
     if told and not should_stop:  # else the run is at its end anyway
@@ -61,9 +70,23 @@ def validate_and_save(
     return losses, should_stop
 
 
+def _refuse_metric(error: KeyError, cfg: Any, trainer: Trainer, epoch_itr: Any) -> None:
+    """Raises InputError if fairseq looked for the metric that chooses the best checkpoint, and saves the run before."""
+    name = cfg.best_checkpoint_metric
+    if error.args != (name,):
+        return
+    checkpoint_utils.save_checkpoint(cfg, trainer, epoch_itr, None)
+    background.wait()
+    raise InputError(
+        f"checkpoint.best_checkpoint_metric={name}: the validation has no such number, but "
+        f"{', '.join(sorted(last_validation()))}; the run is saved: go on with one of these, and "
+        f"checkpoint.restore_file={cfg.save_dir}/checkpoint_last.pt"
+    ) from None
+
+
 def _end(cfg: Any, trainer: Trainer) -> NoReturn:
     if trainer.is_data_parallel_master and interrupts.SILENT not in os.environ:
-        how = f"by: {command()}" if not _several() else "by the command that started it"
+        how = f"by: {' '.join([command(), *_going_on(cfg)])}" if not _several() else "by the command that started it"
         saved = f"saved as {cfg.save_dir}/checkpoint_last.pt; go on {how}"
         if cfg.no_save or cfg.no_last_checkpoints:
             saved = "not saved (checkpoint.no_save, checkpoint.no_last_checkpoints)"
@@ -71,6 +94,13 @@ def _end(cfg: Any, trainer: Trainer) -> NoReturn:
     interrupts.ignore()  # torch tells the others to end as soon as one has
     # not the handler's end: loggers (TensorBoard, W&B) have something to write
     sys.exit(128 + (interrupts.noted() or signal.SIGTERM))
+
+
+def _going_on(cfg: Any) -> list[str]:
+    """What the command line needs besides to take up ``checkpoint_last.pt`` where it began another way."""
+    usual = {"restore_file": "checkpoint_last.pt"}
+    usual |= {f"reset_{what}": "false" for what in ("optimizer", "lr_scheduler", "meters", "dataloader")}
+    return [f"checkpoint.{name}={value}" for name, value in usual.items() if str(getattr(cfg, name)).lower() != value]
 
 
 def command() -> str:
