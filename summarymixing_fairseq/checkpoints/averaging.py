@@ -19,7 +19,7 @@ from .untrusted_file import load_safely
 def average(paths: Sequence[Path]) -> dict[str, Any]:
     """A checkpoint whose weights are the means of those of several, summed in float64; all else is the last one's.
 
-    It has no optimizer. Counts, which are no floats, are the last one's too.
+    It has no optimizer, and no measures. Counts, which are no floats, are the last one's too.
 
     Args:
         paths: two or more; two are in memory at a time, beside the sums.
@@ -50,7 +50,12 @@ def average(paths: Sequence[Path]) -> dict[str, Any]:
         for name, last in state["model"].items()
     }
     kept = {name: value for name, value in state.items() if name != "last_optimizer_state"}
-    return {**kept, "model": means}
+    # what was measured, was so on the last one
+    extra = {name: value for name, value in section(state, "extra_state").items() if name not in ("val_loss", "best")}
+    for name, value in extra.items():
+        if isinstance(value, dict):
+            extra[name] = {key: one for key, one in value.items() if key != "quality"}
+    return {**kept, "extra_state": extra, "model": means}
 
 
 def _identity(path: Path) -> Any:

@@ -40,7 +40,7 @@ def on_disk(path: Path) -> Path:
 
 
 def download(path: Path) -> None:
-    """Get ORG/NAME from the hub into its cache, and compare each file with the hash that the hub gives.
+    """Get ORG/NAME from the hub into its cache, and compare each file with its hash of the hub, where the cache has it.
 
     Raises:
         InputError: without huggingface_hub, or if it cannot be got or a file differs.
@@ -55,19 +55,18 @@ def download(path: Path) -> None:
         snapshot = Path(snapshot_download(str(path)))
     except Exception as error:  # of a name, a network, a right or a disk: a dozen kinds
         raise InputError(f"{path} cannot be downloaded: {reason_of(error)}") from None
-    for file in sorted(one for one in snapshot.rglob("*") if one.is_file()):
-        blob = file.resolve()
-        if blob.name != _hash(blob, len(blob.name)):
-            blob.unlink()
-            file.unlink(missing_ok=True)
-            raise InputError(f"{path}: {file.name} is not what the hub has, and was removed: download it again")
+    # the hash is the name that a link has first: that may be a link itself, to where models share their files
+    for file in sorted(one for one in snapshot.rglob("*") if one.is_symlink()):
+        named = Path(os.readlink(file)).name
+        if named != _hash(file, len(named)):
+            raise InputError(f"{path}: {file.name} is not what the hub has: delete {file.resolve()}, download it again")
 
 
-def _hash(blob: Path, num_digits: int) -> str:
+def _hash(file: Path, num_digits: int) -> str:
     """SHA-256 of a large file, or git's of a small one, as the hub names them. No other name matches it."""
     if num_digits == 64:
-        return sha256_of(blob)
-    content = blob.read_bytes()
+        return sha256_of(file)
+    content = file.read_bytes()
     return hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
 
 

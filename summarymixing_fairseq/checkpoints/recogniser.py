@@ -20,7 +20,7 @@ from ..data.reading import batches_by_length, pad_batch, read_in_batches
 from ..data.transcripts import Hypothesis, Transcript
 from ..data.windows import WINDOW_SECONDS, by_windows
 from ..modules.normalise import normalise_waveform
-from ..system.errors import InputError
+from ..system.errors import InputError, enough_memory
 from ..system.machine import free_memory
 from ..system.precision import autocast
 from ..system.units import SAMPLE_RATE_HZ
@@ -200,7 +200,10 @@ class Recogniser:
         heard = {i: self._normalised(one) for i, one in enumerate(waveforms) if len(one) >= shortest}
         found = [np.zeros((0, len(self.dictionary)), np.float32)] * len(waveforms)
         if heard:
-            for i, log_probs in zip(heard, self._of_any_length(list(heard.values()))):
+            longest = max(map(len, heard.values())) / SAMPLE_RATE_HZ
+            with enough_memory(f"{len(heard)} clips of up to {longest:.0f} s at a time: take less"):
+                scores = self._of_any_length(list(heard.values()))
+            for i, log_probs in zip(heard, scores):
                 found[i] = log_probs
         return found
 
@@ -217,11 +220,8 @@ class Recogniser:
             try:
                 return self._in_one_pass(waveforms)
             except RuntimeError as error:
-                if "memory" not in str(error):
+                if "memory" not in str(error) or longest <= WINDOW_SECONDS * SAMPLE_RATE_HZ:
                     raise
-                if longest <= WINDOW_SECONDS * SAMPLE_RATE_HZ:
-                    seconds = longest * len(waveforms) / SAMPLE_RATE_HZ
-                    raise InputError(f"memory does not suffice for a batch of {seconds:.0f} s: take less") from None
         return [self._by_windows(waveform) for waveform in waveforms]
 
     def _by_windows(self, waveform: np.ndarray) -> np.ndarray:
@@ -235,7 +235,11 @@ class Recogniser:
         if self.one_pass_seconds is not None:
             return self.one_pass_seconds * SAMPLE_RATE_HZ
         device = self._device()
-        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+        if device.type == "cuda":  # what torch keeps from earlier passes is free as well
+            kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+            free: int | None = torch.cuda.mem_get_info(device)[0] + kept
+        else:
+            free = free_memory()
         if free is None:
             return float("inf")
         return _SHARE * free / self._bytes_per_frame() * self.frame_times.shift_samples

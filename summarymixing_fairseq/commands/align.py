@@ -61,8 +61,9 @@ def run(args: argparse.Namespace) -> None:
         InputError: for input that cannot be read, a text that does not fit its clip, or outputs that are there already.
     """
     clips = clips_to_read(args)
-    if args.text and len(clips) != 1:
-        raise InputError(f"--text is of one audio file, and there are {len(clips)} clips")
+    if args.text and (args.data or len(clips) != 1):
+        what = "--data has its own texts" if args.data else f"there are {len(clips)} clips"
+        raise InputError(f"--text is of one audio file, and {what}")
 
     from ..data.feature_files import feature_names
 
@@ -143,7 +144,7 @@ def _texts(args: argparse.Namespace, clips: Sequence[Clip], recogniser: Recognis
     for clip in clips:
         path = args.text or clip.path.with_suffix(".txt")
         try:
-            texts.append(path.read_text(encoding="utf-8"))
+            texts.append(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise InputError(f"text {path} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:

@@ -87,7 +87,8 @@ def read_alignments(labels: Path, clips: Sequence[Clip]) -> list[Alignment]:
         if of_ctm is None:
             alignment = _read_of_folder(labels, tried)
         else:
-            alignment = next((of_ctm[one] for one in tried if one in of_ctm), None)
+            names_there = ("_".join(one.split()) for one in tried)  # as CTM, whose columns are spaced, has them
+            alignment = next((of_ctm[one] for one in names_there if one in of_ctm), None)
         if alignment is None:
             raise InputError(f"{labels} has no labels of {clip.output_name}: leave the clip out, or align it")
         seconds = clip.num_samples / SAMPLE_RATE_HZ

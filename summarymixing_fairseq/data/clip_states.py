@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from torch import Tensor
 
-from ..system.errors import InputError
+from ..system.errors import InputError, enough_memory
 from ..system.finite import is_finite
+from ..system.units import SAMPLE_RATE_HZ
 from .manifest import Clip
 from .reading import read_in_batches
 
@@ -42,7 +43,10 @@ def states_of_clips(
     for positions, waveforms in read_in_batches(clips, batch_seconds):
         for i, waveform in zip(positions, waveforms):
             check_has_frame(clips[i], len(waveform), min_samples)
-        for i, states in zip(positions, extract_batch(waveforms)):
+        seconds = max(map(len, waveforms)) / SAMPLE_RATE_HZ
+        with enough_memory(f"{len(waveforms)} clips of up to {seconds:.0f} s: lower --batch-seconds, or cut the clips"):
+            found = extract_batch(waveforms)
+        for i, states in zip(positions, found):
             if not is_finite(states):
                 raise InputError(
                     f"{clips[i].path}: its hidden states are not finite numbers: leave it out if it is the only one, "

@@ -160,7 +160,7 @@ class BeamDecoder:
                 "for pieces by bpeN.model beside the labels"
             )
         known = {w: [s for s in ways if all(symbol in dictionary for symbol in s)] for w, ways in spellings.items()}
-        spellable = {word: ways for word, ways in known.items() if ways}
+        spellable = {word: ways for word, ways in known.items() if ways and word != "<unk>"}  # Kaldi's has it
         if not spellable:
             raise InputError(f"no word of {lexicon or language_model} can be spelled with the model's symbols")
         self.num_unspellable = len(spellings) - len(spellable)

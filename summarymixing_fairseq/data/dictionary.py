@@ -58,7 +58,7 @@ def load_dictionary(path: Path, add_special_symbols: bool = True) -> Dictionary:
         InputError: for a file that is missing, not text, or has a malformed line or a symbol twice.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return Dictionary.load(file, add_special_symbols=add_special_symbols)
     except UnicodeDecodeError:
         raise InputError(f"dictionary {path} is not UTF-8 text") from None

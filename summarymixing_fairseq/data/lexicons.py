@@ -69,8 +69,8 @@ def spelled_in_pieces(words: Sequence[str], model: Path) -> dict[str, list[list[
 
     try:
         processor = SentencePieceProcessor(model_proto=model.read_bytes())
+        return {word: [processor.encode(word, out_type=str)] for word in words}
     except OSError as error:
         raise InputError(f"lexicon {model} cannot be read: {error.strerror}") from None
     except RuntimeError:
         raise InputError(f"lexicon {model} is no model of sentencepiece's") from None
-    return {word: [processor.encode(word, out_type=str)] for word in words}

@@ -201,7 +201,7 @@ def read_labels(path: Path, num_clips: int) -> list[str]:
         InputError: for a file that is missing or has another number of lines.
     """
     try:
-        labels = path.read_text(encoding="utf-8").split("\n")
+        labels = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise InputError(f"labels {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..checkpoints.contents import config_of, num_updates_of, section, sections
+from ..checkpoints.encoders import ours
 from ..checkpoints.private import without_places
-from ..system.errors import printable
+from ..system.tables import markdown_table
 from ..system.units import SAMPLE_RATE_HZ
 from ..version import __version__
 from .source import Source
@@ -33,9 +34,10 @@ def model_card(source: Source, to: str, licence: str, usage: str) -> str:
     Args:
         to: the format; licence: an identifier of SPDX's; usage: the file of use.
     """
+    is_ours = source.encoder is not None and source.encoder.spec.kind == ours.KIND
     what = "automatic-speech-recognition" if source.fine_tuned else "feature-extraction"
-    tags = ["speech", "summarymixing", *_mixers(source)]
-    head = ["---", f"license: {licence}", f"pipeline_tag: {what}", "tags:", *(f"- {tag}" for tag in tags), "---"]
+    head = ["---", f"license: {licence}", *([f"pipeline_tag: {what}"] if source.encoder is not None else [])]
+    head += ["tags:", *(f"- {tag}" for tag in ["speech", *(_mixers(source) if is_ours else [])]), "---"]
     title = source.name if source.encoder is None else source.encoder.describe()
     num_parameters = sum(weight.numel() for weight in source.state["model"].values())
     lines = [
@@ -43,7 +45,7 @@ def model_card(source: Source, to: str, licence: str, usage: str) -> str:
         f"# {title}",
         "",
         f"{num_parameters:,} parameters; written by `summarymixing export --to {to}` of summarymixing-fairseq "
-        f"{__version__} (wav2vec 2.0 with SummaryMixing, https://arxiv.org/abs/2407.13377).",
+        f"{__version__}{' (wav2vec 2.0 with SummaryMixing, https://arxiv.org/abs/2407.13377)' if is_ours else ''}.",
         "",
         "## Use",
         "",
@@ -53,20 +55,20 @@ def model_card(source: Source, to: str, licence: str, usage: str) -> str:
         "",
         "## Data",
         "",
-        *_table(
+        _table(
             [
-                ("audio heard in training, repetitions included", _hours(source)),
+                ("audio heard in the last run, repetitions included", _hours(source)),
                 *((name, UNKNOWN) for name in ("corpora", "languages", "speakers, consent")),
             ]
         ),
         "",
         "## Recipe",
         "",
-        *_table(_recipe(source)),
+        _table(_recipe(source)),
         "",
         "## Measures",
         "",
-        *_table(list(_measures(source)) or [("none", "the checkpoint holds none")]),
+        _table(list(_measures(source)) or [("none", "the checkpoint holds none")]),
         "",
         "## Limits",
         "",
@@ -79,15 +81,14 @@ def model_card(source: Source, to: str, licence: str, usage: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(rows: list[tuple[str, Any]]) -> list[str]:
-    cells = [[printable(str(cell)).replace("|", "\\|") for cell in row] for row in rows]
-    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in cells)]
+def _table(rows: list[tuple[str, Any]]) -> str:
+    return markdown_table(("", ""), [(name, str(value)) for name, value in rows])
 
 
 def _mixers(source: Source) -> list[str]:
     config = {} if source.encoder is None else source.encoder.spec.config
     names = [entry.split("*")[0] for entry in config.get("mixers") or []] or [config.get("mixer", "")]
-    return [name for name in dict.fromkeys(names) if name and name != "summarymixing"]
+    return [name for name in dict.fromkeys(("summarymixing", *names)) if name]
 
 
 def _own_state(source: Source) -> dict[str, Any]:
@@ -141,6 +142,6 @@ def _limits(source: Source) -> Iterator[str]:
             yield f"A clip has at most {most / source.encoder.frame_rate_hz:g} s."
     if source.fine_tuned is not None:
         yield "It spells the symbols of its training alone, and writes what it hears in any language as these."
-    else:
+    elif source.encoder is not None:
         yield "Its states are not text: they need a head that is trained for the task."
     yield "Languages, accents, noise and channels other than those of its training were not measured."

@@ -1,6 +1,8 @@
 """The error of bad input: one line that names the file, label or option, and says what to do."""
 
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # control characters and ends of lines; marks that turn the order of a line round
 STEERING = ("Cc", "Zl", "Zp")
@@ -9,6 +11,17 @@ BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 class InputError(ValueError):
     """An error that the user can correct. Commands print its message alone, without a stack trace."""
+
+
+@contextmanager
+def enough_memory(what: str) -> Iterator[None]:
+    """Raises InputError, which ends in ``what``, where the block needs more memory than a CPU or GPU has."""
+    try:
+        yield
+    except RuntimeError as error:  # torch's, of a CPU too
+        if "memory" not in str(error):
+            raise
+        raise InputError(f"memory does not suffice for {what}") from error
 
 
 def reason_of(error: Exception) -> str:

@@ -7,7 +7,6 @@ import torch
 from fairseq.models.wav2vec.wav2vec2 import ConvFeatureExtractionModel
 
 from summarymixing_fairseq.checkpoints.encoders.conv_layers import (
-    check_conv_layers,
     conv_min_samples,
     conv_output_lengths,
     parse_conv_layers,
@@ -70,13 +69,6 @@ def test_refusals(expression):
     ) as error:
         parse_conv_layers(expression)
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
-
-
-def test_lists_of_a_specification():
-    assert check_conv_layers([[8, 10, 5], (4, 3, 2)]) == [(8, 10, 5), (4, 3, 2)]
-    for layers in ("[(8, 10, 5)]", [], [[8, 10]], [[8, 10, 0]], [[8, 10, 5]] * 65):
-        with pytest.raises(InputError, match="conv_feature_layers="):
-            check_conv_layers(layers)
 
 
 @pytest.mark.parametrize("layers", [[(4, 10, 5), (4, 3, 2)], [(4, 3, 1), (4, 2, 4), (2, 5, 2)], [(2, 1, 1)]])

@@ -113,9 +113,26 @@ def test_downloading_by_hashes(checkpoint, tmp_path, hub, capsys):
         file.resolve().write_bytes(content[:-1] + b" ")
         hub.snapshot_download = lambda name: str(on_disk(NAME))
         assert main(["export", str(NAME), "b.safetensors", "--download"]) == 1
-        assert f"{name} is not what the hub has, and was removed" in capsys.readouterr().err
-        assert not file.exists() and not file.is_symlink()
-        file.write_bytes(content)
+        assert f"{name} is not what the hub has: delete {file.resolve()}, " in capsys.readouterr().err
+        file.resolve().write_bytes(content)
+
+
+@pytest.mark.parametrize("links", [0, 2])
+def test_caches_of_other_layouts(checkpoint, tmp_path, hub, links):
+    """Without links, or with one more, to a store that models share under other names."""
+    snapshot = put(hf_files(checkpoint), tmp_path / "home" / "hub")
+    for file in list(snapshot.iterdir()):
+        if links:
+            stored = file.resolve()
+            stored.rename(tmp_path / f"{file.name}-{'0' * 64}")
+            stored.symlink_to(tmp_path / f"{file.name}-{'0' * 64}")
+        else:
+            content = file.read_bytes()
+            file.unlink()
+            file.write_bytes(content)
+    hub.snapshot_download = lambda name: str(snapshot)
+    assert main(["export", str(NAME), "a.safetensors", "--download"]) == 0
+    assert load_model(tmp_path / "a.safetensors").spec == load_model(checkpoint).spec
 
 
 def test_downloads_that_fail(checkpoint, hub, monkeypatch, capsys):

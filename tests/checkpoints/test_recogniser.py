@@ -90,6 +90,20 @@ def test_the_same_text_whole_and_by_windows(recogniser, toned, monkeypatch, out_
         assert got.start == pytest.approx(expected.start, abs=0.041)
 
 
+@pytest.mark.parametrize("seconds", [3, 20])
+def test_where_not_even_a_window_fits_it_is_one_line(recogniser, monkeypatch, seconds):
+    monkeypatch.setattr(windows, "WINDOW_SECONDS", 6.0)
+    monkeypatch.setattr(windows, "OVERLAP_SECONDS", 2.0)
+    monkeypatch.setattr(module, "WINDOW_SECONDS", 6.0)
+
+    def short(self, waveforms):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Recogniser, "_in_one_pass", short)
+    with pytest.raises(InputError, match=f"memory does not suffice for 1 clips of up to {seconds} s at a time"):
+        recogniser.transcribe(np.zeros(seconds * 16_000, np.float32))
+
+
 def test_what_does_not_fit_in_memory_is_heard_by_windows(recogniser, monkeypatch):
     monkeypatch.setattr(module, "free_memory", lambda: 2**30)
     small = recogniser._most_samples()

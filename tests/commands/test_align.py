@@ -63,6 +63,9 @@ def test_a_split(align, clip, tmp_path):
     (tmp_path / "test.ltr").unlink()
     (tmp_path / "test.wrd").write_text(f"{TEXT}\n")
     assert align("--data", tmp_path, "--format", "ctm").stdout == of_letters != ""
+    (tmp_path / "a.txt").write_text(TEXT)
+    done = align("--data", tmp_path, "--text", tmp_path / "a.txt", check=False)
+    assert "--text is of one audio file, and --data has its own texts" in done.stderr
 
 
 @pytest.mark.parametrize(

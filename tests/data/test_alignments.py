@@ -313,6 +313,8 @@ def test_labels_in_one_ctm_file(tmp_path):
     found = read_alignments(path, clips)
     assert [list(one.tiers) for one in found] == [["phones"]] * 2
     assert [one.tiers["phones"][0].label for one in found] == ["d", "k"]
+    saved(tmp_path, CTM.replace("84-121", "84_121"), "spaced.ctm")  # a CTM's columns are spaced
+    assert read_alignments(tmp_path / "spaced.ctm", [clip("84 121.flac", 0.8)])[0].tiers["phones"][0].label == "k"
     with pytest.raises(InputError, match=r"all\.ctm has no labels of 84-123\.flac"):
         read_alignments(path, [clip("84-123.flac")])
 

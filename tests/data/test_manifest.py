@@ -116,6 +116,8 @@ def test_labels(tmp_path):
     assert read_labels(path, 3) == ["A B |", "", "Ü |"]
     assert read_labels(write(tmp_path / "one.ltr", "A |"), 1) == ["A |"]
     assert read_labels(write(tmp_path / "empty.ltr", ""), 0) == []
+    (tmp_path / "marked.ltr").write_bytes(b"\xef\xbb\xbfA |\n")  # the mark is no letter
+    assert read_labels(tmp_path / "marked.ltr", 1) == ["A |"]
 
 
 @pytest.mark.parametrize(

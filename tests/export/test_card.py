@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from encoder_checkpoints import OURS, configuration, fine_tune, save
+from encoder_checkpoints import OURS, configuration, fine_tune, save, stock_model
 
 from summarymixing_fairseq.checkpoints.safetensors_file import write_safetensors
 from summarymixing_fairseq.commands.main import main
@@ -27,7 +27,7 @@ def test_a_card_is_filled_from_the_checkpoint(pretrained):
     card = model_card(load_source(pretrained), "safetensors", "cc-by-4.0", "print()\n")
     assert card.startswith("---\nlicense: cc-by-4.0\npipeline_tag: feature-extraction\n")
     for wanted in (
-        "| audio heard in training, repetitions included | 2.0 h |",
+        "| audio heard in the last run, repetitions included | 2.0 h |",
         "| updates | 3 |",
         "| optimization.lr | [0.002] |",
         "| validation loss | 5.654 |",
@@ -38,6 +38,13 @@ def test_a_card_is_filled_from_the_checkpoint(pretrained):
     ):
         assert wanted in card, wanted
     assert "best validation" not in card  # it is no number
+
+
+def test_a_card_of_another_model(tmp_path):
+    model = stock_model("wav2vec2")
+    path = save(tmp_path / "w.pt", configuration(model, "wav2vec2"), model.state_dict())
+    card = model_card(load_source(path), "safetensors", "mit", "print()\n")
+    assert "summarymixing\n" not in card and "with SummaryMixing" not in card and "- speech\n" in card
 
 
 def test_a_checkpoint_that_says_nothing(tmp_path, tiny_model):

@@ -41,6 +41,12 @@ def test_two_spellings_of_a_word(tmp_path, order):
     assert len(read_lexicon(tmp_path / "lexicon.txt")["read"]) == 2
 
 
+def test_kaldis_lexicon_has_a_word_for_all_others(tmp_path):
+    (tmp_path / "lexicon.txt").write_text("<unk>\tE |\nread\tR E D |\n")
+    (tmp_path / "words.arpa").write_text(ARPA)
+    assert BeamDecoder(letters("RED|"), tmp_path / "words.arpa", tmp_path / "lexicon.txt").num_words == 1
+
+
 def test_a_word_of_which_one_spelling_has_other_letters(tmp_path):
     (tmp_path / "lexicon.txt").write_text("read\tR E D |\nread\tR Ë D |\n")
     (tmp_path / "words.arpa").write_text(ARPA)

@@ -13,6 +13,7 @@ from summarymixing_fairseq.checkpoints.fine_tuned import load_fine_tuned
 from summarymixing_fairseq.checkpoints.safetensors_file import write_safetensors
 from summarymixing_fairseq.checkpoints.untrusted_file import load_safely
 from summarymixing_fairseq.data.ctc_decoding import BeamDecoder
+from summarymixing_fairseq.data.lexicons import spelled_in_pieces
 from summarymixing_fairseq.system.errors import InputError
 
 OURS = "wav2vec2_summarymixing"
@@ -139,6 +140,13 @@ def test_a_language_model_of_other_bytes(content, tmp_path):
         with pytest.raises(InputError, match=r"lm\.bin (cannot be read|is no ARPA file)") as error:
             BeamDecoder(letters("ab|"), tmp_path / "lm.bin", lexicon)
         assert "\n" not in str(error.value)
+
+
+def test_an_empty_model_of_pieces(tmp_path):
+    pytest.importorskip("sentencepiece")
+    (tmp_path / "bpe100.model").touch()
+    with pytest.raises(InputError, match=r"bpe100\.model is no model of sentencepiece's"):
+        spelled_in_pieces(["ab"], tmp_path / "bpe100.model")
 
 
 def test_a_dictionary_with_one_symbol_more(tmp_path, tiny_model):

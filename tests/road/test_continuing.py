@@ -154,7 +154,9 @@ def test_the_mean_of_checkpoints(tmp_path, tiny_model, capsys):
         models.append(tiny_model())
         models[-1].register_buffer("count", torch.tensor(number))
         config = configuration(models[-1], OURS)
-        paths.append(save(tmp_path / f"{number}.pt", config, models[-1].state_dict(), last_optimizer_state={"x": 1}))
+        measured = {"extra_state": {"val_loss": 1.0, "best": 1.0}}
+        weights = models[-1].state_dict()
+        paths.append(save(tmp_path / f"{number}.pt", config, weights, last_optimizer_state={"x": 1}, **measured))
     given = ["average", *map(str, paths), "--dest", str(tmp_path / "mean.pt")]
     assert main(given) == 0
     assert "the mean of 3 checkpoints" in capsys.readouterr().out
@@ -165,6 +167,7 @@ def test_the_mean_of_checkpoints(tmp_path, tiny_model, capsys):
         expected = torch.stack([one.double() for one in three]).mean(0).to(weight.dtype)
         assert torch.equal(weight, three[-1] if name == "count" else expected), name
     assert main(given) == 1  # it is there
+    assert not {"val_loss", "best"} & set(mean["extra_state"])  # nobody has measured it on the mean
     del mean["model"]["count"]
     torch.save(mean, tmp_path / "mean.pt")
     assert load_model(tmp_path / "mean.pt").num_layers == 2

@@ -33,19 +33,9 @@ def parse_conv_layers(expression: str) -> list[ConvLayer]:
         layers = evaluate(expression, MAX_SIZE)
     except (ValueError, AttributeError, RecursionError):  # AttributeError: not a string
         layers = None
-    return check_conv_layers(layers, expression)
-
-
-def check_conv_layers(layers: Any, shown: Any = None) -> list[ConvLayer]:
-    """The same of a list of three numbers each.
-
-    Raises:
-        InputError: naming ``shown`` (by default ``layers``).
-    """
-    shown = layers if shown is None else shown
     if not isinstance(layers, (list, tuple)) or not 1 <= len(layers) <= MAX_LAYERS or not all(map(_is_layer, layers)):
         raise InputError(
-            f"conv_feature_layers={str(shown)[:80]!r}: a list of (channels, kernel size, stride), at most "
+            f"conv_feature_layers={str(expression)[:80]!r}: a list of (channels, kernel size, stride), at most "
             f"{MAX_LAYERS} of them, each number 1 to {MAX_NUMBER}, is needed; nothing else in a checkpoint's "
             "expression is run"
         )

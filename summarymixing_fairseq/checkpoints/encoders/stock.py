@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ...system.errors import InputError
-from .conv_layers import check_conv_layers, conv_min_samples, conv_output_lengths, parse_conv_layers
+from .conv_layers import conv_min_samples, conv_output_lengths, parse_conv_layers
 from .interface import Encoder, EncoderSpec, noise_settings
 
 KINDS = ("wav2vec2", "hubert")
@@ -104,7 +104,7 @@ class StockEncoder(Encoder):
     def __init__(self, spec: EncoderSpec, dropout: float = 0.0, with_output: bool = False):
         super().__init__(spec)
         # of a probe's checkpoint it may hold anything: fields that are not ours to read would reach fairseq's modules
-        self.conv_layers = check_conv_layers(spec.config["conv_feature_layers"])
+        self.conv_layers = parse_conv_layers(str(spec.config["conv_feature_layers"]))
         config = read_config({**spec.config, "conv_feature_layers": str(self.conv_layers)})
         if config["extractor_mode"] not in EXTRACTOR_MODES:
             raise ValueError(f"extractor_mode={config['extractor_mode']!r}: choose {' or '.join(EXTRACTOR_MODES)}")

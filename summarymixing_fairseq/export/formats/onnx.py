@@ -180,7 +180,8 @@ class Onnx(Format):
             wanted, *state = step(samples, torch.tensor(heard), *state)
             given = dict(zip([one.name for one in session.get_inputs()], [samples.numpy(), np.array(heard), *theirs]))
             found, *theirs = session.run(None, given)
-            worst, heard = max(worst, float(np.abs(found - wanted.numpy()).max())), heard + num_frames
+            largest = max(1.0, float(wanted.abs().max()))  # as ``compare`` has it
+            worst, heard = max(worst, float(np.abs(found - wanted.numpy()).max()) / largest), heard + num_frames
         if not worst <= self.tolerance:
             raise InputError(f"stream.onnx differs from the checkpoint by {worst:.1e}")
         return f"stream.onnx: checked on chunks of 1 to 200 frames, differs by {worst:.1e} at most"

@@ -33,11 +33,13 @@ class S3prl(HuggingFace):
     def usage(self) -> str:
         """See ``Format``."""
         return (
-            "import sys\nfrom importlib import import_module\nfrom pathlib import Path\n\n"
+            "import sys\nfrom importlib import import_module, util\nfrom pathlib import Path\n\n"
             "import soundfile\nimport torch\n\n"
             "folder = Path(__file__).resolve().parent\n"
-            "sys.path.insert(0, str(folder.parent))\n"
-            'upstream = import_module(f"{folder.name}.hubconf").summarymixing().eval()\n'
+            "spec = util.spec_from_loader('upstream', None, is_package=True)  # whatever the folder is called\n"
+            "spec.submodule_search_locations.append(str(folder))\n"
+            "sys.modules['upstream'] = util.module_from_spec(spec)\n"
+            'upstream = import_module("upstream.hubconf").summarymixing().eval()\n'
             'wave, _ = soundfile.read(folder / "clip.wav", dtype="float32")  # 16 kHz\n'
             'print([state.shape for state in upstream([torch.from_numpy(wave)])["hidden_states"]])\n'
         )
