@@ -60,13 +60,18 @@ class Observed:
     def groups(self, most_frames: int | None = None) -> list[np.ndarray]:
         """Rows of the frames of each group of clips; groups without a clip are left out. With ``most_frames`` evenly
         spaced ones: fewer than twice that many in all."""
-        group = self.states.clip_of_frame % NUM_GROUPS
+        group = self._group_of()[self.states.clip_of_frame]
         step = 1 if most_frames is None else max(1, len(group) // most_frames)
         return [rows[::step] for number in range(NUM_GROUPS) if len(rows := np.flatnonzero(group == number))]
 
     def group_of_clips(self) -> list[int]:
         """The group of each clip of ``states.index.order``."""
-        return [position % NUM_GROUPS for position in self.states.index.order]
+        return self._group_of()[self.states.index.order].tolist()
+
+    def _group_of(self) -> np.ndarray:
+        """(clips,) by their place in the manifest: by chance, as its order may have a period (speakers in turn), and
+        the same for all encoders."""
+        return np.random.default_rng(0).permutation(max(self.states.index.order) + 1) % NUM_GROUPS
 
     def frames_by_group(self, place: str, most_frames: int | None = None) -> list[tuple[Tensor, np.ndarray]]:
         """Frames and rows of each group, as ``groups`` gives them."""

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from ..data.synthesiser import Phone
+from .measures.similarity import CrossSums
 from .phone_speech import PhoneClip, phone_speech
-from .ridge import Ridge, num_correct
+from .ridge import linear_map, num_correct
 from .states import evaluating, states_in_batches
 
 NO_PHONE = -1
@@ -68,13 +69,14 @@ def accuracy_by_layer(model: Any, normalize: bool = False) -> dict[str, float]:
     train, test = phone_speech()
     classes = {name: k for k, name in enumerate(sorted({phone.name for clip in train for phone in clip.phones}))}
     device = next(model.parameters()).device
-    ridges: dict[str, Ridge] = {}
+    sums: dict[str, CrossSums] = {}
     with evaluating(model):
         for labels, states in _labelled(model, train, classes, normalize):
             for name, frames in states.items():
-                ridge = ridges.setdefault(name, Ridge(frames.size(1), len(classes), device))
-                ridge.add(frames[labels != NO_PHONE], labels[labels != NO_PHONE])
-        maps = {name: ridge.solve() for name, ridge in ridges.items()}
+                of_place = sums.setdefault(name, CrossSums([frames.size(1)], [len(classes)], device))
+                # float64, as a training may allow TF32
+                of_place.add(frames[labels != NO_PHONE].double(), labels[labels != NO_PHONE])
+        maps = {name: linear_map(of_place) for name, of_place in sums.items()}
         correct = {name: torch.zeros((), dtype=torch.int64, device=device) for name in maps}
         num_tested = 0
         for labels, states in _labelled(model, test, classes, normalize):

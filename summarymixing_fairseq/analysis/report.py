@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..system.errors import InputError
 from ..system.figures import line_style, literal, new_figure, save_figure
 from ..system.files import atomic_write
 from ..system.tables import markdown_table
@@ -18,26 +19,29 @@ PANELS_A_ROW = 3
 Rows = list[dict[str, Any]]
 
 
-def write_report(content: Mapping[str, Any], folder: Path) -> list[Path]:
+def write_report(content: Mapping[str, Any], folder: Path) -> str:
     """Write the page, a plot for each measure, and one of CKA between layers for each encoder and pair.
 
     Args:
         content: of ``results.json``.
 
     Returns:
-        what was written.
+        why plots are missing, where they are.
     """
-    written = [folder / PAGE]
-    plots = []
+    plots: list[Path] = []
+    missing = ""
     for name, rows in _by_measure(content):
-        if name == "layers":
-            plots += _heat_maps(rows, folder)
-        else:
-            plots.append(folder / f"{name}.png")
-            _curves(name, rows, plots[-1])
-    with atomic_write(written[0]) as file:
+        try:
+            if name == "layers":
+                plots += _heat_maps(rows, folder)
+            else:
+                _curves(name, rows, folder / f"{name}.png")
+                plots.append(folder / f"{name}.png")
+        except InputError as error:  # matplotlib is not installed, or one is too large to draw
+            missing = missing or f"no plot of {name}: {error}"
+    with atomic_write(folder / PAGE) as file:
         file.write(as_markdown(content, [plot.name for plot in plots]))
-    return [*written, *plots]
+    return missing
 
 
 def as_markdown(content: Mapping[str, Any], plots: Sequence[str] = ()) -> str:

@@ -100,8 +100,10 @@ def run(args: argparse.Namespace) -> None:
     places = args.places.split(",") if args.places else []
     say = progress_line()
     content = analyse(encoders, _audio(args), measures, places, args.results, args.seed, args.batch_seconds, say)
-    write_report(content, args.results)
+    missing = write_report(content, args.results)
     say("")
+    if missing:
+        print(missing)
     for title, reason in content["skipped"].items():
         print(printable(f"{title}: not measured: {reason}"))
     seconds = sum(content["seconds"].values())

@@ -76,13 +76,14 @@ def _evaluate(args: argparse.Namespace, manifest: Manifest) -> None:
     probe = load_probe(args.checkpoint, device)
     if args.trials and probe.task != VERIFICATION:
         raise InputError(f"--trials: {args.checkpoint} was trained by {probe.task}, and has no embeddings")
+    clips = list(manifest)
     evaluation = Evaluation(
         probe=probe,
         data=args.data,
         split=args.split,
-        names=[manifest.name(row) for row in range(len(manifest))],
+        names=[clip.output_name for clip in clips],
         num_samples=manifest.sizes,
-        batches=read_in_batches(list(manifest), args.batch_seconds),
+        batches=read_in_batches(clips, args.batch_seconds),
         trials=args.trials or args.data / f"{args.split}.trials",
         num_replicates=args.bootstrap,
         seed=args.seed,

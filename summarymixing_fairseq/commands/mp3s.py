@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..system.errors import InputError, printable
 from .configs import config_dir as config_dir_of
-from .inputs import add_outside_root_argument
+from .inputs import add_outside_root_argument, check_seed
 
 if TYPE_CHECKING:
     from ..probing.mp3s.tasks import Task, TaskData
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
     """
     from ..probing.mp3s.tasks import PROBES, TASKS, choose_probes, find_data
 
+    check_seed(args.seed)
     probes = choose_probes(args.tasks, args.probes)
     config_dir = args.config_dir or config_dir_of("mp3s")
     data = {task: find_data(task, args.data) for task in probes} if args.data else {}

@@ -49,7 +49,10 @@ class ChunkDataset(SegmentDataset):
 
     def chunk_start(self, index: int) -> int:
         """First sample, within its clip, of this epoch's chunk."""
-        excess = int(self.manifest.sizes[index]) - self.chunk_samples
+        return self._start(index, int(self.manifest.sizes[index]))
+
+    def _start(self, index: int, num_samples: int) -> int:
+        excess = num_samples - self.chunk_samples
         if excess <= 0:
             return 0
         generator = np.random.default_rng([self.seed % 2**64, self.epoch, index])
@@ -64,18 +67,18 @@ class ChunkDataset(SegmentDataset):
         clip = self.manifest[index]
         if clip.num_samples <= self.chunk_samples:
             return super().__getitem__(index)
-        samples = self._read(clip, self.chunk_start(index))
+        samples = self._read(clip, index)
         return {"id": index, "source": self.postprocess(torch.from_numpy(samples), self.sample_rate)}
 
-    def _read(self, clip: Clip, start: int) -> np.ndarray:
-        start += clip.offset or 0
+    def _read(self, clip: Clip, index: int) -> np.ndarray:
+        start = self.chunk_start(index) + (clip.offset or 0)
         try:
             return read_segment(open_clip(clip), start, self.chunk_samples, sample_rate_hz=self.sample_rate)
         except InputError:
             if clip.offset is not None:
                 raise
-            # A file of a lossy format may be a little shorter than its manifest says. It gives its last chunk then,
-            # so that the same files are bad with and without chunks.
+            # A file of a lossy format may be a little shorter than its manifest says, and one whose rows count at its
+            # own rate has fewer samples at 16 kHz: the same files are bad with and without chunks.
             whole = read_segment(open_clip(clip), sample_rate_hz=self.sample_rate)
             check_length(clip, len(whole), self.sample_rate, self.min_samples)
-            return whole[-self.chunk_samples :]
+            return whole[self._start(index, len(whole)) :][: self.chunk_samples]

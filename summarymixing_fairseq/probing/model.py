@@ -58,10 +58,15 @@ class SslProbeConfig(FairseqDataclass):
         default_factory=dict, metadata={"help": "options of the head that have no field here: see its class"}
     )
     num_layers: Optional[int] = field(default=None, metadata={"help": "recurrent layers of the head"})
-    hidden_dim: Optional[int] = field(default=None, metadata={"help": "units in each direction of the head's LSTMs"})
+    hidden_dim: Optional[int] = field(
+        default=None,
+        metadata={"help": "width of the head's hidden layer: LSTM units in each direction, or linear_ctc's units"},
+    )
     dropout: Optional[float] = field(default=None, metadata={"help": "dropout of the head"})
     embedding_dim: Optional[int] = field(default=None, metadata={"help": "width of a speaker embedding"})
-    channels: Optional[int] = field(default=None, metadata={"help": "channels of ECAPA-TDNN's frame layers"})
+    channels: Optional[int] = field(
+        default=None, metadata={"help": "channels of the frame layers of ecapa and xvector"}
+    )
     aggregated_channels: Optional[int] = field(
         default=None, metadata={"help": "channels of ECAPA-TDNN's layer on the outputs of all blocks"}
     )

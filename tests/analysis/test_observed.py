@@ -108,10 +108,20 @@ def test_groups_of_frames(tmp_path):
     groups = one.frames_by_group("1")
     assert len(groups) == 10 and sorted(row for _, rows in groups for row in rows) == list(range(sum(num_frames)))
     for number, (frames, rows) in enumerate(groups):
-        assert {row_clip % 10 for row_clip in one.states.clip_of_frame[rows]} == {number}
+        (group,) = {one.group_of_clips()[one.states.index.order.index(c)] for c in one.states.clip_of_frame[rows]}
+        assert group == number
         assert torch.equal(frames, whole[rows])
     fewer = one.frames_by_group("1", 11)
     assert [rows.tolist() for _, rows in fewer] == [rows[::3].tolist() for _, rows in groups]
+
+
+def test_groups_do_not_follow_the_order_of_the_manifest(tmp_path):
+    """Ten speakers in turn would each be a group."""
+    one = kept(tmp_path, [1] * 100, 3, 0)
+    speakers = {
+        group: {clip % 10 for clip in one.states.clip_of_frame[rows]} for group, rows in enumerate(one.groups())
+    }
+    assert len(speakers) == 10 and min(map(len, speakers.values())) > 3
 
 
 def test_cka_of_many_pairs_is_that_of_one(tmp_path):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn import linear_model
 
-from summarymixing_fairseq.analysis.ridge import Ridge, num_correct
+from summarymixing_fairseq.analysis.measures.similarity import CrossSums
+from summarymixing_fairseq.analysis.ridge import linear_map, num_correct
 
 NUM_CLASSES = 4
 
@@ -23,10 +24,10 @@ def frames_of_classes(num_frames: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("penalty", [1e-3, 0.3])
 def test_map_and_accuracy_are_those_of_scikit_learn(penalty):
     frames, labels = frames_of_classes(500)
-    ridge = Ridge(6, NUM_CLASSES)
+    sums = CrossSums([6], [NUM_CLASSES])
     for part in (slice(0, 120), slice(120, 500)):
-        ridge.add(frames[part], labels[part])
-    weights, biases = ridge.solve(penalty)
+        sums.add(frames[part].double(), labels[part])
+    weights, biases = linear_map(sums, penalty)
     x = frames.double().numpy()
     strength = penalty * ((x - x.mean(0)) ** 2).sum() / 6
     one_hot = np.eye(NUM_CLASSES)[labels.numpy()]
@@ -41,9 +42,9 @@ def test_map_and_accuracy_are_those_of_scikit_learn(penalty):
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_frames_that_are_all_alike_tell_nothing(value):
-    ridge = Ridge(3, 2)
-    ridge.add(torch.full((50, 3), value), torch.arange(50) % 2)
-    weights, biases = ridge.solve()
+    sums = CrossSums([3], [2])
+    sums.add(torch.full((50, 3), value), torch.arange(50) % 2)
+    weights, biases = linear_map(sums)
     if value:
         torch.testing.assert_close(weights, torch.zeros(3, 2).double(), atol=1e-9, rtol=0)
         torch.testing.assert_close(biases, torch.full((2,), 0.5).double())

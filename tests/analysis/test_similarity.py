@@ -76,7 +76,7 @@ def test_classes_are_one_hot_columns(measure, plain):
     words = torch.randint(0, 30, (len(x),)) + 5  # of 40: classes that no frame has
     sums = sums_of(x, labels, words, num_classes=(NUM_CLASSES, 40))
     sides = [x.numpy(), one_hot(labels), one_hot(words, 40)]
-    for first, second in ((0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)):
+    for first, second in ((0, 1), (1, 0), (0, 2), (2, 0)):
         assert measure(sums, first, second) == pytest.approx(plain(sides[first], sides[second]), abs=1e-9)
 
 
@@ -108,7 +108,7 @@ def test_scatter_and_counts():
     sums = sums_of(x, y, labels, num_classes=(NUM_CLASSES,))
     np.testing.assert_allclose(sums.scatter(0, 0) / 199, np.cov(x.numpy(), rowvar=False), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(sums.scatter(0, 1), (x - x.mean(0)).T @ (y - y.mean(0)), atol=1e-9)
-    assert sums.counts(2).tolist() == one_hot(labels).sum(0).tolist()
+    assert sums.total(2).tolist() == one_hot(labels).sum(0).tolist()
 
 
 def test_cka_of_turned_and_scaled_frames_is_one():

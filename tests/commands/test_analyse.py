@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -334,6 +335,19 @@ def test_precision_is_of_the_encoder_alone(analyse, checkpoints, small: Path, tm
     full, half = (content_of(tmp_path / name)["rows"] for name in ("full", "half"))
     for one, other in zip(full, half, strict=True):
         assert (one == other) == (one["place"] == "mel")
+
+
+def test_the_reach_of_states_in_half_precision(analyse, checkpoints, small: Path, tmp_path: Path) -> None:
+    options = ["--measures", "context", "--places", "1", "--precision", "bfloat16"]
+    analyse(checkpoints["hubert"], "--data", small, "--results", tmp_path, *options)
+    assert content_of(tmp_path)["rows"]
+
+
+def test_without_matplotlib_the_page_is_written(analyse, checkpoints, small: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done = analyse(checkpoints[OURS], "--data", small, "--results", tmp_path, "--measures", "rank", "--places", "1")
+    assert "no plot of rank: a plot needs matplotlib" in done.stdout
+    assert "RankMe" in (tmp_path / "analysis.md").read_text() and not list(tmp_path.glob("*.png"))
 
 
 def test_a_full_disk(checkpoints, small: Path, small_disk, analyse) -> None:

@@ -54,7 +54,7 @@ def context_of_clip(
         by_distance = torch.zeros(num_frames, dtype=torch.float64)
         for t in at:
             direction = torch.randn(states[place].size(1), generator=generator).to(source.device)
-            gradient = _gradient(states[place][t] @ direction, latents)
+            gradient = _gradient(states[place][t].float() @ direction, latents)
             squares = gradient[0].double().square().sum(1).cpu()
             distances = (torch.arange(num_frames) - t).abs()
             by_distance.index_add_(0, distances, squares / squares.sum())

@@ -25,8 +25,6 @@ class CrossSums:
     """Sums over frames of two sides or more, and of each pair of them.
 
     ``+`` joins the sums of two sets of frames; ``-`` leaves a set out again (for a jackknife over groups of clips).
-    Several layers, or a layer and all that it is compared with, fit in one object: the sums of each side are then
-    computed once.
 
     Args:
         widths: D of each side that has numbers.
@@ -43,12 +41,9 @@ class CrossSums:
         self.num_frames = 0
         self._num_dense = len(widths)
         self._totals = [zeros(size) for size in sizes]  # sum of x; of classes, their counts
-        # sum of x_i x_j^T for i >= j; that of classes with themselves is the diagonal of their counts
+        # sum of x_i x_j^T for i >= j, where j has numbers
         self._products = {
-            (i, j): zeros(sizes[i], sizes[j])
-            for i in range(len(sizes))
-            for j in range(i + 1)
-            if i != j or i < self._num_dense
+            (i, j): zeros(sizes[i], sizes[j]) for i in range(len(sizes)) for j in range(i + 1) if j < self._num_dense
         }
 
     def is_classes(self, side: int) -> bool:
@@ -80,11 +75,8 @@ class CrossSums:
             if not self.is_classes(i):
                 product += (centred[i].T @ centred[j]).double()
                 product.addr_(means[i], means[j], alpha=num_frames)
-            elif not self.is_classes(j):
-                product.index_add_(0, sides[i], wide[j])
             else:
-                both = sides[i] * product.size(1) + sides[j]
-                product += torch.bincount(both, minlength=product.numel()).view_as(product)
+                product.index_add_(0, sides[i], wide[j])
 
     def __add__(self, other: CrossSums) -> CrossSums:
         return self._combined(other, 1)
@@ -102,7 +94,7 @@ class CrossSums:
 
     def scatter(self, first: int, second: int) -> Tensor:
         """Sum of (x - mean of x) (y - mean of y)^T: (D of x, D of y) float64; of numbers with themselves, exactly 0 if
-        they do not vary. Of classes with themselves it is not kept.
+        they do not vary. Of two sides with classes it is not kept.
         """
         if first < second:
             return self.scatter(second, first).T
@@ -116,8 +108,8 @@ class CrossSums:
         """Sum of x x^T of a side with numbers, not centred: (D, D) float64."""
         return self._products[side, side]
 
-    def counts(self, side: int) -> Tensor:
-        """Frames of each class of a side with classes: (K,) float64."""
+    def total(self, side: int) -> Tensor:
+        """Sum of x, (D,) float64; of a side with classes (K,), the frames of each."""
         return self._totals[side]
 
 
@@ -140,7 +132,7 @@ def _own_norm(sums: CrossSums, side: int) -> Tensor:
     """Frobenius norm of a side's scatter matrix."""
     if not sums.is_classes(side):
         return sums.scatter(side, side).norm()
-    shares = sums.counts(side) / sums.num_frames
+    shares = sums.total(side) / sums.num_frames
     # the matrix is diag(p) - p p^T: its squared norm, summed without the difference of like numbers
     off_diagonal = shares.square().sum().square() - shares.pow(4).sum()
     return sums.num_frames * ((shares * (1 - shares)).square().sum() + off_diagonal.clamp(min=0)).sqrt()
@@ -199,7 +191,7 @@ class _Whitening(NamedTuple):
 def _whitening(sums: CrossSums, side: int) -> _Whitening:
     if sums.is_classes(side):
         # The scatter matrix is diag(n) - n n^T / N. Centred sums lie where diag(1 / n) undoes it.
-        counts = sums.counts(side)
+        counts = sums.total(side)
         present = counts.nonzero().flatten()
         return _Whitening(counts[present].sqrt(), len(present) - 1, None, present)
     variances, basis = torch.linalg.eigh(sums.scatter(side, side))  # ascending

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import add
 
 import torch
 
 from ...system.errors import InputError
+from ..measures.similarity import CrossSums
 from ..observed import NO_LABEL, Observed, jackknife
-from ..ridge import Ridge, num_correct
+from ..ridge import linear_map, num_correct
 from .registry import Row, register_measure
 
 # Frames that lie 20 ms apart say much the same: so many of them, evenly spaced, are enough.
@@ -24,20 +27,19 @@ def phones(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     """
     of, names = observed.frame_labels["phones"]
     for place in places:
-        ridges, tests = [], []
+        parts, tests = [], []
         for frames, rows in observed.frames_by_group(place, MOST_FRAMES):
             known = of[rows] != NO_LABEL
             if not known.any():
                 continue
             frames, labels = frames[known], torch.from_numpy(of[rows][known])
-            ridges.append(Ridge(frames.size(1), len(names)))
-            ridges[-1].add(frames, labels)
+            parts.append(CrossSums([frames.size(1)], [len(names)]))
+            parts[-1].add(frames, labels)
             tests.append((frames, labels))
         if len(tests) < 2:
             raise InputError("a map that is trained on some clips and tested on others needs two clips with phones")
-        counts = []
-        for number, (frames, labels) in enumerate(tests):
-            others = Ridge.sum_of([ridge for i, ridge in enumerate(ridges) if i != number])
-            correct = num_correct(frames, labels, *others.solve())
+        counts, whole = [], reduce(add, parts)
+        for part, (frames, labels) in zip(parts, tests):
+            correct = num_correct(frames, labels, *linear_map(whole - part))
             counts.append(torch.tensor([float(correct), len(labels)], dtype=torch.float64))
         yield Row(place, "accuracy", jackknife(counts, lambda count: float(count[0] / count[1])))

@@ -39,7 +39,10 @@ def plan(
     ]
     for run in runs:
         if not run.config.is_file():
-            raise InputError(f"{run.config} is not there: run this in a checkout of the project, or give --config-dir")
+            raise InputError(
+                f"{run.config} is not there: --config-dir must hold TASK_probeN.yaml of every probe that runs; leave "
+                "it out for the package's own"
+            )
         for path in (*run.paths().values(), run.config):
             if "${" in str(path):  # no quoting lasts through all that hydra and fairseq do with a configuration
                 raise InputError(f"{path} holds ${{, which hydra takes for a reference: rename it")

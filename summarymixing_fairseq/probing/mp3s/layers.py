@@ -45,7 +45,7 @@ def mean_column(columns: Sequence[Column]) -> Column:
 
 
 def find_results(paths: Sequence[Path]) -> list[Path]:
-    """The given files, and all results.json in the given folders, each file once.
+    """The given files, and all results.json of probes in the given folders, each file once; `analyse` writes others.
 
     Raises:
         InputError: for a path that is not there, or a folder without results.
@@ -54,7 +54,7 @@ def find_results(paths: Sequence[Path]) -> list[Path]:
     for path in map(Path, paths):
         files = [path]
         if path.is_dir():
-            files = sorted(path.rglob(RESULTS_NAME))
+            files = [one for one in sorted(path.rglob(RESULTS_NAME)) if b'"schema_version"' in one.read_bytes()]
             if not files:
                 raise InputError(f"{path} holds no {RESULTS_NAME}: `summarymixing evaluate` or `mp3s` writes them")
         elif not path.exists():

@@ -49,11 +49,13 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
 
         Raises:
             InputError: for another model than ``ssl_probe``, a head for other tasks, audio at another rate than the
-                encoder's, or training in another precision than float32.
+                encoder's, ``task.normalize``, or training in another precision than float32.
         """
         if not from_checkpoint and (trains_in_half(self.cfg) or self.cfg.amp):
             # features would be rounded too, and fairseq's amp does not work with its composite optimizer
             raise InputError("probes train in float32: leave common.fp16, common.bf16 and common.amp off")
+        if self.cfg.normalize:  # `evaluate` goes by the checkpoint alone
+            raise InputError("the encoder's checkpoint says whether audio is normalised: leave task.normalize off")
         if model_cfg._name != "ssl_probe":
             raise InputError(f"task {self.cfg._name} is for model._name=ssl_probe, not {model_cfg._name}")
         head = HEADS.get(model_cfg.head)
@@ -141,7 +143,7 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
         """The cache of a manifest's features by the encoder's present weights."""
         model = self.model
         pooled = model.head.takes_mean
-        what = f"{'pooled' if pooled else 'frames'}, layer_norm={model.layer_norm}, normalize={self.cfg.normalize}"
+        what = f"{'pooled' if pooled else 'frames'}, layer_norm={model.layer_norm}, normalize=False"
         what += ", checksums"  # which files of version 0.1 lack
         rows: list[str | bytes] = [manifest.root, manifest.sizes.tobytes(), manifest.offsets.tobytes()]
         rows += [part for clip in manifest for part in (clip.name, _size_and_time(clip.path))]
