@@ -112,7 +112,10 @@ def _apply_overrides_with_hint(overrides: Any, cfg: DictConfig) -> None:
         ]
         unknown = re.search(r"Could not override '([^']+)'", str(error))
         if unknown and (near := difflib.get_close_matches(unknown[1], known, 1)):
-            raise ConfigCompositionException(f"{unknown[0]}: did you mean {near[0]}?") from None
+            raise ConfigCompositionException(
+                f"{unknown[0]}: did you mean {near[0]}?\n"
+                f"A field that the configuration does not list needs a plus: +{unknown[1]}=..."
+            ) from None
         raise
 
 

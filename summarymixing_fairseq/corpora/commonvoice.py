@@ -18,7 +18,7 @@ Texts are normalised (text/unicode_text.py); a sentence with digits is refused. 
 sentence, so train.tsv of many languages is far smaller than validated.tsv. `--train validated` takes all of the latter
 but the speakers and sentences of dev and test. The benchmark MP3S leaves out clips over 10 s: `--max-seconds 10`.
 
-With --bpe N, fine-tune with task.labels=bpeN and criterion.post_process=sentencepiece.
+With --bpe N, fine-tune with task.labels=bpeN and +criterion.post_process=sentencepiece.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ def test_outside_of_a_sweep_there_is_no_folder():
     ("override", "message"),
     [
         ("model.mixr=mhsa", "Could not override 'model.mixr': did you mean model.mixer?"),
+        ("model.recompute=cheap", "A field that the configuration does not list needs a plus: +model.recompute=..."),
         ("optimisation.lr=[1]", "Could not override 'optimisation.lr': did you mean optimization.lr?"),
         (
             "+model.recomput=cheap",

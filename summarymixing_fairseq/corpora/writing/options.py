@@ -124,7 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         ALLOW_OUTSIDE_ROOT,
         action="store_true",
-        help="keep files that links lead out of the corpus's folder to; training then needs task.allow_outside_root",
+        help="keep files that links lead out of the corpus's folder to; training: +task.allow_outside_root=true",
     )
     parser.add_argument("--max-refused", type=float, metavar="SHARE", help="fail if a larger share is refused")
     parser.add_argument("--workers", type=positive_int, help="processes (default: one for each CPU)")

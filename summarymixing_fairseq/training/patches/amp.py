@@ -35,7 +35,7 @@ def init(self: AMPOptimizer, cfg: Any, params: Any, fp32_optimizer: FairseqOptim
     scaled = dtype is torch.float16
     if scaled and cfg.distributed_training.ddp_backend == "fully_sharded":
         # each process looks for overflows in its own shard: their scales would part, and nobody would notice
-        raise InputError("fully_sharded cannot scale losses: set task.amp_dtype=bfloat16 or float32")
+        raise InputError("fully_sharded cannot scale losses: set +task.amp_dtype=bfloat16 or float32")
     if device == "cuda":
         allow_tf32(True)
     logger.info(

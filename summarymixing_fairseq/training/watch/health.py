@@ -79,8 +79,8 @@ class HealthMonitor:
                     f"code perplexity is {r.code_perplexity:.1f} of {r.num_codes} codes: the codebooks have collapsed, "
                     "nearly all targets are the same and the loss means little. With the contrastive objective lower "
                     "optimization.lr, raise the diversity loss (criterion.loss_weights), or freeze the feature "
-                    "extractor for a start (model.feature_grad_mult=0). With bestrq, whose targets are fixed, look for "
-                    "silent or identical clips, or take fewer entries (model.objective_options.codebook_size)"
+                    "extractor for a start (+model.feature_grad_mult=0). With bestrq, whose targets are fixed, look "
+                    "for silent or identical clips, or take fewer entries (model.objective_options.codebook_size)"
                 ),
             ),
             _Watch(

@@ -27,8 +27,8 @@ PHONE_MARGIN = 0.005
 LEAST_RANK = 1 / 3
 _ADVICE = (
     "Targets made of the latents (model.targets=latents) pull the feature extractor towards what is easy to predict: "
-    "set model.targets=detached or filterbank, or model.objective=bestrq, whose gradients do not reach it through the "
-    "targets. With these, lower optimization.lr or model.feature_grad_mult"
+    "set +model.targets=detached or filterbank, or take a recipe of bestrq, whose gradients do not reach it through "
+    "the targets. With these, lower optimization.lr or model.feature_grad_mult"
 )
 
 
