@@ -132,7 +132,7 @@ def _run(args: argparse.Namespace, dest: Path) -> str:
     if not prompts.is_symlink():
         prompts.symlink_to(Path("..", "prompts", "finetune"))
     for name, stage in stages(dest, args.source, args.updates, args.override):
-        seconds = run_stage(name, stage, ROOT, dest / "pretrain.log" if name == "pre-training" else None)
+        seconds = run_stage(name, stage, ROOT)
         print(f"{name}: {seconds:.0f} s", flush=True)
     return f"{NOTE}\n{(time.monotonic() - started) / 60:.1f} minutes in all; tables and plots: {dest / 'results'}"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
@@ -28,6 +29,22 @@ REFUSALS = (
     TypeError,
     ValueError,
 )
+
+
+def without_optimizer(
+    cfg: Any, weights: dict[str, torch.Tensor], num_updates: int, dictionary: Dictionary | None
+) -> dict[str, Any]:
+    """Configuration, weights and symbols in the form of a checkpoint of fairseq's without its optimizer."""
+    history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": num_updates}
+    is_flat = isinstance(cfg, dict) and not cfg.get("model")  # as fairseq saved it until 2020
+    return {
+        "args": cfg if is_flat else None,
+        "cfg": None if is_flat else cfg,
+        "model": weights,
+        "task_state": {} if dictionary is None else {"target_dictionary": dictionary},
+        "optimizer_history": [history],
+        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
+    }
 
 
 def section(container: Any, key: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..system.errors import InputError
 from ..system.files import sha256_of
-from .contents import section, sections
+from .contents import section, sections, without_optimizer
 from .hub import on_disk
 
 MODEL_TYPE = "summarymixing"
@@ -44,28 +44,23 @@ def read_hf_folder(path: Path) -> dict[str, Any]:
         )
     stored = section(config, "checkpoint")
     cfg, weights = section(stored, "cfg"), _weights(path)
-    state: dict[str, Any] = {"args": None, "cfg": cfg, "model": weights, "task_state": {}}
-    history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
-    if type(stored.get("num_updates")) is int:
-        history["num_updates"] = stored["num_updates"]
-    state["optimizer_history"] = [history]
-    state["extra_state"] = {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}}
+    num_updates = stored["num_updates"] if type(stored.get("num_updates")) is int else 0
     if not any(name.startswith(HEAD) for name in weights):
         if any(name.startswith(BODY) for name in weights):
             raise InputError(f"{path} holds a model for CTC without its output {HEAD}weight")
         # an encoder, of a fine-tuned model too
         model = sections(cfg)[0]
-        state["cfg"] = model["w2v_args"] if isinstance(model.get("w2v_args"), dict) else cfg
-        return state
+        of_encoder = model["w2v_args"] if isinstance(model.get("w2v_args"), dict) else cfg
+        return without_optimizer(of_encoder, weights, num_updates, None)
     if not isinstance(section(cfg, "model").get("w2v_args"), dict):  # trained by transformers from a pre-trained one
         task = {"_name": "speech_finetuning", "labels": "ltr", "normalize": config.get("normalize") is True}
         given = {"w2v_path": "", "data": "", "normalize": task["normalize"], "ddp_backend": "legacy_ddp"}
         model = {"_name": "wav2vec_ctc", **given, "w2v_args": cfg}
-        state["cfg"] = {"model": model, "task": task, "criterion": {"_name": "ctc"}}
+        cfg = {"model": model, "task": task, "criterion": {"_name": "ctc"}}
     vocabulary = _json(path / "vocab.json")
     symbols, rows = _in_fairseqs_order(vocabulary, config.get("pad_token_id"), path)
     try:
-        state["model"] = _as_fairseqs(weights, rows)
+        weights = _as_fairseqs(weights, rows)
     except (IndexError, KeyError, RuntimeError):
         raise InputError(
             f"{path}: its vocabulary and its output {HEAD}weight, {HEAD}bias do not fit each other"
@@ -73,8 +68,7 @@ def read_hf_folder(path: Path) -> dict[str, Any]:
     dictionary = Dictionary()
     for symbol in symbols:
         dictionary.add_symbol(symbol)
-    state["task_state"] = {"target_dictionary": dictionary}
-    return state
+    return without_optimizer(cfg, weights, num_updates, dictionary)
 
 
 def content_sha256(path: Path) -> str:

@@ -17,7 +17,7 @@ from ..data.dictionary import INDICES, WORDS, check_fields
 from ..system.errors import InputError
 from ..system.files import atomic_write
 from ..system.strict_json import to_json
-from .contents import num_updates_of, section
+from .contents import num_updates_of, section, without_optimizer
 from .private import without_places
 
 METADATA_KEY = "summarymixing_fairseq"
@@ -74,22 +74,13 @@ def read_safetensors(path: Path) -> dict[str, Any]:
     try:
         described = json.loads(metadata[METADATA_KEY])
         config, symbols, num_updates = described["cfg"], described["dictionary"], int(described["num_updates"])
-        task_state = {} if symbols is None else {"target_dictionary": _dictionary(symbols)}
+        dictionary = None if symbols is None else _dictionary(symbols)
     except (KeyError, TypeError, ValueError, RecursionError):
         raise InputError(
             f"{path} holds weights without the configuration that `summarymixing export` writes beside them: name the "
             "checkpoint it was made of"
         ) from None
-    history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": num_updates}
-    is_flat = isinstance(config, dict) and not config.get("model")  # as fairseq saved it until 2020
-    return {
-        "args": config if is_flat else None,
-        "cfg": None if is_flat else config,
-        "model": weights,
-        "task_state": task_state,
-        "optimizer_history": [history],
-        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
-    }
+    return without_optimizer(config, weights, num_updates, dictionary)
 
 
 def _described(dictionary: Dictionary) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from ..system.errors import InputError
 from .audio.scan import read_clips, refuse_unnamed
 from .writing.corpus import Prepared
 from .writing.labels import Utterance
-from .writing.options import ManifestOptions, positive_int
+from .writing.options import ManifestOptions
 from .writing.rows import Refusal
 
 CLASSES = {"ang": "ang", "exc": "hap", "hap": "hap", "neu": "neu", "sad": "sad"}
@@ -51,18 +51,15 @@ _LIKE_LABEL = re.compile(r"\[|.*\bSes\d\d[FM]_")
 _UTTERANCE = re.compile(r"(Ses\d\d)[FM]_\w+_([FM])\d+\w*")
 
 
-def prepare(root: Path, options: ManifestOptions, *, held_out: str = "session", fold: int | None = None) -> Prepared:
-    """All folds, or one, with a label `emotion` for each utterance.
+def prepare(root: Path, options: ManifestOptions, *, held_out: str = "session") -> Prepared:
+    """All folds, with a label `emotion` for each utterance.
 
     Args:
-        root: folder of the sessions. held_out: what a fold tests on, session or speaker. fold: its number (None: all).
+        root: folder of the sessions. held_out: what a fold tests on, session or speaker.
 
     Raises:
-        InputError: where sessions or labels are not found, or a split has no usable clip.
+        InputError: where sessions or labels are not found.
     """
-    folds = _folds(held_out)
-    if fold is not None and not 1 <= fold <= len(folds):
-        raise InputError(f"--fold {fold} must be from 1 to {len(folds)} with --held-out {held_out}")
     missing = [f"Session{session}" for session in SESSIONS if not (root / f"Session{session}").is_dir()]
     if missing:
         raise InputError(f"{root} lacks {', '.join(missing)}: give the folder that holds Session1 to Session5")
@@ -74,22 +71,18 @@ def prepare(root: Path, options: ManifestOptions, *, held_out: str = "session", 
     notes = []
     if len(class_of) != NUM_UTTERANCES:
         notes.append(f"{len(class_of):,} utterances of the four classes; the full release has {NUM_UTTERANCES:,}")
-    unusable: list[Refusal] = []
-    clips = read_clips(root, sorted(class_of), options, unusable)
-    refusals += unusable
-    splits: dict[str, list[Utterance]] = {}
-    for number in folds if fold is None else [fold]:
-        for split, speakers in folds[number].items():
-            here = [clip for clip in clips if _speaker(clip.path) in speakers]
-            if clips and not here:  # a fold cannot do without any of its three splits
-                examples = (f"e.g. {one.path}: {one.reason}" for one in unusable if _speaker(one.path) in speakers)
-                why = next(examples, "no utterance has a label of the four classes")
-                who = ", ".join(sorted(speakers))
-                raise InputError(f"fold{number}/{split} ({who}) has no usable clip, {why}: complete the corpus")
-            splits[f"fold{number}/{split}"] = [
-                Utterance(clip, labels={"emotion": class_of[clip.path]}) for clip in here
-            ]
-    return Prepared(root, splits, refusals, len(clips) + len(refusals), notes=notes)
+    clips = read_clips(root, sorted(class_of), options, refusals)
+    splits = {
+        f"fold{number}/{split}": [
+            Utterance(clip, labels={"emotion": class_of[clip.path]})
+            for clip in clips
+            if _speaker(clip.path) in speakers
+        ]
+        for number, of_fold in _folds(held_out).items()
+        for split, speakers in of_fold.items()
+    }
+    # a fold cannot do without any of its three splits
+    return Prepared(root, splits, refusals, len(clips) + len(refusals), notes=notes, needed=tuple(splits))
 
 
 def _folds(held_out: str) -> dict[int, dict[str, set[str]]]:
@@ -168,4 +161,3 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="5 folds: test on a session, validate on the next (default); or 10 folds: test on a speaker, validate on "
         "the other of that session",
     )
-    parser.add_argument("--fold", type=positive_int, metavar="K", help="write fold K only (default: all)")

@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from .errors import InputError
-from .jobs import Describe, last_lines, run_process
+from .jobs import Describe, run_process
 from .processes import started
 
 
@@ -45,36 +45,25 @@ def environment() -> dict[str, str]:
     }
 
 
-def run_stage(
-    name: str,
-    command: Sequence[str],
-    folder: Path,
-    log: Path | None = None,
-) -> float:
+def run_stage(name: str, command: Sequence[str], folder: Path) -> float:
     """Print a command, run it, and return the seconds that it took.
 
     Args:
         command: program and arguments. A program without a path is looked for beside this Python first.
         folder: the command's working directory.
-        log: file that the output is appended to. None: it goes where this process's output goes.
 
     Raises:
-        InputError: if the command is not installed, or fails. The end of its log has been printed then.
+        InputError: if the command is not installed, or fails.
     """
     print(f"{name}: {shlex.join(command)}", flush=True)
     began = time.monotonic()
     try:
-        with open(log or os.devnull, "ab") as file:
-            start = file.tell()
-            output = file if log else None
-            with started(command, cwd=folder, env=environment(), stdout=output, stderr=output) as process:
-                status = process.wait()
+        with started(command, cwd=folder, env=environment()) as process:
+            status = process.wait()
     except FileNotFoundError as error:
         if error.filename != command[0]:
             raise
         raise InputError(f"{command[0]} is not installed: pip install -e '.[quickstart]'") from None
     if status:
-        if log:
-            print("\n".join(last_lines(log, start)), file=sys.stderr)
-        raise InputError(f"{name} failed with status {status}" + (f"; its log is {log}" if log else ""))
+        raise InputError(f"{name} failed with status {status}")
     return time.monotonic() - began

@@ -129,13 +129,6 @@ def test_folds_hold_out_each_speaker_in_turn(corpus, tmp_path):
     assert rows(dest, "fold1/test") == {path: label for path, label in expected(1).items() if "_F00" in path}
 
 
-def test_one_fold(corpus, tmp_path):
-    dest = tmp_path / "out"
-    assert main([str(corpus), "--dest", str(dest), "--fold", "4"]) == 0
-    assert [path.name for path in dest.glob("fold*")] == ["fold4"]
-    assert rows(dest, "fold4/test") == expected(4)
-
-
 def test_damaged_labels(corpus, tmp_path):
     dialog = "Ses02F_impro01"
     told = labels_of(corpus, 2, dialog)
@@ -209,7 +202,7 @@ def test_a_class_that_train_lacks_is_pointed_out(corpus, tmp_path):
         for pattern in DIALOGS:
             told = labels_of(corpus, session, pattern.format(f"Ses0{session}"))
             told.write_text(told.read_text().replace("\tsad\t", "\txxx\t"))
-    summary = prepare(corpus, tmp_path, fold=1)
+    summary = prepare(corpus, tmp_path)
     assert "fold1/test: not in dict.emotion.txt, as train lacks them (rows with them): sad (2)" in summary
 
 
@@ -227,12 +220,11 @@ def test_emotions_left_out_count_as_refused(corpus, tmp_path, capsys):
         (["Session3/sentences/wav"], "Session3/sentences/wav does not exist"),
         (
             ["Session3/sentences/wav/Ses03F_impro01", "Session3/sentences/wav/Ses03M_script01_1b"],
-            r"fold2/valid \(Ses03F, Ses03M\) has no usable clip, e.g. Session3/sentences/wav/Ses03F_impro01/"
-            r"Ses03F_impro01_F000.wav: no such file: complete the corpus",
+            r"fold2/valid has no usable clip below .*refused\.tsv lists all",
         ),
         (
             [labels_of(Path(), 1, pattern.format("Ses01")).as_posix() for pattern in DIALOGS],
-            r"fold1/test \(Ses01F, Ses01M\) has no usable clip, no utterance has a label of the four classes",
+            "fold1/test has no usable clip below ",
         ),
     ],
 )

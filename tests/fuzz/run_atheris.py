@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("manifest", "transcripts", "dictionary", "config", "audio")
+NAMES = ("manifest", "transcripts", "dictionary", "config", "audio", "table")
 # Seconds after which an input counts as a hang.
 TIMEOUT_SECONDS = 30
 
