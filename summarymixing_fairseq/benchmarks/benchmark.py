@@ -62,7 +62,7 @@ class Benchmark:
 
 def add_contenders(parser: argparse.ArgumentParser) -> None:
     """Add ``--contenders``."""
-    text = f"only these; {ALL}: every registered mixer; an unknown name lists them"
+    text = f"only these; {ALL}: every registered mixer; unasked those of the paper; an unknown name lists them"
     parser.add_argument("--contenders", nargs="+", metavar="NAME", help=text)
 
 

@@ -20,7 +20,7 @@ from ..data.reading import batches_by_length, pad_batch, read_in_batches
 from ..data.transcripts import Hypothesis, Transcript
 from ..data.windows import WINDOW_SECONDS, by_windows
 from ..modules.normalise import normalise_waveform
-from ..system.errors import InputError, enough_memory
+from ..system.errors import InputError, enough_memory, is_out_of_memory
 from ..system.machine import free_memory
 from ..system.precision import autocast
 from ..system.units import SAMPLE_RATE_HZ
@@ -220,7 +220,7 @@ class Recogniser:
             try:
                 return self._in_one_pass(waveforms)
             except RuntimeError as error:
-                if "memory" not in str(error) or longest <= WINDOW_SECONDS * SAMPLE_RATE_HZ:
+                if not is_out_of_memory(error) or longest <= WINDOW_SECONDS * SAMPLE_RATE_HZ:
                     raise
         return [self._by_windows(waveform) for waveform in waveforms]
 

@@ -90,12 +90,12 @@ def run(args: argparse.Namespace) -> None:
     progress = progress_line()
     rows = runner.run(names, args.sizes, conditions, args.repeats, progress)
     progress("")
+    result = runner.result(conditions, machine.describe(device, num_threads), _command(sys.argv[1:]), rows)
+    print(report.as_text(result))
     if not any(row.seconds for row in rows):
         raise InputError(f"no contender could be measured: {rows[0].failed}")
-    result = runner.result(conditions, machine.describe(device, num_threads), _command(sys.argv[1:]), rows)
     if args.json is not None:
         with atomic_write(args.json) as file:
             file.write(to_json(result, indent=1) + "\n")
     if args.plot is not None:
         report.plot(result, args.plot)
-    print(report.as_text(result))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,11 +78,12 @@ def _evaluate(args: argparse.Namespace, manifest: Manifest) -> None:
     if args.trials and probe.task != VERIFICATION:
         raise InputError(f"--trials: {args.checkpoint} was trained by {probe.task}, and has no embeddings")
     clips = list(manifest)
+    rows_of = Counter(clip.name for clip in clips)  # of a file; parts are told from each other by their first sample
     evaluation = Evaluation(
         probe=probe,
         data=args.data,
         split=args.split,
-        names=[clip.output_name for clip in clips],
+        names=[clip.name if rows_of[clip.name] == 1 else clip.output_name for clip in clips],
         num_samples=manifest.sizes,
         batches=read_in_batches(clips, args.batch_seconds),
         trials=args.trials or args.data / f"{args.split}.trials",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 from collections.abc import Iterable
@@ -86,6 +87,8 @@ def check_labels(
         raise InputError("task.labels is not set: name the extension of the label files (ltr)")
     path = Path(data_dir) / f"{split}.{extension}"
     labels = read_labels(path, num_rows)
+    if dictionary is not None and path.read_bytes().startswith(codecs.BOM_UTF8):
+        raise InputError(f"{path} begins with a byte-order mark, which fairseq takes for a letter: remove it")
     if one_class:
         for number, line in enumerate(labels, start=1):
             if len(line.split()) != 1:

@@ -159,8 +159,9 @@ class BeamDecoder:
                 f"the model's symbols have no {WORD_BOUNDARY!r} between words: say by --lexicon how they spell words, "
                 "for pieces by bpeN.model beside the labels"
             )
+        spellings.pop("<unk>", None)  # of Kaldi's lexica; it stands for every other word
         known = {w: [s for s in ways if all(symbol in dictionary for symbol in s)] for w, ways in spellings.items()}
-        spellable = {word: ways for word, ways in known.items() if ways and word != "<unk>"}  # Kaldi's has it
+        spellable = {word: ways for word, ways in known.items() if ways}
         if not spellable:
             raise InputError(f"no word of {lexicon or language_model} can be spelled with the model's symbols")
         self.num_unspellable = len(spellings) - len(spellable)

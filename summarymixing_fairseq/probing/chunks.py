@@ -51,11 +51,11 @@ class ChunkDataset(SegmentDataset):
         """First sample, within its clip, of this epoch's chunk."""
         return self._start(index, int(self.manifest.sizes[index]))
 
-    def _start(self, index: int, num_samples: int) -> int:
+    def _start(self, index: int, num_samples: int, *again: int) -> int:
         excess = num_samples - self.chunk_samples
         if excess <= 0:
             return 0
-        generator = np.random.default_rng([self.seed % 2**64, self.epoch, index])
+        generator = np.random.default_rng([self.seed % 2**64, self.epoch, index, *again])
         return int(generator.integers(excess, endpoint=True))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -81,4 +81,5 @@ class ChunkDataset(SegmentDataset):
             # own rate has fewer samples at 16 kHz: the same files are bad with and without chunks.
             whole = read_segment(open_clip(clip), sample_rate_hz=self.sample_rate)
             check_length(clip, len(whole), self.sample_rate, self.min_samples)
-            return whole[self._start(index, len(whole)) :][: self.chunk_samples]
+            # drawn anew, so that every position stays equally likely
+            return whole[self._start(index, len(whole), 1) :][: self.chunk_samples]

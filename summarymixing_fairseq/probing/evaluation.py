@@ -170,11 +170,9 @@ def evaluate_classes(evaluation: Evaluation) -> tuple[Results, Files]:
 
     probe = evaluation.probe
     symbols = symbols_of(probe.config["task"], {}, probe.dictionary.symbols)
-    num_rows, dictionary = len(evaluation.names), probe.dictionary
-    references = check_labels(
-        str(evaluation.data), evaluation.split, symbols.labels, dictionary, num_rows, one_class=True
-    )
-    classes = list(dictionary.symbols)
+    num_rows = len(evaluation.names)
+    references = check_labels(str(evaluation.data), evaluation.split, symbols.labels, None, num_rows, one_class=True)
+    classes = list(probe.dictionary.symbols)
     unknown = sorted(set(references) - set(classes))
     index = {label: i for i, label in enumerate([*classes, *unknown])}
     shown = [*map(printable, index)]  # a checkpoint's classes may be anything

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ..probing.mp3s.runs import parse_overrides
 from ..probing.mp3s.tasks import choose_probes, find_data
@@ -207,7 +208,7 @@ def _load(path: Path) -> object:
         return content
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise InputError(f"{path} is no YAML: {printable(str(error))[:200]}") from None
 
 
@@ -355,7 +356,7 @@ def read_cell(path: Path, settings: Mapping[str, Any] | None) -> dict[str, Any]:
         earlier = result["settings"]
         for numbers in (result["pretraining"]["start"], result["pretraining"]["valid"]):  # JSON has null for NaN
             numbers.update({key: math.nan for key, value in numbers.items() if value is None})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (AttributeError, OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{path} is no result of a study: delete it to compute it again") from None
     # as JSON has it: lists for tuples
     now = earlier if settings is None else json.loads(to_json(settings))

@@ -13,13 +13,18 @@ class InputError(ValueError):
     """An error that the user can correct. Commands print its message alone, without a stack trace."""
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says that the memory of a GPU or of the machine does not suffice."""
+    return any(words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory"))
+
+
 @contextmanager
 def enough_memory(what: str) -> Iterator[None]:
     """Raises InputError, which ends in ``what``, where the block needs more memory than a CPU or GPU has."""
     try:
         yield
-    except RuntimeError as error:  # torch's, of a CPU too
-        if "memory" not in str(error):
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
             raise
         raise InputError(f"memory does not suffice for {what}") from error
 

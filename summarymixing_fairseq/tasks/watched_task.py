@@ -127,7 +127,8 @@ class WatchedTask(FairseqTask):
         plain = bool(encoders) and not encoders[0].to_compile and not trainer.is_fsdp and not hasattr(model, "decoder")
         if free is None or not (max_tokens and plain):
             return None, free
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.data_parallel_world_size))  # processes of this machine
+        # processes of this machine, by torchrun or Slurm: without them a CPU has one
+        here = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or 1)
         return here * bytes_of_update(model.train(), max_tokens, max(TRIED_SAMPLES, self.min_samples())), free
 
     def end_update(self) -> None:

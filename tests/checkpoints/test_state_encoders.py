@@ -360,7 +360,7 @@ def test_specifications_refused(any_encoder):
         ({**values, "sample_rate_hz": 8_000}, r"encoder 'wav2vec2' at 8000 Hz"),
         ({**values, "config": {**values["config"], "conv_bias": "x"}}, r"conv_bias='x'"),
         ({**values, "config": {}}, r"wav2vec2: its configuration does not build a model"),
-        ({**values, "config": {**values["config"], "conv_feature_layers": "[(8, 10, 5)]"}}, r"conv_feature_layers"),
+        ({**values, "config": {**values["config"], "conv_feature_layers": "[(8, 10, 0)]"}}, r"conv_feature_layers"),
     ]:
         with pytest.raises(InputError, match=message):
             random_encoder(EncoderSpec.from_dict(changed))

@@ -46,6 +46,13 @@ def test_good_labels(data, dictionary):
     check_labels(str(data), "train", "ltr", None, 2)
 
 
+def test_a_mark_before_the_labels(data, dictionary):
+    path = data / "train.ltr"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    with pytest.raises(InputError, match=r"train\.ltr begins with a byte-order mark"):
+        check_labels(str(data), "train", "ltr", dictionary, 2)
+
+
 @pytest.mark.parametrize(
     "extension, content, message",
     [

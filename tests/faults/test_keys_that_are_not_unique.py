@@ -44,7 +44,8 @@ def test_two_spellings_of_a_word(tmp_path, order):
 def test_kaldis_lexicon_has_a_word_for_all_others(tmp_path):
     (tmp_path / "lexicon.txt").write_text("<unk>\tE |\nread\tR E D |\n")
     (tmp_path / "words.arpa").write_text(ARPA)
-    assert BeamDecoder(letters("RED|"), tmp_path / "words.arpa", tmp_path / "lexicon.txt").num_words == 1
+    decoder = BeamDecoder(letters("RED|"), tmp_path / "words.arpa", tmp_path / "lexicon.txt")
+    assert (decoder.num_words, decoder.num_unspellable) == (1, 0)
 
 
 def test_a_word_of_which_one_spelling_has_other_letters(tmp_path):

@@ -191,13 +191,22 @@ def test_shards_of_one_held_out_split_stay_held_out(tmp_path, name):
     assert {path.stem for path in (tmp_path / "out").glob("*.tsv")} == {name}
 
 
-def test_labels_without_a_dictionary_go_along(data, tmp_path):
-    """As of a table without a split train; a file that has not a line a row is named."""
+@pytest.mark.parametrize("with_dictionary", [False, True])
+def test_labels_without_a_dictionary(data, tmp_path, with_dictionary):
+    """Where none has one, as of a table without a split train, they go along; what is left out is named."""
     (data / "valid.mood").write_text("glad\nsad\n")
     (data / "valid.trials").write_text("1 a b\n")
+    if with_dictionary:
+        (data / "dict.ltr.txt").write_text("A 1\nB 1\n| 1\n")
+    else:
+        assert not list(data.glob("dict.*"))
     summary = write(data, tmp_path / "out")
-    assert sorted(lines(tmp_path / "out" / "valid.mood")) == ["glad", "sad"]
-    assert f"{data / 'valid.trials'} is left out: it has not a line for each row of its manifest" in summary
+    if with_dictionary:
+        assert f"{data / 'valid.mood'} is left out: there is no dict.mood.txt" in summary
+        assert not (tmp_path / "out" / "valid.mood").exists()
+    else:
+        assert sorted(lines(tmp_path / "out" / "valid.mood")) == ["glad", "sad"]
+        assert f"{data / 'valid.trials'} is left out: it has not a line for each row of its manifest" in summary
 
 
 def test_names_give_the_splits(tmp_path):

@@ -27,14 +27,18 @@ def test_an_update_that_was_left_out_is_not_validated(monkeypatch, ends_epoch, v
 
 def checkpoint_fields(**others):
     usual = {f"reset_{what}": False for what in ("optimizer", "lr_scheduler", "meters", "dataloader")}
+    usual |= {"no_save": False, "no_last_checkpoints": False}
     return SimpleNamespace(**{**usual, "restore_file": "checkpoint_last.pt", "save_dir": "run", **others})
 
 
-def test_the_printed_command_takes_up_what_was_saved():
+def test_the_printed_command_takes_up_what_was_saved(monkeypatch):
     """A run that began by `restore_file` or a reset would begin so again."""
+    monkeypatch.setattr("sys.argv", ["/bin/fairseq-hydra-train"])
     assert stopping._going_on(checkpoint_fields()) == []
     again = stopping._going_on(checkpoint_fields(restore_file="start.pt", reset_optimizer=True))
     assert again == ["checkpoint.restore_file=checkpoint_last.pt", "checkpoint.reset_optimizer=false"]
+    monkeypatch.setattr("sys.argv", ["/bin/fairseq-train"])  # which has no such arguments
+    assert stopping._going_on(checkpoint_fields(restore_file="start.pt")) == []
 
 
 def test_a_metric_that_validation_lacks_ends_the_run_saved(monkeypatch):

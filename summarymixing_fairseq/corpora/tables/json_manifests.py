@@ -81,7 +81,7 @@ def _rows(split: Split) -> Iterator[tuple[Clip, dict[str, str]]]:
 
 def _nemo(number: int, clip: Clip, told: Mapping[str, str], *, rate_hz: int) -> dict[str, Any]:
     part = {} if clip.offset is None else {"offset": clip.offset / rate_hz}
-    return {"audio_filepath": os.path.abspath(clip.path), **part, "duration": clip.num_samples / rate_hz, **told}
+    return {**told, "audio_filepath": os.path.abspath(clip.path), **part, "duration": clip.num_samples / rate_hz}
 
 
 def _cut(

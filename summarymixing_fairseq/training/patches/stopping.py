@@ -22,6 +22,7 @@ from . import background
 
 # Of these the process is a training and nothing else, so that its signals are ours to handle.
 COMMANDS = ("fairseq-hydra-train", "fairseq-train")
+NOT_SAVED = "not saved (checkpoint.no_save, checkpoint.no_last_checkpoints)"
 
 _validate_and_save = fairseq_cli.train.validate_and_save
 
@@ -77,19 +78,24 @@ def _refuse_metric(error: KeyError, cfg: Any, trainer: Trainer, epoch_itr: Any) 
         return
     checkpoint_utils.save_checkpoint(cfg, trainer, epoch_itr, None)
     background.wait()
+    known = f", but {', '.join(sorted(last_validation()))}" if last_validation() else ""
+    how = "go on with another and checkpoint.restore_file="
+    saved = NOT_SAVED if _keeps_nothing(cfg) else f"saved; {how}{cfg.save_dir}/checkpoint_last.pt"
     raise InputError(
-        f"checkpoint.best_checkpoint_metric={name}: the validation has no such number, but "
-        f"{', '.join(sorted(last_validation()))}; the run is saved: go on with one of these, and "
-        f"checkpoint.restore_file={cfg.save_dir}/checkpoint_last.pt"
+        f"checkpoint.best_checkpoint_metric={name}: the validation has no such number{known}; the run is {saved}"
     ) from None
+
+
+def _keeps_nothing(cfg: Any) -> bool:
+    return bool(cfg.no_save or cfg.no_last_checkpoints)
 
 
 def _end(cfg: Any, trainer: Trainer) -> NoReturn:
     if trainer.is_data_parallel_master and interrupts.SILENT not in os.environ:
         how = f"by: {' '.join([command(), *_going_on(cfg)])}" if not _several() else "by the command that started it"
         saved = f"saved as {cfg.save_dir}/checkpoint_last.pt; go on {how}"
-        if cfg.no_save or cfg.no_last_checkpoints:
-            saved = "not saved (checkpoint.no_save, checkpoint.no_last_checkpoints)"
+        if _keeps_nothing(cfg):
+            saved = NOT_SAVED
         print(f"interrupted after update {trainer.get_num_updates()}, {saved}", file=sys.stderr, flush=True)
     interrupts.ignore()  # torch tells the others to end as soon as one has
     # not the handler's end: loggers (TensorBoard, W&B) have something to write
@@ -97,7 +103,9 @@ def _end(cfg: Any, trainer: Trainer) -> NoReturn:
 
 
 def _going_on(cfg: Any) -> list[str]:
-    """What the command line needs besides to take up ``checkpoint_last.pt`` where it began another way."""
+    """What hydra's command line needs besides to take up ``checkpoint_last.pt`` where it began another way."""
+    if Path(sys.argv[0]).name != COMMANDS[0]:
+        return []
     usual = {"restore_file": "checkpoint_last.pt"}
     usual |= {f"reset_{what}": "false" for what in ("optimizer", "lr_scheduler", "meters", "dataloader")}
     return [f"checkpoint.{name}={value}" for name, value in usual.items() if str(getattr(cfg, name)).lower() != value]
