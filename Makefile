@@ -1,5 +1,5 @@
 # make quickstart: environment, real speech, pre-training, fine-tuning, decoding, report (10 minutes on two free cores)
-# make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: 75 minutes more)
+# make bench:      benchmarks beside rivals, to examples/benchmarks/RESULTS.md (20 minutes; make bench-full: 105 minutes more)
 # make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (14 minutes on two free cores)
 # make analyse:    what the layers of small encoders hold: SummaryMixing, attention, random weights
 # make export-demo: the quickstart's model in every format whose packages are there (pip install them to .venv), compared

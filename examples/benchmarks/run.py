@@ -1,7 +1,7 @@
 """Run the benchmarks, and write RESULTS.md from all results on record.
 
 `make bench`       what two cores finish in 20 minutes
-`make bench-full`  the update and the lengths of the targets and every mixer alone, about 75 minutes on two cores
+`make bench-full`  the update and the lengths of the targets, and every mixer: about 105 minutes on two cores
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ QUICK = {
 UPDATE = 'update --seconds 15 --contenders summarymixing mhsa "the paper\'s setting" "fairseq\'s wav2vec2 conformer"'
 FULL = {
     "cell-mixers": "cell --contenders all --lengths 500 1500 4000",
+    "update-mixers": "update --config examples/pretraining/small.yaml --seconds 2 --contenders all",
+    "length-mixers": "length --config examples/pretraining/small.yaml --seconds 10 60 --contenders all",
     "update": UPDATE,
     "length": "length --seconds 10 60 300 3600 --repeats 1 --limit-seconds 600",
 }
