@@ -43,12 +43,11 @@ def test_help_describes_the_corpus_and_lists_its_options(name, capsys):
 
 
 @pytest.mark.parametrize("name", all_corpora())
-@pytest.mark.parametrize("options", [[], ["--max-refused", "2"], ["--sample-rate", "0"], ["--min-seconds", "-1"]])
-def test_a_folder_that_is_not_there_or_an_option_out_of_range_is_one_line(name, options, tmp_path, capsys):
+def test_a_folder_that_is_not_there_is_one_line(name, tmp_path, capsys):
     missing = tmp_path / "nowhere"
-    assert corpus_command(name)([str(missing), "--dest", str(tmp_path / "out"), *options]) == 1
+    assert corpus_command(name)([str(missing), "--dest", str(tmp_path / "out")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("summarymixing manifest: ") and (options[0] if options else str(missing)) in line
+    assert line.startswith("summarymixing manifest: ") and str(missing) in line
     assert not list(tmp_path.iterdir())
 
 
@@ -61,6 +60,7 @@ def test_a_folder_that_is_not_there_or_an_option_out_of_range_is_one_line(name, 
         ("folder --min-seconds -1", "--min-seconds -1 must be 0 or more"),
         ("folder --min-seconds 3 --max-seconds 2", "--min-seconds 3 must not exceed --max-seconds 2"),
         ("folder --sample-rate 0", "--sample-rate 0 must be positive"),
+        ("folder --max-refused 2", "--max-refused 2 must be between 0 and 1"),
         ("folder --max-clipped -1", "--max-clipped -1 must be between 0 and 1"),
         ("folder --target-seconds 0", "--target-seconds 0 must be positive"),
         ("librilight --target-seconds 5", "--min-segment-seconds 10 must be between 0 and --target-seconds 5"),
@@ -73,10 +73,9 @@ def test_options_out_of_range(corpus_and_options, message, tmp_path, capsys):
     assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", all_corpora())
-def test_kept_out_while_another_run_is_at_work(name, tmp_path, capsys):
+def test_kept_out_while_another_run_is_at_work(tmp_path, capsys):
     with exclusive(tmp_path / "out"):
-        assert corpus_command(name)([str(tmp_path), "--dest", str(tmp_path / "out")]) == 1
+        assert corpus_command("folder")([str(tmp_path), "--dest", str(tmp_path / "out")]) == 1
     assert "another run is writing to" in capsys.readouterr().err
 
 

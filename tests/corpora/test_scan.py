@@ -128,6 +128,7 @@ def test_names(tmp_path):
     root = tmp_path / "audio"
     usable = [
         *("two words.flac", "it's.flac", 'a "quoted" one.flac', "back\\slash.flac", "%s{0}$HOME`ls`.flac", "-n.flac"),
+        *("*.flac", "~.flac", "a;touch x.flac", "$(touch x).flac", "a|touch x.flac", "a&&touch x.flac", "> x.flac"),
         *("中文/語音.flac", "кириллица.flac", "עברית.flac", "مرحبا.flac", "한국어.flac"),
         *("e\u0301 decomposed.flac", "🎤.flac", "folder with spaces /a.flac", "trailing .flac", "UPPER.FLAC"),
     ]

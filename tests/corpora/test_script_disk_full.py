@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from manifest_command import linked_clips, parse_manifest
+from manifest_command import linked_clips
 from processes import Ended, Started, hidden_files, script
 
 from summarymixing_fairseq.system import files
@@ -37,20 +37,6 @@ def test_journal(audio, tmp_path, workers):
     # where there is room again, it goes on
     assert Started(command).end().status == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.tsv", "valid.tsv"]
-
-
-def test_manifest(audio, tmp_path):
-    """The journal has a longer line for each file: a manifest is made of fewer of them, and an earlier one is there."""
-    command = script("manifests/make_manifest.py", audio, "--dest", tmp_path)
-    assert Started(command).end().status == 0
-    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert len(before["train.tsv"]) > 4096
-    for path in sorted(tmp_path.iterdir()):
-        path.write_text("precious\n")
-    journal = Started([*command, "--force"], file_size_limit=4096).end()
-    assert_refused(journal, ".headers.journal")
-    assert {path.read_text() for path in tmp_path.glob("*.tsv")} == {"precious\n"}
-    assert parse_manifest(before["train.tsv"])[1]
 
 
 @pytest.mark.parametrize(
