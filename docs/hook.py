@@ -15,7 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # pages, and what they show or link to
 PATTERNS = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs/*.md", "docs/*.ipynb"),
-    *("manifests/README.md", "examples/*/README.md", "examples/benchmarks/*.md", "examples/**/*.png"),
+    *(
+        "manifests/README.md",
+        "examples/*/README.md",
+        "examples/benchmarks/*.md",
+        "examples/analysis/results/*.md",
+        "examples/**/*.png",
+    ),
     *("studies/**/*.md", "studies/**/*.png", "studies/*.yaml"),
 )
 
