@@ -74,8 +74,10 @@ def measured_cost(cfg: DictConfig, clips: int, num_samples: int, precision: str)
         peak = torch.cuda.max_memory_allocated()
         weights = sum(parameter.numel() * parameter.element_size() for parameter in trainer.get_model().parameters())
         return MemoryCost(weights, MOMENTS * weights, peak - (1 + MOMENTS) * weights)
-    except (torch.OutOfMemoryError, InputError) as error:  # the second: our trainer's, which says what to do
-        if isinstance(error, InputError) and not isinstance(error.__cause__, torch.OutOfMemoryError):
+    except torch.OutOfMemoryError:
+        return None
+    except InputError as error:  # in an update it is our trainer's, which says what to do
+        if not isinstance(error.__cause__, torch.OutOfMemoryError):
             raise
         return None
     finally:

@@ -9,8 +9,8 @@ Each clip is two files, NAME.flac (or wav, ogg, opus, mp3) and NAME.json, as web
 
 The second makes the manifests of shards that are there, webdataset's too. valid-000000.tar is of the split valid; where
 all shards have one name, and that is not of a held-out split, one in a hundred (--valid-fraction) becomes valid, the
-others train. A clip without its .json,
-and a .json without its clip, are refused; a shard that is cut short or compressed is refused whole.
+others train. A clip without its .json, and a .json without its clip, are refused; a shard that is cut short or
+compressed is refused whole.
 """
 
 from __future__ import annotations

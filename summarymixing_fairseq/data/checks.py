@@ -87,7 +87,9 @@ def check_labels(
         raise InputError("task.labels is not set: name the extension of the label files (ltr)")
     path = Path(data_dir) / f"{split}.{extension}"
     labels = read_labels(path, num_rows)
-    if dictionary is not None and path.read_bytes().startswith(codecs.BOM_UTF8):
+    with open(path, "rb") as file:
+        is_marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    if is_marked and dictionary is not None:  # else it is not fairseq that reads them
         raise InputError(f"{path} begins with a byte-order mark, which fairseq takes for a letter: remove it")
     if one_class:
         for number, line in enumerate(labels, start=1):

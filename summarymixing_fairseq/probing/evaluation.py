@@ -41,7 +41,7 @@ class Evaluation:
     """A probe and the clips that it is evaluated on.
 
     Attributes:
-        data, split: of the manifest; names: of its clips, relative to its root.
+        data, split: of the manifest; names: of its clips, relative to its root, those of parts of one file told apart.
         num_samples: (clips,) of the manifest, at 16 kHz.
         batches: all clips once, in any order; trials: their list, for a probe of speaker verification.
         num_replicates, seed: of the bootstrap.

@@ -273,6 +273,21 @@ def test_classes_that_training_lacks_count_as_errors(probes, probe_data, tmp_pat
     )
 
 
+def test_parts_of_a_file_have_names_of_their_own(probes, probe_data, tmp_path):
+    """A file that one row names keeps its own, as trials have it."""
+    data = shutil.copytree(probe_data, tmp_path / "data", ignore=shutil.ignore_patterns("state_cache"))
+    root, first, second = (data / "test.tsv").read_text().splitlines()[:3]
+    (name, length), other = first.split("\t"), second.split("\t")[0]
+    half = int(length) // 2
+    (data / "test.tsv").write_text(f"{root}\n{name}\t{half}\t0\n{name}\t{half}\t{half}\n{second}\t0\n")
+    labels = (data / "test.emotion").read_text().splitlines()
+    (data / "test.emotion").write_text(f"{labels[0]}\n{labels[0]}\n{labels[1]}\n")
+    assert evaluate(last_of(probes, "classification"), data, tmp_path / "out") == 0
+    names = [line.split("\t")[0] for line in (tmp_path / "out" / "predictions.tsv").read_text().splitlines()]
+    stem, ending = name.rsplit(".", 1)
+    assert names == [f"{stem}_{0:010}.{ending}", f"{stem}_{half:010}.{ending}", other]
+
+
 def test_words_of_the_labels_where_there_are_no_others(probes, probe_data, tmp_path):
     data = shutil.copytree(probe_data, tmp_path / "data", ignore=shutil.ignore_patterns("state_cache", "*.wrd"))
     for name, folder in (("words", probe_data), ("letters", data)):

@@ -46,6 +46,8 @@ def test_side_by_side(capsys, tmp_path):
     # another split of the same checkpoint is no column of its own
     write(tmp_path / "3", "/runs/librispeech_probe2/checkpoint_best.pt", [0.7, 0.2, 0.1])
     write(tmp_path / "4", "/elsewhere/checkpoint_best.pt", [0.25] * 4, encoder=replace(OURS, name="other", sha256="b"))
+    (tmp_path / "layers").mkdir()
+    (tmp_path / "layers" / "results.json").write_text('{"about": {}}')  # of `analyse`
     status, out, _ = layers(capsys, tmp_path)
     assert status == 0
     assert rows(out) == [

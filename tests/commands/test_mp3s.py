@@ -338,6 +338,7 @@ def test_interrupt_ends_the_processes_and_the_next_command_resumes(bench):
         (("--tasks", "iemocap"), ("a.pt",), "iemocap is not there: make it by summarymixing manifest iemocap"),
         (("--probes", "3"), ("a.pt",), "--probes 3: must be 1, 2 or 1,2"),
         (("--jobs", "0"), ("a.pt",), "--jobs 0: must be at least 1"),
+        (("--seed", "-1"), ("a.pt",), "--seed -1: must be 0 to"),
         (("--override", "task.data=/x"), ("a.pt",), "task.data is set by an option of this command"),
         (("--config-dir", "/nowhere"), ("a.pt",), "slurp_probe1.yaml is not there: --config-dir must hold"),
         (("--device", "tpu"), ("a.pt",), "--device tpu: must be cpu, cuda, cuda:N or auto"),

@@ -78,11 +78,12 @@ def _refuse_metric(error: KeyError, cfg: Any, trainer: Trainer, epoch_itr: Any) 
         return
     checkpoint_utils.save_checkpoint(cfg, trainer, epoch_itr, None)
     background.wait()
+    # of a run that was taken up nothing is known yet
     known = f", but {', '.join(sorted(last_validation()))}" if last_validation() else ""
-    how = "go on with another and checkpoint.restore_file="
-    saved = NOT_SAVED if _keeps_nothing(cfg) else f"saved; {how}{cfg.save_dir}/checkpoint_last.pt"
+    saved = f"saved; go on with another and checkpoint.restore_file={cfg.save_dir}/checkpoint_last.pt"
     raise InputError(
-        f"checkpoint.best_checkpoint_metric={name}: the validation has no such number{known}; the run is {saved}"
+        f"checkpoint.best_checkpoint_metric={name}: the validation has no such number{known}; the run is "
+        f"{NOT_SAVED if _keeps_nothing(cfg) else saved}"
     ) from None
 
 
