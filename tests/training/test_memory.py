@@ -43,8 +43,9 @@ def resident_kib(name: str) -> int:
         ([], 0.3),
         (["model.mixer=mhsa", "model.encoder_attention_heads=4"], 0.3),
         (["+model.recompute=cheap"], 0.5),  # the heap has gaps of what was freed and is made again
+        (["+model.recompute=layer"], 0.5),
     ],
-    ids=["none", "mhsa", "cheap"],
+    ids=["none", "mhsa", "cheap", "layer"],
 )
 def test_the_count_is_near_what_the_system_says(options, tolerance, tmp_path):
     sizes = ["model.encoder_embed_dim=128", "model.encoder_ffn_embed_dim=512", "model.frontend_channels=128"]
