@@ -14,23 +14,6 @@ from summarymixing_fairseq.system.files import exclusive
 SHARED = ("--dest", "--min-seconds", "--verify", "--allow-outside-root", "--max-refused", "--workers", "--force")
 
 
-def test_corpora_are_the_modules_of_the_folder():
-    assert list(all_corpora()) == [
-        *(
-            "folder",
-            "commonvoice",
-            "iemocap",
-            "join",
-            "librilight",
-            "librispeech",
-            "shards",
-            "slurp",
-            "table",
-            "voxceleb",
-        )
-    ]
-
-
 @pytest.mark.parametrize("name", all_corpora())
 def test_help_describes_the_corpus_and_lists_its_options(name, capsys):
     corpus = all_corpora()[name]

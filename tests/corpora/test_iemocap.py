@@ -8,7 +8,6 @@ import pytest
 from manifest_command import corpus_command, corpus_writer, labels, refused, write_audio
 
 from summarymixing_fairseq.corpora.iemocap import SPEAKERS
-from summarymixing_fairseq.corpora.writing.options import AudioRules
 from summarymixing_fairseq.system.errors import InputError
 
 main = corpus_command("iemocap")
@@ -234,9 +233,3 @@ def test_an_incomplete_release(corpus, tmp_path, gone, message):
     with pytest.raises(InputError, match=message):
         prepare(corpus, tmp_path / "out")
     assert not list((tmp_path / "out").glob("fold*"))
-
-
-def test_nothing_usable(corpus, tmp_path):
-    with pytest.raises(InputError, match=r"none of 70 clips .* is usable"):
-        prepare(corpus, tmp_path / "out", rules=AudioRules(min_seconds=1))
-    assert len(refused(tmp_path / "out")) == 70

@@ -10,9 +10,6 @@ import soundfile
 from manifest_command import linked_clips
 from processes import Ended, Started, hidden_files, script
 
-from summarymixing_fairseq.system import files
-from summarymixing_fairseq.system.errors import InputError
-
 NUM_FILES = 300
 
 
@@ -78,14 +75,3 @@ def fill(disk: Path, room: int) -> None:
     free = os.statvfs(disk)
     with open(disk / "filler", "wb", buffering=0) as filler:
         filler.write(bytes(free.f_bavail * free.f_bsize - room))
-
-
-def test_a_set_of_files_on_a_full_file_system(small_disk):
-    disk = small_disk(128 * 1024)
-    old = {disk / name: "old\n" for name in ("a.tsv", "b.tsv", "c.tsv")}
-    files.write_together(old)
-    fill(disk, 12288)
-    with pytest.raises(InputError, match=r"tsv cannot be written: No space left on device"):
-        files.write_together(dict.fromkeys(old, "new\n" * 2000))
-    assert {path: path.read_text() for path in disk.glob("*.tsv")} == old
-    assert sorted(path.name for path in disk.iterdir()) == ["a.tsv", "b.tsv", "c.tsv", "filler"]

@@ -39,15 +39,6 @@ def test_an_array_at_another_rate_as_its_file(tmp_path, speech, rate_hz, cut):
     np.testing.assert_allclose(as_waveform(wave, rate_hz), read_segment(tmp_path / "a.wav"), atol=1e-6)
 
 
-def test_the_rate_of_an_array(encoder, speech, tmp_path):
-    rate_hz = 44_100
-    soundfile.write(tmp_path / "a.wav", speech[3], rate_hz, "FLOAT")
-    frames = encoder.extract(speech[3], sample_rate_hz=rate_hz)
-    expected = encoder.extract(read_segment(tmp_path / "a.wav"))
-    assert frames.shape == expected.shape and torch.allclose(frames, expected, atol=1e-4)
-    assert torch.equal(encoder.extract_batch([speech[3]], sample_rate_hz=rate_hz)[0], frames)
-
-
 def test_a_tensor_of_a_training(speech):
     """With a gradient; a tensor on a GPU takes the same way. What numpy has no type for is refused."""
     wave = torch.from_numpy(speech[3])

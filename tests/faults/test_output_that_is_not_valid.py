@@ -13,7 +13,6 @@ import pytest
 
 from summarymixing_fairseq.commands.decode import _report
 from summarymixing_fairseq.commands.main import main
-from summarymixing_fairseq.corpora.writing.rows import Refusal, format_refusals
 from summarymixing_fairseq.data.alignments import Interval
 from summarymixing_fairseq.data.manifest import Clip
 from summarymixing_fairseq.data.transcripts import Hypothesis, Transcript
@@ -76,12 +75,6 @@ def test_cells_of_markdown(pad):
     lines = text.splitlines()
     assert len(lines) == len(NAMES) + 2
     assert {line.replace("\\|", "").count("|") for line in lines} == {3}
-
-
-def test_what_a_corpus_refuses():
-    refusals = [Refusal(name, "a reason", name) for name in NAMES]
-    lines = format_refusals(refusals).splitlines()
-    assert len(lines) == len(NAMES) and {line.count("\t") for line in lines} == {1}
 
 
 def test_report_of_a_manifest(tmp_path, capsys):

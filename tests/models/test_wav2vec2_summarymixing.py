@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -204,28 +203,6 @@ def test_digital_silence_and_full_scale_noise(tiny_model, mode):
         assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
-def test_masked_frames(tiny_model, speech):
-    """As many in each clip, none in padding, replaced by the mask vector, the others left alone."""
-    model = tiny_model()
-    lengths = model.feature_extractor.output_lengths(torch.tensor([len(wave) for wave in speech])).tolist()
-    x = torch.randn(4, max(lengths), 32)
-    masked, mask = model.apply_mask(x, lengths, True)
-    assert (mask.sum(1) == mask.sum(1)[0]).all() and mask.sum() > 0
-    for row, length in zip(mask, lengths):
-        assert not row[length:].any() and not row[:length].all()
-    assert (masked[mask] == model.mask_emb).all()
-    assert torch.equal(masked[~mask], x[~mask])
-
-
-def test_same_seed_same_masks_and_loss(tiny_model, speech):
-    model, batch = tiny_model(encoder_layerdrop=0.3).train(), batch_of(speech)
-    losses = []
-    for seed in (1, 1, 2):
-        np.random.seed(len(losses))
-        losses.append(loss_of(model, batch, seed).item())
-    assert losses[0] == losses[1] != losses[2]
-
-
 def test_a_clip_too_short_to_be_masked(tiny_model, speech):
     model = tiny_model()
     shortest = model.feature_extractor.min_samples(model.min_maskable_frames)
@@ -239,15 +216,6 @@ def test_a_clip_too_short_to_be_masked(tiny_model, speech):
     clean = model.extract_features(**batch, mask=False)
     assert torch.equal(augmented["hidden_states"][0][1], clean["hidden_states"][0][1]), "the short clip goes unmasked"
     assert not torch.equal(augmented["hidden_states"][0][0], clean["hidden_states"][0][0])
-
-
-def test_given_masks_are_used(tiny_model, speech):
-    model = tiny_model()
-    source = torch.from_numpy(speech[0])[None]
-    num_frames = model.extract_features(source, None)["x"].size(1)
-    mask = torch.zeros(1, num_frames, dtype=torch.bool)
-    mask[0, 5:17] = True
-    assert model(source, mask_indices=mask)["x"].shape == (1, 12, 1 + 10)
 
 
 def test_unequal_numbers_of_masked_frames_are_refused(tiny_model, speech):
@@ -438,41 +406,6 @@ def test_warns_once_of_a_half_precision_waveform(tiny_model, speech, mode, caplo
             model.extract_features(batch["source"].bfloat16(), None)
     assert len(caplog.records) == 1
     assert "speech_pretraining" in caplog.text and "bfloat16" in caplog.text
-
-
-@in_all_modes
-def test_training_step_under_autocast(tiny_model, speech, mode):
-    model = tiny_model(**mode).train()
-    with torch.autocast("cpu", torch.bfloat16):
-        net_output = model(**batch_of(speech))
-    assert net_output["x"].dtype == torch.float32
-    logits = model.get_logits(net_output)
-    F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long)).backward()
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-
-
-def test_features_of_a_float64_waveform_are_those_of_float32(tiny_model, speech):
-    model = tiny_model()
-    source = torch.from_numpy(speech[0])[None]
-    expected = model.extract_features(source, None)["x"]
-    assert torch.equal(model.extract_features(source.double(), None)["x"], expected)
-
-
-@in_all_modes
-def test_deepcopy_and_pickle(tiny_model, speech, mode):
-    model = tiny_model(**mode)
-    source = torch.from_numpy(speech[3])[None]
-    expected = model.extract_features(source, None)["x"]
-    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert torch.equal(twin.extract_features(source, None)["x"], expected)
-
-
-def test_non_contiguous_waveform(tiny_model, speech):
-    model = tiny_model()
-    source = torch.from_numpy(speech[3])[None]
-    wide = torch.stack([source, -source], 2)[..., 0]  # one channel of an interleaved recording
-    assert not wide.is_contiguous()
-    assert torch.equal(model.extract_features(wide, None)["x"], model.extract_features(source, None)["x"])
 
 
 @with_both_mixers

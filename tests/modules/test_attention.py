@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-import torch
 from reference import assert_equals_reference, float32, float64, randomise, self_attention
 
 from summarymixing_fairseq.modules.mixing.attention import MultiHeadSelfAttention
@@ -17,15 +16,6 @@ from summarymixing_fairseq.modules.mixing.attention import MultiHeadSelfAttentio
 def test_outputs_and_gradients_equal_the_loops(dim, num_heads, lengths, dtype, tolerance):
     attention = randomise(MultiHeadSelfAttention(dim, num_heads))
     assert_equals_reference(attention, partial(self_attention, num_heads=num_heads), lengths, dim, dtype, tolerance)
-
-
-def test_dropout_only_in_training():
-    attention = MultiHeadSelfAttention(8, 2, dropout=0.5)
-    x = torch.randn(1, 30, 8)
-    attention.eval()
-    assert torch.equal(attention(x), attention(x))
-    attention.train()
-    assert not torch.equal(attention(x), attention(x))
 
 
 @pytest.mark.parametrize("num_heads", [3, 0, -2])

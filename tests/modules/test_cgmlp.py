@@ -33,13 +33,6 @@ def test_outputs_and_gradients_equal_the_loops(lengths):
     assert_equals_reference(mixer, gating_mlp, lengths, 6, torch.float64, 1e-10)
 
 
-def test_the_gate_starts_open():
-    mixer = ConvolutionalGatingMLP(6)
-    x = torch.randn(1, 20, 6)
-    a, _ = nn.functional.gelu(mixer.expand(x)).chunk(2, -1)
-    torch.testing.assert_close(mixer(x), mixer.project(a), atol=1e-4, rtol=0)
-
-
 @pytest.mark.parametrize("options, message", [({"hidden_dim": 7}, "must be even"), ({"kernel_size": 4}, "must be odd")])
 def test_refused(options, message):
     with pytest.raises(Refused, match=message):

@@ -78,21 +78,6 @@ def test_every_layer_gets_and_gives_half_precision_by_cudas_rules(mixer, recompu
     assert set(seen) == {dtype} and y.dtype == torch.float32
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@in_half
-@pytest.mark.parametrize("mixer", MIXERS)
-def test_a_gpu_gives_what_a_cpu_gives(mixer, dtype, tolerance):
-    layer = randomise(build_layer(mixer))
-    x, padding = torch.randn(2, 9, 8).to(dtype), padding_of([9, 4])
-    with torch.autocast("cpu", dtype):
-        expected = layer(x, padding)
-    with torch.autocast("cuda", dtype):
-        actual = layer.cuda()(x.cuda(), padding.cuda())
-    assert actual.dtype == dtype
-    assert_near(actual.cpu()[~padding], expected[~padding], tolerance)
-
-
 def test_cast_together_gives_what_casts_alone_give():
     module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     module[1].bias.requires_grad_(False)

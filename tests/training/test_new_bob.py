@@ -68,20 +68,6 @@ def test_updates_leave_the_rate():
     assert optimizer.get_lr() == pytest.approx(0.15)
 
 
-def test_taken_up_again():
-    """As fairseq does it: schedule, optimizer, then a step without a metric."""
-    metrics = [10.0, 9.0, 9.0, 8.0, 8.0, 9.0]
-    whole = rates(new_bob(1.0, lr_shrink=0.5)[0], metrics)
-    first, optimizer = new_bob(1.0, lr_shrink=0.5)
-    before = rates(first, metrics[:3])
-    second, other = new_bob(1.0, lr_shrink=0.5)
-    second.load_state_dict(first.state_dict())
-    other.load_state_dict(optimizer.state_dict())
-    assert second.step(3) == before[-1]
-    assert before + rates(second, metrics[3:]) == whole
-    assert first.state_dict()["previous"] == 9.0
-
-
 def resumed(schedule, optimizer):
     """A new schedule and optimizer in the state of others, as out of a checkpoint."""
     other, other_optimizer = new_bob(1.0, lr_shrink=0.5, metric="wer")

@@ -50,21 +50,6 @@ def test_no_margin_is_a_scaled_cosine_softmax():
     assert torch.equal(cosines.grad, torch.full((3, 3), 30.0))
 
 
-@pytest.mark.parametrize("margin", [0.2, 0.5])
-def test_beyond_pi(margin):
-    """The target's logit falls with its angle over the whole range, where cos(theta + m) alone would not."""
-    theta = torch.linspace(0.001, math.pi - 0.001, 2000, dtype=torch.float64)
-    cosines = torch.cos(theta)[:, None].requires_grad_()
-    logits = aam_logits(cosines, torch.zeros(2000, dtype=torch.int64), margin, 1.0)
-    assert (logits.diff(dim=0) < 0).all()
-    logits.sum().backward()
-    assert (cosines.grad > 0).all()
-    beyond = theta + margin > math.pi
-    assert beyond.any()
-    assert_near(logits[beyond], cosines[beyond] - margin * math.sin(margin), 1e-12)
-    assert_near(logits[~beyond, 0], torch.cos(theta[~beyond] + margin), 1e-12)
-
-
 @pytest.mark.parametrize("cosine", [1.0, -1.0, 1.0 + 1e-6, -1.0 - 1e-6, 1.0 - 6e-8])
 def test_ends_of_the_range_are_finite(cosine):
     cosines = torch.tensor([[cosine, 0.1]], requires_grad=True)
