@@ -97,6 +97,29 @@ def test_a_variant_is_its_recipe_but_for_what_it_says(
     assert settings(variant) == expected
 
 
+def test_the_batch_of_the_page_on_gpus(composed: Callable[..., DictConfig]) -> None:
+    """What it says to add with another number of GPUs keeps the audio of an update."""
+
+    def samples(name: str, gpus: int, update_freq: int, *overrides: str) -> int:
+        return gpus * update_freq * composed(name, *overrides).dataset.max_tokens
+
+    page = (ROOT / "docs" / "gpus.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (?:`optimization\.update_freq=\[(\d+)\]`|nothing) \|", page, flags=re.MULTILINE)
+    assert len(rows) == 4
+    own = composed("base").optimization.update_freq[0]
+    assert {samples("base", int(gpus), int(freq or own)) for gpus, freq in rows} == {samples("base", 4, own)}
+    assert "G GPUs need `optimization.update_freq=[8/G]`" in page and "`[20/G]`" in page
+    assert composed("ctc_100h", folder=EXAMPLES / "finetuning").optimization.update_freq == [8 // 2]
+    two_hours = samples("base_bestrq", 4, 20 // 4)
+    assert composed("base_bestrq").optimization.update_freq == [20 // 4]
+    assert "dataset.max_tokens=7200000` on 8 GPUs, `[1]` with the same on 16" in page
+    assert {samples("base_bestrq", n, 16 // n, "dataset.max_tokens=7200000") for n in (8, 16)} == {two_hours}
+    start, end, decay = map(float, re.search(r"model\.latent_temp=\[([\d.]+),([\d.]+),([\d.]+)\]", page).groups())
+    assert max(end, start * decay**100_000) == pytest.approx(0.45, abs=0.005)
+    temperature = composed("base").model.latent_temp
+    assert max(temperature[1], temperature[0] * temperature[2] ** 300_000) == pytest.approx(0.45, abs=0.005)
+
+
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 TABLE = PAGE[PAGE.index("## The authors' run and wav2vec 2.0's choice") :].split("\n\n")[2]
 # field, value of the recipes, the other one

@@ -56,9 +56,12 @@ def test_a_line_that_does_not_fit_on_the_disk_is_dropped(tmp_path, capsys):
 
 
 def test_a_training(arguments, tmp_path):  # noqa: F811
-    """The terminal has a few lines in words, the folder all that is said and the numbers, which `curves` reads."""
-    save_dir = tmp_path / "mine"
-    options = ["common.log_format=simple", "dataset.disable_validation=false"]
+    """The terminal has a few lines in words, the folder all that is said and the numbers, which `curves` reads.
+
+    TensorBoard gets the same numbers.
+    """
+    save_dir, board = tmp_path / "mine", tmp_path / "board"
+    options = ["common.log_format=simple", "dataset.disable_validation=false", f"common.tensorboard_logdir={board}"]
     done = run("fairseq-hydra-train", *arguments(save_dir, 2, *options))
     shown = [line[9:] for line in done.stdout.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
     assert len(shown) < 16 and not re.search(r"^\{|\] - \{|\(encoder\)", done.stdout, re.MULTILINE)
@@ -78,6 +81,8 @@ def test_a_training(arguments, tmp_path):  # noqa: F811
         2,
         True,
     )
+    events = b"".join(path.read_bytes() for path in board.rglob("*tfevents*"))
+    assert all(name in events for name in (b"accuracy", b"audio_hours", b"data_wait", b"masked"))
 
 
 def test_the_start_of_a_run_is_a_line_of_json(tmp_path):
