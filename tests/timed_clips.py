@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from summarymixing_fairseq.data.alignments import Alignment, Interval, as_json
+from summarymixing_fairseq.data.alignments import Alignment, as_json
 from summarymixing_fairseq.data.manifest import Clip
-from summarymixing_fairseq.data.synthesiser import Word, speak_timed
+from summarymixing_fairseq.data.synthesiser import speak_timed, tiers_of
 
 RATE_HZ = 16_000
 TEXTS = ("no new tea", "see two men", "ten new nets", "my men see")
@@ -38,7 +38,7 @@ def make_timed_clips(folder: Path) -> TimedClips:
             wave, words = speak_timed(text, voice)
             name = f"{speaker}_{number}.wav"
             soundfile.write(folder / name, wave, RATE_HZ, "FLOAT")
-            alignment = aligned(words, len(wave), speaker, voice[:2])
+            alignment = Alignment(tiers_of(words), len(wave) / RATE_HZ, speaker, voice[:2])
             (folder / "labels" / f"{speaker}_{number}.json").write_text(as_json(alignment))
             rows.append(f"{name}\t{len(wave)}")
             made.waves.append(wave)
@@ -46,12 +46,3 @@ def make_timed_clips(folder: Path) -> TimedClips:
             made.clips.append(Clip(folder / name, name, len(wave)))
     (folder / "test.tsv").write_text("\n".join(rows) + "\n")
     return made
-
-
-def aligned(words: list[Word], num_samples: int, speaker: str, language: str) -> Alignment:
-    phones = [phone for word in words for phone in word.phones]
-    tiers = {
-        "phones": tuple(Interval(phone.name, phone.start / RATE_HZ, phone.end / RATE_HZ) for phone in phones),
-        "words": tuple(Interval(word.text, word.start / RATE_HZ, word.end / RATE_HZ) for word in words),
-    }
-    return Alignment(tiers, num_samples / RATE_HZ, speaker, language)

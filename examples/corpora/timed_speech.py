@@ -31,7 +31,8 @@ from summarymixing_fairseq.corpora.writing.corpus import Prepared, write_corpus
 from summarymixing_fairseq.corpora.writing.labels import Utterance
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions, positive_int
 from summarymixing_fairseq.corpora.writing.rows import Clip
-from summarymixing_fairseq.data.alignments import Alignment, Interval, as_json, as_textgrid
+from summarymixing_fairseq.data.alignments import Alignment, as_json, as_textgrid
+from summarymixing_fairseq.data.synthesiser import tiers_of
 from summarymixing_fairseq.system import command
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.files import write_together
@@ -114,22 +115,14 @@ def _speak(line: Line, dest: Path) -> Clip:
     def samples() -> np.ndarray:
         """Written before the clip itself: where that is, its labels are whole."""
         spoken, words = say_timed(line.text, line.voice, Delivery())
-        phones = [phone for word in words for phone in word.phones]
-        tiers = {
-            "phones": tuple(_interval(phone.name, phone.start, phone.end) for phone in phones),
-            "words": tuple(_interval(word.text, word.start, word.end) for word in words),
-        }
-        alignment = Alignment(tiers, len(spoken) / SAMPLE_RATE_HZ, line.voice.name, line.language, line.text)
+        seconds = len(spoken) / SAMPLE_RATE_HZ
+        alignment = Alignment(tiers_of(words), seconds, line.voice.name, line.language, line.text)
         folder = dest / "alignments"
         files = {f"{line.name}.TextGrid": as_textgrid(alignment), f"{line.name}.json": as_json(alignment)}
         write_together({folder / name: text for name, text in files.items()})
         return spoken
 
     return make_clip(dest / "audio", f"{line.name}.flac", samples)
-
-
-def _interval(label: str, start: float, end: float) -> Interval:
-    return Interval(label, start / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

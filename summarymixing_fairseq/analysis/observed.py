@@ -40,11 +40,11 @@ class Observed:
         name: of the encoder.
         states: see ``KeptStates``.
         frame_labels: by tier (``phones``, ``words``), in the order of the frames.
-        intervals: by tier, for each clip of ``states.index.order``: (class, first frame, frame after the last) of each
+        intervals: by tier, for each clip of ``states.order``: (class, first frame, frame after the last) of each
             interval that has a frame.
-        clip_labels: by kind (``speakers``, ``languages``), in the order of ``states.index.order``.
+        clip_labels: by kind (``speakers``, ``languages``), in the order of ``states.order``.
         encoder, waves: for measures that run the encoder themselves: an ``Encoder``, and some clips by their row in
-            ``states.index.order``, (num_samples,) float32 at 16 kHz each.
+            ``states.order``, (num_samples,) float32 at 16 kHz each.
         seed: of draws.
     """
 
@@ -65,13 +65,13 @@ class Observed:
         return [rows[::step] for number in range(NUM_GROUPS) if len(rows := np.flatnonzero(group == number))]
 
     def group_of_clips(self) -> list[int]:
-        """The group of each clip of ``states.index.order``."""
-        return self._group_of()[self.states.index.order].tolist()
+        """The group of each clip of ``states.order``."""
+        return self._group_of()[self.states.order].tolist()
 
     def _group_of(self) -> np.ndarray:
         """(clips,) by their place in the manifest: by chance, as its order may have a period (speakers in turn), and
         the same for all encoders."""
-        return np.random.default_rng(0).permutation(max(self.states.index.order) + 1) % NUM_GROUPS
+        return np.random.default_rng(0).permutation(max(self.states.order) + 1) % NUM_GROUPS
 
     def frames_by_group(self, place: str, most_frames: int | None = None) -> list[tuple[Tensor, np.ndarray]]:
         """Frames and rows of each group, as ``groups`` gives them."""

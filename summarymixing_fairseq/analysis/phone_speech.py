@@ -6,11 +6,12 @@ The sentences are ours. Test sentences and the voices that speak them are in no 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.synthesiser import Phone, speak_timed
+from ..data.alignments import Alignment
+from ..data.synthesiser import speak_timed, tiers_of
+from ..system.units import SAMPLE_RATE_HZ
 
 # espeak-ng's variants, with pitch and words per minute
 TRAIN_VOICES = (
@@ -82,25 +83,11 @@ eight white birds were flying north along the shore
 """.splitlines()
 
 
-@dataclass(frozen=True)
-class PhoneClip:
-    """A spoken sentence.
-
-    Attributes:
-        wave: (num_samples,) float32 at 16 kHz, full scale 1.
-        phones: in their order, pauses left out.
-        voice: espeak-ng's name of the voice.
-        text: the sentence.
-    """
-
-    wave: np.ndarray
-    phones: tuple[Phone, ...]
-    voice: str
-    text: str
+TimedWave = tuple[np.ndarray, Alignment]
 
 
 @functools.lru_cache(maxsize=1)
-def phone_speech() -> tuple[tuple[PhoneClip, ...], tuple[PhoneClip, ...]]:
+def phone_speech() -> tuple[tuple[TimedWave, ...], tuple[TimedWave, ...]]:
     """Training and test clips, always the same ones; made in seconds, and once in a process.
 
     Raises:
@@ -109,12 +96,12 @@ def phone_speech() -> tuple[tuple[PhoneClip, ...], tuple[PhoneClip, ...]]:
     return _spoken(TRAIN_SENTENCES, TRAIN_VOICES), _spoken(TEST_SENTENCES, TEST_VOICES)
 
 
-def _spoken(sentences: list[str], voices: tuple[tuple[str, int, int], ...]) -> tuple[PhoneClip, ...]:
+def _spoken(sentences: list[str], voices: tuple[tuple[str, int, int], ...]) -> tuple[TimedWave, ...]:
     """Each sentence by some of the voices in turn."""
     clips = []
     for number, text in enumerate(sentences):
         for turn in range(VOICES_A_SENTENCE):
             voice, pitch, words_per_minute = voices[(number * VOICES_A_SENTENCE + turn) % len(voices)]
             wave, words = speak_timed(text, voice, pitch=pitch, words_per_minute=words_per_minute)
-            clips.append(PhoneClip(wave, tuple(phone for word in words for phone in word.phones), voice, text))
+            clips.append((wave, Alignment(tiers_of(words), len(wave) / SAMPLE_RATE_HZ, voice, text=text)))
     return tuple(clips)

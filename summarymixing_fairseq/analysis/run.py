@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -118,7 +118,7 @@ def analyse(
     Args:
         measures: names out of ``MEASURES``.
         places: of the encoders, of ``places_of``; none: log-mel energies, latents and hidden states.
-        results: folder; the states lie in it while measures are missing.
+        results: folder; the states lie in it meanwhile.
         say: gets lines of progress.
 
     Returns:
@@ -135,7 +135,7 @@ def analyse(
         for named in encoders:
             _chosen_places(named.load(), places, named.name)
     check_writable(results)
-    with exclusive(results), _without_empty(results / STATES):
+    with exclusive(results), _only_meanwhile(results / STATES):
         record = _Record(results / RESULTS, _about(encoders, audio, places, seed), say)
         for tier, reason in audio.incomplete_tiers().items():
             record.skip(tier, reason)
@@ -152,8 +152,7 @@ def analyse(
             chosen = _chosen_places(encoder, places, named.name)
             say(f"{named.name}: states at {len(chosen)} places")
             started = time.monotonic()
-            key = to_json([named.identity, audio.identity])
-            kept = keep_states(encoder, audio.clips, chosen, results / STATES / named.name, key, batch_seconds)
+            kept = keep_states(encoder, audio.clips, chosen, results / STATES / named.name, batch_seconds)
             say(f"{named.name}: states in {time.monotonic() - started:.0f} s")
             observed = seen[named.name] = _observe(named.name, encoder, audio, kept, seed)
             for measure in missing:
@@ -169,18 +168,17 @@ def analyse(
             about = {"encoder": one.name, "measure": "layers", "other_encoder": other.name}
             hidden = [[place for place in each.states.places if place.isdigit()] for each in (first, second)]
             record.add(_title(one, other), about, between(first, second, *hidden))
-        shutil.rmtree(results / STATES, ignore_errors=True)
     return record.content
 
 
 @contextmanager
-def _without_empty(folder: Path) -> Iterator[None]:
-    """Remove a folder afterwards if nothing is in it, as after an error."""
+def _only_meanwhile(folder: Path) -> Iterator[None]:
+    """Remove a folder before, where a run that was killed has left it, and after."""
     try:
+        shutil.rmtree(folder, ignore_errors=True)
         yield
     finally:
-        with suppress(OSError):
-            folder.rmdir()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Record:
@@ -274,15 +272,17 @@ def _lacking(measure: Measure, observed: Observed) -> list[str]:
 
 
 def _observe(name: str, encoder: Any, audio: Audio, kept: KeptStates, seed: int) -> Observed:
-    index = kept.index
     frame_labels: dict[str, Labels] = {}
     intervals = {}
     for tier in audio.tiers():
-        frame_labels[tier], intervals[tier] = frames_of_tier(audio.alignments or (), tier, index)
-    clip_labels = {kind: labels_of_clips(names, index) for kind, names in audio.labels().items()}
-    drawn = np.random.default_rng(seed).permutation(len(index.order)).tolist()
+        alignments = [(audio.alignments or ())[position] for position in kept.order]
+        frame_labels[tier], intervals[tier] = frames_of_tier(alignments, tier, kept.num_frames, kept.times)
+    clip_labels = {
+        kind: labels_of_clips([names[position] for position in kept.order]) for kind, names in audio.labels().items()
+    }
+    drawn = np.random.default_rng(seed).permutation(len(kept.order)).tolist()
     waves = {}
     for row in drawn[:NUM_WAVES]:
-        clip = audio.clips[index.order[row]]
+        clip = audio.clips[kept.order[row]]
         waves[row] = read_segment(open_clip(clip), *clip.part)[: int(LONGEST_WAVE_SECONDS * SAMPLE_RATE_HZ)]
     return Observed(name, kept, frame_labels, intervals, clip_labels, encoder, waves, seed)

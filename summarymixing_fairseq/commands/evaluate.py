@@ -69,7 +69,6 @@ def run(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace, manifest: Manifest) -> None:
     device = prepare(args)
 
-    from ..data.reading import read_in_batches
     from ..probing.checkpoint import VERIFICATION, load_probe
     from ..probing.evaluation import Evaluation, evaluate
     from ..system.precision import autocast
@@ -85,7 +84,8 @@ def _evaluate(args: argparse.Namespace, manifest: Manifest) -> None:
         split=args.split,
         names=[clip.name if rows_of[clip.name] == 1 else clip.output_name for clip in clips],
         num_samples=manifest.sizes,
-        batches=read_in_batches(clips, args.batch_seconds),
+        clips=clips,
+        batch_seconds=args.batch_seconds,
         trials=args.trials or args.data / f"{args.split}.trials",
         num_replicates=args.bootstrap,
         seed=args.seed,

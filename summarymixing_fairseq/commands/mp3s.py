@@ -31,7 +31,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_outside_root_argument(parser)
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder for runs and tables")
     parser.add_argument("--tasks", metavar="TASK,...", help="only these, or TASK_probeN (default: all with data)")
-    parser.add_argument("--probes", default="1,2", metavar="N,...", help="1, 2 or 1,2 (default)")
     parser.add_argument(
         "--random", action="store_true", help="also the first encoder's architecture with random weights"
     )
@@ -63,10 +62,10 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: for options or data that cannot be used, and at the end if a run has failed.
     """
-    from ..probing.mp3s.tasks import PROBES, TASKS, choose_probes, find_data
+    from ..probing.mp3s.tasks import choose_probes, find_data
 
     check_seed(args.seed)
-    probes = choose_probes(args.tasks, args.probes)
+    probes = choose_probes(args.tasks)
     config_dir = args.config_dir or config_dir_of("mp3s")
     data = {task: find_data(task, args.data) for task in probes} if args.data else {}
     if args.list:
@@ -99,10 +98,9 @@ def run(args: argparse.Namespace) -> None:
     encoders = parse_encoders(args.encoder, args.random)
     runs = plan(encoders, probes, data, settings)
     missing = [found.problem for task, found in data.items() if found.problem and task.of_mp3s]
-    is_selection = probes != dict.fromkeys(TASKS, list(PROBES))
     command = shlex.join(["summarymixing", *sys.argv[1:]])
     shown = {"command": command, "note": args.note, "with_paper": not args.no_paper}
-    table, failures = run_benchmark(runs, encoders, settings, missing, is_selection, args.jobs, args.force, shown)
+    table, failures = run_benchmark(runs, encoders, settings, missing, args.jobs, args.force, shown)
     print(as_markdown(table))
     if failures:
         names = ", ".join(f"{failure.run.name} ({failure.stage})" for failure in failures)

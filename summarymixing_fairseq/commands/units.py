@@ -159,9 +159,13 @@ def _apply(args: argparse.Namespace) -> None:
         device = prepare(args)
         phones = None
         if args.labels:
-            from ..analysis.unit_quality import agreement, read_phones
+            from ..analysis.unit_quality import agreement
+            from ..data.alignments import read_alignments
 
-            phones = read_phones(args.labels, clips)
+            phones = read_alignments(args.labels, clips)
+            for clip, alignment in zip(clips, phones):
+                if "phones" not in alignment.tiers:
+                    raise InputError(f"labels of {clip.output_name} in {args.labels} have no phones: align phones too")
         encoder = load_model(args.checkpoint, device)
         units.check_encoder(encoder.weights_digest().hex(), encoder.state_dim, args.units)
         of_layer = units.about.layer
@@ -170,7 +174,7 @@ def _apply(args: argparse.Namespace) -> None:
             found = {i: units.assign(states) for i, states in _states(args, encoder, of_layer, clips)}
         in_order = [found[i] for i in range(len(clips))]
         num_frames = sum(map(len, in_order))
-        window, shift = encoder.min_samples(), encoder.min_samples(2) - encoder.min_samples()
+        times = FrameTimes.of(encoder)
         summary = [f"{len(clips)} clips, {num_frames:,} frames: {km}"]
         described: dict[str, Any] = {
             "checkpoint": str(args.checkpoint),
@@ -182,11 +186,11 @@ def _apply(args: argparse.Namespace) -> None:
             "clips": len(clips),
             "frames": num_frames,
             # frame t hears the samples from t * shift_samples on
-            **FrameTimes(shift, window).described(),
+            **times.described(),
             "label_rate": encoder.frame_rate_hz,  # fairseq's name
         }
         if phones is not None:
-            quality, num_spoken, num_phones = agreement(in_order, len(units), phones, window, shift)
+            quality, num_spoken, num_phones = agreement(in_order, len(units), phones, times)
             described["phones"] = {"frames": num_spoken, "phones": num_phones, **quality._asdict()}
             shares = f"phone purity {quality.class_purity:.4f}, cluster purity {quality.cluster_purity:.4f}"
             summary.append(f"{num_spoken:,} frames of {num_phones} phones: {shares}, PNMI {quality.pnmi:.4f}")

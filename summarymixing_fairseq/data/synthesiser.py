@@ -22,6 +22,7 @@ import soxr
 
 from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
+from .alignments import Interval
 
 # From espeak-ng's speak_lib.h.
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -194,6 +195,16 @@ def speak_timed(
         if not name.startswith(_NO_PHONE) and end > start:
             phones.setdefault(numbers[begun], []).append(Phone(name, start * factor, end * factor))
     return samples.astype(np.float32, copy=False), _words([word.group() for word in written], phones)
+
+
+def tiers_of(words: Sequence[Word]) -> dict[str, tuple[Interval, ...]]:
+    """Phones and words at 16 kHz as an ``Alignment`` has them."""
+    phones = [(phone.name, phone) for word in words for phone in word.phones]
+    tiers = {"phones": phones, "words": [(word.text, word) for word in words]}
+    return {
+        tier: tuple(Interval(label, one.start / SAMPLE_RATE_HZ, one.end / SAMPLE_RATE_HZ) for label, one in these)
+        for tier, these in tiers.items()
+    }
 
 
 def _written_numbers(written: Sequence[re.Match[str]], positions: Sequence[int]) -> list[int]:

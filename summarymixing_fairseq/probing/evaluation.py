@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Union
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..checkpoints.contents import first_of_type, section
 from ..data.checks import check_labels
+from ..data.clip_states import states_of_clips
 from ..data.ctc_decoding import GreedyDecoder
-from ..data.reading import pad_batch, seconds_up
+from ..data.manifest import Clip
+from ..data.reading import pad_batch
 from ..data.references import read_references, symbols_of
 from ..system.errors import InputError, printable
 from ..system.figures import literal, new_figure
@@ -26,14 +28,12 @@ from .checkpoint import CLASSIFICATION, RECOGNITION, VERIFICATION, Probe
 from .metrics.bootstrap import interval_by_speaker, interval_of_macro_f1, interval_of_ratio
 from .metrics.error_rate import ErrorRate, error_rates, notes_on_writing
 from .metrics.trials import check_speakers, read_trials, speakers_of
-from .metrics.verification import equal_error_rate, min_dcf, score_trials
+from .metrics.verification import eer_and_min_dcf, score_trials
 from .results import EncoderSource, EvaluationData, Metric, Results
 
 logger = logging.getLogger(__name__)
 
 Files = dict[str, Union[str, bytes]]
-# Positions of clips in the manifest, and their (num_samples,) waveforms
-Batch = tuple[list[int], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Evaluation:
     Attributes:
         data, split: of the manifest; names: of its clips, relative to its root, those of parts of one file told apart.
         num_samples: (clips,) of the manifest, at 16 kHz.
-        batches: all clips once, in any order; trials: their list, for a probe of speaker verification.
+        clips: all of them; batch_seconds: of a padded batch; trials: their list, for a probe of speaker verification.
         num_replicates, seed: of the bootstrap.
     """
 
@@ -52,7 +52,8 @@ class Evaluation:
     split: str
     names: list[str]
     num_samples: np.ndarray
-    batches: Generator[Batch, None, None]
+    clips: Sequence[Clip]
+    batch_seconds: float
     trials: Path
     num_replicates: int
     seed: int
@@ -61,31 +62,23 @@ class Evaluation:
         """One of the model's outputs for every clip: (T, symbols) of scores by frame, or a vector.
 
         Raises:
-            InputError: naming the clip that is too short for encoder or head, or whose features are not finite.
+            InputError: as ``states_of_clips``; a clip may be too short for encoder or head.
         """
         model = self.probe.model
         device = next(model.parameters()).device
+
+        def of_batch(waveforms: list[np.ndarray]) -> list[Tensor]:
+            net_output = model(*pad_batch(waveforms, device))
+            values, padding = net_output[name].float().cpu(), net_output["padding_mask"]
+            if values.dim() == 2 or padding is None:
+                return list(values)
+            return [value[:length] for value, length in zip(values, (~padding).sum(1).tolist())]
+
         min_samples = model.encoder.min_samples(model.head.min_frames)
-        outputs: list[Any] = [None] * len(self.names)
-        # closing ends the progress bar, so that an error message gets a line of its own
-        with torch.no_grad(), closing(self.batches) as batches:
-            for positions, waveforms in batches:
-                for i, waveform in zip(positions, waveforms):
-                    if len(waveform) < min_samples:
-                        raise InputError(
-                            f"{self.names[i]} of {self.split} is shorter than the {seconds_up(min_samples):g} s that "
-                            f"{type(model.head).__name__} needs: leave it out of the manifest"
-                        )
-                net_output = model(*pad_batch(waveforms, device))
-                values, padding = net_output[name].float().cpu(), net_output["padding_mask"]
-                lengths = [None] * len(values) if padding is None else (~padding).sum(1).tolist()
-                for i, value, length in zip(positions, values, lengths):
-                    # (T, symbols) without the frames of padding, or a vector
-                    value = value[:length] if value.dim() == 2 else value
-                    if not bool(value.isfinite().all()):
-                        raise InputError(f"{self.names[i]} of {self.split}: the probe's {name} are not finite numbers")
-                    outputs[i] = value.numpy().copy()
-        return outputs
+        with torch.no_grad():
+            found = states_of_clips(self.clips, of_batch, min_samples, self.batch_seconds)
+            outputs = {i: value.numpy().copy() for i, value in found}
+        return [outputs[i] for i in range(len(self.clips))]
 
     def results(self, metrics: dict[str, Metric], counts: Mapping[str, float]) -> Results:
         """Metrics, with the description of probe, data and software that belongs to them."""
@@ -247,11 +240,11 @@ def evaluate_trials(evaluation: Evaluation) -> tuple[Results, Files]:
     check_speakers(trials, speakers, names)
     embeddings = np.stack(evaluation.outputs("embeddings"))
     by_kind = {kind: score_trials(embeddings, trials, names, bool(kind)) for kind in ("", "_mean_subtracted")}
-    metrics = {}
+    metrics: dict[str, Metric] = {}
     for kind, scores in by_kind.items():
-        intervals = interval_by_speaker(scores, trials, speakers, evaluation.num_replicates, evaluation.seed)
-        metrics[f"eer{kind}"] = _percent(equal_error_rate(scores, trials.labels), intervals.eer)
-        metrics[f"min_dcf{kind}"] = Metric(min_dcf(scores, trials.labels), *intervals.min_dcf, unit="")
+        eer, min_dcf = eer_and_min_dcf(scores, trials.labels)
+        of_eer, of_dcf = interval_by_speaker(scores, trials, speakers, evaluation.num_replicates, evaluation.seed)
+        metrics |= {f"eer{kind}": _percent(eer, of_eer), f"min_dcf{kind}": Metric(min_dcf, *of_dcf, unit="")}
     used = np.union1d(trials.first, trials.second)
     counts = {"trials": len(trials), "targets": int(trials.labels.sum()), "speakers": len({speakers[i] for i in used})}
     first, second = ([names[i] for i in side] for side in (trials.first, trials.second))

@@ -33,8 +33,6 @@ OWN_KEYS = {
 }
 _OWN_KEYS_OF_FINETUNING = {"optimization.max_update", "dataset.train_subset", "dataset.valid_subset"}
 MOST_DIFFERENCES = 3
-# Of a task whose name has no number.
-ALL_PROBES = "1,2"
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,7 @@ def _probing(given: object, data: Path, folder: Path, where: str) -> Probing:
     if not isinstance(tasks, list) or not tasks or any(not isinstance(task, str) for task in tasks):
         raise InputError(f"{where}.tasks: must be a list of tasks, such as slurp_probe1")
     overrides = _probe_overrides(probing.get("overrides", []), f"{where}.overrides")
-    chosen = choose_probes(",".join(tasks), ALL_PROBES)
+    chosen = choose_probes(",".join(tasks))
     configs = tuple(folder / f"{task.config_name(probe)}.yaml" for task, probes in chosen.items() for probe in probes)
     return Probing(data / _text(probing.get("data", "."), f"{where}.data"), tuple(tasks), configs, overrides)
 
@@ -290,7 +288,7 @@ def settings_of(study: Study, cell: Cell) -> dict[str, Any]:
         settings["finetuning_data"] = fingerprint(after.data, [*names, "dict.ltr.txt"], study.data_from)
     if (probing := study.probing) is not None:
         names = []
-        for task in choose_probes(",".join(probing.tasks), ALL_PROBES):
+        for task in choose_probes(",".join(probing.tasks)):
             if (found := find_data(task, probing.data)).problem:
                 raise InputError(found.problem)
             names += [f"{task.name}/{fold}/{name}" for fold, _ in found.folders for name in task.needed_files()]

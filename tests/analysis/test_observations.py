@@ -70,7 +70,7 @@ def observe(corpus, tiny_config, tmp_path_factory):
                 if parameter.dim() == 0:
                     parameter.fill_(0.7)  # a gate
             audio = Audio(corpus.clips, "", corpus.alignments, None)
-            kept = keep_states(encoder, corpus.clips, PLACES[name], tmp_path_factory.mktemp(name), "key", 4.0)
+            kept = keep_states(encoder, corpus.clips, PLACES[name], tmp_path_factory.mktemp(name) / "states", 4.0)
             seen[name] = _observe(name, encoder, audio, kept, 3)
         return seen[name]
 
@@ -121,7 +121,7 @@ class Plain:
 
     def __init__(self, observed: Observed, corpus: TimedClips):
         self.encoder, self.corpus = observed.encoder, corpus
-        self.order = observed.states.index.order
+        self.order = observed.states.order
         self.clips = [self.extract(wave).half().double().numpy() for wave in corpus.waves]
         self.frames = np.concatenate(self.clips)
         self.clip = np.repeat(np.arange(len(self.clips)), [len(clip) for clip in self.clips])
@@ -152,13 +152,13 @@ def plain(observe, corpus) -> Plain:
 
 def test_what_is_kept_is_what_extract_gives(observe, plain):
     states = observe("ours").states
-    for row, position in enumerate(states.index.order):
+    for row, position in enumerate(states.order):
         kept = states.frames("1", slice(states.starts[row], states.starts[row + 1]))
         np.testing.assert_allclose(kept, plain.clips[position], atol=2e-3, rtol=2e-3)  # half precision
     labels = observe("ours").frame_labels["phones"]
     named = np.array([labels.names[number] if number >= 0 else "" for number in labels.of])
     wanted = plain.labels("phones")
-    assert (named == np.concatenate([wanted[plain.clip == position] for position in states.index.order])).all()
+    assert (named == np.concatenate([wanted[plain.clip == position] for position in states.order])).all()
 
 
 def test_similarity(observe, plain):
@@ -332,10 +332,10 @@ def test_order(observe, plain):
 def test_words_are_cut_where_they_begin(observe, corpus):
     """To half a frame, after the first frame's centre."""
     observed = observe("ours")
-    for row, position in enumerate(observed.states.index.order):
+    for row, position in enumerate(observed.states.order):
         heard = order._word_starts(observed, row)
         starts = [one.start for one in corpus.alignments[position].tiers["words"]]
-        first_centre = observed.states.index.window_samples / 32_000
+        first_centre = observed.states.times.window_samples / 32_000
         for one, other in zip(heard, starts, strict=True):
             assert abs(one - other) <= (0.01 if other >= first_centre else first_centre) + 1e-9
     # of a clip that was cut, the words that are left
@@ -388,7 +388,7 @@ def test_information(observe):
     clips = observed.states.clip_of_frame
     of_frames = {
         "phones": observed.frame_labels["phones"].of,
-        "speakers": np.repeat(observed.clip_labels["speakers"].of, observed.states.index.num_frames),
+        "speakers": np.repeat(observed.clip_labels["speakers"].of, observed.states.num_frames),
     }
     for kind, of in of_frames.items():
         known = np.flatnonzero(of >= 0)

@@ -7,12 +7,13 @@ import pytest
 import scipy.stats
 import torch
 
-from summarymixing_fairseq.analysis.kept_states import Index, KeptStates, _mel
+from summarymixing_fairseq.analysis.kept_states import KeptStates, _mel
 from summarymixing_fairseq.analysis.labels import frames_of_tier, labels_of_clips
 from summarymixing_fairseq.analysis.measures.similarity import CrossSums, linear_cka
 from summarymixing_fairseq.analysis.observations.layers import _Side
 from summarymixing_fairseq.analysis.observed import Observed, jackknife, mean_of_clips
 from summarymixing_fairseq.data.alignments import Alignment, Interval
+from summarymixing_fairseq.data.frame_times import FrameTimes
 from summarymixing_fairseq.modules.filterbank import LogMelFilterbank
 
 
@@ -46,8 +47,7 @@ def test_mean_of_clips_leaves_nan_out():
     assert np.isnan(mean_of_clips([float("nan")], [0]).value) and np.isnan(mean_of_clips([], []).value)
 
 
-def index_of(num_frames: list[int], order: list[int], window: int = 400, shift: int = 320, width: int = 3) -> Index:
-    return Index("key", {"1": width}, order, num_frames, window, shift)
+TIMES = FrameTimes(320, 400)
 
 
 def test_labels_of_frames_at_every_edge():
@@ -64,18 +64,18 @@ def test_labels_of_frames_at_every_edge():
     }
     for (start, end), frames in cases.items():
         alignment = Alignment({"phones": (Interval("a", start, end),)}, 1.0)
-        labels, intervals = frames_of_tier([alignment], "phones", index_of([6], [0]))
+        labels, intervals = frames_of_tier([alignment], "phones", [6], TIMES)
         assert np.flatnonzero(labels.of == 0).tolist() == frames and labels.names == ["a"]
         assert [list(range(first, after)) for _, first, after in intervals[0]] == ([frames] if frames else [])
 
 
 def test_labels_follow_the_order_of_the_frames():
     tiers = [(Interval("b", 0.0, 0.05),), (Interval("a", 0.0, 0.02), Interval("b", 0.02, 0.06)), ()]
-    alignments = [Alignment({"phones": tier}, 0.1) for tier in tiers]
-    labels, intervals = frames_of_tier(alignments, "phones", index_of([3, 2, 4], [1, 2, 0]))
+    alignments = [Alignment({"phones": tiers[clip]}, 0.1) for clip in (1, 2, 0)]
+    labels, intervals = frames_of_tier(alignments, "phones", [3, 2, 4], TIMES)
     assert labels.of.tolist() == [0, 1, 1, -1, -1, 1, 1, -1, -1] and labels.names == ["a", "b"]
     assert intervals == [[(0, 0, 1), (1, 1, 3)], [], [(1, 0, 2)]]
-    of_clips = labels_of_clips(["x", "", "w"], index_of([3, 2, 4], [1, 2, 0]))
+    of_clips = labels_of_clips(["", "w", "x"])
     assert of_clips.of.tolist() == [-1, 0, 1] and of_clips.names == ["w", "x"]
 
 
@@ -85,7 +85,7 @@ def test_mel_frames_lie_at_the_centres(window, shift):
     wave = np.random.default_rng(0).standard_normal(5000).astype(np.float32)
     num_frames = (len(wave) - window) // shift + 1
     filterbank = LogMelFilterbank()
-    found = _mel(filterbank, wave, num_frames, window, shift)
+    found = _mel(filterbank, wave, num_frames, FrameTimes(shift, window))
     energies = filterbank(torch.from_numpy(wave)[None])[0]
     centres = np.arange(len(energies)) * filterbank.shift_samples + filterbank.window_samples / 2
     for t in range(num_frames):
@@ -98,7 +98,7 @@ def kept(folder, num_frames: list[int], width: int, seed: int) -> Observed:
     states = np.random.default_rng(seed).standard_normal((sum(num_frames), width)) + 1
     states[:, 0] = 2.0  # a channel that does not vary
     states.astype(np.float16).tofile(folder / "1.f16")
-    return Observed("x", KeptStates(folder, index_of(num_frames, list(range(len(num_frames))), width=width)))
+    return Observed("x", KeptStates(folder, {"1": width}, list(range(len(num_frames))), num_frames, TIMES))
 
 
 def test_groups_of_frames(tmp_path):
@@ -108,7 +108,7 @@ def test_groups_of_frames(tmp_path):
     groups = one.frames_by_group("1")
     assert len(groups) == 10 and sorted(row for _, rows in groups for row in rows) == list(range(sum(num_frames)))
     for number, (frames, rows) in enumerate(groups):
-        (group,) = {one.group_of_clips()[one.states.index.order.index(c)] for c in one.states.clip_of_frame[rows]}
+        (group,) = {one.group_of_clips()[one.states.order.index(c)] for c in one.states.clip_of_frame[rows]}
         assert group == number
         assert torch.equal(frames, whole[rows])
     fewer = one.frames_by_group("1", 11)
@@ -160,8 +160,8 @@ def test_a_group_without_labels_does_not_spoil_the_sums():
 @pytest.mark.parametrize(("window", "shift"), [(400, 320), (1360, 320), (400, 160), (1000, 640)])
 def test_nearest_frames_of_another_encoder(tmp_path, window, shift):
     """By a loop over all frames of the same clip, which the other encoder may have taken in another order."""
-    mine = KeptStates(tmp_path, Index("k", {}, [2, 0, 1], [50, 40, 30], 1360, 320))
-    other = KeptStates(tmp_path, Index("k", {}, [0, 1, 2], [43, 33, 53], window, shift))
+    mine = KeptStates(tmp_path, {}, [2, 0, 1], [50, 40, 30], FrameTimes(320, 1360))
+    other = KeptStates(tmp_path, {}, [0, 1, 2], [43, 33, 53], FrameTimes(shift, window))
     rows = np.array([0, 7, 49, 50, 89, 90, 119])
     expected = []
     for row in rows:

@@ -8,34 +8,25 @@ import torch
 
 from summarymixing_fairseq.analysis import phones
 from summarymixing_fairseq.analysis.phone_speech import phone_speech
-from summarymixing_fairseq.analysis.phones import accuracy_by_layer, frame_labels
-from summarymixing_fairseq.data.synthesiser import Phone
-
-
-def test_a_frame_has_the_phone_at_its_centre():
-    """Frames of 1,360 samples, 320 apart: centres 680, 1000, 1320, 1640, 1960, 2280, 2600."""
-    spoken = [Phone("a", 700.0, 1000.0), Phone("b", 1000.0, 1640.5), Phone("new", 1800.0, 2000.0)]
-    spoken.append(Phone("a", 2200.0, 2300.0))
-    found = frame_labels(spoken, 7, 1360, 320, {"a": 0, "b": 1})
-    assert found.tolist() == [-1, 1, 1, 1, -1, 0, -1]
-    assert frame_labels([], 2, 1360, 320, {}).tolist() == [-1, -1]
+from summarymixing_fairseq.analysis.phones import accuracy_by_layer
 
 
 def test_phone_speech_is_what_it_says():
     train, test = phone_speech()
-    assert 120 < sum(len(clip.wave) for clip in train) / 16_000 < 300
-    assert not {clip.voice for clip in train} & {clip.voice for clip in test}
-    assert not {clip.text for clip in train} & {clip.text for clip in test}
+    assert 120 < sum(len(wave) for wave, _ in train) / 16_000 < 300
+    for what in ("speaker", "text"):
+        assert not {getattr(clip, what) for _, clip in train} & {getattr(clip, what) for _, clip in test}
     # all phones of the test are learned, and common ones often enough
-    names = [{phone.name for clip in clips for phone in clip.phones} for clips in (train, test)]
+    names = [{one.label for _, clip in clips for one in clip.tiers["phones"]} for clips in (train, test)]
     assert names[1] <= names[0] and len(names[0]) > 35
     loud, quiet = [], []
-    for clip in train:
-        ends = [0.0, *(phone.end for phone in clip.phones)]
-        assert all(before <= phone.start < phone.end for before, phone in zip(ends, clip.phones))
-        for phone in clip.phones:
-            level = np.square(clip.wave[round(phone.start) : round(phone.end)]).mean()
-            {"aU": loud, "oU": loud, "T": quiet, "p": quiet}.get(phone.name, []).append(level)
+    for wave, clip in train:
+        phones_of_clip = clip.tiers["phones"]
+        ends = [0.0, *(phone.end for phone in phones_of_clip)]
+        assert all(before <= phone.start < phone.end for before, phone in zip(ends, phones_of_clip))
+        for phone in phones_of_clip:
+            level = np.square(wave[round(phone.start * 16_000) : round(phone.end * 16_000)]).mean()
+            {"aU": loud, "oU": loud, "T": quiet, "p": quiet}.get(phone.label, []).append(level)
     # times are those of the sound: nearly every long vowel is louder than nearly every voiceless consonant
     assert np.quantile(loud, 0.05) > np.quantile(quiet, 0.95)
 

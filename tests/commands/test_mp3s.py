@@ -115,10 +115,6 @@ def test_two_encoders_and_a_random_one(bench):
     assert "prompts" not in " ".join(table["missing"])
     for plot in ("mp3s.png", "layers.png"):
         assert (bench.results / plot).read_bytes().startswith(b"\x89PNG")
-    assert [(c["encoder"], c["task"], c["probe"]) for c in table["layer_weights"]][0] == (
-        *("Ours", "librispeech"),
-        "probe 1",
-    )
     # options of the training: absolute paths, our package, the CPU, and overrides of the right runs only
     (trace,) = bench.traces("Ours-random/commonvoice_cy_probe2")
     options = trace["options"]
@@ -134,14 +130,14 @@ def test_two_encoders_and_a_random_one(bench):
 
 def test_the_papers_figures_can_be_left_out(bench):
     write_data(bench.root, "commonvoice_cy")
-    assert bench("--probes", "1") == 0 and "SummaryMixing 48.3" in bench.out
-    assert bench("--probes", "1", "--no-paper") == 0
+    assert bench("--tasks", "commonvoice_cy_probe1") == 0 and "SummaryMixing 48.3" in bench.out
+    assert bench("--tasks", "commonvoice_cy_probe1", "--no-paper") == 0
     assert "48.3" not in bench.out and "the paper" not in bench.out.lower() and "-7.8" not in bench.out
 
 
 def test_prompts_are_marked(bench):
     write_data(bench.root, "prompts_en", 3)
-    assert bench("--probes", "1") == 0
+    assert bench("--tasks", "prompts_en_probe1") == 0
     assert "English prompts, not of MP3S †" in bench.out and "marked † are not of MP3S" in bench.out
     assert "the paper's" not in bench.out
     assert bench.traces("a/prompts_en_probe1")[0]["config"] == "librispeech_probe1"
@@ -206,25 +202,10 @@ def test_one_failure_leaves_the_others(bench):
 
 def test_a_training_that_was_refused_is_corrected_without_force(bench):
     write_data(bench.root, "slurp")
-    assert bench("--probes", "1", "--override", "fake.refuse=2") == 1
+    assert bench("--tasks", "slurp_probe1", "--override", "fake.refuse=2") == 1
     assert bench.err.strip().endswith("a slurp_probe1 (training): see their logs; run this again to retry")
-    assert bench("--probes", "1") == 0, bench.err
+    assert bench("--tasks", "slurp_probe1") == 0, bench.err
     assert cells(bench.table()["rows"][0]) == [40]
-
-
-def test_runs_that_the_table_leaves_out_are_named(bench):
-    write_data(bench.root, "slurp")
-    write_data(bench.root, "iemocap", fold="fold1")
-    assert bench(encoders=("a.pt", "b.pt")) == 0 and "not in the table" not in bench.err + bench.out
-    for options, encoders, line in (
-        (("--tasks", "slurp"), ("a.pt", "b.pt"), "4 {}without --tasks and --probes to"),
-        (("--probes", "2"), ("b.pt",), "6 {}without --tasks and --probes and with a as well to"),
-        ((), ("a.pt",), "4 {}with b as well to"),
-    ):
-        assert bench(*options, encoders=encoders) == 0
-        (note,) = bench.table()["notes"]
-        assert note == f"not in the table: {line} show all".format("of the runs in the results folder; run this ")
-        assert bench.err.count(note) == bench.out.count(f"- {note}\n") == 1
 
 
 def test_plots_of_an_earlier_table_go(bench):
@@ -232,21 +213,21 @@ def test_plots_of_an_earlier_table_go(bench):
     bench.results.mkdir()
     for name in ("mp3s.png", "layers.png"):
         (bench.results / name).write_text("of more encoders")
-    assert bench("--probes", "1") == 0
+    assert bench("--tasks", "slurp_probe1") == 0
     assert not list(bench.results.glob("*.png"))
     (bench.results / "layers.png").write_text("of `summarymixing layers --plot`")
-    assert bench("--probes", "1") == 0 and (bench.results / "layers.png").exists()
+    assert bench("--tasks", "slurp_probe1") == 0 and (bench.results / "layers.png").exists()
 
 
 def test_an_evaluation_that_fails_is_tried_again_alone(bench):
     data = write_data(bench.root, "voxceleb1")
-    value = ("--override", "voxceleb1:fake.value=no", "--probes", "1")
+    value = ("--override", "voxceleb1:fake.value=no", "--tasks", "voxceleb1_probe1")
     assert bench(*value) == 1 and "training FAILED" in bench.err
     results = bench.results / "a" / "voxceleb1_probe1"
-    assert bench("--probes", "1", "--force") == 0
+    assert bench("--tasks", "voxceleb1_probe1", "--force") == 0
     (results / "test" / "results.json").write_text("{")
     (results / "test" / "scores.tsv").write_text("of a run that was cut off")
-    assert bench("--probes", "1") == 0
+    assert bench("--tasks", "voxceleb1_probe1") == 0
     assert len(bench.traces("a/voxceleb1_probe1")) == 1 and cells(bench.table()["rows"][0]) == [40]
     assert not (results / "test" / "scores.tsv").exists()
     assert f"--trials '{data / 'test.trials'}'" in (results / "run.log").read_text()
@@ -256,7 +237,7 @@ def test_folds_are_pooled(bench):
     right, clips = (8, 1, 3), (10, 4, 6)
     for number, (hits, total) in enumerate(zip(right, clips), start=9):  # fold10 comes after fold9
         write_data(bench.root, "iemocap", total, f"fold{number}", hits)
-    assert bench("--probes", "1", encoders=("a.pt", "b.pt")) == 0, bench.err
+    assert bench("--tasks", "iemocap_probe1", encoders=("a.pt", "b.pt")) == 0, bench.err
     (row,) = bench.table()["rows"]
     low, high = interval_of_ratio([1] * 12 + [0] * 8, [1] * 20)
     cell = row["cells"]["a"]
@@ -264,24 +245,23 @@ def test_folds_are_pooled(bench):
     assert (cell["low"], cell["high"]) == pytest.approx((100 * low, 100 * high))
     assert [Path(name).parts[-3] for name in cell["results"]] == ["fold9", "fold10", "fold11"]
     assert "accuracy is over the clips of all folds together" in bench.out
-    assert [column["num_runs"] for column in bench.table()["layer_weights"]] == [3, 3]
     assert bench.traces("a/iemocap_probe1/fold10")[0]["options"]["task.data"].endswith("iemocap/fold10")
 
 
 def test_a_missing_fold_leaves_the_cell_empty(bench):
     for number in (1, 2):
         write_data(bench.root, "iemocap", 4, f"fold{number}", 2)
-    bench("--probes", "1")
+    bench("--tasks", "iemocap_probe1")
     (bench.root / "iemocap" / "fold2" / "right").write_text("none")  # its evaluation fails
     (bench.results / "a" / "iemocap_probe1" / "fold2" / "test" / "results.json").unlink()
-    assert bench("--probes", "1") == 1
+    assert bench("--tasks", "iemocap_probe1") == 1
     assert "1 of 2 runs failed: a iemocap_probe1 fold2 (evaluation on test)" in bench.err
     assert cells(bench.table()["rows"][0]) == [None]
 
 
 def test_one_folder_in_place_of_folds(bench):
     write_data(bench.root, "iemocap", 4, right=3)
-    assert bench("--probes", "1") == 0
+    assert bench("--tasks", "iemocap_probe1") == 0
     assert cells(bench.table()["rows"][0]) == [75] and "all folds together" not in bench.out
 
 
@@ -317,7 +297,7 @@ def test_interrupt_ends_the_processes_and_the_next_command_resumes(bench):
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    slow = ("--probes", "1", "--override", "fake.sleep=20")
+    slow = ("--tasks", "slurp_probe1", "--override", "fake.sleep=20")
     assert bench(*slow) == 130
     thread.join()
     (trace,) = bench.traces("a/slurp_probe1")
@@ -336,7 +316,6 @@ def test_interrupt_ends_the_processes_and_the_next_command_resumes(bench):
         ((), ("a.pt", "a-random=b.pt"), "two encoders are called a-random"),
         (("--tasks", "slurp,karaoke"), ("a.pt",), "there is no task 'karaoke': choose among librispeech, "),
         (("--tasks", "iemocap"), ("a.pt",), "iemocap is not there: make it by summarymixing manifest iemocap"),
-        (("--probes", "3"), ("a.pt",), "--probes 3: must be 1, 2 or 1,2"),
         (("--jobs", "0"), ("a.pt",), "--jobs 0: must be at least 1"),
         (("--seed", "-1"), ("a.pt",), "--seed -1: must be 0 to"),
         (("--override", "task.data=/x"), ("a.pt",), "task.data is set by an option of this command"),
@@ -371,14 +350,14 @@ def test_a_second_command_in_the_same_folder_waits_outside(bench):
     bench.results.mkdir()
     with exclusive(bench.results):
         assert bench() == 1 and "another command, or a training that" in bench.err
-    assert bench("--probes", "1") == 0
+    assert bench("--tasks", "slurp_probe1") == 0
 
 
 def test_a_training_that_outlives_its_command_keeps_the_folder(bench):
     write_data(bench.root, "slurp")
     folder = bench.results / "a" / "slurp_probe1"
     arguments = ["--data", bench.root, "--results", bench.results, "--config-dir", bench.folder / "configs"]
-    arguments += ["--encoder", bench.folder / "a.pt", "--probes", "1", "--override", "fake.sleep=60"]
+    arguments += ["--encoder", bench.folder / "a.pt", "--tasks", "slurp_probe1", "--override", "fake.sleep=60"]
     command = subprocess.Popen(mp3s_command(benchmark.find_tools(), *arguments), cwd=ROOT)
     try:
         wait_until((folder / "checkpoint_last.pt").exists)
@@ -387,13 +366,13 @@ def test_a_training_that_outlives_its_command_keeps_the_folder(bench):
         command.wait()
     (trace,) = bench.traces("a/slurp_probe1")
     try:
-        assert bench("--probes", "1", "--override", "fake.sleep=60") == 1
+        assert bench("--tasks", "slurp_probe1", "--override", "fake.sleep=60") == 1
         assert "a training that an interrupted one left behind, is writing to" in bench.err
         assert len(bench.err.strip().splitlines()) == 1 and len(bench.traces("a/slurp_probe1")) == 1
     finally:
         os.kill(trace["pid"], signal.SIGKILL)
     wake(benchmark.find_tools())
-    wait_until(lambda: bench("--probes", "1", "--override", "fake.sleep=60") == 0)
+    wait_until(lambda: bench("--tasks", "slurp_probe1", "--override", "fake.sleep=60") == 0)
     assert [trace["resumed"] for trace in bench.traces("a/slurp_probe1")] == [False, True]
 
 
@@ -416,7 +395,7 @@ def test_list_shows_what_is_found_without_torch(bench):
 def test_one_probe_of_a_task(bench):
     write_data(bench.root, "slurp")
     write_data(bench.root, "iemocap")
-    assert bench("--tasks", "slurp_probe2,iemocap", "--probes", "1") == 0, bench.err
+    assert bench("--tasks", "slurp_probe2,iemocap_probe1") == 0, bench.err
     assert [(row["task"], row["probe"]) for row in bench.table()["rows"]] == [("slurp", 2), ("iemocap", 1)]
     assert bench("--tasks", "slurp_probe3") == 1
     assert "there is no task 'slurp_probe3'" in bench.err

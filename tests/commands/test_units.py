@@ -161,6 +161,10 @@ def test_agreement_with_phones(units, checkpoints, fitted: Path, data: Path, tmp
     assert abs(found["class_purity"] - counts.max(1).sum() / counts.sum()) < 1e-9
     assert done.stdout.splitlines()[1].endswith(f", PNMI {found['pnmi']:.4f}")
 
+    words = Alignment({"words": (Interval("a", 0.0, 0.1),)}, len(speech[1]) / 16_000)
+    (labels / "1.json").write_text(as_json(words))
+    done = units(*arguments, "--dest", tmp_path / "other", check=False)
+    assert done.returncode == 1 and "labels of 1.wav in" in done.stderr and "have no phones" in done.stderr
     (labels / "1.json").unlink()
     done = units(*arguments, "--dest", tmp_path / "other", check=False)
     assert done.returncode == 1 and "has no labels of 1.wav" in done.stderr.splitlines()[-1]
@@ -202,7 +206,7 @@ REFUSED_FITS = {
     "u.pt: name it FILE.safetensors": [*VALID, *FIT, "--dest", "{out}/u.pt"],
     "manifest {data}/none.tsv cannot be read": [*VALID, *FIT, "--split", "none"],
     "name the clips": FIT,
-    "short.wav: 500 samples give no frame": ["{data}/short.wav", *FIT],
+    "short.wav: 500 samples, ": ["{data}/short.wav", *FIT],
 }
 
 
@@ -223,7 +227,7 @@ def test_an_apply_that_is_refused(units, checkpoints, data: Path, fitted: Path, 
         ("holds units of other weights (wav2vec2_summarymixing", "hubert", fitted, data / "0.wav"),
         ("0.wav holds no units", OURS, data / "0.wav", data / "0.wav"),
         ("gone cannot be read", OURS, tmp_path / "gone", data / "0.wav"),
-        ("short.wav: 500 samples give no frame", OURS, fitted, data / "0.wav", data / "short.wav"),
+        ("short.wav: 500 samples, ", OURS, fitted, data / "0.wav", data / "short.wav"),
         ("none.tsv cannot be read", OURS, fitted, "--data", data, "--split", "none"),
     ):
         done = units("apply", checkpoints[checkpoint], path, *more, "--dest", tmp_path / "out", check=False)
@@ -246,7 +250,7 @@ def test_states_that_are_not_finite(units, checkpoints, data: Path, tmp_path: Pa
     torch.save(state, tmp_path / "c.pt")
     arguments = [data / "0.wav", "--layer", 1, "--clusters", 6, "--dest", tmp_path / "u.safetensors"]
     done = units("fit", tmp_path / "c.pt", *arguments, check=False)
-    assert done.returncode == 1 and "its hidden states are not finite numbers" in done.stderr
+    assert done.returncode == 1 and "its states are not finite numbers" in done.stderr
     assert not hidden_files(tmp_path) and not (tmp_path / "u.safetensors").exists()
 
 

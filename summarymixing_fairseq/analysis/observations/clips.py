@@ -16,7 +16,7 @@ from .registry import Row, register_measure
 def clips(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     """For each kind of label the share of clips that are right, and R^2 of the logarithm of the clip's length."""
     states, groups = observed.states, np.array(observed.group_of_clips())
-    lengths = np.log(np.array(states.index.num_frames, np.float64))
+    lengths = np.log(np.array(states.num_frames, np.float64))
     for place in places:
         means = _means(observed, place)
         for kind, (of, _) in observed.clip_labels.items():
@@ -31,7 +31,7 @@ def clips(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
 
 def _means(observed: Observed, place: str) -> np.ndarray:
     """(clips, width) float64."""
-    clips = observed.states.frames(place).split(observed.states.index.num_frames)
+    clips = observed.states.frames(place).split(observed.states.num_frames)
     return torch.stack([clip.double().mean(0) for clip in clips]).numpy()
 
 

@@ -20,7 +20,7 @@ def context(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     rows = list(observed.waves)[:NUM_CLIPS]
     found = [context_of_clip(observed.encoder, observed.waves[row], after, observed.seed + row) for row in rows]
     groups = observed.group_of_clips()
-    shift = observed.states.index.shift_samples / SAMPLE_RATE_HZ
+    shift = observed.states.times.shift_samples / SAMPLE_RATE_HZ
     for place in after:
         for number, share in enumerate(SHARES):
             seconds = [of_clip[place][number] * shift for of_clip in found]

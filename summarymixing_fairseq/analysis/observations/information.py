@@ -26,7 +26,7 @@ def information(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     labels = {kind: observed.frame_labels[kind] for kind in ("phones",) if kind in observed.frame_labels}
     if "speakers" in observed.clip_labels:
         of, names = observed.clip_labels["speakers"]
-        labels["speakers"] = Labels(np.repeat(of, observed.states.index.num_frames), names)
+        labels["speakers"] = Labels(np.repeat(of, observed.states.num_frames), names)
     clips = observed.states.clip_of_frame
     refused: dict[str, InputError] = {}
     for place in places:

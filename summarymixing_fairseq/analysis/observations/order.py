@@ -54,10 +54,10 @@ def order(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
 def _word_starts(observed: Observed, row: int) -> list[float]:
     """Seconds at which the words of a clip begin, to half a frame (to half a window where one
     begins before the first frame's centre); those that the wave has."""
-    index = observed.states.index
-    before = (index.window_samples - index.shift_samples) / 2  # from a frame's first sample to where it counts from
+    times = observed.states.times
+    before = (times.window_samples - times.shift_samples) / 2  # from a frame's first sample to where it counts from
     words = observed.intervals["words"][row] if "words" in observed.intervals else []
-    samples = [first * index.shift_samples + before for _, first, _ in words]
+    samples = [first * times.shift_samples + before for _, first, _ in words]
     return [sample / SAMPLE_RATE_HZ for sample in samples if sample < len(observed.waves[row])]
 
 

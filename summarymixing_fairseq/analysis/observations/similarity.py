@@ -23,7 +23,7 @@ def similarity(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     """CKA and PWCCA of each place with ``mel`` and with each kind of label, of the frames that have one."""
     labels = dict(observed.frame_labels)
     for kind, of_clips in observed.clip_labels.items():
-        labels[kind] = Labels(np.repeat(of_clips.of, observed.states.index.num_frames), of_clips.names)
+        labels[kind] = Labels(np.repeat(of_clips.of, observed.states.num_frames), of_clips.names)
     mels = [frames for frames, _ in observed.frames_by_group(MEL, MOST_FRAMES)]
     for place in places:
         groups = observed.frames_by_group(place, MOST_FRAMES)

@@ -15,7 +15,7 @@ MOST_CLIPS = 60
 def temporal(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
     """``curvature`` and ``entropy`` at each place, means of clips of all lengths."""
     states = observed.states
-    num_clips = len(states.index.order)
+    num_clips = len(states.order)
     rows = range(0, num_clips, max(1, num_clips // MOST_CLIPS))  # they are in the order of their lengths
     groups = [observed.group_of_clips()[row] for row in rows]
     for place in places:

@@ -11,26 +11,18 @@ speakers are known to be too narrow.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .trials import Trials
-from .verification import P_TARGET, eer_of_rates, error_rates, min_dcf_of_rates
+from .verification import eer_and_min_dcf
 
 NUM_REPLICATES = 1000
 _PERCENTILES = (2.5, 97.5)
 
 Interval = tuple[float, float]
 UNDEFINED: Interval = (float("nan"), float("nan"))
-
-
-class TrialIntervals(NamedTuple):
-    """Intervals (low, high) of the metrics of verification: ``eer`` as a fraction, ``min_dcf`` normalised."""
-
-    eer: Interval
-    min_dcf: Interval
 
 
 def interval_of_ratio(
@@ -93,8 +85,7 @@ def interval_by_speaker(
     speakers: Sequence[str],
     num_replicates: int = NUM_REPLICATES,
     seed: int = 0,
-    p_target: float = P_TARGET,
-) -> TrialIntervals:
+) -> tuple[Interval, Interval]:
     """Intervals of EER and minDCF, the speakers of the trials resampled with replacement.
 
     In a replicate that draws speaker s count[s] times, a trial between two clips of speaker a counts count[a] times,
@@ -102,7 +93,7 @@ def interval_by_speaker(
     is drawn again.
 
     Args:
-        scores: (trials,); speakers: of each clip; p_target: of ``min_dcf``.
+        scores: (trials,); speakers: of each clip.
 
     Returns:
         (low, high) of each; (NaN, NaN) where the trials are all of one speaker.
@@ -114,19 +105,17 @@ def interval_by_speaker(
     clips = np.concatenate([trials.first[order], trials.second[order]])
     present, sides = np.unique(codes[clips], return_inverse=True)
     if len(present) < 2:
-        return TrialIntervals(UNDEFINED, UNDEFINED)
+        return UNDEFINED, UNDEFINED
     first, second = sides.reshape(2, -1)  # (2, trials)
     rng = np.random.default_rng(seed)
-    eers: list[float] = []
-    costs: list[float] = []
-    while len(eers) < num_replicates:
+    values: list[tuple[float, float]] = []
+    while len(values) < num_replicates:
         count = rng.multinomial(len(present), np.full(len(present), 1 / len(present)))
         weights = count[first] * np.where(first == second, 1, count[second])
         if weights[labels].any() and weights[~labels].any():
-            rates = error_rates(scores, labels, weights)
-            eers.append(eer_of_rates(*rates))
-            costs.append(min_dcf_of_rates(*rates, p_target))
-    return TrialIntervals(_percentiles(eers), _percentiles(costs))
+            values.append(eer_and_min_dcf(scores, labels, weights))
+    eers, costs = np.transpose(values)
+    return _percentiles(eers), _percentiles(costs)
 
 
 def _draw(
@@ -155,6 +144,6 @@ def _draw(
     return kept[:num_replicates]
 
 
-def _percentiles(values: np.ndarray | list[float]) -> Interval:
+def _percentiles(values: np.ndarray) -> Interval:
     low, high = np.percentile(values, _PERCENTILES)
     return float(low), float(high)

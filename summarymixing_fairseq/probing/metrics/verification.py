@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from ...system.errors import InputError
 from .trials import Trials
 
-P_TARGET = 0.01
+P_TARGET = 0.01  # prior probability of a target trial
 _BLOCK = 4096  # trials scored at a time
 # An embedding that differs from the mean by less than this share of its own length equals it but for rounding.
 _ROUNDING = 1e-6
@@ -63,60 +63,28 @@ def score_trials(
     return scores
 
 
-def equal_error_rate(scores: ArrayLike, labels: ArrayLike) -> float:
-    """EER as a fraction: where FAR = FRR on the ROC, interpolated between two operating points.
+def eer_and_min_dcf(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> tuple[float, float]:
+    """Both metrics, over every operating point of the ROC from all rejected to all accepted.
+
+    EER, a fraction: where FAR = FRR, interpolated between two points. minDCF: the least ``P_TARGET`` FRR + (1 -
+    ``P_TARGET``) FAR, divided by that of rejecting all trials, as in NIST's evaluations; so 1 is the worst. Trials of
+    equal score are accepted together: nothing depends on their order.
 
     Args:
         scores: (trials,), higher for the same speaker; labels: (trials,), 1 or True: same speaker (target).
             There must be target and non-target trials.
+        weights: (trials,), how often each trial counts; None: once.
 
     Raises:
         ValueError: for lists of unequal length, or a score that is not finite.
     """
-    return eer_of_rates(*error_rates(scores, labels))
-
-
-def min_dcf(scores: ArrayLike, labels: ArrayLike, p_target: float = P_TARGET) -> float:
-    """Minimum over all thresholds of the detection cost p_target FRR + (1 - p_target) FAR.
-
-    Normalised as in NIST's speaker recognition evaluations: divided by the cost of the better of two trivial systems,
-    one that rejects all trials and one that accepts all. So 1 is the worst.
-
-    Args:
-        scores, labels: as for ``equal_error_rate``; p_target: prior probability of a target trial.
-
-    Raises:
-        ValueError: as ``equal_error_rate``.
-    """
-    return min_dcf_of_rates(*error_rates(scores, labels), p_target)
-
-
-def error_rates(
-    scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """FAR and FRR at every operating point of the ROC, from all rejected (0, 1) to all accepted (1, 0).
-
-    Trials of equal score are accepted together, so nothing depends on the order of trials.
-
-    Args:
-        weights: (trials,), how often each trial counts; None: once.
-    """
     from sklearn.metrics import roc_curve  # takes a second
 
     far, hit_rate, _ = roc_curve(labels, scores, sample_weight=weights, drop_intermediate=False)
-    return far, 1 - hit_rate
-
-
-def eer_of_rates(far: np.ndarray, frr: np.ndarray) -> float:
-    """EER of what ``error_rates`` returns."""
-    difference = far - frr  # rises from -1 to 1
+    difference = far - (1 - hit_rate)  # rises from -1 to 1
     after = int((difference >= 0).argmax())
     before = after - 1
     fraction = -difference[before] / (difference[after] - difference[before])
-    return float(far[before] + fraction * (far[after] - far[before]))
-
-
-def min_dcf_of_rates(far: np.ndarray, frr: np.ndarray, p_target: float = P_TARGET) -> float:
-    """``min_dcf`` of what ``error_rates`` returns."""
-    cost = p_target * frr + (1 - p_target) * far
-    return float(cost.min() / min(p_target, 1 - p_target))
+    eer = far[before] + fraction * (far[after] - far[before])
+    cost = P_TARGET * (1 - hit_rate) + (1 - P_TARGET) * far
+    return float(eer), float(cost.min() / P_TARGET)

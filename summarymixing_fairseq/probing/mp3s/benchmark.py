@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from ...system.jobs import Messages, environment
 from ...system.machine import of_device
 from ...system.tools import find_tools
 from .encoders import Encoder
+from .layers import read_columns
 from .plots import plot_layers, plot_table
 from .runner import Failure, run_all
-from .runs import Run, Settings, encoders_of_other_runs, refuse_changed
-from .table import build, columns_of, write
+from .runs import Run, Settings, refuse_changed
+from .table import build, write
 from .tasks import Task, TaskData
 
 
@@ -54,7 +55,6 @@ def run_benchmark(
     encoders: Sequence[Encoder],
     settings: Settings,
     missing: Sequence[str],
-    is_selection: bool,
     jobs: int,
     force: bool,
     shown: dict[str, Any],
@@ -62,7 +62,7 @@ def run_benchmark(
     """Do the runs that are not done, and write table and plots.
 
     Args:
-        missing: lines on data that was not found; is_selection: of the tasks and probes, not all are run.
+        missing: lines on data that was not found.
         jobs: runs at a time; force: replace runs that were made with other options.
         shown: ``command`` as it was typed, ``note`` and ``with_paper`` of the table (see ``table.build``).
 
@@ -77,15 +77,13 @@ def run_benchmark(
     hardware = of_device(settings.device, jobs)
     with exclusive(results, "another command, or a training that an interrupted one left behind,") as lock:
         refuse_changed(runs, force)
-        note_on_others = _note_on_others(runs, encoders, results, is_selection)
-        for line in [*(f"not found: {problem}" for problem in missing), *note_on_others]:
-            messages.say(line)
+        for problem in missing:
+            messages.say(f"not found: {problem}")
         messages.say(f"{len(runs)} runs, {jobs} at a time; logs: {results}/ENCODER/TASK_probeN/run.log")
         provenance = {"machine": hardware, "seed": settings.seed, "date": time.strftime("%Y-%m-%d"), **shown}
 
         def write_table(failures: Sequence[Failure] = ()) -> dict[str, Any]:
             table = build(runs, encoders, failures, missing, provenance)
-            table["notes"] += note_on_others
             write(table, results)
             return table
 
@@ -93,23 +91,11 @@ def run_benchmark(
         failures = run_all(runs, tools, jobs, env, messages, write_table, () if lock is None else (lock,))
         messages.show("")
         table = write_table(failures)
-        _plot(table, results, messages)
+        _plot(table, runs, results, messages)
     return table, failures
 
 
-def _note_on_others(runs: Iterable[Run], encoders: Sequence[Encoder], results: Path, is_selection: bool) -> list[str]:
-    """A line on the runs in the results folder that the table leaves out, and how to show them; none without."""
-    others = encoders_of_other_runs(runs, results)
-    if not others:
-        return []
-    unnamed = sorted({*others} - {encoder.name for encoder in encoders})
-    advice = ["without --tasks and --probes"] if is_selection else []
-    advice += [f"with {', '.join(unnamed)} as well"] if unnamed else []
-    line = f"not in the table: {len(others)} of the runs in the results folder"
-    return [line + (f"; run this {' and '.join(advice)} to show all" if advice else "")]
-
-
-def _plot(table: dict[str, Any], results: Path, messages: Messages) -> None:
+def _plot(table: dict[str, Any], runs: Sequence[Run], results: Path, messages: Messages) -> None:
     """Write mp3s.png and layers.png for several encoders; without matplotlib a message says so.
 
     Plots of an earlier table are removed in any case.
@@ -118,11 +104,11 @@ def _plot(table: dict[str, Any], results: Path, messages: Messages) -> None:
     if of_table.exists():  # without it, layers.png is not of this command but of `summarymixing layers --plot`
         of_table.unlink()
         of_layers.unlink(missing_ok=True)
-    columns = columns_of(table)
-    if len(table["encoders"]) < 2 or not columns:
+    found = [path for run in runs for split in run.task.splits if (path := run.results_path(split)).exists()]
+    if len(table["encoders"]) < 2 or not found:
         return
     try:
         plot_table(table, of_table)
-        plot_layers(columns, of_layers)
+        plot_layers(read_columns(found), of_layers)
     except InputError as error:
         messages.say(f"no plots: {error}")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 
 from ...system.errors import InputError
 from ..results import RESULTS_NAME, Results, read_results
@@ -36,12 +37,6 @@ class Column:
 def centre_of_gravity(weights: Sequence[float]) -> float:
     """Mean index of the hidden states, by weight; 0 is the encoder's input, L its last layer."""
     return sum(layer * weight for layer, weight in enumerate(weights)) / sum(weights)
-
-
-def mean_column(columns: Sequence[Column]) -> Column:
-    """The mean of the folds of one probe, which all have the same number of states."""
-    weights = tuple(sum(values) / len(columns) for values in zip(*(column.weights for column in columns)))
-    return replace(columns[0], weights=weights, num_runs=len(columns))
 
 
 def find_results(paths: Sequence[Path]) -> list[Path]:
@@ -87,7 +82,9 @@ def read_columns(paths: Sequence[Path]) -> list[Column]:
     columns: list[Column] = []
     taken: dict[tuple[str, str, str], int] = {}
     for (identity, *_), group in sorted(probes.items(), key=lambda item: list(titles).index(item[0][0])):
-        column = replace(mean_column(list(group.values())), encoder=titles[identity])
+        folds = list(group.values())
+        weights = tuple(map(mean, zip(*(fold.weights for fold in folds))))
+        column = replace(folds[0], encoder=titles[identity], weights=weights, num_runs=len(folds))
         key = (column.encoder, column.task, column.probe)
         taken[key] = taken.get(key, 0) + 1
         # numbered if the same probe was trained several times, as with several seeds

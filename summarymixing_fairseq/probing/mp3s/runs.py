@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -200,14 +200,6 @@ def refuse_changed(runs: Sequence[Run], force: bool) -> None:
             )
         if difference:
             shutil.rmtree(run.folder, ignore_errors=True)
-
-
-def encoders_of_other_runs(runs: Iterable[Run], results: Path) -> list[str]:
-    """Runs in the results folder besides ``runs``: the encoder's name of each, sorted."""
-    chosen = {run.folder / RECORD_NAME for run in runs}
-    # ENCODER/TASK_probeN, and folds in it
-    records = {path for depth in ("*/*", "*/*/*") for path in results.glob(f"{depth}/{RECORD_NAME}")}
-    return sorted(path.relative_to(results).parts[0] for path in records - chosen)
 
 
 def _config_names(config: Path) -> list[str]:

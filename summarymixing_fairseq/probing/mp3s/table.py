@@ -21,7 +21,6 @@ from ..metrics.bootstrap import interval_of_ratio
 from ..results import Results
 from . import paper
 from .encoders import Encoder
-from .layers import Column, mean_column
 from .runner import Failure
 from .runs import TRAINED_NAME, Run, read_run
 from .tasks import ARROWS, MetricKind, Split, Task
@@ -123,12 +122,11 @@ def build(
             whether the paper's figures are shown.
 
     Returns:
-        ``rows`` with their ``cells`` by the encoder's name (None without a value), ``encoders``, ``layer_weights``,
-        ``versions``, ``notes`` and the arguments.
+        ``rows`` with their ``cells`` by the encoder's name (None without a value), ``encoders``, ``versions``,
+        ``notes`` and the arguments.
     """
     notes = [f"{failure.run.name}, {failure.stage} failed: {failure.reason}" for failure in failures]
     rows: list[dict[str, Any]] = []
-    weights: list[Column | None] = []
     versions: list[dict[str, str]] = []
     descriptions: dict[str, str] = {}
     groups = groupby(runs, key=lambda run: (run.task, run.probe))
@@ -146,8 +144,6 @@ def build(
                 versions += [results.versions for results in all_results]
                 if all_results:
                     descriptions[encoder.name] = all_results[0].encoder.description
-                    if split is task.splits[0]:
-                        weights.append(_layer_weights(encoder, task, probe, all_results))
             for metric in task.metrics:
                 of_metric = {name: cells.get(metric.key) for name, cells in by_name.items()}
                 rows.append(_row(task, probe, split, metric, of_metric))
@@ -168,7 +164,6 @@ def build(
             for encoder in encoders
         ],
         "rows": rows,
-        "layer_weights": [asdict(column) for column in weights if column],
         "missing": list(missing),
         "notes": notes,
     }
@@ -199,14 +194,6 @@ def _best(cells: dict[str, Any], higher_is_better: bool) -> list[str]:
         return []
     best = (max if higher_is_better else min)(values.values())
     return [name for name, value in values.items() if value == best]
-
-
-def _layer_weights(encoder: Encoder, task: Task, probe: int, all_results: Sequence[Results]) -> Column | None:
-    columns = [
-        Column(encoder.title, task.name, f"probe {probe}", tuple(results.layer_weights)) for results in all_results
-    ]
-    usable = all(column.weights and all(map(math.isfinite, column.weights)) for column in columns)
-    return mean_column(columns) if usable else None
 
 
 def as_markdown(table: dict[str, Any]) -> str:
@@ -275,13 +262,6 @@ def _below(table: dict[str, Any], has_paper: bool) -> list[str]:
 def _encoder_line(encoder: dict[str, Any]) -> str:
     about = ", ".join(filter(None, (encoder["description"], f"sha256 {encoder['sha256'][:12]}")))
     return f"{encoder['title']} ({about})"
-
-
-def columns_of(table: dict[str, Any]) -> list[Column]:
-    """Layer weights of a table, sorted by encoder."""
-    columns = [Column(**{**column, "weights": tuple(column["weights"])}) for column in table["layer_weights"]]
-    order = [encoder["title"] for encoder in table["encoders"]]
-    return sorted(columns, key=lambda column: order.index(column.encoder))
 
 
 def write(table: dict[str, Any], folder: Path) -> None:

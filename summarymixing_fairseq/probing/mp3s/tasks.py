@@ -132,27 +132,22 @@ def task_named(name: str) -> Task:
     raise InputError(f"there is no task {name!r}: choose among {', '.join(task.name for task in TASKS)}")
 
 
-def choose_probes(names: str | None, numbers: str) -> dict[Task, list[int]]:
+def choose_probes(names: str | None) -> dict[Task, list[int]]:
     """Tasks in their order, with the numbers of their probes.
 
     Args:
-        names: TASK or TASK_probeN, separated by commas; None: all tasks.
-        numbers: of the probes of each TASK, separated by commas.
+        names: TASK, which has all probes, or TASK_probeN, separated by commas; None: all tasks.
 
     Raises:
         InputError: for an unknown task or probe.
     """
-    wanted = {number.strip() for number in numbers.split(",")}
-    if not wanted <= set(map(str, PROBES)):
-        raise InputError(f"--probes {numbers}: must be 1, 2 or 1,2")
-    probes = [probe for probe in PROBES if str(probe) in wanted]
     if names is None:
-        return dict.fromkeys(TASKS, probes)
+        return {task: list(PROBES) for task in TASKS}
     chosen: dict[Task, set[int]] = {}
     for name in map(str.strip, names.split(",")):
         stem, _, number = name.rpartition("_probe")
         is_one = bool(stem) and number in map(str, PROBES)
-        chosen.setdefault(task_named(stem if is_one else name), set()).update([int(number)] if is_one else probes)
+        chosen.setdefault(task_named(stem if is_one else name), set()).update([int(number)] if is_one else PROBES)
     return {task: sorted(chosen[task]) for task in TASKS if task in chosen}
 
 

@@ -16,7 +16,7 @@ from ..chunks import ChunkDataset
 from ..criterion import UNKNOWN_CLASS
 from ..heads import HEADS, EmbeddingHead
 from ..metrics.trials import all_pairs
-from ..metrics.verification import equal_error_rate, score_trials
+from ..metrics.verification import eer_and_min_dcf, score_trials
 from .classification import ProbeClassificationTask
 from .recognition import ProbeConfig
 
@@ -89,4 +89,4 @@ class ProbeVerificationTask(ProbeClassificationTask):
         except InputError as error:
             logger.warning("no EER in validation: %s", error)
             return math.nan
-        return equal_error_rate(scores, trials.labels)
+        return eer_and_min_dcf(scores, trials.labels)[0]
