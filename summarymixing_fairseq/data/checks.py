@@ -15,6 +15,7 @@ from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
 from .ctc_path import frames_needed
 from .manifest import Manifest, archive_and_position, read_labels
+from .reading import seconds_up
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,23 @@ def check_sample_rate(sample_rate_hz: int, wanted_hz: int) -> None:
         )
 
 
+def check_splits(train: str, valid: str) -> None:
+    """Raises InputError for a training split under another name, or a validation split under such a name.
+
+    Labels, chunks and kept features go by the name. With the training split itself fairseq would take training and
+    validation from one iterator, whose epochs would not end.
+
+    Args:
+        train: ``dataset.train_subset``; valid: ``dataset.valid_subset``, names separated by commas.
+    """
+    if not train.startswith("train"):
+        raise InputError(
+            f"dataset.train_subset={train}: name the manifests of training train*.tsv, train_{train}.tsv say"
+        )
+    if any(name.startswith("train") for name in valid.split(",")):
+        raise InputError(f"dataset.valid_subset={valid} names a training split: name a copy of its manifest valid*.tsv")
+
+
 def check_first_clip(manifest: Manifest) -> None:
     """Raises InputError if the first clip of a manifest is missing or not below its root: then most are."""
     first = manifest[0]
@@ -44,6 +62,17 @@ def check_first_clip(manifest: Manifest) -> None:
     if not os.path.exists(archive_and_position(first.path)[0]):
         raise InputError(
             f"{manifest.path}: first clip {first.path} does not exist; has the audio moved? Line 1 names its root"
+        )
+
+
+def check_lengths(manifest: Manifest, min_samples: int, taker: str) -> None:
+    """Raises InputError for clips of fewer samples than ``taker`` takes."""
+    short = np.flatnonzero(manifest.sizes < min_samples)
+    if len(short):
+        raise InputError(
+            f"{len(short)} of {len(manifest)} clips of {manifest.path} are shorter than the "
+            f"{seconds_up(min_samples):g} s that {taker} takes, {manifest.name(int(short[0]))} first: make the "
+            f"manifest with --min-seconds {seconds_up(min_samples):g}, or set task.min_sample_size={min_samples}"
         )
 
 

@@ -199,8 +199,10 @@ def speak_timed(
 
 def tiers_of(words: Sequence[Word]) -> dict[str, tuple[Interval, ...]]:
     """Phones and words at 16 kHz as an ``Alignment`` has them."""
-    phones = [(phone.name, phone) for word in words for phone in word.phones]
-    tiers = {"phones": phones, "words": [(word.text, word) for word in words]}
+    tiers: dict[str, list[tuple[str, Phone | Word]]] = {
+        "phones": [(phone.name, phone) for word in words for phone in word.phones],
+        "words": [(word.text, word) for word in words],
+    }
     return {
         tier: tuple(Interval(label, one.start / SAMPLE_RATE_HZ, one.end / SAMPLE_RATE_HZ) for label, one in these)
         for tier, these in tiers.items()

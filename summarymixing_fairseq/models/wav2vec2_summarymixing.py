@@ -134,50 +134,44 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             )
         return mask
 
-    def _mask_channels(self, x: Tensor, mask_channel_indices: Tensor | None) -> Tensor:
+    def _mask_channels(self, x: Tensor) -> Tensor:
         """Zero spans of channels of x (B, T, D)."""
         cfg = self.cfg
         if cfg.mask_channel_prob == 0:
             return x
-        if mask_channel_indices is None:
-            mask_channel_indices = draw_channel_mask(
-                x.size(0),
-                x.size(2),
-                cfg.mask_channel_prob,
-                cfg.mask_channel_length,
-                mask_type=str(cfg.mask_channel_selection),
-                mask_other=cfg.mask_channel_other,
-                no_overlap=cfg.no_mask_channel_overlap,
-                min_space=cfg.mask_channel_min_space,
-            )
-        return x.masked_fill(to_device(mask_channel_indices, x.device)[:, None], 0.0)  # (B, D) -> (B, 1, D)
+        mask = draw_channel_mask(
+            x.size(0),
+            x.size(2),
+            cfg.mask_channel_prob,
+            cfg.mask_channel_length,
+            mask_type=str(cfg.mask_channel_selection),
+            mask_other=cfg.mask_channel_other,
+            no_overlap=cfg.no_mask_channel_overlap,
+            min_space=cfg.mask_channel_min_space,
+        )
+        return x.masked_fill(to_device(mask, x.device)[:, None], 0.0)  # (B, D) -> (B, 1, D)
 
     def apply_mask(
-        self,
-        x: Tensor,
-        lengths: list[int],
-        pretraining: bool,
-        mask_indices: Tensor | None = None,
-        mask_channel_indices: Tensor | None = None,
+        self, x: Tensor, lengths: list[int], pretraining: bool, mask_indices: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Put the mask vector in place of spans of frames, and zeros in place of spans of channels.
 
         Args:
             x: (B, T, D); lengths: valid frames of each clip.
-            mask_indices: (B, T) bool and mask_channel_indices: (B, D) bool, True = masked; drawn where None.
+            mask_indices: (B, T) bool, True = masked; drawn where None.
 
         Returns:
             x masked (B, T, D), and the frame mask (B, T) or None: drawn masks stay on the CPU, where counting and
             listing the masked frames halts no GPU.
         """
         if self.cfg.mask_channel_before:
-            x = self._mask_channels(x, mask_channel_indices)
+            x = self._mask_channels(x)
         if mask_indices is None:
             mask_indices = self._draw_mask(lengths, x.size(1), pretraining)
         if mask_indices is not None:
             x = torch.where(to_device(mask_indices, x.device)[..., None], self.mask_emb.to(x.dtype), x)
         if not self.cfg.mask_channel_before:
-            x = self._mask_channels(x, mask_channel_indices)
+            x = self._mask_channels(x)
         return x, mask_indices
 
     def forward(
@@ -188,7 +182,6 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         features_only: bool = False,
         layer: int | None = None,
         mask_indices: Tensor | None = None,
-        mask_channel_indices: Tensor | None = None,
         corpus_key: Any = None,
         keep_hidden_states: bool = True,
         num_samples: Sequence[int] | None = None,
@@ -200,7 +193,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             padding_mask: (B, num_samples) bool, True = padding, at the end of a clip; or None.
             mask: whether to mask frames.
             layer: with ``features_only``, stop after this layer (from 0), without the final LayerNorm.
-            mask_indices, mask_channel_indices: masks to use in place of drawn ones.
+            mask_indices: the mask to use in place of a drawn one.
             corpus_key: of fairseq's signature; without effect.
             keep_hidden_states: with ``features_only``, False leaves ``layer_results`` and ``hidden_states`` empty.
             num_samples: valid samples of each clip, as the padding mask has them; None: they are counted in it.
@@ -223,7 +216,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             del features  # the rest of it would stay in memory while the encoder runs
         x = self.dropout_input(self.post_extract_proj(latents))
         if mask:
-            x, mask_indices = self.apply_mask(x, lengths, not features_only, mask_indices, mask_channel_indices)
+            x, mask_indices = self.apply_mask(x, lengths, not features_only, mask_indices)
         x, hidden_states = self.encoder(x, frame_padding, layer, features_only and keep_hidden_states)
         if features_only:
             return {

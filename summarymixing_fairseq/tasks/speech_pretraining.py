@@ -5,7 +5,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional
 
-import numpy as np
 import torch
 from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
 from fairseq.distributed.utils import get_global_rank
@@ -13,7 +12,6 @@ from fairseq.tasks import register_task
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import DictConfig, open_dict
 
-from ..data.manifest import Manifest
 from ..system.errors import InputError
 from ..training.watch.quality import QualityWatch, first_minute
 from ..training.wav2vec_criterion import LazyWav2vecCriterion
@@ -50,6 +48,7 @@ class SpeechPretrainingConfig(SpeechFields, AudioPretrainingConfig):
 class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
     """fairseq's task; rows may be parts of files at any rate, bad clips are replaced, waveforms stay exact."""
 
+    takes_so_many = "a masked span (model.mask_length)"
     _model: Any = None  # that is trained
     _objective: Any = None  # of it
     _quality: Any = None  # QualityWatch of this process, where it measures
@@ -75,18 +74,6 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
         if self._objective is None:
             return 0
         return self._model.feature_extractor.min_samples(self._model.min_maskable_frames)
-
-    def check_split(self, split: str, manifest: Manifest) -> None:
-        """Raises InputError for a first clip that is not there, or clips too short for the masks of a model of ours."""
-        super().check_split(split, manifest)
-        min_samples = self.min_samples()
-        short = np.flatnonzero(manifest.sizes < min_samples)
-        if len(short):
-            raise InputError(
-                f"{len(short)} of {len(manifest)} clips of {manifest.path} are too short to be masked in spans of "
-                f"model.mask_length={self._model.cfg.mask_length}, {manifest.name(int(short[0]))} first: set "
-                f"task.min_sample_size={min_samples} to leave them out"
-            )
 
     def build_criterion(self, cfg: DictConfig, *args: Any, **kwargs: Any) -> Any:
         """As fairseq's; ``wav2vec`` logs the perplexities, as a collapse shows in them first, and with ``infonce`` it
@@ -133,14 +120,14 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
         self._quality = QualityWatch(waves, bool(self.cfg.normalize), self.cfg.health_updates, self._quality_state)
         if self._quality_state is None:
             with self.autocast(model):
-                self._quality.begin(model)
+                self._quality.begin(model, splits[0])
 
     def post_validate(self, model: Any, stats: Dict[str, Any], agg: Any) -> None:
         """As fairseq's. Adds quality to the statistics of the first validation set, which are logged next."""
-        if self._quality is not None and self._validated_epoch is not None:
+        if self._quality is not None and self._validates_first:
             with self.autocast(model):
                 stats.update(self._quality.measure(model))
-            num_codes = self.num_codes()
+            num_codes = self.health_targets().get("num_codes")
             if num_codes and "code_perplexity" in stats:
                 stats.setdefault("codebook_use", round(float(stats["code_perplexity"]) / num_codes, 4))
             self._quality.check(stats, self._trainer.get_num_updates())
@@ -167,15 +154,14 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
         valid_frames = frontend.output_lengths(torch.tensor(sample["num_samples"])).sum()
         return {"masked_frames": float(logging_output["sample_size"]), "valid_frames": float(valid_frames)}
 
-    def mask_target(self) -> Optional[float]:
+    def health_targets(self) -> Dict[str, float]:
         """Spans begin at mask_prob / mask_length of the frames and overlap: 1 - exp(-mask_prob) of them are masked.
 
         Where single frames fill them up (``model.mask_fill``), mask_prob is.
         """
-        cfg = getattr(None if self._trainer is None else self._trainer.get_model(), "cfg", None)
-        mask_prob = getattr(cfg, "mask_prob", None)
-        return mask_prob if mask_prob is None or getattr(cfg, "mask_fill", False) else 1.0 - math.exp(-mask_prob)
-
-    def num_codes(self) -> Optional[int]:
-        """Those of the objective, where it has codebooks."""
-        return getattr(self._objective, "num_codes", None)
+        cfg, targets = getattr(self._model, "cfg", None), {}
+        if (mask_prob := getattr(cfg, "mask_prob", None)) is not None:
+            targets["masked_target"] = mask_prob if getattr(cfg, "mask_fill", False) else 1.0 - math.exp(-mask_prob)
+        if num_codes := getattr(self._objective, "num_codes", None):
+            targets["num_codes"] = num_codes
+        return targets

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fairseq.data import FairseqDataset, SubsampleDataset
 from fairseq.tasks.audio_pretraining import AudioPretrainingTask
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from ..data.bad_clips import BadClips
-from ..data.checks import check_batch_limit, check_data_folder, check_first_clip
+from ..data.checks import check_batch_limit, check_data_folder, check_first_clip, check_lengths, check_splits
 from ..data.manifest import Manifest
 from ..data.segments import SegmentDataset
 from ..data.shards import ShardOrder
@@ -22,7 +23,7 @@ from ..data.waveform import SpeechDataset
 from ..system.cpu_memory import keep_freed_memory
 from ..system.errors import InputError
 from ..training.contradictions import contradictions
-from ..training.optim.new_bob import note_validation
+from ..training.optim.new_bob import last_validation
 from ..training.patches import stopping
 from .watched_task import WatchedTask
 
@@ -65,7 +66,7 @@ class SpeechTask(WatchedTask):
     """Mixin before one of fairseq's audio tasks: wraps its datasets in ``SpeechDataset``, and checks splits."""
 
     cfg: DictConfig
-    _validated_epoch: int | None = None
+    _validates_first = False  # the first of several sets
 
     def __init__(self, cfg: Any, **kwargs: Any):
         super().__init__(cfg, **kwargs)
@@ -76,12 +77,16 @@ class SpeechTask(WatchedTask):
         """As fairseq's. Settings of the run that contradict one another are warned of.
 
         Raises:
-            InputError: if the folder of manifests is not there, unless a checkpoint is read, whose data may be gone.
+            InputError: if the folder of manifests is not there, unless a checkpoint is read, whose data may be gone;
+                as ``check_splits``.
         """
         if not kwargs.get("from_checkpoint", False):
             stopping.begin()
             check_data_folder(cfg.data)
-            for line in contradictions(cfg._get_root()):
+            run = cfg._get_root()
+            if (dataset := OmegaConf.select(run, "dataset")) is not None:
+                check_splits(dataset.train_subset, dataset.valid_subset)
+            for line in contradictions(run):
                 logger.warning(line)
         return super().setup_task(cfg, **kwargs)
 
@@ -95,18 +100,19 @@ class SpeechTask(WatchedTask):
                 logger.warning("%d of %d clips of %s so far could not be used: see above", num_bad, num_clips, split)
         if next(model.parameters()).device.type == "cpu":
             keep_freed_memory()
+        self.waits_since = time.perf_counter()
 
     def begin_valid_epoch(self, epoch: int, model: nn.Module) -> None:
-        """As fairseq's; the epoch is kept until ``post_validate``."""
+        """As fairseq's."""
         super().begin_valid_epoch(epoch, model)
-        self._validated_epoch = epoch
+        self._validates_first = True
 
     def post_validate(self, model: nn.Module, stats: dict[str, Any], agg: Any) -> None:
         """fairseq calls this with the metrics of each validation set. Schedules follow those of the first."""
-        self.wait_clock.take()  # a validation set may be a part of training
-        if self._validated_epoch is not None:
-            note_validation(self._validated_epoch, stats)
-        self._validated_epoch = None
+        if self._validates_first:
+            last_validation.clear()
+            last_validation.update(stats)
+        self._validates_first = False
 
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
         """Load a split.
@@ -146,8 +152,6 @@ class SpeechTask(WatchedTask):
         )
         is_new = dataset not in self.dataset_to_epoch_iter
         iterator = super().get_batch_iterator(dataset, max_tokens=max_tokens, epoch=1 if made_once else epoch, **kwargs)
-        if dataset.bad_clips.split.startswith("train"):
-            self.wait_clock.watch(iterator)
         if dataset.shard_order is not None:
             iterator.disable_shuffling = True
         if made_once and is_new:
@@ -176,6 +180,7 @@ class SegmentedAudioTask(AudioPretrainingTask):
 
     may_crop: bool
     min_samples: Callable[[], int]
+    takes_so_many = "the model"  # what needs min_samples of a clip
 
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
         """Load the audio of a split.
@@ -209,5 +214,6 @@ class SegmentedAudioTask(AudioPretrainingTask):
         return SegmentDataset(manifest, **options)
 
     def check_split(self, split: str, manifest: Manifest) -> None:
-        """Raises InputError for a split that would fail in the middle of a run."""
+        """Raises InputError for a first clip that is not there, or clips shorter than ``min_samples``."""
         check_first_clip(manifest)
+        check_lengths(manifest, self.min_samples(), self.takes_so_many)

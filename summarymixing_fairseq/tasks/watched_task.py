@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from ..modules.conformer import ConformerEncoder
-from ..system.errors import InputError
 from ..system.finite import is_finite
 from ..system.interrupts import noted
 from ..system.machine import free_memory
@@ -27,11 +26,10 @@ from ..system.precision import autocast
 from ..system.transfers import read_numbers
 from ..system.units import SAMPLE_RATE_HZ
 from ..training.criterion import PretrainingCriterion
-from ..training.watch.data_wait import WaitClock
 from ..training.watch.divergence import first_bad_parameter, loss_scale_advice, watched
-from ..training.watch.health import HealthMonitor, Reading
+from ..training.watch.health import LastingSigns, signs_of_ill_health
 from ..training.watch.memory import bytes_of_update
-from ..training.watch.noise import UpdateNoise
+from ..training.watch.noise import batch_seeds
 from ..training.watch.start_table import GIB, start_table
 
 logger = logging.getLogger(__name__)
@@ -53,17 +51,16 @@ class WatchedTask(FairseqTask):
 
     may_crop = True  # whether a clip means the same when it is cropped, as one with a transcript does not
     _trainer: Any = None
-    _noise: UpdateNoise | None = None
+    _noise: Iterator[int] | None = None  # seeds
 
     def __init__(self, cfg: Any, **kwargs: Any):
         super().__init__(cfg, **kwargs)
-        self.wait_clock = WaitClock()
         self.audio_seconds = 0.0  # heard in training, resumed runs included
         self.told_to_stop = False  # by a signal to one of the processes; they all know since the same update
-        health_updates, min_codebook_use = getattr(cfg, "health_updates", 200), getattr(cfg, "min_codebook_use", 0.02)
-        self._health = HealthMonitor(health_updates, min_codebook_use, self.may_crop)
+        self._health = LastingSigns(getattr(cfg, "health_updates", 200))
         self._update_started = 0.0
         self._busy_seconds = 0.0  # of the update before
+        self.waits_since = 0.0  # when it began to wait for a batch: set once all is done that an update brings
         self._wait_seconds = 0.0
         self._samples: Sequence[Any] = ()  # batches of this update, as the data loader gave them
         self._seeds: list[int] = []  # of each batch of this update
@@ -75,12 +72,13 @@ class WatchedTask(FairseqTask):
         """Before an update of these batches, and before each try of one under amp."""
         self._trainer = trainer
         self._samples = samples
-        self._noise = UpdateNoise(trainer.cfg.common.seed + trainer.get_num_updates())
+        self._noise = batch_seeds(trainer.cfg.common.seed + trainer.get_num_updates())
         self._seeds.clear()
         self._outputs.clear()
         self._restore_scaler()
-        self._wait_seconds = self.wait_clock.take() if self._busy_seconds else 0.0
         self._update_started = time.perf_counter()
+        self._wait_seconds = self._update_started - self.waits_since if self.waits_since else 0.0
+        self.waits_since = 0.0  # an update that is tried again has not waited
 
     def min_samples(self) -> int:
         """Samples that the model needs of a clip, beyond what all clips of a manifest have."""
@@ -88,20 +86,10 @@ class WatchedTask(FairseqTask):
 
     def begin_run(self, trainer: Trainer, epoch_itr: Any) -> None:
         """Before each epoch. Before the first, log what the run is going to be, and warn if an update takes more memory
-        than is free: on a CPU such a run is killed without a word.
-
-        Raises:
-            InputError: for a validation on the training split.
-        """
+        than is free: on a CPU such a run is killed without a word."""
         is_begun, self._trainer = self._trainer is not None, trainer
         if is_begun:
             return
-        data = trainer.cfg.dataset
-        if data.train_subset in data.valid_subset.split(",") and not data.disable_validation:
-            raise InputError(
-                f"dataset.valid_subset={data.valid_subset} names the training split: fairseq would take both from one "
-                "iterator, whose epochs would not end; name a copy of its manifest"
-            )
         needed, free = self._memory(trainer)  # by every process: they may exchange numbers in the forward pass
         if not trainer.is_data_parallel_master:
             return
@@ -134,12 +122,11 @@ class WatchedTask(FairseqTask):
     def end_update(self) -> None:
         """After an update that did not fail."""
         self._busy_seconds = time.perf_counter() - self._update_started
-        self.wait_clock.take()
 
     def train_step(self, sample: Any, model: nn.Module, criterion: Any, *args: Any, **kwargs: Any) -> Any:
         """As fairseq's: forward and backward pass of a batch, with random numbers of its own."""
         if self._noise is not None:
-            self._seeds.append(self._noise.next_seed())
+            self._seeds.append(next(self._noise))
             torch.manual_seed(self._seeds[-1])
 
         def in_precision(*inputs: Any) -> Any:
@@ -172,7 +159,7 @@ class WatchedTask(FairseqTask):
         from where the last batch of training and the data loaders have left torch's generator.
         """
         if self._noise is not None:
-            torch.manual_seed(self._noise.next_seed())
+            torch.manual_seed(next(self._noise))
         with self.autocast(model):
             return super().valid_step(sample, model, criterion)
 
@@ -195,7 +182,7 @@ class WatchedTask(FairseqTask):
         """As fairseq's, with random numbers that depend on the updates so far."""
         if self._trainer is not None:
             cfg, fixed_seed = self._trainer.cfg.common, self._trainer.cfg.dataset.fixed_validation_seed
-            self._noise = UpdateNoise(cfg.seed + self._trainer.get_num_updates() if fixed_seed is None else fixed_seed)
+            self._noise = batch_seeds(cfg.seed + self._trainer.get_num_updates() if fixed_seed is None else fixed_seed)
         super().begin_valid_epoch(epoch, model)
 
     # health
@@ -219,13 +206,9 @@ class WatchedTask(FairseqTask):
         """``masked_frames`` and ``valid_frames`` of a batch, where the task masks."""
         return {}
 
-    def mask_target(self) -> float | None:
-        """Share of frames that the masks aim at."""
-        return None
-
-    def num_codes(self) -> int | None:
-        """Entries of all codebooks together."""
-        return None
+    def health_targets(self) -> dict[str, float]:
+        """``masked_target`` and ``num_codes`` of ``signs_of_ill_health``, where the task has them."""
+        return {}
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
         """As fairseq's. In training also logs ``audio_hours`` heard so far and the shares of ``padding``, ``masked``
@@ -249,14 +232,10 @@ class WatchedTask(FairseqTask):
             if whole > 0:
                 found[name] = part / whole
                 metrics.log_scalar(name, found[name], weight=whole, priority=610, round=4)
-        reading = Reading(
-            **found,
-            **self._learning(logging_outputs, criterion),
-            masked_target=self.mask_target(),
-            num_codes=self.num_codes(),
-        )
+        found |= {**self._learning(logging_outputs, criterion), **self.health_targets()}
         if self._trainer is not None and self._trainer.is_data_parallel_master:
-            self._health.check(reading, self._trainer.get_num_updates())
+            least = getattr(self.cfg, "min_codebook_use", 0.02)
+            self._health.check(signs_of_ill_health(found, least, self.may_crop), self._trainer.get_num_updates())
 
     @staticmethod
     def _learning(logging_outputs: list[dict[str, Any]], criterion: Any) -> dict[str, float]:
@@ -287,7 +266,7 @@ class WatchedTask(FairseqTask):
         """
         state: dict[str, Any] = {
             "audio_seconds": self.audio_seconds,
-            "health": self._health.counts(),
+            "health": self._health.state(),
             "early_stop": dict(vars(should_stop_early)),
         }
         scaler = None if self._trainer is None else getattr(self._trainer.optimizer, "scaler", None)
@@ -298,7 +277,7 @@ class WatchedTask(FairseqTask):
     def set_checkpoint_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``get_checkpoint_dict`` saved."""
         self.audio_seconds = float(state.get("audio_seconds", 0.0))
-        self._health.restore(state.get("health", []))
+        self._health = LastingSigns(self._health.patience, state.get("health"))
         if hasattr(checkpoint_utils.save_checkpoint, "best"):  # checkpoint.reset_meters forgets it
             vars(should_stop_early).update(state.get("early_stop", {}))
         self._scaler_state = state.get("scaler")

@@ -11,10 +11,6 @@ from ..system.errors import InputError
 
 # Of a run's folder.
 NUMBERS = "log.jsonl"
-# Before the JSON of the quality that a run begins with, under the names of a validation.
-START = "quality at the start of the run: "
-# How that line begins in log.jsonl.
-_START_RECORD = '{"start": '
 # Of what a person sees of a record.
 _SHOWN = {
     "loss": "loss",
@@ -54,9 +50,6 @@ def read_log(path: Path) -> Records:
             record = json.loads(found[0]) if found else {}
         except ValueError:
             continue
-        if START in line or line.startswith(_START_RECORD):
-            records[0.0, True] = {**{f"valid_{name}": value for name, value in record.items()}, _UPDATES: 0.0}
-            continue
         prefix = next((name[: -len(_UPDATES)] for name in record if name.endswith(_UPDATES)), None)
         if prefix is None or prefix == "train_":  # the means of an epoch
             continue
@@ -74,11 +67,6 @@ def series(records: Records, name: str) -> tuple[list[float], list[float]]:
     """Updates and values of one number."""
     logged = [record for record in records if name in record]
     return [record[_UPDATES] for record in logged], [float(record[name]) for record in logged]
-
-
-def start_record(message: str) -> str:
-    """A line of JSON: of the quality that a run begins with, under the key ``start``; others are one already."""
-    return f"{_START_RECORD}{message[len(START) :]}}}" if message.startswith(START) else message
 
 
 def in_words(kind: str, record: str, max_update: int, max_epoch: int) -> str:

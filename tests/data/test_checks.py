@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from encoder_checkpoints import letters
 
-from summarymixing_fairseq.data.checks import check_batch_limit, check_first_clip, check_labels
+from summarymixing_fairseq.data.checks import check_batch_limit, check_first_clip, check_labels, check_splits
 from summarymixing_fairseq.data.manifest import Manifest
 from summarymixing_fairseq.system.errors import InputError
 
@@ -75,6 +75,14 @@ def test_an_unknown_symbol_outside_of_training_is_only_warned_of(data, dictionar
     (data / "test.ltr").write_text("A Ç |\nÇ Ñ |\n")
     check_labels(str(data), "test", "ltr", dictionary, 2)
     assert "2 symbols are not in dict.ltr.txt and always count as errors, first 'Ç' in line 1" in caplog.text
+
+
+def test_splits_are_known_by_their_names():
+    check_splits("train_5min", "valid,dev")
+    with pytest.raises(InputError, match=r"dataset\.train_subset=labelled: .* train_labelled\.tsv say"):
+        check_splits("labelled", "valid")
+    with pytest.raises(InputError, match=r"dataset\.valid_subset=valid,train_dev names a training split"):
+        check_splits("train", "valid,train_dev")
 
 
 def test_batch_limit():

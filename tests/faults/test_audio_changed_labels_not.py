@@ -6,7 +6,7 @@ import pytest
 from small_tasks import task_on, write_split
 
 from summarymixing_fairseq.system.errors import InputError
-from summarymixing_fairseq.training.watch.health import HealthMonitor, Reading
+from summarymixing_fairseq.training.watch.health import signs_of_ill_health
 
 LENGTHS = [16_000, 30_000, 40_000]
 
@@ -40,7 +40,7 @@ def test_cropping_is_advised_where_there_are_no_transcripts(name, crops, folder)
     with pytest.raises(InputError, match=r"max_tokens=20000 .*--max-seconds") as error:
         task.get_batch_iterator(task.dataset("train"), max_tokens=20_000)
     assert ("max_sample_size" in str(error.value)) is crops
-    (warning,) = HealthMonitor(1, 0.02, task.may_crop).check(Reading(padding=0.9), 1)
+    (warning,) = signs_of_ill_health({"padding": 0.9}, 0.02, task.may_crop).values()
     assert ("max_sample_size" in warning) is crops
 
 

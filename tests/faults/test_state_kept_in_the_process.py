@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 
 import pytest
 import torch
 from fairseq import checkpoint_utils
-from fairseq.optim import FairseqOptimizer, build_optimizer
-from fairseq.optim.composite import CompositeLRScheduler, FairseqCompositeOptimizer
+from fairseq.optim import build_optimizer
+from fairseq.optim.composite import FairseqCompositeOptimizer
 from fairseq.optim.lr_scheduler import build_lr_scheduler
+from fairseq.trainer import Trainer
 from fairseq_cli.train import should_stop_early
 from omegaconf import OmegaConf
 from training.conftest import load
 
 from summarymixing_fairseq.training.optim import new_bob
-from summarymixing_fairseq.training.patches import resuming
-from summarymixing_fairseq.training.watch.health import HealthMonitor, Reading
+from summarymixing_fairseq.training.patches import background, resuming
+from summarymixing_fairseq.training.watch.health import LastingSigns
 
 # a metric that only grows: no validation after the first is better
 IMPATIENT = (
@@ -57,70 +59,76 @@ def test_each_run_of_a_sweep_begins_anew(zygote, arguments, tmp_path):
 
 def test_nothing_of_an_earlier_run_is_left(monkeypatch):
     checkpoint_utils.save_checkpoint.best = should_stop_early.best = 1.0
-    monkeypatch.setattr(new_bob, "_last_validation", (7, {"wer": 5.0}))
+    new_bob.last_validation["wer"] = 5.0
     monkeypatch.setattr(FairseqCompositeOptimizer, "optimizers", {"encoder": object()})
     monkeypatch.setattr(FairseqCompositeOptimizer, "lr_schedulers", {"encoder": object()})
     monkeypatch.setattr(resuming, "_load_checkpoint", lambda *_, **__: (None, "iterator"))
     assert resuming.load_checkpoint(None, SimpleNamespace(lr_scheduler=None)) == (None, "iterator")
     assert not vars(checkpoint_utils.save_checkpoint) and not vars(should_stop_early)
-    assert new_bob._last_validation == (0, {})
+    assert not new_bob.last_validation
     assert not FairseqCompositeOptimizer.optimizers and not FairseqCompositeOptimizer.lr_schedulers
 
 
-class OneGroup(FairseqOptimizer):
-    """Like fairseq's composite optimizer, of one group that has a schedule."""
+class Run:
+    """A trainer as far as schedules ask it, with fairseq's order: the checkpoint first, and then the step."""
 
-    def __init__(self, schedule):
-        super().__init__(None)
-        self._optimizer, self.lr_scheduler = schedule.optimizer.optimizer, CompositeLRScheduler({"encoder": schedule})
+    lr_step, lr_step_update, task = Trainer.lr_step, Trainer.lr_step_update, SimpleNamespace(cfg=None)
 
+    def __init__(self, schedule: dict, monkeypatch):
+        optimizer = build_optimizer(OmegaConf.create(ADAM), [torch.nn.Parameter(torch.zeros(2))])
+        self.lr_scheduler, self.optimizer = (
+            build_lr_scheduler(OmegaConf.create({"lr": [1.0], **schedule}), optimizer),
+            optimizer,
+        )
+        self.saved = None
+        monkeypatch.setattr(background, "_save_checkpoint", lambda _, trainer, *__: trainer.save())
 
-def per_group(patience: int):
-    return new_bob.PerGroupSchedule(None, OneGroup(plateau(patience)))
+    def get_num_updates(self) -> int:
+        return 0
 
+    def save(self) -> None:
+        self.saved = self.lr_scheduler.state_dict(), self.optimizer.state_dict()
 
-def plateau(patience: int):
-    """fairseq's ``reduce_lr_on_plateau`` that halves a rate of 1."""
-    cfg = OmegaConf.create({"_name": "fused_adamw", "lr": [1.0]})
-    optimizer = build_optimizer(cfg, [torch.nn.Parameter(torch.zeros(2))])
-    schedule = {"_name": "reduce_lr_on_plateau", "lr": [1.0], "lr_shrink": 0.5, "lr_patience": patience}
-    more = {"lr_threshold": 1e-4, "warmup_updates": 0, "warmup_init_lr": -1, "maximize_best_checkpoint_metric": False}
-    return build_lr_scheduler(OmegaConf.create({**schedule, **more}), optimizer)
-
-
-@pytest.mark.parametrize("build", [plateau, per_group])
-@pytest.mark.parametrize("epochs", range(1, 7))
-def test_epochs_without_progress_are_counted_across_a_resume(epochs, build, monkeypatch):
-    """The checkpoint is saved before the schedule hears of the epoch's validation."""
-    metrics = [5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0]
-    whole, first, second = build(1), build(1), build(1)
-    rates = [rate_after(whole, epoch, metric) for epoch, metric in enumerate(metrics, start=1)]
-    assert rates == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125]
-    for epoch, metric in enumerate(metrics[: epochs - 1], start=1):
-        first.step(epoch, metric)
-    state = first.state_dict()
-
-    def restore(cfg, trainer, **_):
-        second.optimizer.set_lr(first.optimizer.get_lr())  # the optimizer's own state
-        second.load_state_dict(state)
-        second.step(epochs + 1)
-        return {"train_iterator": {"epoch": epochs + 1, "iterations_in_epoch": 0}, "val_loss": metrics[0]}, None
-
-    monkeypatch.setattr(resuming, "_load_checkpoint", restore)
-    cfg = SimpleNamespace(reset_optimizer=False, reset_lr_scheduler=False, reset_dataloader=False)
-    resuming.load_checkpoint(cfg, SimpleNamespace(lr_scheduler=second))
-    assert second.optimizer.get_lr() == rates[epochs - 1]
-    assert [rate_after(second, epoch, metrics[0]) for epoch in range(epochs + 1, 8)] == rates[epochs:]
+    def end_epoch(self, epoch: int, metric: float) -> float:
+        new_bob.last_validation["loss"] = metric
+        background.save_checkpoint(None, self, SimpleNamespace(epoch=epoch, end_of_epoch=lambda: True), metric)
+        self.lr_step(epoch, metric)
+        return self.optimizer.get_lr()
 
 
-def rate_after(schedule, epoch: int, metric: float) -> float:
-    schedule.step(epoch, metric)
-    return schedule.optimizer.get_lr()
+ADAM = {"_name": "fused_adamw", "lr": [1.0]}
+SCHEDULES = {
+    "reduce_lr_on_plateau": {"lr_shrink": 0.5, "lr_patience": 1, "lr_threshold": 1e-4, "warmup_updates": 0}
+    | {"warmup_init_lr": -1, "maximize_best_checkpoint_metric": False},
+    "new_bob": {"lr_shrink": 0.5, "metric": "loss"},
+}
+RATES = {
+    "reduce_lr_on_plateau": [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25],
+    "new_bob": [1, 0.5, 0.25, 0.25, 0.125, 0.0625, 0.03125],
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_checkpoint_knows_of_the_validation_that_ends_its_epoch(name, monkeypatch):
+    """And a schedule hears of each once."""
+    schedule, metrics = {"_name": name, **SCHEDULES[name]}, [5.0, 5.0, 5.0, 4.0, 5.0, 5.0, 5.0]
+    whole = Run(schedule, monkeypatch)
+    saved, rates = [], []
+    for epoch, metric in enumerate(metrics, start=1):
+        rates.append(whole.end_epoch(epoch, metric))
+        saved.append(copy.deepcopy(whole.saved))
+    assert rates == {"new_bob": [1, 0.5, 0.25, 0.25, 0.125, 0.0625, 0.03125]}.get(
+        name, [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
+    )
+    for done, (of_schedule, of_optimizer) in enumerate(saved, start=1):
+        resumed = Run(schedule, monkeypatch)
+        resumed.lr_scheduler.load_state_dict(of_schedule)
+        resumed.optimizer.load_state_dict(of_optimizer)
+        resumed.lr_step(done + 1)
+        assert [resumed.end_epoch(epoch, metrics[epoch - 1]) for epoch in range(done + 1, 8)] == rates[done:]
 
 
 def test_signs_of_ill_health_are_counted_across_a_resume():
-    first, second = HealthMonitor(3, 0.02), HealthMonitor(3, 0.02)
-    bad = Reading(padding=0.9)
-    assert not first.check(bad, 1) and not first.check(bad, 2)
-    second.restore(first.counts())
-    assert len(second.check(bad, 3)) == 1
+    first, sign = LastingSigns(3), {"padding": "90% of what is computed is padding"}
+    assert not first.check(sign, 1) and not first.check(sign, 2)
+    assert len(LastingSigns(3, first.state()).check(sign, 3)) == 1

@@ -320,10 +320,6 @@ def test_channel_masks(tiny_model, speech, before):
     assert torch.equal(kept, x[0][~frame_mask[0]][:, ~silent[0]])
     # applied before the frames' mask, the mask vector is left whole
     assert bool((masked[0][frame_mask[0]][:, silent[0]] == 0).all()) is not before
-    given = torch.zeros(2, 32, dtype=torch.bool)
-    given[:, 3] = True
-    masked, _ = model.apply_mask(x, [60, 60], True, torch.zeros(2, 60, dtype=torch.bool), given)
-    assert torch.equal(masked == 0, given[:, None].expand(2, 60, 32))
 
 
 @with_both_mixers

@@ -83,12 +83,3 @@ def test_a_training(arguments, tmp_path):  # noqa: F811
     )
     events = b"".join(path.read_bytes() for path in board.rglob("*tfevents*"))
     assert all(name in events for name in (b"accuracy", b"audio_hours", b"data_wait", b"masked"))
-
-
-def test_the_start_of_a_run_is_a_line_of_json(tmp_path):
-    path = tmp_path / "log.jsonl"
-    record = logging.LogRecord("x", logging.INFO, "", 0, f'{logs.START}{{"phones_latents": 0.4}}', None, None)
-    path.write_text(logs._Numbers().format(record) + "\n" + json.dumps(RECORD) + "\n")
-    first, second = read_runs([path])[tmp_path.name]
-    assert first == {"valid_phones_latents": 0.4, "num_updates": 0.0} and second["loss"] == "6.2512"
-    assert json.loads(path.read_text().splitlines()[0]) == {"start": {"phones_latents": 0.4}}

@@ -88,6 +88,14 @@ def test_training_goes_on_and_the_file_is_of_the_moment_of_saving(build, disk, t
     assert len(os.listdir(tmp_path)) == 4
 
 
+def test_a_copy_that_a_script_asks_for_waits_for_the_checkpoint(build, disk, tmp_path):
+    """fairseq's ``task.post_save_script`` copies what was saved, as soon as saving returns."""
+    build().train_and_save(loss=5.0)
+    threading.Timer(0.2, disk.set).start()
+    assert background.second_name(str(tmp_path / "checkpoint_1_1.pt"), str(tmp_path / "checkpoint_eval_1.pt"))
+    assert weight_in(tmp_path / "checkpoint_eval_1.pt") == 1
+
+
 def test_a_failed_write_ends_the_run_at_the_next_save(build, tmp_path, monkeypatch):
     trainer = build()
     trainer.train_and_save(loss=5.0)

@@ -9,7 +9,7 @@ import pytest
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.training import curves
 from summarymixing_fairseq.training.curves import plot_curves, read_runs
-from summarymixing_fairseq.training.log_file import START, read_log, series
+from summarymixing_fairseq.training.log_file import read_log, series
 
 
 def line(tag: str, **values) -> str:
@@ -27,7 +27,7 @@ def validated(update: int, name: str = "valid", **values) -> str:
 
 LOG = (
     "[fairseq_cli.train][INFO] - {'_name': None, 'common': {'num_updates': 3}}\n"
-    + f"[summarymixing_fairseq][INFO] - {START}{json.dumps({'rank_latents': 30.5, 'phones_latents': 0.45})}\n"
+    + validated(0, "dev", rank_latents="30.5", phones_latents="0.45")
     + trained(1, loss="5", accuracy="0.1")
     + trained(2, loss="4", accuracy="0.2")
     + validated(2, "dev", loss="4.5", rank_latents="29", rank_layer1="20", phones_latents="0.5", phones_layer1="0.3")

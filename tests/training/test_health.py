@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 from types import SimpleNamespace
@@ -10,28 +9,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-import torch
-from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from training.conftest import NOISY
 
 from summarymixing_fairseq.data.synthesiser import speak
+from summarymixing_fairseq.tasks import watched_task
 from summarymixing_fairseq.tasks.speech_pretraining import SpeechPretrainingTask
 from summarymixing_fairseq.training.criterion import PretrainingCriterion
-from summarymixing_fairseq.training.watch import data_wait
-from summarymixing_fairseq.training.watch.data_wait import WaitClock
-from summarymixing_fairseq.training.watch.health import HealthMonitor, Reading
+from summarymixing_fairseq.training.watch.health import LastingSigns, signs_of_ill_health
 
-WELL = Reading(
-    loss_bits=4.0,
-    accuracy=0.4,
-    code_perplexity=100.0,
-    num_codes=640,
-    masked=0.48,
-    masked_target=0.478,
-    padding=0.05,
-    data_wait=0.01,
-)
+WELL = {
+    "loss_bits": 4.0,
+    "accuracy": 0.4,
+    "code_perplexity": 100.0,
+    "num_codes": 640,
+    "masked": 0.48,
+    "masked_target": 0.478,
+    "padding": 0.05,
+    "data_wait": 0.01,
+}
 
 
 @pytest.mark.parametrize(
@@ -46,36 +42,33 @@ WELL = Reading(
     ],
 )
 def test_a_warning_once_it_has_lasted_and_again_when_it_comes_back(changes, words, caplog):
-    ill = Reading(**{**WELL.__dict__, **changes})
-    monitor = HealthMonitor(patience=3, min_codebook_use=0.02)
+    ill, lasting = {**WELL, **changes}, LastingSigns(patience=3)
     with caplog.at_level(logging.WARNING):
         readings = [WELL, ill, ill, WELL, ill, ill, ill, ill, ill, WELL, ill, ill, ill]
-        due = [monitor.check(reading, update) for update, reading in enumerate(readings, start=1)]
+        due = [
+            lasting.check(signs_of_ill_health(reading, 0.02), update)
+            for update, reading in enumerate(readings, start=1)
+        ]
     assert [update for update, warnings in enumerate(due, start=1) if warnings] == [7, 13]
-    assert len(caplog.records) == 2 and words in caplog.text and "update 7, for 3 updates now" in caplog.text
+    assert len(caplog.records) == 2 and words in caplog.text and "update 7: " in caplog.text
 
 
 def test_what_is_not_known_is_no_sign():
-    assert not HealthMonitor(1, 0.02).check(Reading(), 1)
+    assert not signs_of_ill_health({}, 0.02)
     # a good run: high accuracy at a loss that is not near 0, or a low loss alone
-    assert not HealthMonitor(1, 0.02).check(Reading(accuracy=1.0, loss_bits=1.0), 1)
-    assert not HealthMonitor(1, 0.02).check(WELL, 1)
+    assert not signs_of_ill_health({"accuracy": 1.0, "loss_bits": 1.0}, 0.02)
+    assert not signs_of_ill_health(WELL, 0.02)
 
 
-def test_the_clock_times_fetches(monkeypatch):
-    half_seconds = SimpleNamespace(perf_counter=itertools.count(0, 0.5).__next__)
-    monkeypatch.setattr(data_wait, "time", half_seconds)
-    clock = WaitClock()
-    numbers = torch.utils.data.TensorDataset(torch.arange(6))
-    iterator = EpochBatchIterator(
-        numbers, collate_fn=lambda rows: [int(n) for (n,) in rows], batch_sampler=[[0], [1], [2], [3], [4], [5]]
-    )
-    clock.watch(iterator)
-    clock.watch(iterator)
-    batches = iterator.next_epoch_itr(shuffle=False)
-    assert next(batches) == [0] and next(batches) == [1]
-    assert clock.take() == 1.0 and clock.take() == 0.0
-    assert batches.n == 2 and list(batches) == [[2], [3], [4], [5]]
+def test_an_update_waits_from_the_end_of_the_one_before(monkeypatch):
+    task, seconds = fake_task(), iter([10.0, 11.0, 20.0])
+    monkeypatch.setattr(watched_task, "time", SimpleNamespace(perf_counter=seconds.__next__))
+    trainer = SimpleNamespace(cfg=SimpleNamespace(common=SimpleNamespace(seed=1)), get_num_updates=lambda: 7)
+    trainer.optimizer, task.waits_since = None, 8.0
+    task.begin_update(trainer, [])
+    assert task._wait_seconds == 2.0
+    task.begin_update(trainer, [])  # tried again
+    assert task._wait_seconds == 0.0
 
 
 def fake_task(**model_cfg) -> SpeechPretrainingTask:
@@ -85,9 +78,8 @@ def fake_task(**model_cfg) -> SpeechPretrainingTask:
     task = SpeechPretrainingTask(OmegaConf.create({"data": "x", "health_updates": 1, "sample_rate": 16_000}))
     cfg = SimpleNamespace(**{"mask_prob": 0.65, **model_cfg})
     task._objective = SimpleNamespace(num_codes=640)
-    task._trainer = SimpleNamespace(
-        get_num_updates=lambda: 7, get_model=lambda: SimpleNamespace(cfg=cfg), is_data_parallel_master=True
-    )
+    task._model = SimpleNamespace(cfg=cfg)
+    task._trainer = SimpleNamespace(get_num_updates=lambda: 7, is_data_parallel_master=True)
     return task
 
 
@@ -120,7 +112,7 @@ def test_metrics_of_all_processes_are_put_together():
 
 @pytest.mark.parametrize(("model_cfg", "expected"), [({}, 0.478), ({"mask_fill": True}, 0.65)])
 def test_share_of_frames_that_masks_aim_at(model_cfg, expected):
-    assert fake_task(**model_cfg).mask_target() == pytest.approx(expected, abs=1e-3)
+    assert fake_task(**model_cfg).health_targets()["masked_target"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_perplexities_of_a_criterion_that_sums_are_weighted_by_their_targets():
@@ -172,7 +164,6 @@ def test_a_run_of_one_long_and_one_short_clip(zygote, arguments, tmp_path):
     log = tmp_path / "log"
     zygote.run(arguments(tmp_path / "run", 3, *options), log)
     text = log.read_text()
-    assert "update 1, for 2 updates now: " in text or "update 2, for 2 updates now: " in text
     assert "of what is computed is padding" in text and "of the frames are masked, where model.mask_prob" in text
     last = [json.loads(line[line.index("{") :]) for line in text.splitlines() if "[train_inner]" in line][-1]
     assert float(last["padding"]) > 0.4 and float(last["masked"]) < 0.3

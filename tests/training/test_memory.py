@@ -12,7 +12,6 @@ from trainers import trainer_of
 
 from summarymixing_fairseq.benchmarks.recipe import noise_batch, train_step
 from summarymixing_fairseq.system import machine
-from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.machine import free_memory
 from summarymixing_fairseq.tasks import watched_task
 from summarymixing_fairseq.training.watch.memory import bytes_of_update
@@ -79,13 +78,6 @@ def test_all_processes_of_the_machine_count(tmp_path, monkeypatch):
     alone, _ = trainer.task._memory(trainer)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")  # torchrun's
     assert trainer.task._memory(trainer)[0] == 8 * alone > 0
-
-
-def test_validation_on_the_training_split_is_refused(tmp_path):
-    """fairseq has one iterator for a split, so that validation would set back the epochs of training."""
-    trainer = trainer_of(tmp_path, "dataset.valid_subset=train")
-    with pytest.raises(InputError, match="dataset.valid_subset=train names the training split"):
-        trainer.task.begin_run(trainer, Batches(1))
 
 
 @pytest.mark.parametrize("projection", ["random", "pca"])

@@ -11,14 +11,13 @@ from omegaconf import OmegaConf
 
 from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.training.optim import new_bob as new_bob_module
-from summarymixing_fairseq.training.optim.new_bob import note_validation
 
 ADAM = {"_name": "adam", "adam_betas": "(0.9,0.999)", "adam_eps": 1e-8, "weight_decay": 0.0, "tpu": False}
 
 
 @pytest.fixture(autouse=True)
 def nothing_validated(monkeypatch):
-    monkeypatch.setattr(new_bob_module, "_last_validation", (0, {}))
+    monkeypatch.setattr(new_bob_module, "last_validation", {})
 
 
 def new_bob(lr: float = 1.0, **options):
@@ -68,50 +67,15 @@ def test_updates_leave_the_rate():
     assert optimizer.get_lr() == pytest.approx(0.15)
 
 
-def resumed(schedule, optimizer):
-    """A new schedule and optimizer in the state of others, as out of a checkpoint."""
-    other, other_optimizer = new_bob(1.0, lr_shrink=0.5, metric="wer")
-    other.load_state_dict(schedule.state_dict())
-    other_optimizer.load_state_dict(optimizer.state_dict())
-    return other
-
-
-def test_taken_up_from_a_checkpoint_that_was_saved_before_the_step():
-    """fairseq's order: validation, checkpoint, step; and after loading, a step that names the epoch that begins."""
-    metrics = [10.0, 9.0, 9.0, 8.0, 8.0, 9.0]
-    whole = rates(new_bob(1.0, lr_shrink=0.5)[0], metrics)
-    schedule, optimizer = new_bob(1.0, lr_shrink=0.5, metric="wer")
-    seen = []
-    for epoch, metric in enumerate(metrics, start=1):
-        # within the epoch: nothing has ended
-        note_validation(epoch, {"wer": 100.0})
-        assert resumed(schedule, optimizer).step(epoch) == optimizer.get_lr()
-        note_validation(epoch, {"wer": metric, "loss": 3.0})
-        other = resumed(schedule, optimizer)
-        seen.append(schedule.step(epoch, metric))
-        assert other.step(epoch + 1) == seen[-1]
-        assert other.state_dict() == schedule.state_dict()
-    assert seen == whole
-
-
 def test_another_metric_than_the_best_checkpoints():
     """fairseq tells a schedule the word error rate; one that follows the loss looks it up."""
     schedule, optimizer = new_bob(1.0, lr_shrink=0.5, metric="loss")
     seen = []
     for epoch, (wer, loss) in enumerate([(50.0, 3.0), (50.0, 2.0), (40.0, 2.0), (30.0, 1.0)], start=1):
-        note_validation(epoch, {"wer": wer, "loss": loss})
+        new_bob_module.last_validation.update(wer=wer, loss=loss)
         seen.append(schedule.step(epoch, wer))
     assert seen == [1.0, 1.0, 0.5, 0.5]
     assert optimizer.get_lr() == 0.5
-
-
-def test_a_step_that_was_taken_is_not_taken_again():
-    schedule, optimizer = new_bob(1.0, lr_shrink=0.5, metric="wer")
-    for epoch in (1, 2):
-        note_validation(epoch, {"wer": 5.0})
-        schedule.step(epoch, 5.0)
-    other = resumed(schedule, optimizer)
-    assert other.step(3) == optimizer.get_lr() == 0.5
 
 
 @pytest.mark.parametrize("lr_shrink", [0.0, 1.5, -0.1])
@@ -184,9 +148,7 @@ def test_groups_are_taken_up_again(composite):
 
 
 def test_a_metric_that_validation_lacks():
-    """Saving comes first and does not fail."""
-    note_validation(1, {"wer": 3.0})
+    new_bob_module.last_validation.update(wer=3.0)
     schedule, _ = new_bob(1.0, metric="wre")
-    assert schedule.state_dict()["pending"] is None
     with pytest.raises(InputError, match="lr_scheduler.metric=wre: the validation has no such number, but wer"):
         schedule.step(1, 2.0)

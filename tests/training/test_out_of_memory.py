@@ -42,6 +42,6 @@ def test_the_run_ends_with_what_to_do(tmp_path, monkeypatch, processes, tried):
     trainer = trainer_of(tmp_path)
     calls = short_of_memory(trainer, times=5)
     monkeypatch.setattr(Trainer, "data_parallel_world_size", processes)
-    with pytest.raises(InputError, match=r"^update 1: a GPU's memory .* dataset\.max_tokens=\d+ .*2\.00 GiB\.\)$"):
+    with pytest.raises(InputError, match=r"^update 1: the memory .* dataset\.max_tokens=\d+ .*2\.00 GiB\.\)$"):
         trainer.train_step([NOISE, NOISE])
     assert len(calls) == 1 + tried and trainer.get_num_updates() == 0

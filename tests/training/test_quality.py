@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
@@ -16,7 +15,6 @@ from training.conftest import NOISY, differences, load
 
 from summarymixing_fairseq.analysis import phones
 from summarymixing_fairseq.analysis.phone_speech import phone_speech
-from summarymixing_fairseq.training.log_file import START
 from summarymixing_fairseq.training.watch.quality import QualityWatch, first_minute
 
 NAMES = [f"{measure}_{layer}" for measure in ("rank", "phones") for layer in ("latents", "input", "layer1", "layer2")]
@@ -32,7 +30,7 @@ def test_spoiled_latents_are_warned_of(tiny_model, speech, few_clips, caplog):
     model = tiny_model().train()
     watch = QualityWatch(speech, normalize=False, patience=1, state=None)
     states = torch.get_rng_state(), np.random.get_state()[1].tolist()
-    watch.begin(model)
+    watch.begin(model, "valid")
     assert torch.equal(torch.get_rng_state(), states[0]) and np.random.get_state()[1].tolist() == states[1]
     assert model.training and all(parameter.grad is None for parameter in model.parameters())
     with caplog.at_level(logging.WARNING):
@@ -84,19 +82,19 @@ def test_a_run_logs_it_and_keeps_it_and_resumes_exactly(zygote, arguments, tmp_p
         return load(tmp_path / name / "checkpoint_last.pt"), (tmp_path / f"{name}.log").read_text()
 
     whole, log = run("whole")
-    validations = records(log, "valid")
-    assert len(validations) == 2
+    start, *validations = records(log, "valid")
+    assert start["valid_num_updates"] == "0" and len(validations) == 2
     for record in validations:
         assert all(math.isfinite(float(record[f"valid_{name}"])) for name in NAMES)
         assert 0 < float(record["valid_codebook_use"]) <= 1 and float(record["valid_quality_seconds"]) > 0
-    start = json.loads(log.partition(START)[2].splitlines()[0])
     kept = whole["extra_state"]["SpeechPretrainingTask"]["quality"]
-    assert kept["start"] == start and list(start) == [*NAMES, "quality_seconds"]
-    assert start["rank_latents"] == pytest.approx(float(validations[0]["valid_rank_latents"]), rel=0.05)
+    assert list(kept["start"]) == [*NAMES, "quality_seconds"]
+    assert {name: float(start[f"valid_{name}"]) for name in NAMES} == {name: kept["start"][name] for name in NAMES}
+    assert kept["start"]["rank_latents"] == pytest.approx(float(validations[0]["valid_rank_latents"]), rel=0.05)
 
     (tmp_path / "resumed").mkdir()
     shutil.copy(tmp_path / "whole" / "checkpoint_1_1.pt", tmp_path / "resumed" / "checkpoint_last.pt")
     resumed, log = run("resumed")
-    assert START not in log and resumed["extra_state"]["SpeechPretrainingTask"]["quality"] == kept
+    assert '"valid_num_updates": "0"' not in log and resumed["extra_state"]["SpeechPretrainingTask"]["quality"] == kept
     for part in ("model", "last_optimizer_state"):
         assert differences(whole[part], resumed[part]) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -155,10 +156,9 @@ def test_twenty_kills(zygote, arguments, tmp_path):
 
 
 def test_the_seed_of_a_batch_is_its_own():
-    from summarymixing_fairseq.training.watch.noise import UpdateNoise
+    from summarymixing_fairseq.training.watch.noise import batch_seeds
 
-    seeds = [UpdateNoise(update) for update in (1, 2, 2**64 - 1, -1)]
-    drawn = [noise.next_seed() for noise in seeds for _ in range(50)]
+    drawn = [seed for update in (1, 2, 2**64 - 1, -1) for seed in itertools.islice(batch_seeds(update), 50)]
     assert len(set(drawn[:150])) == 150
     for seed in drawn:
         torch.manual_seed(seed)

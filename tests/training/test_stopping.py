@@ -48,7 +48,7 @@ def test_a_metric_that_validation_lacks_ends_the_run_saved(monkeypatch):
         raise KeyError("wre")
 
     monkeypatch.setattr(stopping, "_validate_and_save", validate)
-    monkeypatch.setattr(stopping, "last_validation", lambda: {"wer": 3.0, "loss": 1.0})
+    monkeypatch.setattr(stopping, "last_validation", {"wer": 3.0, "loss": 1.0})
     monkeypatch.setattr(stopping.checkpoint_utils, "save_checkpoint", lambda *args: saved.append(args[-1]))
     trainer = SimpleNamespace(get_num_updates=lambda: 1)
     cfg = SimpleNamespace(checkpoint=checkpoint_fields(best_checkpoint_metric="wre"))

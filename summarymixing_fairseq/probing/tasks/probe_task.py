@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ...data.checks import check_sample_rate
 from ...data.manifest import Manifest, archive_and_position
-from ...data.reading import seconds_up
 from ...data.segments import SegmentDataset
 from ...system.errors import InputError
 from ...tasks.speech_task import SegmentedAudioTask, SpeechTask, trains_in_half
@@ -37,6 +36,7 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
 
     # whether the task is for heads with scores a frame; otherwise for heads with scores a clip
     is_frame_level: bool
+    takes_so_many = "the probe's head (model.head)"
     model: SslProbe
     cfg: DictConfig
 
@@ -94,25 +94,12 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
 
     def audio_dataset(self, split: str, manifest: Manifest, **options: Any) -> FairseqDataset:
         """The clips of a split: their waveforms, or the features that are kept of them."""
-        self.check_lengths(split, manifest)
         audio = SegmentDataset(manifest, ascending=self.cfg.ascending, **options)
         return CachedStatesDataset(audio) if self._keeps_states(split, manifest) else audio
 
     def min_samples(self) -> int:
         """Samples of the shortest clip that the head takes."""
         return self.model.encoder.min_samples(self.model.head.min_frames)
-
-    def check_lengths(self, split: str, manifest: Manifest) -> None:
-        """Raises InputError for clips too short for the head."""
-        min_frames, min_samples = self.model.head.min_frames, self.min_samples()
-        short = (manifest.sizes < min_samples).nonzero()[0]
-        if len(short):
-            raise InputError(
-                f"{len(short)} clips of {manifest.path} are shorter than the {seconds_up(min_samples):g} s "
-                f"({min_frames} frames) that {type(self.model.head).__name__} takes, {manifest.name(int(short[0]))} "
-                f"first: make the manifest with --min-seconds {seconds_up(min_samples):g}, or set "
-                f"task.min_sample_size={min_samples}"
-            )
 
     def _keeps_states(self, split: str, manifest: Manifest) -> bool:
         """Whether the features of a split are kept; a warning says if they would be too large."""

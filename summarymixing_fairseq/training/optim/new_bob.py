@@ -1,7 +1,7 @@
 """``new_bob``: a learning rate that shrinks after an epoch without progress; ``per_group``: one for each group."""
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.optim.lr_scheduler import FairseqLRScheduler, register_lr_scheduler
@@ -10,23 +10,8 @@ from omegaconf import II
 
 from ...system.errors import InputError
 
-# Epoch and metrics of the last validation
-_last_validation: Tuple[int, Dict[str, Any]] = (0, {})
-
-
-def note_validation(epoch: int, stats: Dict[str, Any]) -> None:
-    """Note what a validation found.
-
-    At the end of an epoch fairseq saves a checkpoint first and then tells schedules the metric. Without this note, a
-    run resumed from that checkpoint would never learn of that epoch.
-    """
-    global _last_validation
-    _last_validation = epoch, dict(stats)
-
-
-def last_validation() -> Dict[str, Any]:
-    """The metrics of the last validation that was noted."""
-    return _last_validation[1]
+# Metrics of the run's last validation: fairseq tells schedules of checkpoint.best_checkpoint_metric alone.
+last_validation: Dict[str, Any] = {}
 
 
 @dataclass
@@ -63,23 +48,15 @@ class NewBobSchedule(FairseqLRScheduler):
         if not 0 < cfg.lr_shrink <= 1:
             raise ValueError(f"lr_scheduler.lr_shrink={cfg.lr_shrink}: must be above 0 and at most 1")
         self.previous: Optional[float] = None
-        # epochs that a step has ended; and, out of a checkpoint, a validated epoch that no step had ended yet
-        self.num_epochs = 0
-        self.pending: Optional[List[float]] = None
         self.optimizer.set_lr(cfg.lr[0])
 
     def state_dict(self) -> Dict[str, Any]:
-        """The metric of the last epoch, and of a validated one that no step has ended. The optimizer keeps the rate."""
-        epoch, stats = _last_validation
-        pending = None
-        if epoch > self.num_epochs and self.cfg.metric in stats:  # else the next step says so, once the run is saved
-            pending = [epoch, float(stats[self.cfg.metric])]
-        return {"previous": self.previous, "num_epochs": self.num_epochs, "pending": pending}
+        """The metric of the last epoch. The optimizer keeps the rate."""
+        return {"previous": self.previous}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Restore what ``state_dict`` saved."""
-        self.previous, self.num_epochs = state_dict["previous"], state_dict["num_epochs"]
-        self.pending = state_dict["pending"] if "pending" in state_dict else state_dict["unheard"]  # before 0.2
+        self.previous = state_dict["previous"]
 
     def step(self, epoch: int, val_loss: Optional[float] = None) -> float:
         """Shrink the rate if the metric of the epoch that ends is no better than the last one's.
@@ -87,21 +64,15 @@ class NewBobSchedule(FairseqLRScheduler):
         Raises:
             InputError: for a ``lr_scheduler.metric`` that the validation does not have.
         """
-        if val_loss is None and self.pending is not None and self.pending[0] == epoch - 1:
-            # a run that is taken up again: fairseq gives the epoch that begins
-            epoch, val_loss = int(self.pending[0]), self.pending[1]
-        self.pending = None
-        if val_loss is None:  # taken up again within an epoch, or an epoch without validation
+        if val_loss is None:  # taken up again, or an epoch without validation
             return self.optimizer.get_lr()
-        self.num_epochs = epoch
-        noted_epoch, stats = _last_validation
-        if noted_epoch == epoch:  # fairseq tells schedules of checkpoint.best_checkpoint_metric alone
-            if self.cfg.metric not in stats:
+        if last_validation:  # fairseq's own tasks do not note it
+            if self.cfg.metric not in last_validation:
                 raise InputError(
                     f"lr_scheduler.metric={self.cfg.metric}: the validation has no such number, but "
-                    f"{', '.join(sorted(stats))}"
+                    f"{', '.join(sorted(last_validation))}"
                 )
-            val_loss = float(stats[self.cfg.metric])
+            val_loss = float(last_validation[self.cfg.metric])
         error = 100.0 - val_loss if self.cfg.is_accuracy else float(val_loss)
         if self.previous is not None:
             improvement = (self.previous - error) / self.previous if self.previous else 0.0

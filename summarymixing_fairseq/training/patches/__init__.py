@@ -184,6 +184,12 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         "out, and several GPUs wait for each other for ever",
     ),
     (
+        Trainer,
+        "lr_step",
+        trainer.lr_step,
+        "schedules hear of the validation that ends an epoch after the checkpoint is saved, which then lacks it",
+    ),
+    (
         AMPOptimizer,
         "__init__",
         amp.init,

@@ -41,10 +41,11 @@ def save_checkpoint(cfg: Any, trainer: Trainer, epoch_itr: Any, val_loss: Any) -
     """fairseq's, once the save before is written.
 
     Where fairseq removes old checkpoints, the new one is not counted, as it may not be there yet: as many as were asked
-    for are whole at any time, and one more until the next save.
+    for are whole at any time, and one more until the next save. Schedules hear of the validation that ends an epoch
+    first: fairseq tells them once the checkpoint is written, which then does not know of it.
 
     Raises:
-        InputError: if a checkpoint, this or the one before, cannot be written.
+        InputError: if a checkpoint, this or the one before, cannot be written; once it is saved, as a schedule does.
     """
     global _in_background
     wait()
@@ -52,7 +53,11 @@ def save_checkpoint(cfg: Any, trainer: Trainer, epoch_itr: Any, val_loss: Any) -
     if _in_background:
         _end_after_writing()
     try:
-        saved = _save_checkpoint(cfg, trainer, epoch_itr, val_loss)
+        try:
+            if val_loss is not None and epoch_itr.end_of_epoch():
+                trainer.lr_step(epoch_itr.epoch, val_loss)
+        finally:
+            saved = _save_checkpoint(cfg, trainer, epoch_itr, val_loss)
     finally:
         _in_background = False
     setattr(trainer, _SAVED, trainer.get_num_updates())
@@ -80,7 +85,7 @@ def save_whole(state: Any, filename: str, async_write: bool = False) -> None:
     fairseq saves crash.pt while it handles an error, which counts for more than that the disk is full.
     """
     try:
-        _run(checkpoints.save_whole, state, filename, async_write)
+        _run(checkpoints.save_whole, state, filename)
     except InputError as error:
         if os.path.basename(filename) != CRASHED:
             raise
@@ -88,8 +93,10 @@ def save_whole(state: Any, filename: str, async_write: bool = False) -> None:
 
 
 def second_name(source: str, target: str, overwrite: bool = False) -> bool:
-    """``checkpoints.second_name``, or a promise of it."""
-    _run(checkpoints.second_name, source, target, overwrite)
+    """``checkpoints.second_name``, or a promise of it. Returns True, as fairseq's ``PathManager.copy`` does."""
+    if not _in_background:
+        wait()  # of a save before, as where task.post_save_script asks for a copy
+    _run(checkpoints.second_name, source, target)
     return True
 
 

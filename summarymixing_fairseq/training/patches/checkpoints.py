@@ -15,7 +15,6 @@ from typing import IO, Any, cast
 import torch
 from fairseq import checkpoint_utils
 from fairseq.dataclass.utils import overwrite_args_by_name
-from fairseq.file_io import PathManager
 from omegaconf import OmegaConf
 
 from ...checkpoints.contents import config_of, no_fairseq_checkpoint, sections, weights_of
@@ -33,8 +32,6 @@ SAVED_SETTINGS = "saved_settings"
 # In the configuration that an encoder is built of: it is out of a fine-tuned checkpoint.
 OF_RECOGNISER = "of_recogniser"
 
-_save_remotely = checkpoint_utils.torch_persistent_save
-_copy_remotely = PathManager.copy
 _verify_checkpoint_directory = checkpoint_utils.verify_checkpoint_directory
 
 
@@ -56,15 +53,12 @@ class _Output:
         self._file.flush()
 
 
-def save_whole(state: Any, filename: str, async_write: bool = False) -> None:
+def save_whole(state: Any, filename: str) -> None:
     """``torch.save`` to a temporary file, flushed to the disk and then renamed: the earlier file stays until then.
 
     Raises:
         InputError: if it cannot be written, naming the file and the reason; nothing is left of it.
     """
-    if async_write or PathManager.path_requires_pathmanager(filename):
-        _save_remotely(state, filename, async_write)
-        return
     temporary = filename + TEMPORARY_SUFFIX
     output = None
     try:
@@ -86,17 +80,14 @@ def save_whole(state: Any, filename: str, async_write: bool = False) -> None:
         ) from None
 
 
-def second_name(source: str, target: str, overwrite: bool = False) -> bool:
+def second_name(source: str, target: str) -> None:
     """Give a checkpoint a second name in one step: a hard link, or where there are none a copy that is then renamed.
 
     Nothing writes into a checkpoint, so two names of one file do as well as two files, and take no time and no room.
-    Returns True, as fairseq's ``PathManager.copy`` does.
 
     Raises:
         InputError: if neither is possible.
     """
-    if PathManager.path_requires_pathmanager(source) or PathManager.path_requires_pathmanager(target):
-        return _copy_remotely(source, target, overwrite)
     temporary = target + TEMPORARY_SUFFIX
     try:
         _remove(temporary)
@@ -113,7 +104,6 @@ def second_name(source: str, target: str, overwrite: bool = False) -> bool:
         raise InputError(
             f"checkpoint {target} cannot be written: {error.strerror or error}; {source} is whole"
         ) from None
-    return True
 
 
 def _remove(path: str) -> None:
@@ -156,8 +146,6 @@ def load_checkpoint_to_cpu(path: str, arg_overrides: Any = None, load_on_all_ran
     Raises:
         InputError: as ``load_safely`` and ``pretraining_config``; for weights that are not finite.
     """
-    if PathManager.path_requires_pathmanager(path):
-        raise InputError(f"checkpoint {path}: download it first")
     state = load_safely(Path(path))
     weights, config = weights_of(state, Path(path)), config_of(state)
     state["args"] = state["cfg"] = None

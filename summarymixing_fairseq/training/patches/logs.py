@@ -14,7 +14,7 @@ from typing import Any
 from fairseq.logging import progress_bar
 
 from ...system.errors import InputError
-from ..log_file import NUMBERS, START, in_words, start_record
+from ..log_file import NUMBERS, in_words
 
 TEXT_LOG = "train.log"
 FOR_PEOPLE = "simple"
@@ -58,8 +58,7 @@ def begin(save_dir: str) -> None:
         _files.pop().close()
     text, numbers = (_File(Path(save_dir, name), encoding="utf-8") for name in (TEXT_LOG, NUMBERS))
     text.setFormatter(logging.Formatter("%(asctime)s | %(levelname)s | %(name)s | %(message)s"))
-    numbers.addFilter(_has_numbers)
-    numbers.setFormatter(_Numbers())
+    numbers.addFilter(_numbers_in)
     if _for_people:
         logging.captureWarnings(True)
         for handler in root.handlers:
@@ -77,17 +76,13 @@ def _numbers_in(record: logging.LogRecord) -> bool:
     return record.module == progress_bar.__name__.rpartition(".")[2] and record.getMessage().startswith("{")
 
 
-def _has_numbers(record: logging.LogRecord) -> bool:
-    return _numbers_in(record) or record.getMessage().startswith(START)
-
-
 def _is_for_people(record: logging.LogRecord) -> bool:
     message = record.getMessage()
     if record.levelno >= logging.WARNING:
         return record.name != "py.warnings"  # of Python's warnings: deprecations
     if _numbers_in(record):
         return record.name != "train"  # the means of an epoch
-    return message.startswith(_SHOWN) or (record.name.startswith(_PACKAGE) and not message.startswith(START))
+    return message.startswith(_SHOWN) or record.name.startswith(_PACKAGE)
 
 
 class _File(logging.FileHandler):
@@ -95,13 +90,6 @@ class _File(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Drop the line."""
-
-
-class _Numbers(logging.Formatter):
-    """A line of JSON."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return start_record(record.getMessage())
 
 
 class _Words(logging.Formatter):

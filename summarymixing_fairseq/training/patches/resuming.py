@@ -10,7 +10,6 @@ from fairseq import checkpoint_utils
 from fairseq.optim import FairseqOptimizer
 from fairseq.optim.composite import FairseqCompositeOptimizer
 from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin
-from fairseq.optim.lr_scheduler.pass_through import PassThroughScheduleSchedule
 from fairseq.optim.lr_scheduler.reduce_lr_on_plateau import ReduceLROnPlateauLRSchedule
 from fairseq.trainer import Trainer
 from fairseq_cli.train import should_stop_early
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from ...data.dictionary import difference
 from ...system.errors import InputError
-from ..optim.new_bob import note_validation
+from ..optim.new_bob import last_validation
 from .checkpoints import SAVED_SETTINGS
 
 # What makes another run: these fields, and of the other groups all fields but the free ones. Lengths, intervals,
@@ -63,33 +62,22 @@ _load_plateau = ReduceLROnPlateauLRSchedule.load_state_dict
 def load_checkpoint(cfg: Any, trainer: Trainer, **kwargs: Any) -> tuple[Any, Any]:
     """fairseq's, which begins or takes up a run, without what an earlier run of this process left: ``-m`` runs many.
 
-    ``reduce_lr_on_plateau`` hears of a validation that ended the epoch before: fairseq saves before it tells schedules.
-
     Raises:
         InputError: for a ``checkpoint.finetune_from_model`` that is not there, or beside what contradicts it.
     """
-    begins_from_another = _begins_from_another(cfg, trainer)
+    _check_finetune_from_model(cfg, trainer)
     vars(checkpoint_utils.save_checkpoint).clear()
     vars(should_stop_early).clear()
-    note_validation(0, {})
+    last_validation.clear()
     FairseqCompositeOptimizer.optimizers, FairseqCompositeOptimizer.lr_schedulers = {}, {}
-    extra_state, epoch_itr = _load_checkpoint(cfg, trainer, **kwargs)
-    if extra_state is not None and not (
-        begins_from_another or cfg.reset_optimizer or cfg.reset_lr_scheduler or cfg.reset_dataloader
-    ):
-        at = extra_state["train_iterator"]
-        if at["iterations_in_epoch"] == 0 and extra_state.get("val_loss") is not None:
-            for schedule in _schedules(trainer.lr_scheduler):
-                if isinstance(schedule, ReduceLROnPlateauLRSchedule):
-                    schedule.step(at["epoch"] - 1, extra_state["val_loss"])
-    return extra_state, epoch_itr
+    return _load_checkpoint(cfg, trainer, **kwargs)
 
 
-def _begins_from_another(cfg: Any, trainer: Trainer) -> bool:
-    """Whether this run begins with the weights of ``checkpoint.finetune_from_model``; InputError if it cannot."""
+def _check_finetune_from_model(cfg: Any, trainer: Trainer) -> None:
+    """Raises InputError for a ``checkpoint.finetune_from_model`` that no run can begin from."""
     path = getattr(cfg, "finetune_from_model", None)
     if path is None:
-        return False
+        return
     last = Path(cfg.save_dir, f"checkpoint_last{trainer.checkpoint_suffix}.pt")
     if not (last.exists() or Path(path).is_file()):  # a run that goes on does not look at it
         raise InputError(f"checkpoint.finetune_from_model={path}: no such file")
@@ -100,14 +88,6 @@ def _begins_from_another(cfg: Any, trainer: Trainer) -> bool:
         raise InputError(
             f"checkpoint.finetune_from_model takes the weights alone: leave checkpoint.{name} as it is by default"
         )
-    return not last.exists()
-
-
-def _schedules(schedule: Any) -> list[Any]:
-    """The schedules of all groups of parameters, or the only one."""
-    if isinstance(schedule, PassThroughScheduleSchedule):
-        return list(schedule.optimizer.lr_scheduler.lr_schedulers.values())
-    return [schedule]
 
 
 def load_into_trainer(self: Trainer, filename: str, reset_optimizer: bool = False, *args: Any, **kwargs: Any) -> Any:

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -68,6 +69,7 @@ def validate_and_save(
         if _several():
             dist.barrier()  # a process that ends takes the others down, which may be saving
         _end(cfg.checkpoint, trainer)
+    task.waits_since = time.perf_counter()
     return losses, should_stop
 
 
@@ -79,7 +81,7 @@ def _refuse_metric(error: KeyError, cfg: Any, trainer: Trainer, epoch_itr: Any) 
     checkpoint_utils.save_checkpoint(cfg, trainer, epoch_itr, None)
     background.wait()
     # of a run that was taken up nothing is known yet
-    known = f", but {', '.join(sorted(last_validation()))}" if last_validation() else ""
+    known = f", but {', '.join(sorted(last_validation))}" if last_validation else ""
     saved = f"saved; go on with another and checkpoint.restore_file={cfg.save_dir}/checkpoint_last.pt"
     raise InputError(
         f"checkpoint.best_checkpoint_metric={name}: the validation has no such number{known}; the run is "

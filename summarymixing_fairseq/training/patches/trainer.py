@@ -13,7 +13,7 @@ import torch
 from fairseq.trainer import Trainer
 from torch import Tensor
 
-from ...system.errors import InputError
+from ...system.errors import InputError, is_out_of_memory
 from ...system.precision import allow_tf32
 from ...system.transfers import read_numbers
 from . import background, stopping
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _train = fairseq_cli.train.train
 _train_step = Trainer.train_step
+_lr_step = Trainer.lr_step
 _clip_grad_norm = Trainer.clip_grad_norm
 _aggregate_logging_outputs = Trainer._aggregate_logging_outputs
 
@@ -88,11 +89,11 @@ def _update(self: Trainer, samples: Any, tries: int) -> Any:
     try:
         return _train_step(self, samples, raise_oom=True)
     except RuntimeError as error:
-        if "out of memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         if tries == 1:
             raise InputError(
-                f"update {self.get_num_updates() + 1}: a GPU's memory is too small: lower "
+                f"update {self.get_num_updates() + 1}: the memory is too small: lower "
                 f"dataset.max_tokens={self.cfg.dataset.max_tokens} and raise optimization.update_freq, or "
                 f"take +model.recompute=cheap ({str(error).splitlines()[0]})"
             ) from error
@@ -100,6 +101,16 @@ def _update(self: Trainer, samples: Any, tries: int) -> Any:
     self.zero_grad()
     torch.cuda.empty_cache()
     return _update(self, samples, tries - 1)
+
+
+@functools.wraps(_lr_step)
+def lr_step(self: Trainer, epoch: int, val_loss: float | None = None) -> Any:
+    """fairseq's, once for each epoch that a validation ends: see ``background.save_checkpoint``."""
+    if val_loss is not None and getattr(self, "stepped_epoch", None) == epoch:
+        return self.lr_step_update()
+    if val_loss is not None:
+        self.stepped_epoch = epoch
+    return _lr_step(self, epoch, val_loss)
 
 
 @functools.wraps(_clip_grad_norm)

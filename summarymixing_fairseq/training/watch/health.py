@@ -6,8 +6,8 @@ They are read off the numbers that every update logs, so TensorBoard and W&B sho
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -19,37 +19,6 @@ MASKED_TOLERANCE = 0.4
 MOST_PADDING = 0.3
 MOST_DATA_WAIT = 0.25
 
-
-@dataclass(frozen=True)
-class Reading:
-    """Numbers of one update. None: this run does not have that number.
-
-    Attributes:
-        loss_bits: of the criterion per masked frame; accuracy: of the contrastive task, 0 to 1.
-        code_perplexity, num_codes: of all codebooks together.
-        masked, masked_target: shares of valid frames; padding: share of the samples computed.
-        data_wait: share of the time spent waiting for a batch.
-    """
-
-    loss_bits: float | None = None
-    accuracy: float | None = None
-    code_perplexity: float | None = None
-    num_codes: int | None = None
-    masked: float | None = None
-    masked_target: float | None = None
-    padding: float | None = None
-    data_wait: float | None = None
-
-
-@dataclass
-class _Watch:
-    """A condition, its warning, and for how many updates in a row it has held."""
-
-    holds: Callable[[Reading], bool]
-    message: Callable[[Reading], str]
-    num_updates: int = 0
-
-
 # By whether clips may be cropped.
 UNEQUAL_ADVICE = {
     True: "Cut recordings to like lengths (summarymixing manifest folder --vad), or crop them by task.max_sample_size",
@@ -57,89 +26,80 @@ UNEQUAL_ADVICE = {
 }
 
 
-class HealthMonitor:
-    """Warns once when a condition has held long enough, and again if it returns after it was gone.
+class LastingSigns:
+    """Warns once when a sign has lasted long enough, and again if it returns after it was gone.
 
     Args:
-        patience: updates in a row before a warning.
+        patience: updates that a sign lasts before a warning; state: of ``state``, in a run that is taken up.
+    """
+
+    def __init__(self, patience: int, state: Any = None):
+        state = state if isinstance(state, dict) else {}
+        self.patience = patience
+        self._since: dict[str, int] = dict(state.get("since", {}))  # update at which it was seen first
+        self._warned: set[str] = set(state.get("warned", ()))
+
+    def state(self) -> dict[str, Any]:
+        """For a run that is taken up: plain containers."""
+        return {"since": self._since, "warned": sorted(self._warned)}
+
+    def check(self, signs: Mapping[str, str], num_updates: int) -> list[str]:
+        """Look at the signs of an update, messages by name; log and return the warnings that are due."""
+        self._since = {sign: self._since.get(sign, num_updates) for sign in signs}
+        self._warned &= set(signs)
+        due = [
+            sign for sign in signs if sign not in self._warned and num_updates - self._since[sign] + 1 >= self.patience
+        ]
+        self._warned |= set(due)
+        warnings = [f"update {num_updates}: {signs[sign]}" for sign in due]
+        for warning in warnings:
+            logger.warning(warning)
+        return warnings
+
+
+def signs_of_ill_health(found: Mapping[str, float], min_codebook_use: float, may_crop: bool = True) -> dict[str, str]:
+    """What is wrong with the numbers of an update: a message by the name of the number.
+
+    Args:
+        found: as far as the run has them: ``loss_bits`` of the criterion per masked frame; ``accuracy`` of the
+            contrastive task, 0 to 1; ``code_perplexity`` and ``num_codes`` of all codebooks together; ``masked`` and
+            ``masked_target``, shares of valid frames; ``padding``, share of the samples computed; ``data_wait``, share
+            of the time spent waiting for a batch.
         min_codebook_use: code perplexity over the number of codes below which codebooks count as collapsed.
         may_crop: whether clips may be cropped, so that a warning may advise it.
     """
-
-    def __init__(self, patience: int, min_codebook_use: float, may_crop: bool = True):
-        self.patience = patience
-        self._watches = [
-            _Watch(
-                lambda r: (
-                    r.code_perplexity is not None
-                    and r.num_codes is not None
-                    and r.code_perplexity < min_codebook_use * r.num_codes
-                ),
-                lambda r: (
-                    f"code perplexity is {r.code_perplexity:.1f} of {r.num_codes} codes: the codebooks have collapsed, "
-                    "nearly all targets are the same and the loss means little. With the contrastive objective lower "
-                    "optimization.lr, raise the diversity loss (criterion.loss_weights), or freeze the feature "
-                    "extractor for a start (+model.feature_grad_mult=0). With bestrq, whose targets are fixed, look "
-                    "for silent or identical clips, or take fewer entries (model.objective_options.codebook_size)"
-                ),
-            ),
-            _Watch(
-                lambda r: (
-                    r.accuracy is not None
-                    and r.loss_bits is not None
-                    and r.accuracy >= DEGENERATE_ACCURACY
-                    and r.loss_bits < DEGENERATE_LOSS_BITS
-                ),
-                lambda r: (
-                    f"accuracy is {r.accuracy:.3f} at a loss of {r.loss_bits:.3f} bits: the run is degenerate, targets "
-                    "are told apart without listening (latents that hold their position, or hardly any negatives that "
-                    "count). Start again with a lower optimization.lr and longer warm-up, and look at code_perplexity"
-                ),
-            ),
-            _Watch(
-                lambda r: (
-                    r.masked is not None
-                    and r.masked_target is not None
-                    and abs(r.masked - r.masked_target) > MASKED_TOLERANCE * r.masked_target
-                ),
-                lambda r: (
-                    f"{r.masked:.0%} of the frames are masked, where model.mask_prob aims at {r.masked_target:.0%}: "
-                    "all clips of a batch are masked as much as its shortest can be. Leave short clips out "
-                    "(task.min_sample_size), or cut the corpus to like lengths"
-                ),
-            ),
-            _Watch(
-                lambda r: r.padding is not None and r.padding > MOST_PADDING,
-                lambda r: (
-                    f"{r.padding:.0%} of what is computed is padding: batches are of clips of unequal length. "
-                    f"{UNEQUAL_ADVICE[may_crop]}"
-                ),
-            ),
-            _Watch(
-                lambda r: r.data_wait is not None and r.data_wait > MOST_DATA_WAIT,
-                lambda r: (
-                    f"{r.data_wait:.0%} of the time goes by waiting for data: raise dataset.num_workers, keep the "
-                    "corpus on a local disk, or as flac rather than mp3, ogg or opus"
-                ),
-            ),
-        ]
-
-    def check(self, reading: Reading, num_updates: int) -> list[str]:
-        """Look at the numbers of an update; log and return the warnings that are due."""
-        due = []
-        for watch in self._watches:
-            watch.num_updates = watch.num_updates + 1 if watch.holds(reading) else 0
-            if watch.num_updates == self.patience:
-                due.append(f"update {num_updates}, for {self.patience} updates now: {watch.message(reading)}")
-        for warning in due:
-            logger.warning(warning)
-        return due
-
-    def counts(self) -> list[int]:
-        """For how many updates in a row each condition has held, for ``restore`` in a run that is taken up."""
-        return [watch.num_updates for watch in self._watches]
-
-    def restore(self, counts: list[int]) -> None:
-        """Go on from the counts of an earlier process; none from a checkpoint of version 0.1."""
-        for watch, count in zip(self._watches, counts):
-            watch.num_updates = count
+    signs = {}
+    perplexity, num_codes = found.get("code_perplexity"), found.get("num_codes")
+    if perplexity is not None and num_codes is not None and perplexity < min_codebook_use * num_codes:
+        signs["code_perplexity"] = (
+            f"code perplexity is {perplexity:.1f} of {num_codes} codes: the codebooks have collapsed, nearly all "
+            "targets are the same and the loss means little. With the contrastive objective lower optimization.lr, "
+            "raise the diversity loss (criterion.loss_weights), or freeze the feature extractor for a start "
+            "(+model.feature_grad_mult=0). With bestrq, whose targets are fixed, look for silent or identical clips, "
+            "or take fewer entries (model.objective_options.codebook_size)"
+        )
+    accuracy, loss = found.get("accuracy", 0.0), found.get("loss_bits", 1.0)
+    if accuracy >= DEGENERATE_ACCURACY and loss < DEGENERATE_LOSS_BITS:
+        signs["accuracy"] = (
+            f"accuracy is {accuracy:.3f} at a loss of {loss:.3f} bits: the run is degenerate, targets are told apart "
+            "without listening (latents that hold their position, or hardly any negatives that count). Start again "
+            "with a lower optimization.lr and longer warm-up, and look at code_perplexity"
+        )
+    masked, target = found.get("masked"), found.get("masked_target")
+    if masked is not None and target is not None and abs(masked - target) > MASKED_TOLERANCE * target:
+        signs["masked"] = (
+            f"{masked:.0%} of the frames are masked, where model.mask_prob aims at {target:.0%}: all clips of a batch "
+            "are masked as much as its shortest can be. Leave short clips out (task.min_sample_size), or cut the "
+            "corpus to like lengths"
+        )
+    if (padding := found.get("padding", 0.0)) > MOST_PADDING:
+        signs["padding"] = (
+            f"{padding:.0%} of what is computed is padding: batches are of clips of unequal length. "
+            f"{UNEQUAL_ADVICE[may_crop]}"
+        )
+    if (wait := found.get("data_wait", 0.0)) > MOST_DATA_WAIT:
+        signs["data_wait"] = (
+            f"{wait:.0%} of the time goes by waiting for data: raise dataset.num_workers, keep the corpus on a local "
+            "disk, or as flac rather than mp3, ogg or opus"
+        )
+    return signs

@@ -62,6 +62,6 @@ def bytes_of_update(model: nn.Module, max_tokens: int, num_samples: int) -> int:
         parameter.register_post_accumulate_grad_hook(lambda weight: setattr(weight, "grad", None))
     with torch.random.fork_rng(devices=[]), numpy_seed(1), PeakMemory(tensors, "cpu") as memory:
         outputs = tree_leaves(model(source=torch.randn(1, num_samples), padding_mask=None))
-        sum(x.sum() for x in outputs if isinstance(x, Tensor) and x.requires_grad).backward()
+        torch.autograd.backward([x.sum() for x in outputs if isinstance(x, Tensor) and x.requires_grad])
     num_trained = sum(parameter.numel() for parameter in trained)
     return memory.peak_bytes * max_tokens // num_samples + BYTES_BESIDE_A_WEIGHT * num_trained

@@ -8,29 +8,18 @@ with ``optimization.update_freq=[2]``. Masks, negatives, Gumbel noise, dropout a
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import numpy as np
 from fairseq.distributed import utils as distributed_utils
 
 
-def mixed_seed(*numbers: int) -> int:
-    """A seed of 64 bits out of whole numbers, 0 or more: another one wherever one of the numbers differs."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-
-
-class UpdateNoise:
-    """Seeds for the batches of one update on this process.
+def batch_seeds(update_seed: int) -> Iterator[int]:
+    """Seeds of 64 bits for this process's batches of one update. Batches are counted over all processes, in turns.
 
     Args:
-        update_seed: ``common.seed`` + number of updates.
+        update_seed: ``common.seed`` + number of updates; a negative seed is allowed by torch, not by numpy.
     """
-
-    def __init__(self, update_seed: int):
-        self._update_seed = update_seed % 2**63  # a negative seed is allowed by torch, not here
-        self._num_batches = 0
-
-    def next_seed(self) -> int:
-        """Seed of the next batch. Batches are counted over all processes, which take turns."""
-        rank, num_processes = distributed_utils.get_global_rank(), distributed_utils.get_global_world_size()
-        place = self._num_batches * num_processes + rank
-        self._num_batches += 1
-        return mixed_seed(self._update_seed, place)
+    for place in itertools.count(distributed_utils.get_global_rank(), distributed_utils.get_global_world_size()):
+        yield int(np.random.SeedSequence((update_seed % 2**63, place)).generate_state(1, np.uint64)[0])

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from fairseq.logging.progress_bar import JsonProgressBar
 from torch import nn
 
 from ...analysis.phones import accuracy_by_layer
 from ...analysis.rank import rank_by_layer
 from ...system.errors import InputError
-from ...system.strict_json import to_json
 from ...system.units import SAMPLE_RATE_HZ
-from ..log_file import START
+from .health import LastingSigns
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,6 @@ def first_minute(dataset: Any, max_samples: int | None) -> list[np.ndarray]:
 class QualityWatch:
     """Measures effective rank and phone accuracy, and warns where they fall below those of the run's start.
 
-    A sign is warned of once when it has lasted, and again if it returns after it was gone, as by ``HealthMonitor``.
-
     Args:
         waves: clips that the rank is measured on, as the model takes them.
         normalize: whether the model takes waveforms of mean 0 and variance 1.
@@ -62,21 +60,20 @@ class QualityWatch:
     """
 
     def __init__(self, waves: Sequence[np.ndarray], normalize: bool, patience: int, state: Mapping[str, Any] | None):
-        self._waves, self._normalize, self._patience = waves, normalize, patience
+        self._waves, self._normalize = waves, normalize
         self._measures_phones = True
         state = state or {}
         self._start: dict[str, float] = dict(state.get("start", {}))
-        self._since: dict[str, int] = dict(state.get("since", {}))  # update of the first validation with a sign
-        self._warned: set[str] = set(state.get("warned", ()))
+        self._signs = LastingSigns(patience, state)
 
     def state(self) -> dict[str, Any]:
         """For a run that is taken up: plain containers."""
-        return {"start": self._start, "since": self._since, "warned": sorted(self._warned)}
+        return {"start": self._start, **self._signs.state()}
 
-    def begin(self, model: nn.Module) -> None:
-        """Measure and log what the run begins with."""
+    def begin(self, model: nn.Module, split: str) -> None:
+        """Measure what the run begins with, and log it as a validation of ``split`` after no update."""
         self._start = self.measure(model)
-        logger.info("%s%s", START, to_json(self._start))
+        JsonProgressBar([]).print({**self._start, "num_updates": 0}, tag=split)
 
     def measure(self, model: nn.Module) -> dict[str, float]:
         """``rank_NAME`` and, where speech can be made, ``phones_NAME`` (0 to 1) for ``latents``, ``input``, ``layer1``,
@@ -98,17 +95,7 @@ class QualityWatch:
     def check(self, values: Mapping[str, Any], num_updates: int) -> list[str]:
         """Look at what a validation has measured; log and return the warnings that are due."""
         signs = signs_of_collapse(self._start, values)
-        self._since = {sign: self._since.get(sign, num_updates) for sign in signs}
-        self._warned &= set(signs)
-        due = {
-            sign: f"update {num_updates}: {message}. {_ADVICE}"
-            for sign, message in signs.items()
-            if sign not in self._warned and num_updates - self._since[sign] + 1 >= self._patience
-        }
-        self._warned |= set(due)
-        for warning in due.values():
-            logger.warning(warning)
-        return list(due.values())
+        return self._signs.check({sign: f"{message}. {_ADVICE}" for sign, message in signs.items()}, num_updates)
 
 
 def signs_of_collapse(start: Mapping[str, float], values: Mapping[str, Any]) -> dict[str, str]:
