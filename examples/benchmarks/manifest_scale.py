@@ -18,20 +18,16 @@ import platform
 import resource
 import runpy
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from summarymixing_fairseq.commands.main import main as summarymixing
 from summarymixing_fairseq.corpora import folder as folder_corpus
-from summarymixing_fairseq.corpora.audio import scan
 from summarymixing_fairseq.corpora.audio.audio_file import write_flac
 from summarymixing_fairseq.corpora.writing.corpus import write_corpus
 from summarymixing_fairseq.corpora.writing.options import ManifestOptions, positive_int
@@ -137,69 +133,20 @@ def machine() -> str:
 
 
 def measure_tree(folder: Path, num_files: int) -> str:
-    """The table of a large tree: time and peak memory of an undisturbed run, and of one that resumes after a kill.
-
-    Raises:
-        RuntimeError: if the resumed run writes other files than the undisturbed one, or reads a known file again.
-    """
-    root, whole, killed = folder / "tree", folder / "whole", folder / "killed"
+    """The table of a large tree: time and peak memory of the command. Raises RuntimeError if it fails."""
+    root, dest = folder / "tree", folder / "out"
     num_sources = make_tree(root, num_files)
-    _, undisturbed = _run(root, whole)
-    if _start(root, killed, die_after=num_files // 2).returncode != -signal.SIGKILL:
-        raise RuntimeError("the run was over before it could be killed")
-    # the first line says what is scanned; the last one may be cut
-    num_kept = (killed / scan.JOURNAL_NAME).read_bytes().count(b"\n") - 1
-    num_read, resumed = _run(root, killed)
-    contents = [{path.name: path.read_bytes() for path in dest.iterdir()} for dest in (whole, killed)]
-    if contents[0] != contents[1]:
-        raise RuntimeError("the resumed run wrote other files than the undisturbed one")
-    if num_read != num_files - num_kept:
-        raise RuntimeError(f"{num_kept} of {num_files} files were known, and {num_read} read once more")
-    for used in (root, whole, killed):
-        shutil.rmtree(used)
-    head = ("run", "files read", "seconds", f"peak memory of the main process (target: {_MOST_MEMORY_GIB:g} GiB)")
-    rows = [
-        ("undisturbed", *undisturbed),
-        ("again, after a run that was killed when it had read half: same bytes", *resumed),
-    ]
-    tree = f"{num_files:,} flac files (hard links to {num_sources}), {available_threads()} workers:"
-    return f"{tree}\n\n{markdown_table(head, rows)}"
-
-
-def _run(root: Path, dest: Path) -> tuple[int, list[str]]:
-    """Files read by a run of the command that came to its end, and its cells of the table."""
+    call = [sys.executable, "-m", "summarymixing_fairseq", "manifest", "folder", str(root), "--dest", str(dest)]
     started = time.perf_counter()
-    done = _start(root, dest)
+    done = processes.run(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     seconds = time.perf_counter() - started
     if done.returncode:
         raise RuntimeError(f"summarymixing manifest failed with {done.returncode}: {done.stderr[-2000:]}")
-    num_read, peak_kib = map(int, done.stdout.splitlines()[-1].split())
-    return num_read, [f"{num_read:,}", f"{seconds:.1f}", f"{peak_kib / 2**20:.2f} GiB"]
-
-
-def _start(root: Path, dest: Path, die_after: int = -1) -> subprocess.CompletedProcess[str]:
-    """Run `counted_run` in a process of its own, so that only its own memory counts."""
-    command = [sys.executable, __file__, "--counted-run", str(root), str(dest), str(die_after)]
-    return processes.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def counted_run(root: str, dest: str, die_after: str) -> int:
-    """Run the command here and print files read and peak memory in KiB; kill this process after `die_after` files."""
-    num_read = 0
-    parallel_iter = scan.parallel_iter
-
-    def counted(*args: Any, **options: Any) -> Iterator[Any]:
-        nonlocal num_read
-        for entry in parallel_iter(*args, **options):
-            if num_read == int(die_after):
-                os.kill(os.getpid(), signal.SIGKILL)
-            num_read += 1
-            yield entry
-
-    scan.parallel_iter = counted
-    status = summarymixing(["manifest", "folder", root, "--dest", dest])
-    print(num_read, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    return status
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # of its largest process, in KiB
+    head = ("files", "seconds", f"peak memory (target: {_MOST_MEMORY_GIB:g} GiB)")
+    rows = [(f"{num_files:,}", f"{seconds:.1f}", f"{peak / 2**20:.2f} GiB")]
+    tree = f"{num_files:,} flac files (hard links to {num_sources}), {available_threads()} workers:"
+    return f"{tree}\n\n{markdown_table(head, rows)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -209,10 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--files", type=positive_int, default=20_000, help="files of the comparison of times (20000)")
     parser.add_argument("--tree", type=positive_int, default=1_000_000, help="files of the large tree (1000000)")
     parser.add_argument("--rounds", type=positive_int, default=5, help="of the comparison of times (5)")
-    parser.add_argument("--counted-run", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if args.counted_run:
-        return counted_run(*args.counted_run)
     return command.run_script(lambda: _measure(args))
 
 

@@ -10,7 +10,7 @@ from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Model
 from torch import Tensor, nn
 
 from ..modules.mixing.attention import MultiHeadSelfAttention
-from ..modules.mixing.heads import keys_to_attend
+from ..modules.mixing.heads import HeadOptions, keys_to_attend
 
 
 class SoftmaxAttention(MultiHeadSelfAttention):
@@ -28,10 +28,10 @@ class SoftmaxAttention(MultiHeadSelfAttention):
 class LiteralCell(nn.Module):
     """The cell (arXiv 2407.13377, section 2): einsum for the heads, the summary repeated and concatenated."""
 
-    def __init__(self, embed_dim: int, num_heads: int, dropout: float):
+    def __init__(self, options: HeadOptions, embed_dim: int, dropout: float):
         super().__init__()
-        head_dim = embed_dim // num_heads
-        self.weights = nn.ParameterList(torch.empty(num_heads, head_dim, head_dim) for _ in range(4))
+        head_dim = embed_dim // options.num_heads
+        self.weights = nn.ParameterList(torch.empty(options.num_heads, head_dim, head_dim) for _ in range(4))
         self.biases = nn.ParameterList(torch.zeros(embed_dim) for _ in range(4))
         for weight in self.weights:
             nn.init.xavier_uniform_(weight)

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
 
     mixers = choose(args.contenders, mixer_names(PAPER_MIXERS[0]))
     progress = progress_line()
-    rows: list[tuple[str, str, float, MemoryCost | None]] = []
+    rows: list[tuple[str, str, float, MemoryCost | str]] = []  # or why there is none
     for size in args.sizes:
         for mixer in mixers:
             for seconds in args.seconds:
@@ -73,8 +73,12 @@ def run(args: argparse.Namespace) -> None:
                 overrides = ["task.data=.", *of_mixer(mixer), f"model.recompute={args.recompute}"]
                 cfg = read_recipe(config_dir("pretraining") / f"{size}.yaml", overrides)
                 batch = args.clips, round(seconds * SAMPLE_RATE_HZ), args.precision
-                cost = measured_cost(cfg, *batch) if device.type == "cuda" else memory_cost(cfg, *batch)
-                rows.append((size, mixer, seconds, cost))
+                cost: MemoryCost | str | None
+                try:
+                    cost = measured_cost(cfg, *batch) if device.type == "cuda" else memory_cost(cfg, *batch)
+                except ValueError as error:  # such as a clip that is too long for a mixer: the other rows stay
+                    cost = str(error).partition(":")[2].strip() or str(error)
+                rows.append((size, mixer, seconds, cost or "out of memory"))
     progress("")
     how = "measured" if device.type == "cuda" else "counted, not measured"
     title = (
@@ -93,13 +97,17 @@ def _table(rows: Any) -> str:
 
     cells = []
     for size, mixer, seconds, cost in rows:
-        if cost is None:
-            cells.append((size, mixer, "", f"{seconds:g}", "out of memory", "", "", ""))
+        if isinstance(cost, str):
+            cells.append((size, mixer, "", f"{seconds:g}", cost, "", "", ""))
             continue
         shares = [f"{100 * getattr(cost, part) / cost.peak:.0f} %" for part in PARTS]
         weights = f"{cost.weights / 4e6:.1f} M"
         cells.append((size, mixer, weights, f"{seconds:g}", f"{cost.peak / 2**30:.2f} GiB", *shares))
     return markdown_table(HEADER, cells)
+
+
+def _counted(rows: Any, size: str, mixer: str) -> list[Any]:
+    return [row for row in rows if row[:2] == (size, mixer) and not isinstance(row[3], str)]
 
 
 def _plot(rows: Any, title: str, path: Path) -> None:
@@ -114,11 +122,11 @@ def _plot(rows: Any, title: str, path: Path) -> None:
         axis.grid(axis="y", alpha=0.3)
         if len(mixers) > _MOST_BARS:
             for number, mixer in enumerate(mixers):
-                peaks = [(row[2], row[3].peak / 2**30) for row in rows if row[:2] == (size, mixer) and row[3]]
+                peaks = [(row[2], row[3].peak / 2**30) for row in _counted(rows, size, mixer)]
                 axis.plot(*zip(*peaks), label=mixer, **line_style(number))
             continue
         for number, mixer in enumerate(mixers):
-            points = [(lengths.index(row[2]), row[3]) for row in rows if row[:2] == (size, mixer) and row[3]]
+            points = [(lengths.index(row[2]), row[3]) for row in _counted(rows, size, mixer)]
             places = [place + (number - (len(mixers) - 1) / 2) * width for place, _ in points]
             bottom = [0.0] * len(places)
             for part in PARTS:

@@ -49,8 +49,6 @@ USED_PARENT_FIELDS = frozenset(
         "mask_prob",
         "mask_selection",
         "mask_other",
-        "no_mask_overlap",
-        "mask_min_space",
         "require_same_masks",
         "mask_dropout",
         "mask_channel_length",
@@ -58,8 +56,6 @@ USED_PARENT_FIELDS = frozenset(
         "mask_channel_before",
         "mask_channel_selection",
         "mask_channel_other",
-        "no_mask_channel_overlap",
-        "mask_channel_min_space",
         "num_negatives",
         "latent_temp",
         "checkpoint_activations",
@@ -96,8 +92,6 @@ PROBABILITIES = (
 )
 FLAGS = (
     "quantize_targets",
-    "no_mask_overlap",
-    "no_mask_channel_overlap",
     "require_same_masks",
     "mask_fill",
     "mask_channel_before",
@@ -110,10 +104,8 @@ _SPAN = "must be 0 to 1,000"
 NUMBERS: dict[str, tuple[bool, float, float, str]] = {
     "feature_grad_mult": (False, 0, 1e6, "must be at least 0 (0: the feature extractor is frozen), at most 1e6"),
     "mask_other": (False, 0, 1_000, _SPAN),
-    "mask_min_space": (True, 0, 1_000, _SPAN),
     "mask_channel_length": (True, 0, 1_000, _SPAN),
     "mask_channel_other": (False, 0, 1_000, _SPAN),
-    "mask_channel_min_space": (True, 0, 1_000, _SPAN),
     "depthwise_conv_kernel_size": (True, 1, 10_001, "must be odd and positive, at most 10,001"),
     "final_norm_eps": (False, 1e-12, 1, "must be 1e-12 to 1"),
 }
@@ -168,9 +160,14 @@ def _check_fields(cfg: Wav2Vec2SummaryMixingConfig) -> None:
         check_number(name, value_of(cfg, name), False, 0, 1, "must be a probability, 0 to 1")
     for name, (whole, low, high, allowed) in NUMBERS.items():
         check_number(name, value_of(cfg, name), whole, low, high, allowed)
+    if cfg.depthwise_conv_kernel_size % 2 == 0:
+        raise Refused("depthwise_conv_kernel_size", cfg.depthwise_conv_kernel_size, "must be odd and positive")
     for name in ("frontend_kernel_sizes", "frontend_strides"):
         allowed = f"must be 1 to {MAX_CONVOLUTIONS} whole numbers of 1 to {MAX_KERNEL_SIZE:,}"
         check_list(name, value_of(cfg, name), range(1, MAX_CONVOLUTIONS + 1), True, 1, MAX_KERNEL_SIZE, allowed)
+    if len(cfg.frontend_strides) != len(cfg.frontend_kernel_sizes):
+        allowed = f"must be as many as model.frontend_kernel_sizes={list(cfg.frontend_kernel_sizes)}"
+        raise Refused("frontend_strides", list(cfg.frontend_strides), allowed)
     for name in ("chunk_frames", "left_frames"):
         allowed = f"must be the fewest and the most frames, 1 to {MAX_CHUNK_FRAMES:,}"
         given = value_of(cfg, name)
@@ -198,5 +195,3 @@ def _check_fields(cfg: Wav2Vec2SummaryMixingConfig) -> None:
         if str(selection) not in MASK_SELECTIONS:
             allowed = f"fairseq's mask function fails on it: use {' or '.join(MASK_SELECTIONS)}"
             raise Refused(f"{prefix}_selection", selection, allowed)
-        if value_of(cfg, f"no_{prefix}_overlap"):
-            raise Refused(f"no_{prefix}_overlap", True, "fairseq's mask function fails on it: leave it at false")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Dict, List, Tuple  # not list[int]: fairseq reads these annotations on every Python
 
+import torch
 from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -257,10 +258,18 @@ def objective_options(cfg: Wav2Vec2SummaryMixingConfig) -> ObjectiveOptions:
     return _plugged_in(cfg, "objective", name, "objective_options", given, OBJECTIVE_OPTIONS[name], *widths)
 
 
+def _num_weights(mixer: str, options: MixerOptions, dim: int) -> int:
+    """Entries of the weight matrices of a mixer, which is made without memory."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in MIXERS[mixer](options, dim, 0.0).parameters() if p.dim() > 1)
+
+
 def num_parameters(cfg: Wav2Vec2SummaryMixingConfig) -> int:
     """How many weights a configuration that is valid asks for, before any is made; without biases and norms."""
     dim, channels, bins = cfg.encoder_embed_dim, cfg.frontend_channels, cfg.num_mel_bins
-    mixers = sum(options.num_weights(dim) for _, options in layer_mixers(cfg))
+    layers = layer_mixers(cfg)
+    of_mixer = {name: _num_weights(name, options, dim) for name, options in dict(layers).items()}
+    mixers = sum(of_mixer[name] for name, _ in layers)
     layer = 4 * dim * cfg.encoder_ffn_embed_dim + 3 * dim * dim + dim * cfg.depthwise_conv_kernel_size
     frontend = channels * sum(k * (channels if i else bins) for i, k in enumerate(cfg.frontend_kernel_sizes))
     objective = objective_options(cfg).num_weights(channels, dim, energies_dim(cfg))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from fairseq.distributed import fsdp_wrap
 
 from ..modules.chunks import ChunkDraws
 from ..modules.conformer import ConformerEncoder, ConformerLayer
 from ..modules.filterbank import LogMelFilterbank
 from ..modules.frontend import FilterbankFrontend
-from ..modules.mixing import build_mixer
+from ..modules.mixing import MIXERS
 from .config import Wav2Vec2SummaryMixingConfig, layer_mixers
 
 
@@ -44,7 +42,7 @@ def build_encoder(cfg: Wav2Vec2SummaryMixingConfig) -> ConformerEncoder:
     def build_layer() -> ConformerLayer:
         name, options = next(mixers)
         layer = ConformerLayer(
-            build_mixer(name, embed_dim=cfg.encoder_embed_dim, dropout=cfg.attention_dropout, **asdict(options)),
+            MIXERS[name](options, cfg.encoder_embed_dim, cfg.attention_dropout),
             cfg.encoder_embed_dim,
             cfg.encoder_ffn_embed_dim,
             cfg.depthwise_conv_kernel_size,

@@ -128,8 +128,6 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
                 fill=cfg.mask_fill and pretraining,
                 mask_type=str(cfg.mask_selection),
                 mask_other=cfg.mask_other,
-                no_overlap=cfg.no_mask_overlap,
-                min_space=cfg.mask_min_space,
                 mask_dropout=cfg.mask_dropout,
             )
         return mask
@@ -146,8 +144,6 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             cfg.mask_channel_length,
             mask_type=str(cfg.mask_channel_selection),
             mask_other=cfg.mask_channel_other,
-            no_overlap=cfg.no_mask_channel_overlap,
-            min_space=cfg.mask_channel_min_space,
         )
         return x.masked_fill(to_device(mask, x.device)[:, None], 0.0)  # (B, D) -> (B, 1, D)
 
@@ -182,7 +178,6 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         features_only: bool = False,
         layer: int | None = None,
         mask_indices: Tensor | None = None,
-        corpus_key: Any = None,
         keep_hidden_states: bool = True,
         num_samples: Sequence[int] | None = None,
     ) -> dict[str, Any]:
@@ -194,7 +189,6 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             mask: whether to mask frames.
             layer: with ``features_only``, stop after this layer (from 0), without the final LayerNorm.
             mask_indices: the mask to use in place of a drawn one.
-            corpus_key: of fairseq's signature; without effect.
             keep_hidden_states: with ``features_only``, False leaves ``layer_results`` and ``hidden_states`` empty.
             num_samples: valid samples of each clip, as the padding mask has them; None: they are counted in it.
 
@@ -251,7 +245,6 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         padding_mask: Tensor | None,
         mask: bool = False,
         layer: int | None = None,
-        corpus_key: Any = None,
         keep_hidden_states: bool = True,
     ) -> dict[str, Any]:
         """``forward`` with ``features_only``: what fairseq's fine-tuning models call."""

@@ -82,9 +82,6 @@ class FilterbankFrontend(nn.Module):
         channels: width of the convolutions and of the latents.
         kernel_sizes, strides: one entry per convolution.
         running: whether the energies are normalised by what was heard so far, in place of by the whole clip.
-
-    Raises:
-        ValueError: if ``kernel_sizes`` and ``strides`` differ in length, or an entry is below 1.
     """
 
     def __init__(
@@ -97,10 +94,6 @@ class FilterbankFrontend(nn.Module):
     ):
         super().__init__()
         self.running = running
-        if len(kernel_sizes) != len(strides) or not kernel_sizes or min(*kernel_sizes, *strides) < 1:
-            raise ValueError(
-                f"kernel_sizes={list(kernel_sizes)}, strides={list(strides)}: one positive entry each per convolution"
-            )
         self.filterbank = filterbank
         self.windows = list(zip(kernel_sizes, strides))
         in_channels = [filterbank.num_mel_bins] + [channels] * (len(kernel_sizes) - 1)

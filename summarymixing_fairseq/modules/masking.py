@@ -68,7 +68,7 @@ def draw_mask(
         fill: mask ``mask_prob`` of the frames exactly: after the spans, frames that they left visible are drawn one by
             one. Of all frames, or with ``require_same_masks`` of those of the batch's shortest utterance, which then
             says how many spans and frames are masked in the others.
-        options: further arguments of ``compute_mask_indices`` (mask_type, mask_other, no_overlap, min_space, ...).
+        options: further arguments of ``compute_mask_indices`` (mask_type, mask_other, mask_dropout).
 
     Returns:
         (B, width) bool on the CPU, True = masked. A padded frame is never masked.

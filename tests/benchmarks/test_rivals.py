@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import assert_near, padding_of
 
 from summarymixing_fairseq.benchmarks import rivals
 from summarymixing_fairseq.modules.contrastive import info_nce_logits
-from summarymixing_fairseq.modules.mixing import build_mixer
+from summarymixing_fairseq.modules.mixing.heads import HeadOptions
 
-SIZES = {"embed_dim": 16, "num_heads": 4, "dropout": 0.0}
+SIZES = (HeadOptions(num_heads=4), 16, 0.0)
 
 
 @pytest.mark.parametrize("padding", [None, padding_of([7, 4])], ids=["full", "padded"])
 def test_softmax_attention_is_the_registered_attention(padding):
-    ours, rival = build_mixer("mhsa", **SIZES), rivals.SoftmaxAttention(**SIZES)
+    ours, rival = small_mixer("mhsa", 16, 4), rivals.SoftmaxAttention(*SIZES)
     rival.load_state_dict(ours.state_dict())
     x = torch.randn(2, 7, 16)
     valid = slice(None) if padding is None else ~padding
@@ -24,7 +25,7 @@ def test_softmax_attention_is_the_registered_attention(padding):
 
 @pytest.mark.parametrize("padding", [None, padding_of([7, 4])], ids=["full", "padded"])
 def test_literal_cell_is_the_registered_cell(padding):
-    ours, rival = build_mixer("summarymixing", **SIZES), rivals.LiteralCell(**SIZES)
+    ours, rival = small_mixer("summarymixing", 16, 4), rivals.LiteralCell(*SIZES)
     layers = (ours.local.inner, ours.local.outer, ours.summary.inner, ours.summary.outer)
     with torch.no_grad():
         for layer, weight, bias in zip(layers, rival.weights, rival.biases):

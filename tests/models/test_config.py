@@ -84,7 +84,7 @@ WITH_OTHERS = {
 # What says how the same numbers are computed, or has one value only.
 WITHOUT_EFFECT = {
     *("quantize_targets", "objective", "recompute", "compile_layers", "checkpoint_activations"),
-    *("no_mask_overlap", "no_mask_channel_overlap", "require_same_masks", "mask_min_space", "mask_channel_min_space"),
+    "require_same_masks",
 }
 
 
@@ -141,8 +141,8 @@ def test_a_mixer_for_each_layer(tiny_config):
         ({"local_out_dim": -8}, r"model\.local_out_dim=-8"),
         ({"summary_hidden_dim": -8}, r"model\.summary_hidden_dim=-8"),
         ({"summary_out_dim": -8}, r"model\.summary_out_dim=-8"),
-        ({"local_hidden_dim": 30}, r"4 summary heads do not divide the widths 32 and 30"),
-        ({"summary_mode": "lite", "summary_out_dim": 16}, r"summary_out_dim=16: in mode 'lite' .* width 32"),
+        ({"local_hidden_dim": 30}, r"model\.local_hidden_dim=30: must be a multiple of num_heads=4"),
+        ({"summary_mode": "lite", "summary_out_dim": 16}, r"model\.summary_out_dim=16: in mode lite it must be .*=32"),
         ({"encoder_layers": 0}, r"model\.encoder_layers=0: must be at least 1"),
         ({"encoder_embed_dim": -32}, r"model\.encoder_embed_dim=-32: must be at least 1"),
         ({"summary_heads": 0}, r"model\.summary_heads=0: must be at least 1"),
@@ -161,8 +161,8 @@ def test_a_mixer_for_each_layer(tiny_config):
         ({"init": "kaiming"}, r"model\.init='kaiming': choose one of xavier, torch"),
         ({"mask_fill": "yes"}, r"model\.mask_fill='yes': must be true or false"),
         ({"final_norm_eps": 0.0}, r"model\.final_norm_eps=0\.0: must be 1e-12 to 1"),
-        ({"depthwise_conv_kernel_size": 8}, r"depthwise_conv_kernel_size=8: must be odd and positive"),
-        ({"frontend_kernel_sizes": [3]}, r"kernel_sizes=\[3\], strides=\[2, 1\]: one positive entry each"),
+        ({"depthwise_conv_kernel_size": 8}, r"model\.depthwise_conv_kernel_size=8: must be odd and positive"),
+        ({"frontend_kernel_sizes": [3]}, r"model\.frontend_strides=\[2, 1\]: must be as many as .*=\[3\]"),
         ({"conv_pos": 64}, r"model\.conv_pos=64: has no effect in this model; leave it at 128"),
         ({"layer_type": "conformer"}, r"model\.layer_type='conformer': has no effect .* leave it at 'transformer'"),
         ({"cross_sample_negatives": 5}, r"model\.cross_sample_negatives=5: has no effect"),
@@ -232,7 +232,7 @@ def test_a_mixer_for_each_layer(tiny_config):
         ({"left_frames": [8, 4]}, r"model\.left_frames=\[8, 4\]: must be the fewest and the most"),
         # would fail later, or be misread
         ({"mask_channel_prob": 0.5, "mask_channel_length": 0}, r"model\.mask_channel_length="),
-        ({"no_mask_overlap": True}, r"model\.no_mask_overlap="),
+        ({"no_mask_overlap": True}, r"model\.no_mask_overlap=True: has no effect"),
         ({"latent_temp": (2.0, 0.5)}, r"model\.latent_temp="),
         ({"final_dim": -16}, r"model\.final_dim="),
         ({"quantizer_depth": 0}, r"model\.quantizer_depth="),

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import assert_equals_reference, padding_of, randomise, self_attention
 
 from summarymixing_fairseq.modules.mixing.bigbird import BigBird
@@ -20,7 +21,7 @@ def heard_blocks(mixer: BigBird, num_frames: int) -> dict[int, list[int]]:
 
 @pytest.mark.parametrize("lengths", [[14], [13, 9, 2]])
 def test_outputs_and_gradients_equal_the_loops(lengths):
-    mixer = randomise(BigBird(4, 2, window=2, global_blocks=1, random_blocks=2))
+    mixer = randomise(small_mixer("bigbird", 4, 2, window=2, global_blocks=1, random_blocks=2))
 
     def reference(p, x):
         drawn = heard_blocks(mixer, len(x))
@@ -35,14 +36,14 @@ def test_outputs_and_gradients_equal_the_loops(lengths):
 
 
 def test_a_short_clip_has_full_attention():
-    mixer = randomise(BigBird(4, 2, window=1, global_blocks=2, random_blocks=3))
+    mixer = randomise(small_mixer("bigbird", 4, 2, window=1, global_blocks=2, random_blocks=3))
     assert_equals_reference(mixer, partial(self_attention, num_heads=2), [7, 4], 4, torch.float64, 1e-10)
 
 
 def test_what_is_drawn():
     """As many blocks as asked for, or all there are; no global one, none of the window, none twice."""
     g, r = 2, 3
-    mixer = BigBird(8, window=4, global_blocks=g, random_blocks=r)
+    mixer = small_mixer("bigbird", 8, window=4, global_blocks=g, random_blocks=r)
     for num_blocks in range(3, 40):
         for i, blocks in heard_blocks(mixer, 4 * num_blocks - 1).items():
             left = set(range(g, num_blocks)) - {i - 1, i, i + 1}
@@ -50,7 +51,7 @@ def test_what_is_drawn():
 
 
 def test_blocks_are_drawn_alike_often():
-    mixer = BigBird(8, window=1, global_blocks=2, random_blocks=3)
+    mixer = small_mixer("bigbird", 8, window=1, global_blocks=2, random_blocks=3)
     counts = torch.zeros(17, 17)
     for _ in range(200):
         mixer.seed.random_(2**31)
@@ -61,13 +62,13 @@ def test_blocks_are_drawn_alike_often():
 
 
 def test_the_draw_depends_on_the_layer_and_the_clip_alone():
-    mixer, lengths = BigBird(8, window=4), [400, 250, 90, 8]
+    mixer, lengths = small_mixer("bigbird", 8, window=4), [400, 250, 90, 8]
     drawn, there = mixer.draw(~padding_of(lengths))
     for row, length in enumerate(lengths):
         alone, there_alone = mixer.draw(torch.ones(1, length, dtype=torch.bool))
         assert torch.equal(drawn[row, : alone.size(1)], alone[0])
         assert torch.equal(there[row, : alone.size(1)], there_alone[0])
-    other = BigBird(8, window=4)
+    other = small_mixer("bigbird", 8, window=4)
     valid = torch.ones(1, 400, dtype=torch.bool)
     assert (other.draw(valid)[0] != drawn[:1]).float().mean() > 0.8
     other.load_state_dict(mixer.state_dict())

@@ -7,10 +7,11 @@ import os
 
 import pytest
 import torch
+from mixers import small_mixer
 from torch import Tensor
 
 from summarymixing_fairseq.modules.kernels.block_mlp import block_mlp, is_fused
-from summarymixing_fairseq.modules.mixing.summarymixing import ACTIVATIONS, HeadMLP, SummaryMixing
+from summarymixing_fairseq.modules.mixing.summarymixing import ACTIVATIONS, HeadMLP
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -61,7 +62,7 @@ def test_outputs_and_gradients_equal_float64(dtype, name, shape, expanded):
 @pytest.mark.gpu
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
 def test_the_cell_takes_it_and_padding_has_no_effect():
-    mixer = SummaryMixing(96, 4, activation="swish").to(DEVICE, torch.bfloat16).eval()
+    mixer = small_mixer("summarymixing", 96, 4, activation="swish").to(DEVICE, torch.bfloat16).eval()
     x = torch.randn(2, 50, 96, device=DEVICE, dtype=torch.bfloat16)
     assert mixer.local.is_fused(x)
     padding = torch.zeros(2, 50, dtype=torch.bool, device=DEVICE)

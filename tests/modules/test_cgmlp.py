@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import assert_equals_reference, gelu, layer_norm, linear, randomise
 from torch import nn
 
-from summarymixing_fairseq.modules.mixing.cgmlp import ConvolutionalGatingMLP
-from summarymixing_fairseq.modules.mixing.registry import OPTIONS
 from summarymixing_fairseq.system.options import Refused
 
 
@@ -28,7 +27,7 @@ def gating_mlp(p, x):
 
 @pytest.mark.parametrize("lengths", [[8, 8], [9, 4, 1]])
 def test_outputs_and_gradients_equal_the_loops(lengths):
-    mixer = randomise(ConvolutionalGatingMLP(6, hidden_dim=10, kernel_size=5))
+    mixer = randomise(small_mixer("cgmlp", 6, hidden_dim=10, kernel_size=5))
     nn.init.normal_(mixer.depthwise.weight)  # at its start it has no effect
     assert_equals_reference(mixer, gating_mlp, lengths, 6, torch.float64, 1e-10)
 
@@ -36,6 +35,4 @@ def test_outputs_and_gradients_equal_the_loops(lengths):
 @pytest.mark.parametrize("options, message", [({"hidden_dim": 7}, "must be even"), ({"kernel_size": 4}, "must be odd")])
 def test_refused(options, message):
     with pytest.raises(Refused, match=message):
-        OPTIONS["cgmlp"](**options).check(8)
-    with pytest.raises(ValueError, match="must be"):
-        ConvolutionalGatingMLP(8, **options)
+        small_mixer("cgmlp", 8, **options)

@@ -81,12 +81,6 @@ def test_layer(mixer, lengths, dtype, tolerance):
     assert_equals_reference(randomise(build_layer(mixer)), reference, lengths, 8, dtype, tolerance)
 
 
-@pytest.mark.parametrize("kernel_size", [0, 4, -3])
-def test_refuses_even_kernels(kernel_size):
-    with pytest.raises(ValueError, match=f"depthwise_conv_kernel_size={kernel_size}: must be odd and positive"):
-        ConvolutionModule(6, kernel_size, 0.0)
-
-
 @pytest.mark.parametrize("dim", [2, 7, 8])
 def test_positions(dim):
     positions = sinusoidal_positions(50, dim, torch.device("cpu"))

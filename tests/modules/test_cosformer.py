@@ -6,9 +6,8 @@ import math
 from functools import partial
 
 import pytest
+from mixers import small_mixer
 from reference import assert_equals_reference, float32, float64, kernelised_attention, randomise, relu
-
-from summarymixing_fairseq.modules.mixing.cosformer import CosFormer
 
 
 def weight(q, k, h, t, u):
@@ -19,6 +18,6 @@ def weight(q, k, h, t, u):
 @pytest.mark.parametrize("dtype, tolerance", [float32, float64])
 @pytest.mark.parametrize("dim, num_heads, lengths", [(8, 2, [5, 5]), (6, 1, [7, 3, 1])])
 def test_outputs_and_gradients_equal_the_loops(dim, num_heads, lengths, dtype, tolerance):
-    mixer = randomise(CosFormer(dim, num_heads))
+    mixer = randomise(small_mixer("cosformer", dim, num_heads))
     reference = partial(kernelised_attention, num_heads=num_heads, weight=weight)
     assert_equals_reference(mixer, reference, lengths, dim, dtype, tolerance)

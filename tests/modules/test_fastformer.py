@@ -6,9 +6,8 @@ from functools import partial
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import assert_equals_reference, float32, float64, linear, randomise, scaled_product, softmax_mean
-
-from summarymixing_fairseq.modules.mixing.fastformer import Fastformer
 
 
 def pool(score, frames):
@@ -32,5 +31,5 @@ def fastformer(p, x, num_heads):
 @pytest.mark.parametrize("dtype, tolerance", [float32, float64])
 @pytest.mark.parametrize("dim, num_heads, lengths", [(8, 2, [5, 5]), (6, 1, [7, 3, 1])])
 def test_outputs_and_gradients_equal_the_loops(dim, num_heads, lengths, dtype, tolerance):
-    mixer = randomise(Fastformer(dim, num_heads))
+    mixer = randomise(small_mixer("fastformer", dim, num_heads))
     assert_equals_reference(mixer, partial(fastformer, num_heads=num_heads), lengths, dim, dtype, tolerance)

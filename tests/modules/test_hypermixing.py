@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import assert_equals_reference, gelu, head_linear, layer_norm, part, randomise
 
-from summarymixing_fairseq.modules.mixing.hypermixing import HyperMixing
 from summarymixing_fairseq.modules.mixing.registry import OPTIONS
 from summarymixing_fairseq.system.options import Refused
 
@@ -41,12 +41,12 @@ def hyper_mixing(p, x):
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("lengths", [[5, 5], [6, 3, 1]])
 def test_outputs_and_gradients_equal_the_loops(tied, lengths):
-    mixer = randomise(HyperMixing(DIM, HEADS, hidden_dim=HIDDEN, tied=tied))
+    mixer = randomise(small_mixer("hypermixing", DIM, HEADS, hidden_dim=HIDDEN, tied=tied))
     assert_equals_reference(mixer, hyper_mixing, lengths, DIM, torch.float64, 1e-5)
 
 
 def test_sums_over_a_long_clip_do_not_overflow_in_float16():
-    mixer = randomise(HyperMixing(16, 2, hidden_dim=32)).eval()
+    mixer = randomise(small_mixer("hypermixing", 16, 2, hidden_dim=32)).eval()
     x = torch.full((1, 20_000, 16), 3.0)
     with torch.no_grad():
         expected, y = mixer(x), mixer.half()(x.half())

@@ -140,11 +140,6 @@ def test_no_state_between_calls(name):
 
 
 @every_mixer
-def test_number_of_weights_is_as_said(name):
-    assert sum(p.numel() for p in build(name).parameters() if p.dim() > 1) == options_of(name).num_weights(DIM)
-
-
-@every_mixer
 def test_recomputing_gives_the_same(name):
     """Outputs and gradients, dropout included."""
     mixer, padding = build(name, dropout=0.3).train(), padding_of([30, 12])
@@ -178,5 +173,5 @@ def test_every_option_has_a_help_text(name):
 
 
 def test_an_unknown_mixer():
-    with pytest.raises(ValueError, match=r"mixer='hyper' is unknown: choose one of .*mhsa, .*summarymixing"):
+    with pytest.raises(ValueError, match=r"mixer='hyper': choose one of .*mhsa, .*summarymixing"):
         build_mixer("hyper", embed_dim=8, dropout=0.0)

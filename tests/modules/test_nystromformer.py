@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import (
     assert_equals_reference,
     assert_near,
@@ -20,7 +21,6 @@ from reference import (
 )
 
 from summarymixing_fairseq.modules.mixing import nystromformer as module
-from summarymixing_fairseq.modules.mixing.nystromformer import Nystromformer
 
 
 def stretches(num_frames, num_landmarks):
@@ -50,7 +50,7 @@ def nystromformer(p, x, num_heads, num_landmarks):
 @pytest.mark.parametrize("dtype, tolerance", [float32, float64])
 @pytest.mark.parametrize("dim, num_heads, lengths", [(8, 2, [7, 7]), (6, 1, [9, 3, 1]), (6, 2, [8, 2])], ids=str)
 def test_outputs_and_gradients_equal_the_loops(dim, num_heads, lengths, dtype, tolerance):
-    mixer = randomise(Nystromformer(dim, num_heads, num_landmarks=4))
+    mixer = randomise(small_mixer("nystromformer", dim, num_heads, num_landmarks=4))
     reference = partial(nystromformer, num_heads=num_heads, num_landmarks=4)
     assert_equals_reference(mixer, reference, lengths, dim, dtype, tolerance)
 
@@ -58,7 +58,8 @@ def test_outputs_and_gradients_equal_the_loops(dim, num_heads, lengths, dtype, t
 def test_with_a_landmark_a_frame_it_is_attention(monkeypatch):
     """Once the inverse is exact, after more iterations; landmarks without a frame have no part in it."""
     monkeypatch.setattr(module, "ITERATIONS", 25)
-    mixer, x = randomise(Nystromformer(6, 2, num_landmarks=7)).double(), 4 * torch.randn(2, 5, 6).double()
+    mixer = randomise(small_mixer("nystromformer", 6, 2, num_landmarks=7)).double()
+    x = 4 * torch.randn(2, 5, 6).double()
     y = mixer(x, padding_of([5, 3]))
     for row, length in enumerate([5, 3]):
         expected = self_attention(dict(mixer.named_parameters()), x[row, :length], 2)

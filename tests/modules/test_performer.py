@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import (
     assert_equals_reference,
     assert_near,
@@ -17,7 +18,7 @@ from reference import (
     self_attention,
 )
 
-from summarymixing_fairseq.modules.mixing.performer import SPARE, Performer, orthogonal_features
+from summarymixing_fairseq.modules.mixing.performer import SPARE, orthogonal_features
 
 
 def weight(q, k, h, t, u, features):
@@ -34,7 +35,7 @@ def weight(q, k, h, t, u, features):
 @pytest.mark.parametrize("dtype, tolerance", [float32, float64])
 @pytest.mark.parametrize("dim, num_heads, lengths", [(8, 2, [4, 4]), (6, 1, [5, 3, 1])])
 def test_outputs_and_gradients_equal_the_loops(dim, num_heads, lengths, dtype, tolerance):
-    mixer = randomise(Performer(dim, num_heads, num_features=7))
+    mixer = randomise(small_mixer("performer", dim, num_heads, num_features=7))
     reference = partial(
         kernelised_attention, num_heads=num_heads, weight=partial(weight, features=mixer.projection.double())
     )
@@ -45,7 +46,7 @@ def test_many_features_estimate_softmax():
     errors, x = [], torch.randn(1, 20, 16)
     for num_features in (16, 4096):
         torch.manual_seed(3)
-        mixer = Performer(16, 4, num_features=num_features)
+        mixer = small_mixer("performer", 16, 4, num_features=num_features)
         errors.append((mixer(x)[0] - self_attention(dict(mixer.named_parameters()), x[0], 4)).abs().mean().item())
     assert errors[1] < 0.02 and errors[1] < errors[0] / 4
 
@@ -61,12 +62,12 @@ def test_features_are_orthogonal_and_as_long_as_gaussian_vectors():
 
 
 def test_each_layer_has_features_of_its_own_which_are_in_the_checkpoint():
-    kept = [Performer(8, 2, num_features=5).state_dict()["projection"] for _ in range(2)]
+    kept = [small_mixer("performer", 8, 2, num_features=5).state_dict()["projection"] for _ in range(2)]
     assert not torch.equal(*kept)
 
 
 def test_large_queries_and_keys_stay_finite():
-    mixer = Performer(8, 2)
+    mixer = small_mixer("performer", 8, 2)
     x = (300 * torch.randn(2, 20, 8)).requires_grad_()
     y = mixer(x, padding_of([20, 7]))
     y.sum().backward()

@@ -6,9 +6,8 @@ from functools import partial
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import assert_equals_reference, float32, float64, gelu, linear, randomise
-
-from summarymixing_fairseq.modules.mixing.pom import PolynomialMixer, PolynomialOptions
 
 
 def pom(p, x, degree):
@@ -28,11 +27,13 @@ def pom(p, x, degree):
 @pytest.mark.parametrize("options", [{}, {"degree": 3, "expansion": 1.5}, {"degree": 1}], ids=str)
 @pytest.mark.parametrize("lengths", [[5, 5], [6, 3, 1]])
 def test_outputs_and_gradients_equal_the_loops(options, lengths, dtype, tolerance):
-    mixer = randomise(PolynomialMixer(6, **options))
+    mixer = randomise(small_mixer("pom", 6, **options))
     assert_equals_reference(mixer, partial(pom, degree=mixer.degree), lengths, 6, dtype, tolerance)
 
 
 def test_sizes_at_the_width_of_base():
     """7.08 million at the paper's expansion; by default between SummaryMixing's 1.48 and attention's 2.36."""
-    assert PolynomialOptions(expansion=2.0).num_weights(768) == 7_077_888
-    assert PolynomialOptions().num_weights(768) == 1_769_472
+    for options, size in (({"expansion": 2.0}, 7_077_888), ({}, 1_769_472)):
+        with torch.device("meta"):
+            weights = small_mixer("pom", 768, **options).parameters()
+        assert sum(p.numel() for p in weights if p.dim() > 1) == size

@@ -6,9 +6,8 @@ import math
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import assert_equals_reference, randomise, self_attention
-
-from summarymixing_fairseq.modules.mixing.relpos_mhsa import RelativeSelfAttention
 
 
 def relative(p, x, num_heads):
@@ -29,5 +28,5 @@ def relative(p, x, num_heads):
 @pytest.mark.parametrize("dim, num_heads", [(8, 2), (9, 3)])
 @pytest.mark.parametrize("lengths", [[5, 5], [6, 3, 1], [1]])
 def test_outputs_and_gradients_equal_the_loops(dim, num_heads, lengths):
-    attention = randomise(RelativeSelfAttention(dim, num_heads))
+    attention = randomise(small_mixer("relpos_mhsa", dim, num_heads))
     assert_equals_reference(attention, lambda p, x: relative(p, x, num_heads), lengths, dim, torch.float64, 1e-6)

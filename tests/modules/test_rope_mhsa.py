@@ -7,9 +7,8 @@ from functools import partial
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import assert_equals_reference, randomise, self_attention
-
-from summarymixing_fairseq.modules.mixing.rope_mhsa import RotarySelfAttention
 
 
 def rotated_product(q, k, head, t, u):
@@ -24,6 +23,6 @@ def rotated_product(q, k, head, t, u):
 @pytest.mark.parametrize("dim, num_heads", [(16, 2), (9, 3)])
 @pytest.mark.parametrize("lengths", [[5, 5], [6, 3, 1]])
 def test_outputs_and_gradients_equal_the_loops(dim, num_heads, lengths):
-    attention = randomise(RotarySelfAttention(dim, num_heads))
+    attention = randomise(small_mixer("rope_mhsa", dim, num_heads))
     reference = partial(self_attention, num_heads=num_heads, score=rotated_product)
     assert_equals_reference(attention, reference, lengths, dim, torch.float64, 1e-6)

@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from mixers import small_mixer
 from reference import assert_equals_reference, assert_near, float32, float64, layer_norm, linear, randomise, swish
 
 from summarymixing_fairseq.modules import state_space
-from summarymixing_fairseq.modules.mixing.ssd import BidirectionalStateSpace
 
 
 def recurrence(x, log_decay, b, c):
@@ -48,7 +48,7 @@ def ssd(p, x, num_heads, state_dim, start):
 @pytest.mark.parametrize("dtype, tolerance", [float32, float64])
 @pytest.mark.parametrize("dim, num_heads, lengths", [(8, 2, [5, 5]), (6, 1, [7, 3, 1]), (4, 2, [70, 66])])
 def test_outputs_and_gradients_equal_the_recurrence(dim, num_heads, lengths, dtype, tolerance):
-    mixer = randomise(BidirectionalStateSpace(dim, num_heads, state_dim=3))
+    mixer = randomise(small_mixer("ssd", dim, num_heads, state_dim=3))
     reference = partial(ssd, num_heads=num_heads, state_dim=3, start=mixer.start.double())
     assert_equals_reference(mixer, reference, lengths, dim, dtype, tolerance)
 
@@ -77,7 +77,7 @@ def test_fast_decay_over_a_long_clip():
 
 
 def test_starts_as_mamba_2_does():
-    mixer = BidirectionalStateSpace(16, 8)
+    mixer = small_mixer("ssd", 16, 8)
     rates, steps = mixer.start[0].exp(), F.softplus(mixer.start[1])
     assert steps.min() > 0.99e-3 and steps.max() < 0.101
     assert rates.min() > 0.99 and rates.max() < 16.01

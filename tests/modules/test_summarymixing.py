@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import (
     assert_equals_reference,
     assert_near,
@@ -16,7 +17,7 @@ from reference import (
     summary_mixing,
 )
 
-from summarymixing_fairseq.modules.mixing.summarymixing import MODES, SummaryMixing
+from summarymixing_fairseq.modules.mixing.summarymixing import MODES
 
 in_float32_and_64 = pytest.mark.parametrize("dtype, tolerance", [float32, float64])
 in_all_modes = pytest.mark.parametrize("mode", MODES)
@@ -39,13 +40,13 @@ CELLS = [
 @in_float32_and_64
 @pytest.mark.parametrize("options, dim, lengths", CELLS, ids=str)
 def test_outputs_and_gradients_equal_the_loops(options, dim, lengths, dtype, tolerance):
-    cell = randomise(SummaryMixing(dim, **options))
+    cell = randomise(small_mixer("summarymixing", dim, **options))
     formula = {name: options[name] for name in ("mode", "activation") if name in options}
     assert_equals_reference(cell, partial(summary_mixing, **formula), lengths, dim, dtype, tolerance)
 
 
 def test_a_gate_that_has_learned_nothing_changes_nothing():
-    gated, plain = SummaryMixing(8, 2, gate=True), SummaryMixing(8, 2)
+    gated, plain = small_mixer("summarymixing", 8, 2, gate=True), small_mixer("summarymixing", 8, 2)
     plain.load_state_dict({name: weight for name, weight in gated.state_dict().items() if name != "gate_logit"})
     x = torch.randn(2, 5, 8)
     assert torch.equal(gated(x), plain(x))
@@ -53,14 +54,14 @@ def test_a_gate_that_has_learned_nothing_changes_nothing():
 
 def test_autocast_keeps_the_branches_in_low_precision():
     """As ``nn.Linear``; otherwise what the backward pass keeps of the cell is 40 % larger."""
-    branch = SummaryMixing(16, 4).local
+    branch = small_mixer("summarymixing", 16, 4).local
     with torch.autocast("cpu", torch.bfloat16):
         assert branch(torch.randn(4, 3, 4)).dtype == torch.bfloat16
 
 
 def test_dropout_falls_on_both_halves_of_the_concatenation():
     """With everything dropped, only the bias and the activation are left."""
-    cell = randomise(SummaryMixing(8, 2, dropout=1.0))
+    cell = randomise(small_mixer("summarymixing", 8, 2, dropout=1.0))
     x = torch.randn(2, 5, 8)
     expected = torch.nn.functional.gelu(cell.combiner.bias).expand(2, 5, 8)
     assert_near(cell.train()(x), expected, 1e-6)
@@ -70,7 +71,7 @@ def test_dropout_falls_on_both_halves_of_the_concatenation():
 @in_all_modes
 def test_memory_grows_linearly(mode):
     """Twice the frames, at most twice the largest tensor kept for the backward pass."""
-    cell = SummaryMixing(8, 2, mode=mode)
+    cell = small_mixer("summarymixing", 8, 2, mode=mode)
 
     def largest_saved(num_frames: int) -> int:
         sizes = []
@@ -84,15 +85,15 @@ def test_memory_grows_linearly(mode):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"mode": "half"}, r"summary_mode='half' is unknown: choose one of full, lite, expdecay, local, global, sum"),
-        ({"activation": "tanh"}, r"summary_activation='tanh' is unknown: choose one of gelu, relu, swish"),
-        ({"num_heads": 3}, r"3 summary heads do not divide the widths 8 and 8"),
-        ({"num_heads": 0}, r"0 summary heads"),
-        ({"num_heads": 2, "local_hidden_dim": 5}, r"2 summary heads do not divide the widths 8 and 5"),
-        ({"num_heads": 2, "mode": "lite", "summary_out_dim": 4}, r"summary_out_dim=4: in mode 'lite' .* width 8"),
-        ({"num_heads": 2, "mode": "sum", "local_out_dim": 4}, r"local_out_dim=4: in mode 'sum' .* width 8"),
+        ({"mode": "half"}, r"mode='half': choose one of full, lite, expdecay, local, global, sum"),
+        ({"activation": "tanh"}, r"activation='tanh': choose one of gelu, relu, swish"),
+        ({"num_heads": 3}, r"num_heads=3: must divide encoder_embed_dim=8"),
+        ({"num_heads": 0}, r"num_heads=0: must be at least 1"),
+        ({"num_heads": 2, "local_hidden_dim": 5}, r"local_hidden_dim=5: must be a multiple of num_heads=2"),
+        ({"num_heads": 2, "mode": "lite", "summary_out_dim": 4}, r"summary_out_dim=4: in mode lite it must be .*=8"),
+        ({"num_heads": 2, "mode": "sum", "local_out_dim": 4}, r"local_out_dim=4: in mode sum it must be .*=8"),
     ],
 )
 def test_refusals(arguments, message):
     with pytest.raises(ValueError, match=message):
-        SummaryMixing(8, **arguments)
+        small_mixer("summarymixing", 8, **arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mixers import small_mixer
 from reference import (
     assert_equals_reference,
     assert_near,
@@ -17,7 +18,7 @@ from reference import (
     randomise,
 )
 
-from summarymixing_fairseq.modules.mixing.windowed_summarymixing import WindowedSummaryMixing, windowed_mean
+from summarymixing_fairseq.modules.mixing.windowed_summarymixing import windowed_mean
 
 
 def cell(p, x, window):
@@ -36,7 +37,7 @@ def cell(p, x, window):
 @pytest.mark.parametrize("window", [1, 3, 40])
 @pytest.mark.parametrize("lengths", [[9, 9], [8, 3, 1]])
 def test_outputs_and_gradients_equal_the_loops(lengths, window, dtype, tolerance):
-    mixer = randomise(WindowedSummaryMixing(8, 2, window=window))
+    mixer = randomise(small_mixer("windowed_summarymixing", 8, 2, window=window))
     assert_equals_reference(mixer, lambda p, x: cell(p, x, window), lengths, 8, dtype, tolerance)
 
 

@@ -17,18 +17,14 @@ class ShiftOptions(MixerOptions):
 
     steps: int = option(1, "frames back that a frame hears", low=1, high=100)
 
-    def num_weights(self, embed_dim: int) -> int:
-        """One square matrix."""
-        return embed_dim * embed_dim
-
 
 @register_mixer("shift", ShiftOptions)
 class Shift(nn.Module):
     """y_t = W x_(t - steps)."""
 
-    def __init__(self, embed_dim: int, dropout: float = 0.0, steps: int = 1):
+    def __init__(self, options: ShiftOptions, embed_dim: int, dropout: float):
         super().__init__()
-        self.steps = steps
+        self.steps = options.steps
         self.linear = nn.Linear(embed_dim, embed_dim)
         self.dropout = nn.Dropout(dropout)
 

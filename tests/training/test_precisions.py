@@ -7,11 +7,12 @@ import math
 import pytest
 import torch
 from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
+from mixers import small_mixer
 from trainers import trainer_of
 
 from summarymixing_fairseq.benchmarks.recipe import noise_batch, train_step
 from summarymixing_fairseq.modules.decay import decayed_mean
-from summarymixing_fairseq.modules.mixing.summarymixing import SummaryMixing, masked_time_mean
+from summarymixing_fairseq.modules.mixing.summarymixing import masked_time_mean
 
 HOUR_FRAMES = 180_000
 HALVES = [torch.float16, torch.bfloat16]
@@ -76,8 +77,8 @@ def test_the_decaying_mean_of_an_hour(dtype):
 @pytest.mark.parametrize("mode", ["full", "lite", "expdecay"])
 def test_the_cell_on_an_hour_in_float16(mode):
     """Simulated frames of three levels; a LayerNorm stands before the cell, so that 1 is what it meets."""
-    cell = SummaryMixing(16, num_heads=4, mode=mode).eval()
-    half = SummaryMixing(16, num_heads=4, mode=mode).eval()
+    cell = small_mixer("summarymixing", 16, num_heads=4, mode=mode).eval()
+    half = small_mixer("summarymixing", 16, num_heads=4, mode=mode).eval()
     half.load_state_dict(cell.state_dict())
     half.half()
     for level in (1.0, 100.0, 1_000.0):

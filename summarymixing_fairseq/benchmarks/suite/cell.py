@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 from typing import Any
 
 from ..benchmark import Benchmark, Step, add_sizes, mixer_names
 
 REFERENCE = "summarymixing"
 MASKED = ", padding mask"
+NO_DROPOUT = "mhsa, no dropout"
 # Contenders that are a registered mixer with other options: mixer, options.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "mhsa, no dropout": ("mhsa", {"dropout": 0.0}),
+    NO_DROPOUT: ("mhsa", {}),
     "summarymixing expdecay": ("summarymixing", {"mode": "expdecay"}),
 }
 SOFTMAX_ATTENTION = "softmax attention"
@@ -41,16 +41,21 @@ def build(contender: str, size: float, settings: dict[str, Any], device: str) ->
     """Forward and backward pass of one mixer on (batch, size, dim)."""
     import torch
 
-    from ...modules.mixing import MIXERS
+    from ...modules.mixing import MIXERS, OPTIONS
+    from ...modules.mixing.heads import HeadOptions
+    from ...system.options import read_options
     from ..rivals import LiteralCell, SoftmaxAttention
 
     name, options = VARIANTS.get(contender, (contender.removesuffix(MASKED), {}))
     mixer_class = {**MIXERS, SOFTMAX_ATTENTION: SoftmaxAttention, LITERAL_CELL: LiteralCell}[name]
-    options = {"embed_dim": settings["dim"], "dropout": settings["dropout"], **options}
-    if "num_heads" in inspect.signature(mixer_class).parameters:
-        options["num_heads"] = settings["heads"]
+    options_class = OPTIONS.get(name, HeadOptions)
+    if hasattr(options_class, "num_heads"):
+        options = {**options, "num_heads": settings["heads"]}
+    read = read_options(options_class, options, name)
+    read.check(settings["dim"])
     dtype, num_frames = getattr(torch, settings["dtype"]), int(size)
-    mixer = mixer_class(**options).to(device, dtype).train()
+    dropout = 0.0 if contender == NO_DROPOUT else settings["dropout"]
+    mixer = mixer_class(read, settings["dim"], dropout).to(device, dtype).train()
     x = torch.randn(settings["batch"], num_frames, settings["dim"], device=device, dtype=dtype, requires_grad=True)
     grad = torch.randn_like(x)
     padding_mask = None

@@ -14,16 +14,11 @@ class DepthwiseConv(nn.Conv1d):
 
     Args:
         dim: D; kernel_size: odd.
-
-    Raises:
-        ValueError: for an even or negative kernel size.
     """
 
     bias: Tensor  # always there
 
     def __init__(self, dim: int, kernel_size: int):
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"depthwise_conv_kernel_size={kernel_size}: must be odd and positive")
         super().__init__(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
 
     def forward(self, x: Tensor) -> Tensor:

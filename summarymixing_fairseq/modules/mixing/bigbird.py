@@ -44,29 +44,16 @@ class BigBird(ProjectedHeads):
     Deviations from the paper: all global blocks are at the beginning, where padding does not move them, and not at both
     ends; of the blocks that are left, cut into r equal parts, one of each part is drawn, and not r of all.
 
-    Args:
-        embed_dim: D; num_heads: divides D; dropout: on the attention weights.
-        window: frames of a block; global_blocks: g; random_blocks: r.
-
-    Raises:
-        ValueError: if the heads do not divide the width.
+    A block has ``window`` frames; g are the ``global_blocks``, r the ``random_blocks``.
     """
 
     seed: Tensor
 
-    def __init__(
-        self,
-        embed_dim: int,
-        num_heads: int = 8,
-        dropout: float = 0.0,
-        window: int = 64,
-        global_blocks: int = 2,
-        random_blocks: int = 3,
-    ):
-        super().__init__(embed_dim, num_heads, dropout)
-        self.window = window
-        self.global_blocks = global_blocks
-        self.random_blocks = random_blocks
+    def __init__(self, options: BigBirdOptions, embed_dim: int, dropout: float):
+        super().__init__(options, embed_dim, dropout)
+        self.window = options.window
+        self.global_blocks = options.global_blocks
+        self.random_blocks = options.random_blocks
         self.register_buffer("seed", torch.randint(2**31, ()))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:

@@ -37,11 +37,6 @@ class CgMlpOptions(MixerOptions):
         if self.kernel_size % 2 == 0:
             raise Refused("kernel_size", self.kernel_size, "must be odd")
 
-    def num_weights(self, embed_dim: int) -> int:
-        """Both projections, and the filters."""
-        half = (self.hidden_dim or 4 * embed_dim) // 2
-        return 3 * embed_dim * half + half * self.kernel_size
-
 
 class _Gate(DepthwiseConv):
     """A convolution that starts as a constant of one (gMLP, arXiv 2105.08050, section 2.1)."""
@@ -60,24 +55,14 @@ class ConvolutionalGatingMLP(nn.Module):
 
     Padded frames are zero before the convolution, as frames before the first and after the last are. A frame hears
     15 frames on each side (kernel 31), whatever the length. Time and memory grow with T. The gate starts open.
-
-    Args:
-        embed_dim: D; dropout: on the gated half.
-        hidden_dim: width of [a ; b]; 0 stands for 4 D.
-        kernel_size: odd.
-
-    Raises:
-        ValueError: for an odd width or an even kernel.
     """
 
-    def __init__(self, embed_dim: int, dropout: float = 0.0, hidden_dim: int = 0, kernel_size: int = 31):
+    def __init__(self, options: CgMlpOptions, embed_dim: int, dropout: float):
         super().__init__()
-        hidden_dim = hidden_dim or 4 * embed_dim
-        if hidden_dim % 2:
-            raise ValueError(f"hidden_dim={hidden_dim}: must be even")
+        hidden_dim = options.hidden_dim or 4 * embed_dim
         self.expand = xavier_linear(embed_dim, hidden_dim)
         self.norm = LayerNorm(hidden_dim // 2)
-        self.depthwise = _Gate(hidden_dim // 2, kernel_size)
+        self.depthwise = _Gate(hidden_dim // 2, options.kernel_size)
         self.dropout = nn.Dropout(dropout)
         self.project = xavier_linear(hidden_dim // 2, embed_dim)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,16 +11,7 @@ from .heads import HeadOptions, ProjectedHeads, keys_to_attend
 from .registry import register_mixer
 
 
-@dataclass
-class FastformerOptions(HeadOptions):
-    """Options of ``fastformer``."""
-
-    def num_weights(self, embed_dim: int) -> int:
-        """Projections of queries (shared with the values), keys and output, and two scoring vectors a head."""
-        return 3 * embed_dim * embed_dim + 2 * embed_dim
-
-
-@register_mixer("fastformer", FastformerOptions)
+@register_mixer("fastformer", HeadOptions)
 class Fastformer(ProjectedHeads):
     """Two additive pools, in each head of width d (section 3.1).
 
@@ -32,20 +21,14 @@ class Fastformer(ProjectedHeads):
     As in the paper's experiments the values are the queries: v_t = q_t, one projection for both.
 
     Cost in T frames: time O(T D), memory O(T D). Dropout is on k * v_t.
-
-    Args:
-        embed_dim: D; num_heads: divides D; dropout: see above.
-
-    Raises:
-        ValueError: if the heads do not divide the width.
     """
 
     num_projected = 2  # queries, which are the values too, and keys
 
-    def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0):
-        super().__init__(embed_dim, num_heads, dropout)
-        self.score_query = nn.Parameter(torch.empty(num_heads, embed_dim // num_heads))  # w_q
-        self.score_key = nn.Parameter(torch.empty(num_heads, embed_dim // num_heads))  # w_k
+    def __init__(self, options: HeadOptions, embed_dim: int, dropout: float):
+        super().__init__(options, embed_dim, dropout)
+        self.score_query = nn.Parameter(torch.empty(self.num_heads, embed_dim // self.num_heads))  # w_q
+        self.score_key = nn.Parameter(torch.empty(self.num_heads, embed_dim // self.num_heads))  # w_k
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -14,10 +14,10 @@ from .registry import MixerOptions
 
 @dataclass
 class HeadOptions(MixerOptions):
-    """Options of a mixer of queries, keys and values."""
+    """Options of a mixer with heads."""
 
     num_heads: int = option(
-        8, "attention heads; they divide the width", low=1, high=MAX_WIDTH, model_field="encoder_attention_heads"
+        8, "heads; they divide the width", low=1, high=MAX_WIDTH, model_field="encoder_attention_heads"
     )
 
     def check(self, embed_dim: int) -> None:
@@ -25,28 +25,19 @@ class HeadOptions(MixerOptions):
         if embed_dim % self.num_heads:
             raise Refused("num_heads", self.num_heads, f"must divide encoder_embed_dim={embed_dim}")
 
-    def num_weights(self, embed_dim: int) -> int:
-        """Projections of queries, keys, values and output."""
-        return 4 * embed_dim * embed_dim
-
 
 class ProjectedHeads(nn.Module):
     """Projects frames to queries, keys and values of each head, and what ``attend`` makes of them back to D.
 
     Args:
-        embed_dim: D; num_heads: divides D; dropout: on the attention weights, or where the subclass says.
-
-    Raises:
-        ValueError: if the heads do not divide the width.
+        embed_dim: D; dropout: on the attention weights, or where the subclass says.
     """
 
     num_projected: ClassVar[int] = 3  # queries, keys and values
 
-    def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0):
+    def __init__(self, options: HeadOptions, embed_dim: int, dropout: float):
         super().__init__()
-        if num_heads < 1 or embed_dim % num_heads:
-            raise ValueError(f"{num_heads} attention heads do not divide the width {embed_dim}")
-        self.num_heads = num_heads
+        self.num_heads = options.num_heads
         self.dropout = nn.Dropout(dropout)
         self.in_proj = Linear(embed_dim, self.num_projected * embed_dim)
         self.out_proj = Linear(embed_dim, embed_dim)

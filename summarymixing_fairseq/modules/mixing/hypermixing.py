@@ -13,34 +13,23 @@ from ...system.options import MAX_WIDTH, Refused, option
 from ..kernels.recompute import dropout, made_again
 from ..positions import sinusoidal_positions
 from ..precision import LayerNorm
-from .registry import MixerOptions, register_mixer
+from .heads import HeadOptions
+from .registry import register_mixer
 from .summarymixing import BlockDiagonalLinear, by_frame, by_head
 
 
 @dataclass
-class HyperMixingOptions(MixerOptions):
-    """Options of ``hypermixing``."""
+class HyperMixingOptions(HeadOptions):
+    """Options of ``hypermixing``. Each head is a token mixer of its slice of the width."""
 
-    num_heads: int = option(
-        8,
-        "token mixers, each of its slice of the width; they divide the width and hidden_dim",
-        low=1,
-        high=MAX_WIDTH,
-        model_field="encoder_attention_heads",
-    )
     hidden_dim: int = option(2048, "hidden units of the token mixers, of all heads together", low=1, high=MAX_WIDTH)
     tied: bool = option(False, "one network makes the weights of both layers of a token mixer")
 
     def check(self, embed_dim: int) -> None:
         """Raises Refused for heads that do not divide both widths."""
-        if embed_dim % self.num_heads:
-            raise Refused("num_heads", self.num_heads, f"must divide encoder_embed_dim={embed_dim}")
+        super().check(embed_dim)
         if self.hidden_dim % self.num_heads:
             raise Refused("hidden_dim", self.hidden_dim, f"must be a multiple of num_heads={self.num_heads}")
-
-    def num_weights(self, embed_dim: int) -> int:
-        """The networks that make the weights."""
-        return (1 if self.tied else 2) * embed_dim * (embed_dim + self.hidden_dim) // self.num_heads
 
 
 class _HeadLinear(BlockDiagonalLinear):
@@ -79,22 +68,15 @@ class HyperMixing(nn.Module):
     Deviation from the paper: GELU(.) is divided by the number of frames, over which its argument is a sum. LN takes
     that out again but for its epsilon, and half precision does not overflow in long clips.
 
-    Args:
-        embed_dim: D; num_heads: divides D and ``hidden_dim``; dropout: on the output.
-        hidden_dim: hidden units of all heads together.
-        tied: W_2 = W_1.
-
-    Raises:
-        ValueError: if the heads do not divide the widths.
+    With ``tied`` W_2 = W_1. Dropout is on the output.
     """
 
-    def __init__(
-        self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, hidden_dim: int = 2048, tied: bool = False
-    ):
+    def __init__(self, options: HyperMixingOptions, embed_dim: int, dropout: float):
         super().__init__()
-        self.num_heads = num_heads
-        self.first = _WeightsOfFrames(embed_dim, hidden_dim, num_heads)
-        self.second = None if tied else _WeightsOfFrames(embed_dim, hidden_dim, num_heads)
+        self.num_heads = options.num_heads
+        sizes = embed_dim, options.hidden_dim, options.num_heads
+        self.first = _WeightsOfFrames(*sizes)
+        self.second = None if options.tied else _WeightsOfFrames(*sizes)
         self.norm = LayerNorm(embed_dim)
         self.dropout = nn.Dropout(dropout)
 

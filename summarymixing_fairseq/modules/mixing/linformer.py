@@ -20,10 +20,6 @@ class LinformerOptions(HeadOptions):
     rank: int = option(256, "rows that keys and values are projected to along time", low=1, high=8192)
     max_frames: int = option(4096, "longest clip, in encoder frames; weights grow with it", low=1, high=65_536)
 
-    def num_weights(self, embed_dim: int) -> int:
-        """As attention, and both projections along time."""
-        return super().num_weights(embed_dim) + 2 * self.rank * self.max_frames
-
 
 @register_mixer("linformer", LinformerOptions)
 class Linformer(ProjectedHeads):
@@ -33,21 +29,14 @@ class Linformer(ProjectedHeads):
 
     Cost in T frames: time O(T D rank), memory O(T D). Dropout is on the attention weights.
 
-    Args:
-        embed_dim: D; num_heads: divides D; dropout: see above.
-        rank: rows of E and F; max_frames: their columns, the longest clip.
-
-    Raises:
-        ValueError: if the heads do not divide the width; at a clip longer than ``max_frames``.
+    E and F are of ``rank`` rows and ``max_frames`` columns: a longer clip is refused with a ValueError.
     """
 
-    def __init__(
-        self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, rank: int = 256, max_frames: int = 4096
-    ):
-        super().__init__(embed_dim, num_heads, dropout)
-        self.max_frames = max_frames
-        self.project_keys = nn.Linear(max_frames, rank, bias=False)  # E
-        self.project_values = nn.Linear(max_frames, rank, bias=False)  # F
+    def __init__(self, options: LinformerOptions, embed_dim: int, dropout: float):
+        super().__init__(options, embed_dim, dropout)
+        self.max_frames = options.max_frames
+        self.project_keys = nn.Linear(options.max_frames, options.rank, bias=False)  # E
+        self.project_values = nn.Linear(options.max_frames, options.rank, bias=False)  # F
         nn.init.xavier_uniform_(self.project_keys.weight)
         nn.init.xavier_uniform_(self.project_values.weight)
 

@@ -33,20 +33,13 @@ class LocalSelfAttention(ChunkedAttention):
     """Self-attention of a block of frames to itself and the blocks beside it.
 
     The sliding window of Longformer (arXiv 2004.05150, section 3.1), in the blocks of Big Bird (arXiv 2007.14062,
-    appendix D): a frame hears between w and 2w - 1 frames on each side. Time and memory grow with T: of keys and values
-    three copies are made. Chunk by chunk it hears w frames before a chunk at most.
-
-    Args:
-        embed_dim: D; num_heads: divides D; dropout: on the attention weights.
-        window: w, frames of a block.
-
-    Raises:
-        ValueError: if the heads do not divide the width.
+    appendix D): with blocks of w frames a frame hears between w and 2w - 1 on each side. Time and memory grow with T:
+    of keys and values three copies are made. Chunk by chunk it hears w frames before a chunk at most.
     """
 
-    def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, window: int = 64):
-        super().__init__(embed_dim, num_heads, dropout)
-        self.window = window
+    def __init__(self, options: LocalOptions, embed_dim: int, dropout: float):
+        super().__init__(options, embed_dim, dropout)
+        self.window = options.window
 
     def reach(self, left: int) -> int:
         """See ``ChunkedAttention``."""

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
 from .registry import MixerOptions, register_mixer
 
 
-@dataclass
-class NoOptions(MixerOptions):
-    """``none`` has no options."""
-
-    def num_weights(self, embed_dim: int) -> int:
-        """None."""
-        return 0
-
-
-@register_mixer("none", NoOptions)
+@register_mixer("none", MixerOptions)
 class NoMixer(nn.Module):
     """y_t = x_t: no frame hears another one, and nothing is learned. Neither time nor memory.
 
     In its layer, x + mixer(LN(x)), the normed frame is added to itself: no information is lost, and none is new.
     """
 
-    def __init__(self, embed_dim: int, dropout: float = 0.0):
+    def __init__(self, options: MixerOptions, embed_dim: int, dropout: float):
         super().__init__()
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:

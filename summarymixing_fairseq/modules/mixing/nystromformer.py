@@ -38,17 +38,11 @@ class Nystromformer(ProjectedHeads):
     a convolution of its own.
 
     Cost in T frames: time O(T D num_landmarks), memory O(T (D + num_landmarks)). Dropout is on the heads' output.
-
-    Args:
-        embed_dim: D; num_heads: divides D; dropout: see above; num_landmarks: m.
-
-    Raises:
-        ValueError: if the heads do not divide the width.
     """
 
-    def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, num_landmarks: int = 64):
-        super().__init__(embed_dim, num_heads, dropout)
-        self.num_landmarks = num_landmarks
+    def __init__(self, options: NystromformerOptions, embed_dim: int, dropout: float):
+        super().__init__(options, embed_dim, dropout)
+        self.num_landmarks = options.num_landmarks
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:
         """3 x (B, heads, T, D / heads), (B, T) bool True = padding -> (B, heads, T, D / heads)."""

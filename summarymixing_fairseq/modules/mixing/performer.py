@@ -21,7 +21,7 @@ SPARE = 1e-6
 class PerformerOptions(HeadOptions):
     """Options of ``performer``."""
 
-    num_features: int = option(256, "random features of a head", low=1, high=8192)
+    num_features: int = option(256, "random features of a head; more are nearer to softmax", low=1, high=8192)
 
 
 def orthogonal_features(num_heads: int, num_features: int, head_dim: int) -> Tensor:
@@ -46,21 +46,17 @@ class Performer(ProjectedHeads):
     paper draws them again during training.
 
     Cost in T frames: time O(T D num_features), memory O(T heads num_features). Dropout is on the heads' output.
-
-    Args:
-        embed_dim: D; num_heads: divides D; dropout: see above.
-        num_features: of a head; more are nearer to softmax.
-
-    Raises:
-        ValueError: if the heads do not divide the width.
     """
 
     projection: Tensor
 
-    def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, num_features: int = 256):
-        super().__init__(embed_dim, num_heads, dropout)
-        features = orthogonal_features(num_heads, num_features, embed_dim // num_heads)
-        self.register_buffer("projection", features.to(self.in_proj.weight.device))
+    def __init__(self, options: PerformerOptions, embed_dim: int, dropout: float):
+        super().__init__(options, embed_dim, dropout)
+        size = self.num_heads, options.num_features, embed_dim // self.num_heads
+        device = self.in_proj.weight.device
+        # drawn on the CPU wherever the layer is, but for one without memory, which is only counted
+        features = torch.empty(size) if device.type == "meta" else orthogonal_features(*size).to(device)
+        self.register_buffer("projection", features)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor | None) -> Tensor:
         """3 x (B, heads, T, D / heads), (B, T) bool True = padding -> (B, heads, T, D / heads)."""

@@ -26,15 +26,6 @@ class PolynomialOptions(MixerOptions):
         high=8,
     )
 
-    def num_weights(self, embed_dim: int) -> int:
-        """The factors of the polynomials, the selection and the output."""
-        return 3 * embed_dim * self.degree * polynomial_width(embed_dim, self.expansion)
-
-
-def polynomial_width(embed_dim: int, expansion: float) -> int:
-    """Channels of one degree."""
-    return max(1, round(embed_dim * expansion))
-
 
 @register_mixer("pom", PolynomialOptions)
 class PolynomialMixer(nn.Module):
@@ -43,17 +34,14 @@ class PolynomialMixer(nn.Module):
     The mean is one vector a clip, accumulated in float32; products are elementwise (arXiv 2411.12663, section 3).
 
     Cost in T frames: time O(T D^2 degree expansion), memory O(T D degree expansion). Dropout is on what W_o takes.
-
-    Args:
-        embed_dim: D; dropout: see above; degree: k; expansion: channels of one degree, in multiples of D. The
-            default is 0.5 where the paper's is 2, so that the mixer has three quarters of attention's weights and
-            not three times as many.
+    The default of ``expansion`` is 0.5 where the paper's is 2, so that the mixer has three quarters of attention's
+    weights and not three times as many.
     """
 
-    def __init__(self, embed_dim: int, dropout: float = 0.0, degree: int = 2, expansion: float = 0.5):
+    def __init__(self, options: PolynomialOptions, embed_dim: int, dropout: float):
         super().__init__()
-        width = degree * polynomial_width(embed_dim, expansion)
-        self.degree = degree
+        width = options.degree * max(1, round(embed_dim * options.expansion))
+        self.degree = options.degree
         self.factors = Linear(embed_dim, width)
         self.select = Linear(embed_dim, width)
         self.out_proj = Linear(width, embed_dim)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from ...system.options import check_choice, read_options
+
 MIXERS: dict[str, type[nn.Module]] = {}
 OPTIONS: dict[str, type[MixerOptions]] = {}
 
@@ -16,8 +18,7 @@ MixerClass = TypeVar("MixerClass", bound=type[nn.Module])
 
 @dataclass
 class MixerOptions:
-    """Base of a mixer's options. Each is a field made by ``system.options.option``; the mixer's class takes them as
-    keyword arguments."""
+    """Base of a mixer's options. Each is a field made by ``system.options.option``."""
 
     def streams(self) -> bool:
         """Whether the mixer reads clips chunk by chunk too, with ``first_state`` and ``step`` as ``ChunkedAttention``.
@@ -33,13 +34,9 @@ class MixerOptions:
             Refused: naming the option.
         """
 
-    def num_weights(self, embed_dim: int) -> int:
-        """Entries of all weight matrices of the mixer at a width D, without biases and norms."""
-        raise NotImplementedError
-
 
 def register_mixer(name: str, options: type[MixerOptions]) -> Callable[[MixerClass], MixerClass]:
-    """Class decorator. The class takes ``embed_dim`` (D), ``dropout`` and the fields of ``options`` by keyword.
+    """Class decorator. The class takes ``options``, which have been checked, ``embed_dim`` (D) and ``dropout``.
 
     ``model.init=torch`` calls ``reset_parameters`` of each module in it that has one, as torch's layers do.
     """
@@ -55,8 +52,9 @@ def build_mixer(name: str, *, embed_dim: int, dropout: float, **options: Any) ->
     """Build the mixer registered as ``name``.
 
     Raises:
-        ValueError: for a name that is not registered, or sizes that the mixer refuses.
+        ValueError: for a name that is not registered, or an option that the mixer refuses.
     """
-    if name not in MIXERS:
-        raise ValueError(f"mixer={name!r} is unknown: choose one of {', '.join(sorted(MIXERS))}")
-    return MIXERS[name](embed_dim=embed_dim, dropout=dropout, **options)
+    check_choice("mixer", name, sorted(MIXERS))
+    read = read_options(OPTIONS[name], options, f"mixer={name}")
+    read.check(embed_dim)
+    return MIXERS[name](read, embed_dim, dropout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,16 +14,7 @@ from .heads import HeadOptions, ProjectedHeads, keys_to_attend
 from .registry import register_mixer
 
 
-@dataclass
-class RelativeOptions(HeadOptions):
-    """Options of ``relpos_mhsa``."""
-
-    def num_weights(self, embed_dim: int) -> int:
-        """Those of attention, and the projection of positions."""
-        return super().num_weights(embed_dim) + embed_dim * embed_dim
-
-
-@register_mixer("relpos_mhsa", RelativeOptions)
+@register_mixer("relpos_mhsa", HeadOptions)
 class RelativeSelfAttention(ProjectedHeads):
     """Self-attention with relative positions (Transformer-XL, arXiv 1901.02860, section 3.3; Gulati et al. 2020).
 
@@ -35,8 +25,8 @@ class RelativeSelfAttention(ProjectedHeads):
     8 heads is 9.2 GB in float32; no fused kernel avoids it.
     """
 
-    def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0):
-        super().__init__(embed_dim, num_heads, dropout)
+    def __init__(self, options: HeadOptions, embed_dim: int, dropout: float):
+        super().__init__(options, embed_dim, dropout)
         self.position_proj = nn.Linear(embed_dim, embed_dim, bias=False)  # a bias is the same for all keys: no effect
         nn.init.xavier_uniform_(self.position_proj.weight)
         self.content_bias = nn.Parameter(torch.zeros(embed_dim))

@@ -28,11 +28,6 @@ class StateSpaceOptions(HeadOptions):
         """Yes."""
         return True
 
-    def num_weights(self, embed_dim: int) -> int:
-        """Gate and values, B, C and the steps of both directions, and the output."""
-        both_directions = 2 * (2 * self.state_dim + self.num_heads)
-        return embed_dim * (2 * embed_dim + both_directions) + embed_dim * embed_dim
-
 
 @register_mixer("ssd", StateSpaceOptions)
 class BidirectionalStateSpace(nn.Module):
@@ -53,22 +48,15 @@ class BidirectionalStateSpace(nn.Module):
 
     Cost in T frames: time O(T D (state_dim + 64)), memory O(T (D + 64 heads)). Dropout is on what
     W_o takes.
-
-    Args:
-        embed_dim: D; num_heads: divides D; dropout: see above; state_dim: N.
-
-    Raises:
-        ValueError: if the heads do not divide the width.
     """
 
     start: Tensor
 
-    def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, state_dim: int = 64):
+    def __init__(self, options: StateSpaceOptions, embed_dim: int, dropout: float):
         super().__init__()
-        if num_heads < 1 or embed_dim % num_heads:
-            raise ValueError(f"{num_heads} heads do not divide the width {embed_dim}")
-        self.num_heads = num_heads
-        self.widths = [embed_dim, embed_dim, *(2 * [2 * state_dim, num_heads])]  # z, x, and B and C, dt a direction
+        self.num_heads = num_heads = options.num_heads
+        of_direction = [2 * options.state_dim, num_heads]  # B and C, dt
+        self.widths = [embed_dim, embed_dim, *of_direction, *of_direction]  # the first two: z, x
         self.in_proj = Linear(embed_dim, sum(self.widths))
         self.out_proj = Linear(embed_dim, embed_dim)
         self.norm = LayerNorm(embed_dim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -66,27 +67,24 @@ class SummaryMixingOptions(MixerOptions):
     gate: bool = option(False, "a learned number weighs local branch and summary", model_field="summary_gate")
 
     def check(self, embed_dim: int) -> None:
-        """Raises Refused for heads that do not divide the width, and for a gate with one branch only."""
+        """Raises Refused for heads that do not divide a width, another width of a branch that no combiner follows, and
+        a gate with one branch only."""
         if embed_dim % self.num_heads:
             raise Refused("num_heads", self.num_heads, f"must divide encoder_embed_dim={embed_dim}")
+        local = ("local_hidden_dim", "local_out_dim") if self.mode in WITH_LOCAL else ()
+        summary = ("summary_hidden_dim", "summary_out_dim") if self.mode in WITH_SUMMARY else ()
+        for name in (*local, *summary):
+            width = getattr(self, name) or embed_dim
+            if width % self.num_heads:
+                raise Refused(name, width, f"must be a multiple of num_heads={self.num_heads}")
+            if width != embed_dim and name.endswith("out_dim") and self.mode not in WITH_COMBINER:
+                raise Refused(name, width, f"in mode {self.mode} it must be encoder_embed_dim={embed_dim}")
         if self.gate and self.mode not in WITH_BOTH:
             raise Refused("gate", True, f"mode {self.mode} has one branch only")
 
     def streams(self) -> bool:
         """All but the mean that decays to both sides."""
         return self.mode != "expdecay"
-
-    def num_weights(self, embed_dim: int) -> int:
-        """Branches and combiner, as far as the mode has them."""
-        local, local_out = self.local_hidden_dim or embed_dim, self.local_out_dim or embed_dim
-        summary, summary_out = self.summary_hidden_dim or embed_dim, self.summary_out_dim or embed_dim
-        weights, width = 0, 0
-        if self.mode in WITH_LOCAL:
-            weights, width = (embed_dim * local + local * local_out) // self.num_heads, local_out
-        if self.mode in WITH_SUMMARY:
-            weights += (embed_dim * summary + summary * summary_out) // self.num_heads
-            width += summary_out
-        return weights + (width * embed_dim if self.mode in WITH_COMBINER else 0)
 
 
 def by_head(x: Tensor, num_heads: int) -> Tensor:
@@ -103,21 +101,17 @@ class BlockDiagonalLinear(nn.Module):
     """Linear layer of ``num_heads`` diagonal blocks: head h maps its own slice of the input to its own of the output.
 
     Frames go in and out head by head, (heads, N, dim / heads): one batched product, and nothing is transposed between
-    two such layers.
-
-    Raises:
-        ValueError: if the heads do not divide both widths.
+    two such layers. The heads divide both widths.
     """
 
     def __init__(self, in_dim: int, out_dim: int, num_heads: int):
         super().__init__()
-        if num_heads < 1 or in_dim % num_heads or out_dim % num_heads:
-            raise ValueError(f"{num_heads} summary heads do not divide the widths {in_dim} and {out_dim}")
         self.num_heads = num_heads
         self.weight = nn.Parameter(torch.empty(num_heads, in_dim // num_heads, out_dim // num_heads))
         self.bias = nn.Parameter(torch.zeros(out_dim))
-        for block in self.weight.data:
-            nn.init.xavier_uniform_(block)
+        # Xavier's bound of a block
+        bound = math.sqrt(3.0) * math.sqrt(2.0 * num_heads / (in_dim + out_dim))
+        nn.init.uniform_(self.weight, -bound, bound)
 
     def reset_parameters(self) -> None:
         """Start as torch's layers do, by its formula for a tensor of these three dimensions.
@@ -204,70 +198,38 @@ class SummaryMixing(nn.Module):
     W_c is applied in its two halves, so that the half for s is computed once an utterance rather than at every
     frame. Deviation from the formula: for the same reason dropout draws one mask of s per utterance, not per frame.
 
-    Args:
-        embed_dim: D, width of input and output.
-        num_heads: diagonal blocks of both MLPs.
-        dropout: on the concatenation of f and s.
-        mode: "full"; "lite": y_t = s, no local branch and no combiner; "expdecay": the mean at frame t weighs frame
-            u by 0.995^|t - u|. To see what the parts are worth: "local" is without s, "global" without f, and "sum"
-            without the combiner, y_t = dropout(f_t) + dropout(s).
-        local_hidden_dim, local_out_dim, summary_hidden_dim, summary_out_dim: widths of MLP_f and MLP_s; 0 stands
-            for ``embed_dim``.
-        layer_norm: whether LN_f and LN_s are there.
-        activation: "gelu", "relu" or "swish", in the MLPs and after the combiner.
-        gate: whether f counts 2 (1 - g) times and s 2 g times, with a learned g = sigmoid(``gate_logit``), 1/2 at the
-            start. It says how much of each a layer takes; ours, not the paper's.
+    Modes: "lite": y_t = s, no local branch and no combiner; "expdecay": the mean at frame t weighs frame u by
+    0.995^|t - u|. To see what the parts are worth: "local" is without s, "global" without f, and "sum" without the
+    combiner, y_t = dropout(f_t) + dropout(s).
 
-    Raises:
-        ValueError: for an unknown mode or activation, heads that do not divide a width, or a mode without combiner
-            whose branches do not have the width ``embed_dim``.
+    With a gate f counts 2 (1 - g) times and s 2 g times, with a learned g = sigmoid(``gate_logit``), 1/2 at the start.
+    It says how much of each a layer takes; ours, not the paper's.
     """
 
     num_summaries = 1  # that the combiner hears beside the local branch
     branches = {"f": "local_norm", "s": "summary_norm"}  # parts to look at, and the modules that give them
 
-    def __init__(
-        self,
-        embed_dim: int,
-        num_heads: int = 8,
-        dropout: float = 0.0,
-        mode: str = "full",
-        local_hidden_dim: int = 0,
-        local_out_dim: int = 0,
-        summary_hidden_dim: int = 0,
-        summary_out_dim: int = 0,
-        layer_norm: bool = True,
-        activation: str = "gelu",
-        gate: bool = False,
-    ):
+    def __init__(self, options: SummaryMixingOptions, embed_dim: int, dropout: float):
         super().__init__()
-        if mode not in MODES:
-            raise ValueError(f"summary_mode={mode!r} is unknown: choose one of {', '.join(MODES)}")
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"summary_activation={activation!r} is unknown: choose one of {', '.join(sorted(ACTIVATIONS))}"
-            )
-        local_out_dim, summary_out_dim = local_out_dim or embed_dim, summary_out_dim or embed_dim
-        if mode not in WITH_COMBINER:
-            for name, width in (("summary_out_dim", summary_out_dim), ("local_out_dim", local_out_dim)):
-                if width != embed_dim and (mode, name) != ("lite", "local_out_dim"):
-                    raise ValueError(f"{name}={width}: in mode {mode!r} it must be the width {embed_dim}")
-        self.mode = mode
-        self.num_heads = num_heads
-        self.activation = ACTIVATIONS[activation]
-        norm = LayerNorm if layer_norm else nn.Identity
-        self.gate_logit = nn.Parameter(torch.zeros(())) if gate else None
+        self.mode = options.mode
+        self.num_heads = options.num_heads
+        self.activation = ACTIVATIONS[options.activation]
+        norm = LayerNorm if options.layer_norm else nn.Identity
+        self.gate_logit = nn.Parameter(torch.zeros(())) if options.gate else None
+        form = options.num_heads, options.activation
         width = 0  # of what the combiner takes
-        if mode in WITH_SUMMARY:
-            self.summary = HeadMLP(embed_dim, summary_hidden_dim or embed_dim, summary_out_dim, num_heads, activation)
-            self.summary_norm = norm(summary_out_dim)
-            width += self.num_summaries * summary_out_dim
-        if mode in WITH_LOCAL:
-            self.local = HeadMLP(embed_dim, local_hidden_dim or embed_dim, local_out_dim, num_heads, activation)
-            self.local_norm = norm(local_out_dim)
-            width += local_out_dim
+        if self.mode in WITH_SUMMARY:
+            hidden, out = options.summary_hidden_dim or embed_dim, options.summary_out_dim or embed_dim
+            self.summary = HeadMLP(embed_dim, hidden, out, *form)
+            self.summary_norm = norm(out)
+            width += self.num_summaries * out
+        if self.mode in WITH_LOCAL:
+            hidden, out = options.local_hidden_dim or embed_dim, options.local_out_dim or embed_dim
+            self.local = HeadMLP(embed_dim, hidden, out, *form)
+            self.local_norm = norm(out)
+            width += out
         self.dropout = nn.Dropout(dropout)
-        if mode in WITH_COMBINER:
+        if self.mode in WITH_COMBINER:
             self.combiner = xavier_linear(width, embed_dim)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None, chunks: Chunks | None = None) -> Tensor:

@@ -8,14 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...system.options import MAX_WIDTH, Refused, option
+from ...system.options import MAX_WIDTH, option
 from ..precision import LayerNorm
-from .registry import MixerOptions, register_mixer
-from .summarymixing import SummaryMixing, by_frame
+from .heads import HeadOptions
+from .registry import register_mixer
+from .summarymixing import SummaryMixing, SummaryMixingOptions, by_frame
 
 
 @dataclass
-class WindowedOptions(MixerOptions):
+class WindowedOptions(HeadOptions):
     """Options of ``windowed_summarymixing``."""
 
     num_heads: int = option(
@@ -26,15 +27,6 @@ class WindowedOptions(MixerOptions):
         model_field="summary_heads",
     )
     window: int = option(25, "frames on each side that the third branch hears", low=1, high=1_000_000)
-
-    def check(self, embed_dim: int) -> None:
-        """Raises Refused for heads that do not divide the width."""
-        if embed_dim % self.num_heads:
-            raise Refused("num_heads", self.num_heads, f"must divide encoder_embed_dim={embed_dim}")
-
-    def num_weights(self, embed_dim: int) -> int:
-        """Both MLPs, and the combiner of three vectors."""
-        return 4 * embed_dim * embed_dim // self.num_heads + 3 * embed_dim * embed_dim
 
 
 def windowed_mean(x: Tensor, padding_mask: Tensor | None, reach: int) -> Tensor:
@@ -74,22 +66,16 @@ class WindowedSummaryMixing(SummaryMixing):
         y_t = GELU(W_c dropout([f_t ; s ; w_t]) + b_c);  w_t = LN_w(mean over valid u, |t - u| <= window, of MLP_s(x_u))
 
     f and s are those of ``summarymixing``. The mean is over the frames that are there, at the ends of a clip too. Time
-    and memory grow with T, whatever the window; a clip shorter than 4 windows costs as much as one of 4.
-
-    Args:
-        embed_dim: D; num_heads: diagonal blocks of both MLPs; dropout: on the concatenation.
-        window: frames on each side; the default, half a second, is ours.
-
-    Raises:
-        ValueError: if the heads do not divide the width.
+    and memory grow with T, whatever the window; a clip shorter than 4 windows costs as much as one of 4. The default
+    window, half a second on each side, is ours.
     """
 
     num_summaries = 2
     branches = {**SummaryMixing.branches, "w": "window_norm"}
 
-    def __init__(self, embed_dim: int, num_heads: int = 8, dropout: float = 0.0, window: int = 25):
-        super().__init__(embed_dim, num_heads, dropout)
-        self.window = window
+    def __init__(self, options: WindowedOptions, embed_dim: int, dropout: float):
+        super().__init__(SummaryMixingOptions(num_heads=options.num_heads), embed_dim, dropout)
+        self.window = options.window
         self.window_norm = LayerNorm(embed_dim)
 
     def _summarise(self, values: Tensor, padding_mask: Tensor | None) -> list[Tensor]:
