@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -232,6 +233,10 @@ class Recogniser:
 
     def _most_samples(self) -> float:
         """Samples of the longest recording that is heard in one pass."""
+        limits = [module.max_frames for module in self.model.modules() if hasattr(module, "max_frames")]
+        return min(min(limits, default=math.inf) * self.frame_times.shift_samples, self._most_in_memory())
+
+    def _most_in_memory(self) -> float:
         if self.one_pass_seconds is not None:
             return self.one_pass_seconds * SAMPLE_RATE_HZ
         device = self._device()

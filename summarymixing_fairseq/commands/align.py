@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-from contextlib import nullcontext
+import sys
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..system.errors import InputError
+from ..system.errors import InputError, printable
 from ..system.files import exclusive, refuse_existing, write_together
 from ..system.tables import tsv_rows
 from ..system.units import SAMPLE_RATE_HZ
 from .inputs import add_input_arguments, clips_to_read, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..checkpoints.recogniser import Recogniser
     from ..data.alignments import Alignment
@@ -47,6 +48,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--row-seconds", type=float, default=15.0, metavar="S", help="longest of --format rows (default: 15)"
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="name clips that cannot be read or that their text does not fit, and leave them out",
     )
     parser.add_argument(
         "--dictionary", type=Path, help="dict.LABELS.txt of the training, for a checkpoint that has none inside"
@@ -86,10 +92,14 @@ def run(args: argparse.Namespace) -> None:
         from ..data.alignments import as_ctm, as_json, as_textgrid
 
         recogniser = load_recogniser(args.checkpoint, device, dictionary=args.dictionary, precision=args.precision)
-        found = _align(recogniser, clips, _texts(args, clips, recogniser), args.batch_seconds)
+        found = _align(recogniser, clips, _texts(args, clips, recogniser), args.batch_seconds, args.skip_bad)
+        clips, names = [clips[i] for i in found], [names[i] for i in found]
+        if not one_file:
+            files = [files[i] for i in found]
+        alignments = found.values()
         tier = f"{recogniser.symbols.unit}s"
         if args.format == "ctm":
-            contents = ["".join(as_ctm(name, one.tiers[tier]) for name, one in zip(names, found))]
+            contents = ["".join(as_ctm(name, one.tiers[tier]) for name, one in zip(names, alignments))]
         elif args.format == "rows":
             rows = [
                 as_rows(
@@ -99,11 +109,11 @@ def run(args: argparse.Namespace) -> None:
                     args.row_seconds,
                     (clip.offset or 0) / SAMPLE_RATE_HZ,
                 )
-                for clip, one in zip(clips, found)
+                for clip, one in zip(clips, alignments)
             ]
             contents = [tsv_rows([COLUMNS]) + "".join(rows)]
         else:
-            contents = [(as_json if args.format == "json" else as_textgrid)(one) for one in found]
+            contents = [(as_json if args.format == "json" else as_textgrid)(one) for one in alignments]
         if args.dest:
             write_together({args.dest / name: content for name, content in zip(files, contents)})
             print(f"{len(clips)} clips: {args.dest}")
@@ -112,21 +122,37 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _align(
-    recogniser: Recogniser, clips: Sequence[Clip], texts: Sequence[str], batch_seconds: float
-) -> list[Alignment]:
-    labels = []
-    for clip, text in zip(clips, texts):
+    recogniser: Recogniser, clips: Sequence[Clip], texts: Sequence[str], batch_seconds: float, skip_bad: bool
+) -> dict[int, Alignment]:
+    """By the position of the clip, in order; of those that can be aligned, if the others are to be skipped."""
+
+    def leave_out(_: int, error: InputError) -> None:
+        print(f"left out: {printable(str(error))}", file=sys.stderr)
+
+    @contextmanager
+    def named(i: int) -> Iterator[None]:
         try:
-            labels.append(recogniser.labels_of(text))
+            yield
         except InputError as error:
-            raise InputError(f"{clip.output_name}: {error}") from None
-    found: dict[int, Alignment] = {}
-    for i, log_probs, num_samples in recogniser.frames_of(clips, batch_seconds):
-        try:
-            found[i] = recogniser.align_frames(log_probs, num_samples, labels[i])
-        except InputError as error:
-            raise InputError(f"{clips[i].output_name}: {error}") from None
-    return [found[i] for i in range(len(clips))]
+            error = InputError(f"{clips[i].output_name}: {error}")
+            if not skip_bad:
+                raise error from None
+            leave_out(i, error)
+
+    labels, found = {}, {}
+    for i, text in enumerate(texts):
+        with named(i):
+            labels[i] = recogniser.labels_of(text)
+    places = list(labels)
+    chosen = [clips[i] for i in places]
+    for n, log_probs, num_samples in recogniser.frames_of(chosen, batch_seconds, leave_out if skip_bad else None):
+        with named(places[n]):
+            found[places[n]] = recogniser.align_frames(log_probs, num_samples, labels[places[n]])
+    if not found:
+        raise InputError(f"none of {len(clips)} clips can be aligned")
+    if len(found) < len(clips):
+        print(f"{len(clips) - len(found)} of {len(clips)} clips are left out", file=sys.stderr)
+    return dict(sorted(found.items()))
 
 
 def _texts(args: argparse.Namespace, clips: Sequence[Clip], recogniser: Recogniser) -> list[str]:

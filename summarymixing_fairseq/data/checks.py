@@ -38,23 +38,6 @@ def check_sample_rate(sample_rate_hz: int, wanted_hz: int) -> None:
         )
 
 
-def check_splits(train: str, valid: str) -> None:
-    """Raises InputError for a training split under another name, or a validation split under such a name.
-
-    Labels, chunks and kept features go by the name. With the training split itself fairseq would take training and
-    validation from one iterator, whose epochs would not end.
-
-    Args:
-        train: ``dataset.train_subset``; valid: ``dataset.valid_subset``, names separated by commas.
-    """
-    if not train.startswith("train"):
-        raise InputError(
-            f"dataset.train_subset={train}: name the manifests of training train*.tsv, train_{train}.tsv say"
-        )
-    if any(name.startswith("train") for name in valid.split(",")):
-        raise InputError(f"dataset.valid_subset={valid} names a training split: name a copy of its manifest valid*.tsv")
-
-
 def check_first_clip(manifest: Manifest) -> None:
     """Raises InputError if the first clip of a manifest is missing or not below its root: then most are."""
     first = manifest[0]

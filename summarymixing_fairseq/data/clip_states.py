@@ -32,10 +32,7 @@ def states_of_clips(
     Raises:
         InputError: for a clip that cannot be read, is too short, or states that are not finite.
     """
-    for positions, waveforms in read_in_batches(clips, batch_seconds):
-        for i, waveform in zip(positions, waveforms):
-            if len(waveform) < min_samples:
-                raise InputError(f"{clips[i].path}: {len(waveform)} samples, {min_samples} are needed: leave it out")
+    for positions, waveforms in read_in_batches(clips, batch_seconds, min_samples=min_samples):
         seconds = max(map(len, waveforms)) / SAMPLE_RATE_HZ
         with enough_memory(f"{len(waveforms)} clips of up to {seconds:.0f} s: lower --batch-seconds, or cut the clips"):
             found = extract_batch(waveforms)

@@ -23,7 +23,7 @@ from ..system.errors import InputError, printable
 from ..system.files import atomic_write, refuse_existing
 from ..system.strict_json import to_json
 from .clip_states import states_of_clips
-from .manifest import Clip, archive_and_position
+from .manifest import Clip, archive_and_position, size_and_time
 
 # What safetensors calls a type, and the bytes of a number.
 _DTYPES = {"float32": ("F32", 4), "float16": ("F16", 2)}
@@ -69,7 +69,10 @@ class FeatureFiles:
         self._part, self._about = folder / f"{stem}.part.json", folder / f"{stem}.json"
         self._parts = folder / f"{stem}.part"
         self._arrays = [(self._parts if one_file else folder) / f"{name}.npy" for name in self._names]
-        rows = [[str(clip.path), clip.output_name, clip.offset, clip.num_samples] for clip in clips]
+        rows = [
+            [str(clip.path), size_and_time(clip.path), clip.output_name, clip.offset, clip.num_samples]
+            for clip in clips
+        ]
         self._run = {
             "format": "safetensors" if one_file else "npy",
             _CLIPS: hashlib.sha256(to_json(rows).encode()).hexdigest(),

@@ -180,6 +180,32 @@ def splits_of(folder: Path) -> list[str]:
     return splits
 
 
+def check_splits(train: str, valid: str) -> None:
+    """Raises InputError for a training split under another name, or a validation split under such a name.
+
+    Labels, chunks and kept features go by the name. With the training split itself fairseq would take training and
+    validation from one iterator, whose epochs would not end.
+
+    Args:
+        train: ``dataset.train_subset``; valid: ``dataset.valid_subset``, names separated by commas.
+    """
+    if not train.startswith("train"):
+        raise InputError(
+            f"dataset.train_subset={train}: name the manifests of training train*.tsv, train_{train}.tsv say"
+        )
+    if any(name.startswith("train") for name in valid.split(",")):
+        raise InputError(f"dataset.valid_subset={valid} names a training split: name a copy of its manifest valid*.tsv")
+
+
+def size_and_time(path: Path) -> str:
+    """Size and time of change of a file, by which another file of the same name is told from it; "" without one."""
+    try:
+        status = os.stat(archive_and_position(path)[0])
+    except OSError:  # reported when the clip is read
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
 def archive_and_position(path: Path | str) -> tuple[str, str]:
     """The archive and the ``OFFSET:LENGTH`` of FILE.zip:OFFSET:LENGTH or FILE.tar:OFFSET:LENGTH, in bytes.
 

@@ -23,25 +23,33 @@ Batches = Generator[tuple[list[int], list[np.ndarray]], None, None]
 
 
 def read_in_batches(
-    clips: Sequence[Clip], batch_seconds: float, on_bad: Callable[[int, InputError], None] | None = None
+    clips: Sequence[Clip],
+    batch_seconds: float,
+    on_bad: Callable[[int, InputError], None] | None = None,
+    min_samples: int = 0,
 ) -> Batches:
     """Read clips in batches of similar length, with a progress bar in seconds of audio.
 
     Args:
         batch_seconds: length of a padded batch at most, unless a single clip is longer.
         on_bad: takes the position of a clip that cannot be read, and the error, in place of an end.
+        min_samples: at 16 kHz, of the shortest clip that is good.
 
     Yields:
         positions in ``clips``, and their waveforms, (num_samples,) float32 at 16 kHz.
 
     Raises:
         InputError: for a clip that cannot be read, or is shorter than its row says. Before the first batch if its
-            header is bad, or if links lead out of its manifest's root (OutsideRootError, with ``on_bad`` too).
+            header is bad, if it is too short, or if links lead out of its manifest's root (OutsideRootError, with
+            ``on_bad`` too).
     """
     num_samples: dict[int, int] = {}
     for i, clip in enumerate(clips):
         with _given_to(on_bad, i):
-            num_samples[i] = _num_samples(clip)
+            length = _num_samples(clip)
+            if length < min_samples:
+                raise InputError(f"{clip.path}: {length} samples, {min_samples} are needed: leave it out")
+            num_samples[i] = length
     places, lengths = list(num_samples), list(num_samples.values())
     bar = tqdm(total=_seconds(sum(lengths)), unit="s", desc="audio", mininterval=0.5)
     done = 0

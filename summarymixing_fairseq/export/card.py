@@ -128,10 +128,6 @@ def _measures(source: Source) -> Iterator[tuple[str, str]]:
         yield f"validation {metric if isinstance(metric, str) else 'loss'}", f"{extra['val_loss']:.4g}"
     if _is_finite(extra.get("best")):
         yield f"best validation {metric if isinstance(metric, str) else 'loss'} of the run", f"{extra['best']:.4g}"
-    quality = section(section(_own_state(source), "quality"), "since")
-    for name, value in quality.items():
-        if isinstance(name, str) and _is_finite(value):
-            yield name, f"{value:.4g}"
 
 
 def _limits(source: Source) -> Iterator[str]:

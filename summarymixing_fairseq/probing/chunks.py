@@ -39,12 +39,7 @@ class ChunkDataset(SegmentDataset):
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """False: a clip has another chunk in every epoch, so that batches cannot be reused.
-
-        fairseq then starts new data workers in every epoch. By default they are persistent: those of the last epoch
-        stay until Python's garbage collection finds them, and take 5 s each to end. A task of chunks should have a
-        field ``persistent_workers = False``, which fairseq reads.
-        """
+        """False: a clip has another chunk in every epoch, so that batches cannot be reused."""
         return False
 
     def chunk_start(self, index: int) -> int:

@@ -204,6 +204,6 @@ def _pretraining(log: Path, device: str) -> dict[str, Any]:
 
 def _counts(decoded: Path) -> dict[str, list[int]]:
     """Letters wrong and letters in all, of each test clip."""
-    texts = [(decoded / name).read_text(encoding="utf-8").splitlines() for name in ("ref.wrd", "hypo.wrd")]
+    texts = [(decoded / name).read_text(encoding="utf-8").split("\n")[:-1] for name in ("ref.wrd", "hypo.wrd")]
     rate = character_error_rate(*texts)
     return {"errors": rate.utterance_errors.tolist(), "totals": rate.utterance_lengths.tolist()}

@@ -15,6 +15,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ..data.manifest import check_splits
 from ..probing.mp3s.runs import parse_overrides
 from ..probing.mp3s.tasks import choose_probes, find_data
 from ..system.errors import InputError, printable
@@ -177,6 +178,7 @@ def read_study(path: Path, config_dir: Callable[[str], Path]) -> Study:
 def _finetuning(given: object, data: Path, config_dir: Callable[[str], Path], where: str) -> FineTuning:
     after = _mapping(given, where, _FINETUNING_KEYS)
     splits = {name: _text(after.get(name, name), f"{where}.{name}") for name in ("train", "valid", "test")}
+    check_splits(splits["train"], splits["valid"])
     return FineTuning(
         config_path(after.get("config"), config_dir("finetuning"), f"{where}.config"),
         data / _text(after.get("data", "."), f"{where}.data"),

@@ -21,6 +21,7 @@ from ..data.checks import check_labels, check_sample_rate, check_uncropped, warn
 from ..data.dictionary import load_dictionary
 from ..data.manifest import Manifest
 from ..models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
+from ..modules.frontend import FilterbankFrontend
 from ..system.errors import InputError
 from ..system.options import Refused
 from ..system.units import SAMPLE_RATE_HZ
@@ -76,6 +77,12 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
         if pretrained_task is not None:  # a probe checks its encoder itself
             check_sample_rate(self.cfg.sample_rate, pretrained_task.get("sample_rate", SAMPLE_RATE_HZ))
         return model
+
+    def min_samples(self) -> int:
+        """Samples of a clip that gives a frame, by a model of ours."""
+        modules = () if self._model is None else self._model.modules()
+        frontends = [module for module in modules if isinstance(module, FilterbankFrontend)]
+        return frontends[0].min_samples() if frontends else 0
 
     def _keep_outputs(self, model: Any, path: Path) -> None:
         """Where training starts from a fine-tuned model, outputs for symbols that it knows start as they are there."""

@@ -15,8 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from ..data.bad_clips import BadClips
-from ..data.checks import check_batch_limit, check_data_folder, check_first_clip, check_lengths, check_splits
-from ..data.manifest import Manifest
+from ..data.checks import check_batch_limit, check_data_folder, check_first_clip, check_lengths
+from ..data.manifest import Manifest, check_splits
 from ..data.segments import SegmentDataset
 from ..data.shards import ShardOrder
 from ..data.waveform import SpeechDataset
@@ -154,6 +154,9 @@ class SpeechTask(WatchedTask):
         iterator = super().get_batch_iterator(dataset, max_tokens=max_tokens, epoch=1 if made_once else epoch, **kwargs)
         if dataset.shard_order is not None:
             iterator.disable_shuffling = True
+        if not self.can_reuse_epoch_itr(dataset):
+            # each epoch starts new workers, and persistent ones of the last stay until they are collected as garbage
+            iterator.persistent_workers = False
         if made_once and is_new:
             iterator.epoch = max(epoch, 1)
             dataset.set_epoch(epoch)

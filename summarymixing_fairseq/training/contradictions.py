@@ -13,15 +13,17 @@ DECAY_END = "lr_scheduler.total_num_update"
 
 
 def contradictions(config: Any) -> list[str]:
-    """A line for each setting that does not go with ``optimization.max_update``; config: fairseq's, whole.
+    """A line for each setting that does not go with another; config: fairseq's, whole.
 
-    Empty where the number of updates is not limited, or for a task's configuration alone.
+    Empty for a task's configuration alone.
     """
+    lines = []
+    if OmegaConf.select(config, "dataset.grouped_shuffling"):
+        lines.append("dataset.grouped_shuffling=true: several GPUs leave out the last batches of each epoch")
     max_update = _number(config, "optimization.max_update")
     if max_update <= 0:
-        return []
+        return lines
     limit = f"of optimization.max_update={max_update:g}"
-    lines = []
     if (frozen := _number(config, FROZEN)) >= max_update:
         lines.append(f"{FROZEN}={frozen:g} {limit}: the pre-trained model is never trained, its output layer alone is")
     # a schedule in shares of the run has no other steps

@@ -82,7 +82,7 @@ def in_words(kind: str, record: str, max_update: int, max_epoch: int) -> str:
     num_updates = int(float(values[_UPDATES]))
     figures = [f"{shown} {float(values[name]):.4g}" for name, shown in _SHOWN.items() if name in values]
     if kind != "train_inner":
-        return f"{kind}, after update {num_updates:,}: {', '.join(figures)}"
+        return ": ".join(filter(None, (f"{kind}, after update {num_updates:,}", ", ".join(figures))))
     if "audio_hours" in values:
         figures.append(f"{float(values['audio_hours']):.4g} h heard")
     if "lr" in values:

@@ -82,6 +82,24 @@ def test_a_text_that_does_not_fit(align, clip, text, message):
     assert done.returncode == 1 and message in done.stderr.splitlines()[-1]
 
 
+def test_bad_clips_are_skipped_if_asked(align, clip, tmp_path):
+    """One that cannot be read, a text that its dictionary lacks, and one that is too long for its clip."""
+    (tmp_path / "b.wav").write_bytes(b"no audio")
+    rows = ["b.wav\t16000", f"a.wav\t{len(SAID.waveform)}", "a.wav\t16000\t0", "a.wav\t16000\t100"]
+    (tmp_path / "test.tsv").write_text("\n".join([str(tmp_path), *rows]) + "\n")
+    (tmp_path / "test.wrd").write_text(f"A\n{TEXT}\nabc\n{'AB ' * 90}\n")
+    done = align("--data", tmp_path, "--format", "ctm", "--skip-bad")
+    alone = align(clip, "--text", tmp_path / "a.txt", "--format", "ctm")
+    assert [line.split()[2:] for line in done.stdout.splitlines()] == [
+        line.split()[2:] for line in alone.stdout.splitlines()
+    ]
+    assert done.stderr.count("left out: ") == 3 and "3 of 4 clips are left out" in done.stderr
+    align("--data", tmp_path, "--dest", tmp_path / "out", "--skip-bad")
+    assert len(list((tmp_path / "out").iterdir())) == 1
+    done = align("--data", tmp_path, "--format", "ctm", check=False)
+    assert done.returncode == 1 and done.stdout == ""
+
+
 def test_input_that_is_not_there(align, command, clip, tmp_path, tiny_model, monkeypatch):
     model = tiny_model()
     pretrained = save(tmp_path / "pretrained.pt", configuration(model, OURS), model.state_dict())

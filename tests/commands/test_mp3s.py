@@ -22,6 +22,7 @@ from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.probing.metrics.bootstrap import interval_of_ratio
 from summarymixing_fairseq.probing.mp3s import benchmark
 from summarymixing_fairseq.system import jobs
+from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.system.tools import Tools
 
 
@@ -217,6 +218,21 @@ def test_plots_of_an_earlier_table_go(bench):
     assert not list(bench.results.glob("*.png"))
     (bench.results / "layers.png").write_text("of `summarymixing layers --plot`")
     assert bench("--tasks", "slurp_probe1") == 0 and (bench.results / "layers.png").exists()
+
+
+def test_a_table_that_cannot_be_written_ends_no_training(bench, monkeypatch):
+    write_data(bench.root, "slurp")
+    write, calls = benchmark.write, []
+
+    def full(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise InputError("mp3s.md cannot be written: No space left on device")
+        write(*args)
+
+    monkeypatch.setattr(benchmark, "write", full)
+    assert bench() == 0 and "No space left on device" in bench.err
+    assert [row["probe"] for row in bench.table()["rows"]] == [1, 2]
 
 
 def test_an_evaluation_that_fails_is_tried_again_alone(bench):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from encoder_checkpoints import letters
 
-from summarymixing_fairseq.data.checks import check_batch_limit, check_first_clip, check_labels, check_splits
-from summarymixing_fairseq.data.manifest import Manifest
+from summarymixing_fairseq.data.checks import check_batch_limit, check_first_clip, check_labels
+from summarymixing_fairseq.data.manifest import Manifest, check_splits
 from summarymixing_fairseq.system.errors import InputError
 
 

@@ -43,6 +43,15 @@ def test_a_share_of_the_clips(name, folder):
             assert task.target_dictionary.string(item["label"]) == LABELS[item["id"]]
 
 
+def test_a_clip_without_a_frame(folder):
+    """It would end the run at the first batch of such clips, or be learned nothing of."""
+    task = task_on(folder)
+    task.build_model(model_config(folder))
+    write_split(folder, "train", [16_000, 500, *[16_000] * 4], LABELS)
+    with pytest.raises(InputError, match=r"1 of 6 clips of .* 1_train\.wav first: .* task\.min_sample_size=1360"):
+        task.load_dataset("train")
+
+
 def test_another_normalisation_than_in_pre_training(folder):
     with pytest.raises(InputError, match=r"task\.normalize=true: .*pretrained\.pt was pre-trained with the opposite"):
         task_on(folder, normalize=True).build_model(model_config(folder, normalize=True))

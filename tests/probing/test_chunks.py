@@ -11,7 +11,7 @@ import soundfile
 import torch
 from fairseq.data import AddTargetDataset, SubsampleDataset
 from fairseq.tasks import setup_task
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 
 from summarymixing_fairseq.data.bad_clips import BadClips
 from summarymixing_fairseq.data.manifest import Manifest
@@ -177,8 +177,6 @@ def iterate(task, speech_dataset, epoch, num_workers, state=None):
 def test_epochs_reach_the_data_workers(manifest, tmp_path):
     config = SpeechPretrainingConfig(data=str(tmp_path), enable_padding=True, tpu=False, seed=1)
     task = setup_task(OmegaConf.merge(OmegaConf.structured(config), {"_name": "speech_pretraining"}))
-    with open_dict(task.cfg):
-        task.cfg.persistent_workers = False  # workers end with their epoch, not 5 s each after a garbage collection
     speech_dataset = wrapped(manifest)
     assert not speech_dataset.can_reuse_epoch_itr_across_epochs
     epochs = {}

@@ -323,6 +323,7 @@ def test_seeds_of_another_pretraining_are_refused(lab):
     ("change", "message"),
     [
         (("title", "titel"), "titel is unknown"),
+        (("updates: [10, 20]", "updates: [10, 20], train: labelled"), "dataset.train_subset=labelled: name the"),
         (("seeds: [1, 2]", "seeds: []"), "seeds: must be a list of whole numbers from 0"),
         (("seeds: [1, 2]", "seeds: [1, 1]"), "seeds: a number stands there twice"),
         (("baseline: plain", "baseline: plane"), "'plane' is none of the encoders"),

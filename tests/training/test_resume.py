@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from fairseq.data.iterators import CountingIterator, GroupedIterator
 from pipeline import records
+from trainers import NOISE, save, trainer_of
 from training.conftest import NOISY, differences, load
 
 UPDATES = 9
@@ -153,6 +155,41 @@ def test_twenty_kills(zygote, arguments, tmp_path):
     counts = kill_and_go_on(zygote, arguments, tmp_path, 20, seed=2)
     print(f"\n{counts}")
     assert counts["while writing"] >= 3 and counts["resumed"] >= 10
+
+
+@pytest.mark.parametrize("heard", range(9))
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, 4, 9])
+def test_what_is_left_of_an_epoch_is_heard(heard, chunk_size):
+    """An epoch may be taken up where ``optimization.update_freq`` is another: at the middle of an update."""
+    batches = CountingIterator(range(heard, 8), start=heard)
+    assert [batch for group in GroupedIterator(batches, chunk_size) for batch in group] == list(range(heard, 8))
+    assert not batches.has_next()
+    batches = CountingIterator(range(heard, 8), start=heard)
+    groups = list(GroupedIterator(batches, chunk_size, skip_remainder_batch=True))
+    assert [batch for group in groups for batch in group] == list(range(heard, 8))[
+        : (8 - heard) // chunk_size * chunk_size
+    ]
+    assert all(len(group) == chunk_size for group in groups) and not batches.has_next()
+
+
+def test_an_empty_batch_at_the_end_of_an_epoch_changes_nothing(tmp_path):
+    """fairseq gives one to processes that have a batch less than others, and left out what they heard before."""
+    weights = []
+    for batches in ([NOISE], [NOISE, {}]):
+        trainer = trainer_of(tmp_path)
+        trainer.train_step(batches)
+        weights.append(trainer.get_model().state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_mean_of_weights_that_a_checkpoint_lacks_starts_from_its_weights(tmp_path):
+    trainer = trainer_of(tmp_path)
+    path = save(trainer, tmp_path / "checkpoint.pt")
+    other = trainer_of(tmp_path / "other", "ema.store_ema=true", "common.seed=7")
+    other.load_checkpoint(path)
+    weights = trainer.get_model().state_dict()
+    for name, weight in other.ema.get_model().state_dict().items():
+        torch.testing.assert_close(weight, weights[name], msg=name)
 
 
 def test_the_seed_of_a_batch_is_its_own():

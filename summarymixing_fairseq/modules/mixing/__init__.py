@@ -2,7 +2,7 @@
 
 A mixer is a module of (B, T, D), bool padding mask (B, T; True = padding) or None -> (B, T, D). A padded frame never
 changes a valid one; what comes out at a padded frame means nothing but is finite. It keeps no state between calls.
-One that does not take clips of any length has ``max_frames``, and raises ValueError at a longer one.
+One that does not take clips of any length has ``max_frames``, and raises InputError at a longer one.
 
 A mixer chooses what may be recomputed by calling ``kernels.recompute.made_again`` and ``dropout``. Where the layer
 recomputes, what these return is not stored for the backward pass; elsewhere they are plain calls.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...system.errors import InputError
 from ...system.options import option
 from ..precision import cast
 from .heads import HeadOptions, ProjectedHeads
@@ -44,7 +45,7 @@ class Linformer(ProjectedHeads):
         """3 x (B, heads, T, D / heads), (B, T) bool True = padding -> (B, heads, T, D / heads)."""
         T = k.size(2)
         if self.max_frames < T:
-            raise ValueError(
+            raise InputError(
                 f"linformer: a clip of {T} frames, but max_frames={self.max_frames}: cut the clips, or pre-train with "
                 "a larger model.mixer_options.max_frames (its weights grow with it)"
             )

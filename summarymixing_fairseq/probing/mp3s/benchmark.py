@@ -87,8 +87,14 @@ def run_benchmark(
             write(table, results)
             return table
 
+        def write_so_far() -> None:
+            try:
+                write_table()
+            except InputError as error:  # the other trainings go on: the disk may have room again by their end
+                messages.say(str(error))
+
         env = environment(settings.device, hardware["num_threads"])
-        failures = run_all(runs, tools, jobs, env, messages, write_table, () if lock is None else (lock,))
+        failures = run_all(runs, tools, jobs, env, messages, write_so_far, () if lock is None else (lock,))
         messages.show("")
         table = write_table(failures)
         _plot(table, runs, results, messages)

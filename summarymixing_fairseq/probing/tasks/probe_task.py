@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, open_dict
 from torch import Tensor
 
 from ...data.checks import check_sample_rate
-from ...data.manifest import Manifest, archive_and_position
+from ...data.manifest import Manifest, size_and_time
 from ...data.segments import SegmentDataset
 from ...system.errors import InputError
 from ...tasks.speech_task import SegmentedAudioTask, SpeechTask, trains_in_half
@@ -132,8 +131,10 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
         pooled = model.head.takes_mean
         what = f"{'pooled' if pooled else 'frames'}, layer_norm={model.layer_norm}, normalize=False"
         what += ", checksums"  # which files of version 0.1 lack
+        if next(model.parameters()).is_cuda:
+            what += ", GPU, TF32" if torch.backends.cudnn.allow_tf32 else ", GPU"
         rows: list[str | bytes] = [manifest.root, manifest.sizes.tobytes(), manifest.offsets.tobytes()]
-        rows += [part for clip in manifest for part in (clip.name, _size_and_time(clip.path))]
+        rows += [part for clip in manifest for part in (clip.name, size_and_time(clip.path))]
         key = cache_key(what, repr(model.encoder.spec.to_dict()), model.encoder.weights_digest(), *rows)
         folder = Path(self.cfg.cache_dir or Path(self.cfg.data) / "state_cache").absolute()
         return StateCache(folder / key, self._clip_bytes(manifest))
@@ -184,12 +185,3 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
 def _digest(*parts: str | bytes) -> Tensor:
     """(32,) uint8, SHA-256 of the parts."""
     return torch.tensor(list(bytes.fromhex(cache_key(*parts))), dtype=torch.uint8)
-
-
-def _size_and_time(path: Path) -> str:
-    """Size and time of change of a file, by which another file of the same name is told from it."""
-    try:
-        status = os.stat(archive_and_position(path)[0])
-    except OSError:  # reported when the clip is read
-        return ""
-    return f"{status.st_size} {status.st_mtime_ns}"

@@ -32,8 +32,6 @@ class ProbeVerificationConfig(ProbeConfig):
 
     labels: str = field(default="speaker", metadata={"help": "extension of the files of speaker labels"})
     chunk_seconds: float = field(default=3.0, metadata={"help": "length of the random chunk of each clip in training"})
-    # read by fairseq: each epoch starts new workers, and persistent ones of the last epoch end late (see ChunkDataset)
-    persistent_workers: bool = field(default=False, metadata={"help": "keep data workers from epoch to epoch"})
 
 
 @register_task("probe_verification", dataclass=ProbeVerificationConfig)

@@ -8,6 +8,7 @@ import fairseq_cli.train
 import hydra._internal.utils
 from fairseq import checkpoint_utils, models
 from fairseq import utils as fairseq_utils
+from fairseq.data import iterators
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import utils as dataclass_utils
 from fairseq.distributed import utils as distributed_utils
@@ -182,6 +183,12 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
         trainer.train_step,
         "a task is not told where an update begins and ends, nor why one failed; where memory is short a batch is left "
         "out, and several GPUs wait for each other for ever",
+    ),
+    (
+        iterators.GroupedIterator,
+        "__init__",
+        position.group,
+        "a run that goes on with another update_freq leaves out the last batches of its epoch and begins that again",
     ),
     (
         Trainer,

@@ -42,7 +42,8 @@ def save_checkpoint(cfg: Any, trainer: Trainer, epoch_itr: Any, val_loss: Any) -
 
     Where fairseq removes old checkpoints, the new one is not counted, as it may not be there yet: as many as were asked
     for are whole at any time, and one more until the next save. Schedules hear of the validation that ends an epoch
-    first: fairseq tells them once the checkpoint is written, which then does not know of it.
+    first: fairseq tells them once the checkpoint is written, which then does not know of it. A validation whose number
+    is NaN counts as none: fairseq would take the next one for the best of all.
 
     Raises:
         InputError: if a checkpoint, this or the one before, cannot be written; once it is saved, as a schedule does.
@@ -54,6 +55,8 @@ def save_checkpoint(cfg: Any, trainer: Trainer, epoch_itr: Any, val_loss: Any) -
         _end_after_writing()
     try:
         try:
+            if val_loss is not None and not math.isfinite(val_loss):
+                val_loss = None
             if val_loss is not None and epoch_itr.end_of_epoch():
                 trainer.lr_step(epoch_itr.epoch, val_loss)
         finally:

@@ -56,6 +56,8 @@ def begin(save_dir: str) -> None:
     while _files:  # of an earlier run of this process
         root.removeHandler(_files[-1])
         _files.pop().close()
+    progress_bar._close_writers()
+    progress_bar._tensorboard_writers.clear()
     text, numbers = (_File(Path(save_dir, name), encoding="utf-8") for name in (TEXT_LOG, NUMBERS))
     text.setFormatter(logging.Formatter("%(asctime)s | %(levelname)s | %(name)s | %(message)s"))
     numbers.addFilter(_numbers_in)

@@ -1,11 +1,13 @@
-"""Where a run goes on in an epoch, by its share: a number of batches depends on batching. Also validation's epoch."""
+"""Where a run goes on in an epoch, by its share: a number of batches depends on batching. Also what is left of an
+epoch, and validation's epoch."""
 
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
-from fairseq.data.iterators import EpochBatchIterator
+from fairseq.data.iterators import CountingIterator, EpochBatchIterator, GroupedIterator, _chunk_iterator
 from fairseq.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,22 @@ def load_state_dict(self: EpochBatchIterator, state_dict: dict[str, Any]) -> Non
             )
         state_dict = {**state_dict, "iterations_in_epoch": here}
     _load_state_dict(self, state_dict)
+
+
+def group(self: GroupedIterator, iterable: Any, chunk_size: int, skip_remainder_batch: bool = False) -> None:
+    """fairseq's ``__init__``, but of the batches that are left.
+
+    Where an epoch goes on after batches that do not fill its updates, as with another ``optimization.update_freq``,
+    fairseq counts an update too few: the last batches are not heard, the epoch does not end, and begins again.
+    """
+    left = len(iterable) - iterable.n
+    if skip_remainder_batch:
+        left -= left % chunk_size
+        iterable.take(iterable.n + left)
+    done = math.ceil(iterable.n / chunk_size)
+    chunks = _chunk_iterator(iterable, chunk_size, skip_remainder_batch)
+    CountingIterator.__init__(self, chunks, start=done, total=done + math.ceil(left / chunk_size))
+    self.chunk_size = chunk_size
 
 
 def get_valid_iterator(self: Trainer, *args: Any, **kwargs: Any) -> Any:

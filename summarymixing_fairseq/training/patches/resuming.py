@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...data.dictionary import difference
 from ...system.errors import InputError
+from ...system.precision import allow_tf32
 from ..optim.new_bob import last_validation
 from .checkpoints import SAVED_SETTINGS
 
@@ -66,6 +67,8 @@ def load_checkpoint(cfg: Any, trainer: Trainer, **kwargs: Any) -> tuple[Any, Any
         InputError: for a ``checkpoint.finetune_from_model`` that is not there, or beside what contradicts it.
     """
     _check_finetune_from_model(cfg, trainer)
+    # flags of the process, which an earlier run may have set; before a probe computes features of a frozen encoder
+    allow_tf32(trainer.cfg.common.amp)
     vars(checkpoint_utils.save_checkpoint).clear()
     vars(should_stop_early).clear()
     last_validation.clear()
@@ -120,6 +123,8 @@ def load_into_trainer(self: Trainer, filename: str, reset_optimizer: bool = Fals
         if is_own:
             check_settings(saved, self.cfg, filename)
             _check_pretrained(state, self.task, filename)
+        if self.cfg.ema.store_ema:  # fairseq starts it from weights that it has deleted by then
+            state["extra_state"].setdefault("ema", state["model"])
         return state
 
     checkpoint_utils.load_checkpoint_to_cpu = read_fitting

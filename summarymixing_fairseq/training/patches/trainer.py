@@ -14,7 +14,6 @@ from fairseq.trainer import Trainer
 from torch import Tensor
 
 from ...system.errors import InputError, is_out_of_memory
-from ...system.precision import allow_tf32
 from ...system.transfers import read_numbers
 from . import background, stopping
 
@@ -43,7 +42,6 @@ def train(cfg: Any, trainer: Trainer, task: Any, epoch_itr: Any) -> tuple[list[f
     elif 0 < cfg.checkpoint.patience <= (runs := getattr(fairseq_cli.train.should_stop_early, "num_runs", 0)):
         limit = f"{runs} validations without progress already, and checkpoint.patience={cfg.checkpoint.patience}"
     else:
-        allow_tf32(cfg.common.amp)  # flags of the process, which an earlier run of a sweep may have set
         stopping.listen(task)
         if hasattr(task, "begin_run"):
             task.begin_run(trainer, epoch_itr)
@@ -67,6 +65,10 @@ def train_step(self: Trainer, samples: Any, raise_oom: bool = False) -> Any:
     task = self.task
     if not hasattr(task, "begin_update"):
         return _train_step(self, samples, raise_oom)
+    if not self.is_fsdp:
+        # at the end of an epoch fairseq fills up the batches of some processes by empty ones, and counts no target of a
+        # process whose last batch is one, although its gradients are summed
+        samples = [sample for sample in samples if sample] or samples[:1]
     num_updates = self.get_num_updates()
     try:
         output = _update(self, samples, tries=1 if self.data_parallel_world_size > 1 else 2)
