@@ -26,6 +26,7 @@ REFUSALS = (
     LookupError,
     OmegaConfBaseException,
     RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import torch
@@ -15,7 +16,6 @@ from ..system.units import SAMPLE_RATE_HZ
 from .contents import check_proportion, first_of_type, over_defaults, refusals_named, sections
 from .encoders import ours, stock
 from .encoders.conv_layers import parse_conv_layers
-from .literals import evaluate
 
 # all models that are built of a checkpoint, and the task that is set up for each, whatever the file says
 MODELS: dict[str, tuple[Any, str]] = {
@@ -23,8 +23,6 @@ MODELS: dict[str, tuple[Any, str]] = {
     "wav2vec2": (Wav2Vec2Config, "audio_pretraining"),
     "hubert": (HubertConfig, "hubert_pretraining"),
 }
-# bound of the numbers of a tuple
-MAX_TUPLE = 2**10
 
 
 def pretraining_config(config: Any, weights: dict[str, torch.Tensor], path: Any) -> dict[str, Any]:
@@ -54,7 +52,7 @@ def pretraining_config(config: Any, weights: dict[str, torch.Tensor], path: Any)
     with refusals_named(path):
         # the command line's arguments hold tuples as text
         tuples = [name for name in model if isinstance(getattr(defaults, name, None), tuple)]
-        texts = {name: evaluate(model[name], MAX_TUPLE) for name in tuples if isinstance(model[name], str)}
+        texts = {name: ast.literal_eval(model[name][:100]) for name in tuples if isinstance(model[name], str)}
         fields = {**model, **texts}
         known: Any = OmegaConf.to_container(over_defaults(defaults, fields), resolve=True, enum_to_str=True)
         try:

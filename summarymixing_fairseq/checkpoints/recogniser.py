@@ -60,12 +60,12 @@ class Recogniser:
         one_pass_seconds: float | None = None,
         stream: FrameStream | None = None,
     ):
-        self.model, self.dictionary, self.normalize = fine_tuned.model, fine_tuned.dictionary, fine_tuned.normalize
+        self.model, self.dictionary, self.normalize = fine_tuned, fine_tuned.dictionary, fine_tuned.normalize
         self.decoder, self.precision, self.one_pass_seconds = decoder, precision, one_pass_seconds
         self._stream, self.chunk_ms = stream, None if stream is None else stream.chunk_ms
         self.unit = "word" if isinstance(decoder, BeamDecoder) else fine_tuned.symbols.unit
         self.symbols = fine_tuned.symbols
-        self._frontend = self.model.w2v_encoder.w2v_model.feature_extractor
+        self._frontend = fine_tuned.encoder.model.feature_extractor
         self.frame_times = FrameTimes.of(self._frontend)
         self.min_seconds = self.frame_times.window_samples / SAMPLE_RATE_HZ
 
@@ -233,8 +233,8 @@ class Recogniser:
 
     def _most_samples(self) -> float:
         """Samples of the longest recording that is heard in one pass."""
-        limits = [module.max_frames for module in self.model.modules() if hasattr(module, "max_frames")]
-        return min(min(limits, default=math.inf) * self.frame_times.shift_samples, self._most_in_memory())
+        frames = min(float(getattr(module, "max_frames", math.inf)) for module in self.model.modules())
+        return min(frames * self.frame_times.shift_samples, self._most_in_memory())
 
     def _most_in_memory(self) -> float:
         if self.one_pass_seconds is not None:
@@ -250,7 +250,7 @@ class Recogniser:
         return _SHARE * free / self._bytes_per_frame() * self.frame_times.shift_samples
 
     def _bytes_per_frame(self) -> int:
-        config = self.model.w2v_encoder.w2v_model.cfg
+        config = self.model.encoder.model.cfg
         channels = max(config.encoder_embed_dim, config.encoder_ffn_embed_dim // 4, config.frontend_channels)
         return 4 * _NUMBERS_PER_CHANNEL * channels
 
@@ -263,9 +263,8 @@ class Recogniser:
         device = self._device()
         source, padding_mask = pad_batch(waveforms, device)
         with autocast(self.precision, device.type):
-            net_output = self.model(source=source, padding_mask=padding_mask)
-            log_probs = self.model.get_normalized_probs(net_output, log_probs=True)  # (T, B, symbols)
-        frames: np.ndarray = log_probs.transpose(0, 1).float().cpu().numpy()
+            scores = self.model(source, padding_mask)  # (T, B, symbols)
+        frames: np.ndarray = scores.float().log_softmax(-1).transpose(0, 1).cpu().numpy()
         lengths = self._frontend.output_lengths(torch.tensor([len(waveform) for waveform in waveforms])).tolist()
         return [clip[:length] for clip, length in zip(frames, lengths)]
 
@@ -296,7 +295,6 @@ def load_recogniser(
     path: str | Path,
     device: str | torch.device = "cpu",
     *,
-    dictionary: Path | None = None,
     language_model: Path | None = None,
     lexicon: Path | None = None,
     beam_size: int = 100,
@@ -310,7 +308,6 @@ def load_recogniser(
     """The recogniser of a checkpoint fine-tuned with CTC: ``load_recogniser(path).transcribe("meeting.mp3").text``.
 
     Args:
-        dictionary: dict.LABELS.txt of the training, for a checkpoint that has none inside.
         language_model: ARPA file or KenLM binary, for a beam search (extra ``lm``); greedy without. lexicon, beam_size,
             lm_weight, word_score: of that search, see ``BeamDecoder``; `summarymixing decode --tune` finds the weights.
         precision: of products: float32, bfloat16, float16 or auto.
@@ -322,8 +319,7 @@ def load_recogniser(
         InputError: for a file that cannot be read, a checkpoint that is not of CTC (``load_fine_tuned``), or one that
             does not stream where it should.
     """
-    fine_tuned = load_fine_tuned(Path(path), dictionary)
-    fine_tuned.model.to(device)
+    fine_tuned = load_fine_tuned(Path(path)).to(device)
     decoder: GreedyDecoder | BeamDecoder
     if language_model is None:
         decoder = GreedyDecoder(fine_tuned.dictionary, fine_tuned.symbols)

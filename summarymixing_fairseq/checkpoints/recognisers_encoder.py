@@ -11,12 +11,9 @@ from torch import Tensor, nn
 
 from ..system.errors import InputError
 from .contents import section, sections, weights_of
-from .fine_tuned import CTC_NAME
+from .fine_tuned import BODY, CTC_NAME, HEAD
 from .pretraining_config import pretraining_config
 from .untrusted_file import load_safely
-
-ENCODER = "w2v_encoder.w2v_model."
-OUTPUTS = "w2v_encoder.proj."
 
 
 def is_recogniser(config: Any) -> bool:
@@ -33,7 +30,7 @@ def encoder_of(config: Any, weights: dict[str, Tensor], path: Any) -> tuple[dict
     Raises:
         InputError: as ``pretraining_config``.
     """
-    within = {name[len(ENCODER) :]: weight for name, weight in weights.items() if name.startswith(ENCODER)}
+    within = {name[len(BODY) :]: weight for name, weight in weights.items() if name.startswith(BODY)}
     return pretraining_config(sections(config)[0].get("w2v_args"), within, path), within
 
 
@@ -51,7 +48,7 @@ def copy_outputs(projection: nn.Linear, dictionary: Dictionary, path: Path) -> t
     """
     state = load_safely(path)
     weights, saved = weights_of(state, path), section(state, "task_state").get("target_dictionary")
-    weight, bias = weights.get(f"{OUTPUTS}weight"), weights.get(f"{OUTPUTS}bias")
+    weight, bias = weights.get(f"{HEAD}weight"), weights.get(f"{HEAD}bias")
     if (
         not isinstance(saved, Dictionary)
         or weight is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,16 +37,16 @@ class FrameStream:
     """
 
     def __init__(self, fine_tuned: FineTuned, chunk_ms: int | None = None):
-        model: Any = fine_tuned.model.w2v_encoder
-        if not model.w2v_model.cfg.streaming:
+        model = fine_tuned.encoder.model
+        if not model.cfg.streaming:
             raise InputError("this model does not stream: it was not pre-trained with model.streaming=true")
         if fine_tuned.normalize:
             raise InputError("this model does not stream: task.normalize=true needs the whole clip")
-        self._model, self._step = fine_tuned.model, StreamStep(model.w2v_model, model.proj)
-        self._device, self._num_symbols = model.proj.weight.device, model.proj.out_features
-        self.frame_times = FrameTimes.of(model.w2v_model.feature_extractor)
+        self._step = StreamStep(model, fine_tuned.head)
+        self._device, self._num_symbols = fine_tuned.head.weight.device, fine_tuned.head.out_features
+        self.frame_times = FrameTimes.of(model.feature_extractor)
         shift_ms = self.frame_times.shift_samples * 1000 // SAMPLE_RATE_HZ
-        low, high = (shift_ms * frames for frames in model.w2v_model.cfg.chunk_frames)
+        low, high = (shift_ms * frames for frames in model.cfg.chunk_frames)
         self.chunk_ms = high if chunk_ms is None else chunk_ms
         if self.chunk_ms < shift_ms or self.chunk_ms % shift_ms:
             raise InputError(f"chunks of {chunk_ms} ms: they must be a multiple of {shift_ms} ms, a frame")
@@ -96,9 +95,7 @@ class FrameStream:
         heard = torch.tensor(self._heard, device=self._device)
         scores, *self._state = self._step(waveform, heard, *self._state)
         self._heard += scores.size(1)
-        net_output = {"encoder_out": scores.transpose(0, 1), "padding_mask": None}  # as fairseq's model gives them
-        probs: torch.Tensor = self._model.get_normalized_probs(net_output, log_probs=True)
-        log_probs = probs[:, 0].cpu().numpy()
+        log_probs = scores[0].log_softmax(-1).cpu().numpy()
         if not np.isfinite(log_probs).all():
             raise InputError("the scores of the stream are not finite numbers: the checkpoint is broken")
         return log_probs
@@ -153,7 +150,6 @@ def load_streaming_recogniser(
     path: str | Path,
     device: str | torch.device = "cpu",
     *,
-    dictionary: Path | None = None,
     chunk_ms: int | None = None,
 ) -> StreamingRecogniser:
     """The streaming recogniser of a checkpoint fine-tuned with CTC from a model with ``model.streaming=true``.
@@ -161,12 +157,9 @@ def load_streaming_recogniser(
     Args:
         path: of the checkpoint.
         device: that computes.
-        dictionary: dict.LABELS.txt of the training, for a checkpoint that has none inside.
         chunk_ms: milliseconds of a chunk, a multiple of the model's frame; None: the longest of its training.
 
     Raises:
         InputError: for a file that cannot be read, a model that does not stream, or a chunk of another length.
     """
-    fine_tuned = load_fine_tuned(Path(path), dictionary)
-    fine_tuned.model.to(device)
-    return StreamingRecogniser(fine_tuned, chunk_ms)
+    return StreamingRecogniser(load_fine_tuned(Path(path)).to(device), chunk_ms)

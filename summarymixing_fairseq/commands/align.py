@@ -54,9 +54,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         action="store_true",
         help="name clips that cannot be read or that their text does not fit, and leave them out",
     )
-    parser.add_argument(
-        "--dictionary", type=Path, help="dict.LABELS.txt of the training, for a checkpoint that has none inside"
-    )
     parser.set_defaults(run=run)
 
 
@@ -91,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
         from ..data.aligned_rows import COLUMNS, as_rows
         from ..data.alignments import as_ctm, as_json, as_textgrid
 
-        recogniser = load_recogniser(args.checkpoint, device, dictionary=args.dictionary, precision=args.precision)
+        recogniser = load_recogniser(args.checkpoint, device, precision=args.precision)
         found = _align(recogniser, clips, _texts(args, clips, recogniser), args.batch_seconds, args.skip_bad)
         clips, names = [clips[i] for i in found], [names[i] for i in found]
         if not one_file:

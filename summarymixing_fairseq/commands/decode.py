@@ -45,9 +45,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_input_arguments(parser)
     parser.add_argument("--results", type=Path, metavar="DIR", help="folder for hypo.wrd, ref.wrd, scores.json")
     parser.add_argument(
-        "--dictionary", type=Path, help="dict.LABELS.txt of the training, for a checkpoint that has none inside"
-    )
-    parser.add_argument(
         "--format",
         choices=FORMATS,
         default="txt",
@@ -150,7 +147,6 @@ def _decode(args: argparse.Namespace, clips: Sequence[Clip], names: Sequence[str
     recogniser = load_recogniser(
         args.checkpoint,
         device,
-        dictionary=args.dictionary,
         language_model=args.lm,
         lexicon=args.lexicon,
         beam_size=args.beam,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
-import threading
 import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..system.errors import InputError, printable
 from ..system.strict_json import to_json
@@ -48,16 +47,19 @@ def decode_microphone(args: argparse.Namespace, device: torch.device) -> None:
 
     from ..checkpoints.streaming import load_streaming_recogniser
 
-    recogniser = load_streaming_recogniser(args.checkpoint, device, dictionary=args.dictionary, chunk_ms=args.chunk_ms)
+    recogniser = load_streaming_recogniser(args.checkpoint, device, chunk_ms=args.chunk_ms)
     print(f"listening: 16-bit samples at {SAMPLE_RATE_HZ} Hz, one channel, on stdin", file=sys.stderr)
     num_samples, seconds = 0, 0.0
-    with _UntilCtrlC() as microphone:
-        for samples in _samples(microphone):
+    handler = signal.signal(signal.SIGINT, _hang_up)
+    try:
+        for samples in _samples():
             started = time.perf_counter()
             words = recogniser.push(samples)
             seconds += time.perf_counter() - started
             num_samples += len(samples)
             _show(words, args.format)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     if not num_samples:
         raise InputError("no audio came on stdin: pipe raw samples in (arecord -t raw -f S16_LE -r 16000)")
     started = time.perf_counter()
@@ -70,43 +72,17 @@ def decode_microphone(args: argparse.Namespace, device: torch.device) -> None:
     print(f"{heard:.1f} s of audio, real-time factor {seconds / heard:.4f}", file=sys.stderr)
 
 
-class _UntilCtrlC:
-    """Reads stdin until it or Ctrl-C ends it: what was heard before is still turned into words."""
-
-    def __enter__(self) -> _UntilCtrlC:
-        self._reads = self._ended = False
-        self._in_main = threading.current_thread() is threading.main_thread()  # where handlers run
-        if self._in_main:
-            self._before = signal.signal(signal.SIGINT, self._end)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._in_main:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _end(self, *_: object) -> None:
-        self._ended = True
-        if self._reads:
-            raise KeyboardInterrupt
-
-    def read(self) -> bytes:
-        """What is there; nothing at the end."""
-        buffer: Any = sys.stdin.buffer
-        try:
-            self._reads = True
-            return b"" if self._ended else buffer.read1(_BYTES_AT_ONCE)
-        except KeyboardInterrupt:
-            return b""
-        finally:
-            self._reads = False
+def _hang_up(*_: object) -> None:
+    """Ctrl-C ends stdin, as a closed pipe does: what was heard before is still turned into words."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
 
-def _samples(microphone: _UntilCtrlC) -> Iterator[np.ndarray]:
+def _samples() -> Iterator[np.ndarray]:
     """(num_samples,) int16 each, as they come. Raises InputError for an audio file."""
     import numpy as np
 
     rest, is_first = b"", True
-    while part := microphone.read():
+    while part := sys.stdin.buffer.read1(_BYTES_AT_ONCE):  # type: ignore[union-attr]
         rest += part
         if len(rest) < 4:
             continue
@@ -121,9 +97,11 @@ def _samples(microphone: _UntilCtrlC) -> Iterator[np.ndarray]:
 
 
 def _show(words: Sequence[Interval], form: str) -> None:
+    from ..data.transcript_files import word_as_json
+
     for word in words:
         if form == "json":
-            print(to_json(asdict(word)))
+            print(to_json(word_as_json(word)))
         else:
             print(printable(word.label), end=" ")
     if words:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from ..system.errors import printable
 from ..system.strict_json import to_json
-from .alignments import Alignment, as_ctm, as_textgrid
+from .alignments import Alignment, Interval, as_ctm, as_textgrid
 from .transcripts import Transcript
 
 # Formats with a file for each clip, and its extension.
@@ -43,13 +43,16 @@ def _printable(transcript: Transcript) -> Transcript:
     return replace(transcript, hypotheses=tuple(hypotheses))
 
 
+def word_as_json(word: Interval) -> dict[str, Any]:
+    """A word of a transcript for JSON: times in seconds, and its confidence."""
+    return {"text": word.label, "start": word.start, "end": word.end, "confidence": word.confidence}
+
+
 def _as_json_line(name: str, transcript: Transcript) -> str:
     content: dict[str, Any] = {"name": name, "seconds": transcript.seconds, "text": transcript.text}
-    content |= {"unit": transcript.unit, "words": [*map(asdict, transcript.words)]}
+    content |= {"unit": transcript.unit, "words": [*map(word_as_json, transcript.words)]}
     content["segments"] = [{"text": one.label, "start": one.start, "end": one.end} for one in transcript.segments]
     content["hypotheses"] = [{"text": one.text, "score": one.score} for one in transcript.hypotheses]
-    for word in content["words"]:
-        word["text"] = word.pop("label")
     return to_json(content) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -9,13 +10,11 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as fx_config
 
-from ..checkpoints.encoders import load_encoder
 from ..data.reading import pad_batch
 from ..models.stream import StreamStep
-from ..modules.filterbank import padding_mask_from_lengths
-from ..modules.normalise import normalise_waveform
 from ..system.errors import InputError, reason_of
 from .check import check_clip
+from .hf_code.waveform_encoder import encode
 from .source import Source
 
 INPUTS = ("waveform", "num_samples")
@@ -31,7 +30,7 @@ class Graph(nn.Module):
         names: logits with a head, else output and state_0, state_1, ...; then num_frames.
     """
 
-    def __init__(self, model: nn.Module, head: nn.Module | None, normalize: bool, num_states: int):
+    def __init__(self, model: Any, head: nn.Module | None, normalize: bool, num_states: int):
         super().__init__()
         self.model, self.head, self.normalize = model, head, normalize
         outputs = ["output", *(f"state_{n}" for n in range(num_states))] if head is None else ["logits"]
@@ -39,26 +38,18 @@ class Graph(nn.Module):
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, ...]:
         """Scores (B, T, symbols) with a head, else the output and all states (B, T, D); then (B,) valid frames."""
-        model: Any = self.model
-        padding = padding_mask_from_lengths(num_samples, waveform.size(1))
-        waveform = waveform.masked_fill(padding, 0.0)
-        if self.normalize:
-            waveform = normalise_waveform(waveform, padding)
-        features = model.feature_extractor(waveform, num_samples)
-        x = model.post_extract_proj(features.latents)
-        frame_padding = padding_mask_from_lengths(features.lengths, x.size(1))
-        x, states = model.encoder(x, frame_padding)
+        x, states = encode(self.model, waveform, num_samples, self.normalize, self.head is None, any_lengths=True)
         outputs = [x, *states] if self.head is None else [self.head(x)]
-        return (*outputs, features.lengths)
+        return (*outputs, self.model.feature_extractor.output_lengths(num_samples))
 
 
 def graph_of(source: Source) -> Graph:
     """The graph of a checkpoint, of a model of its own, which may be changed."""
-    encoder: Any = load_encoder(source.path, with_output=True)
-    model, fine_tuned = encoder.model, source.fine_tuned
+    encoder: Any = copy.deepcopy(source.our_encoder())
+    model = encoder.model
     model.encoder.layer_norm = encoder.final_norm
     model.feature_extractor.filterbank.constants(torch.device("cpu"))  # made now, the graph holds them
-    head = None if fine_tuned is None else fine_tuned.model.w2v_encoder.proj
+    head = None if source.fine_tuned is None else source.fine_tuned.head
     return Graph(model, head, encoder.spec.normalize, encoder.num_states).eval().requires_grad_(False)
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.contents import config_of, section, sections, weights_of
-from ..checkpoints.encoders import FINE_TUNED_PREFIXES, Encoder, load_encoder, ours
-from ..checkpoints.fine_tuned import CTC_NAME, FineTuned, load_fine_tuned
+from ..checkpoints.encoders import FINE_TUNED_PREFIXES, Encoder, encoder_in, ours
+from ..checkpoints.fine_tuned import CTC_NAME, FineTuned, fine_tuned_in
 from ..checkpoints.untrusted_file import load_safely
 from ..data.reading import pad_batch
 from ..modules.normalise import normalise_waveform
@@ -72,7 +72,7 @@ class Source:
         padding_mask = padding if padding.any() else None
         if self.fine_tuned.normalize:
             source = normalise_waveform(source, padding_mask)
-        scores = self.fine_tuned.model(source=source, padding_mask=padding_mask)["encoder_out"]  # (T, B, symbols)
+        scores = self.fine_tuned(source, padding_mask)  # (T, B, symbols)
         lengths = self.our_encoder().output_lengths(torch.tensor([len(one) for one in waveforms]))
         return [scores[:length, i] for i, length in enumerate(lengths.tolist())]
 
@@ -85,14 +85,14 @@ def load_source(path: Path) -> Source:
     """
     state = load_safely(path)
     weights_of(state, path)
-    encoder: Encoder | None = None
+    model = sections(config_of(state))[0]
+    kinds = model["_name"], sections(model.get("w2v_args"))[0]["_name"]
+    if kinds == (CTC_NAME, ours.KIND) and "target_dictionary" in section(state, "task_state"):
+        fine_tuned = fine_tuned_in(state, path)
+        return Source(path, state, fine_tuned.encoder, fine_tuned)
     try:
-        encoder = load_encoder(path, with_output=True).requires_grad_(False)
+        return Source(path, state, encoder_in(state, path, with_output=True).requires_grad_(False), None)
     except InputError:
-        model = sections(config_of(state))[0]
-        if ours.KIND in (model["_name"], sections(model.get("w2v_args"))[0].get("_name")):
+        if ours.KIND in kinds:
             raise
         return Source(path, state, None, None)  # a probe, or a model of others
-    has_letters = "target_dictionary" in section(state, "task_state")
-    is_ours = encoder.spec.kind == ours.KIND and sections(config_of(state))[0]["_name"] == CTC_NAME
-    return Source(path, state, encoder, load_fine_tuned(path) if is_ours and has_letters else None)

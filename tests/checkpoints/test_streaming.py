@@ -58,11 +58,11 @@ def test_frames_are_those_of_the_clip_in_chunks(toned_stream, waveform):
     fine_tuned = load_fine_tuned(toned_stream)
     stream = FrameStream(fine_tuned, 160)
     found = stream.whole(waveform)
-    encoder = fine_tuned.model.w2v_encoder.w2v_model
+    encoder = fine_tuned.encoder.model
     source = torch.from_numpy(waveform)[None]
     latents = encoder.feature_extractor(source, torch.tensor([len(waveform)])).latents
     x, _ = encoder.encoder(encoder.post_extract_proj(latents), chunks=Chunks(8, encoder.cfg.left_frames[1]))
-    expected = fine_tuned.model.w2v_encoder.proj(x)[0].log_softmax(-1)
+    expected = fine_tuned.head(x)[0].log_softmax(-1)
     assert_near(torch.from_numpy(found), expected, 1e-4)
     assert len(stream.whole(waveform[:1359])) == 0 and len(stream.whole(waveform[:1360])) == 1
 
@@ -79,17 +79,25 @@ def test_a_chunk_of_another_length_than_in_training(toned_stream, caplog):
     assert "chunks of 1280 ms: the model was trained with 160 to 640 ms" in caplog.text
 
 
-def test_the_weight_of_the_blank_counts(toned_stream, waveform):
-    fine_tuned = load_fine_tuned(toned_stream)
-    before = FrameStream(fine_tuned).whole(waveform)
-    fine_tuned.model.blank_weight, fine_tuned.model.blank_mode = 50.0, "add"
-    after = FrameStream(fine_tuned).whole(waveform)
-    assert (before.argmax(1) != 0).any() and (after.argmax(1) == 0).all()
+@pytest.mark.parametrize(("mode", "blank"), [("add", 50.0), ("set", 3.0)])
+def test_the_weight_of_the_blank_counts(toned_stream, waveform, tmp_path, mode, blank):
+    """fairseq adds ``model.blank_weight`` to the scores of each pass; here the layer of scores has it."""
+    state = torch.load(toned_stream, weights_only=False)
+    state["cfg"]["model"].update(blank_weight=blank, blank_mode=mode)
+    torch.save(state, tmp_path / "c.pt")
+    before, after = (FrameStream(load_fine_tuned(path)).whole(waveform) for path in (toned_stream, tmp_path / "c.pt"))
+    expected = torch.from_numpy(before).clone()  # the softmax takes scores and log-probabilities alike
+    if mode == "add":
+        expected[:, 0] += blank
+        assert_near(torch.from_numpy(after), expected.log_softmax(1), 1e-4)
+        assert (before.argmax(1) != 0).any() and (after.argmax(1) == 0).all()
+    head = load_fine_tuned(tmp_path / "c.pt").head
+    assert mode == "add" or (head.bias[0] == blank and not head.weight[0].any())
 
 
 def test_scores_that_are_not_finite(toned_stream, waveform):
     fine_tuned = load_fine_tuned(toned_stream)
-    fine_tuned.model.w2v_encoder.proj.weight.data[0, 0] = float("nan")
+    fine_tuned.head.weight.data[0, 0] = float("nan")
     with pytest.raises(InputError, match="not finite"):
         FrameStream(fine_tuned).whole(waveform)
 

@@ -17,7 +17,6 @@ from pipeline import run
 
 from summarymixing_fairseq.checkpoints.encoders import load_encoder, load_model
 from summarymixing_fairseq.checkpoints.fine_tuned import load_fine_tuned
-from summarymixing_fairseq.checkpoints.literals import evaluate
 from summarymixing_fairseq.checkpoints.untrusted_file import load_safely
 from summarymixing_fairseq.system.errors import InputError
 
@@ -148,35 +147,6 @@ def test_an_honest_file_of_the_old_format_is_read(tmp_path):
     torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     loaded = load_safely(tmp_path / "old.pt")
     assert torch.equal(loaded["model"]["w"], torch.arange(16.0)) and loaded["args"] == {"arch": "wav2vec2"}
-
-
-@pytest.mark.parametrize(
-    ("expression", "value"),
-    [
-        ("[(512, 10, 5)] + [(512, 3, 2)] * 2", [(512, 10, 5), (512, 3, 2), (512, 3, 2)]),
-        ("(0.9, 0.98)", (0.9, 0.98)),
-        ("[0.9,0.98]", [0.9, 0.98]),
-        ("('a', 'b', None)", ("a", "b", None)),
-        ("-1", -1),
-        ("False", False),
-        ("f()", None),
-        ("a.b", None),
-        ("a[0]", None),
-        ("[x for x in (1,)]", None),
-        ("9**9**9", None),
-        ("[0] * 99999 * 99999", None),
-        ("'x' if 1 else 2", None),
-        ("f'{1}'", None),
-        ("(" * 300 + ")" * 300, None),
-        ("1," * 5_000, None),
-    ],
-)
-def test_literals(expression, value):
-    if value is not None:
-        assert evaluate(expression, 2**20) == value
-    else:
-        with pytest.raises(ValueError, match="literal|large"):
-            evaluate(expression, 2**20)
 
 
 def test_weights_that_are_not_finite(pretrained):

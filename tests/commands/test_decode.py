@@ -114,7 +114,6 @@ def bad(trained: Trained, clip: Path, tmp_path: Path) -> dict[str, Path]:
         ("{checkpoint} --data {folder} --split columns", r"columns\.tsv, line 2: .* is not path, tab"),
         ("{checkpoint} --data {folder} --split gone", r"a\.flac cannot be read: no such file"),
         ("{checkpoint} --data {folder} --split short", r"short\.wrd has 1 lines, its manifest \d+ rows"),
-        ("{checkpoint} {clip} --dictionary {folder}/dict.ltr.txt", r"dictionary has 5 symbols"),
         ("{checkpoint} {clip} --lm {folder}/none.arpa", r"none\.arpa cannot be read"),
         ("{checkpoint} {clip} --lm {folder}/text.pt", r"text\.pt is no ARPA file"),
         ("{checkpoint} {clip} --device cuda:7", r"--device cuda:7"),

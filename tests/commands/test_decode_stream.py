@@ -101,7 +101,7 @@ def test_no_microphone(toned_stream, command, monkeypatch, content, terminal, me
 def test_microphone_as_json(toned_stream, samples, listen):
     done = listen(samples, toned_stream, "--format", "json", "--chunk-ms", "320")
     words = [json.loads(line) for line in done.stdout.splitlines()]
-    assert " ".join(word["label"] for word in words).endswith(TEXT) and words[0]["end"] > words[0]["start"] > 0
+    assert " ".join(word["text"] for word in words).endswith(TEXT) and words[0]["end"] > words[0]["start"] > 0
 
 
 @pytest.mark.parametrize("options", [["--results", "x"], ["--lm", "x"], ["--format", "srt"], ["--skip-bad"]])

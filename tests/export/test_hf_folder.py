@@ -29,8 +29,8 @@ def folder(toned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def test_it_is_read_as_the_checkpoint(folder, toned):
     ours, found = load_fine_tuned(toned), load_fine_tuned(folder)
     assert found.dictionary.symbols == ours.dictionary.symbols
-    for name, weight in ours.model.state_dict().items():
-        assert torch.equal(found.model.state_dict()[name], weight), name
+    for name, weight in ours.state_dict().items():
+        assert torch.equal(found.state_dict()[name], weight), name
 
 
 def change(folder: Path, **entries: torch.Tensor) -> None:

@@ -144,13 +144,6 @@ def test_no_code_of_a_fine_tuned_file_runs(attack, tmp_path, code, ran, tiny_mod
     assert not ran.exists()
 
 
-def test_expressions_of_a_file_are_not_compiled(tmp_path, tiny_model):
-    config, model = fine_tune(tiny_model(), KINDS[1], tmp_path)
-    config["model"]["freeze_regex"] = "(.*.*)*(.*.*)*x"
-    path = save_state(tmp_path / "f.pt", config, model.state_dict(), task_state={"target_dictionary": letters()})
-    assert load_fine_tuned(path).model.cfg.freeze_regex is None
-
-
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", "${${task.a}:HOME}", "${oc.${task.b}:HOME}", "x ${oc.env:HOME} y"])
 def test_resolvers_however_nested_are_refused(value, tmp_path, tiny_model):
     model = tiny_model()

@@ -122,7 +122,11 @@ def load_encoder(path: str | Path, dropout: float = 0.0, with_output: bool = Fal
             another sample rate than 16 kHz, or with weights that do not fit its configuration.
     """
     path = Path(path)
-    state = load_safely(path)
+    return encoder_in(load_safely(path), path, dropout, with_output)
+
+
+def encoder_in(state: Any, path: Path, dropout: float = 0.0, with_output: bool = False) -> Encoder:
+    """``load_encoder`` of what ``load_safely`` gave."""
     weights = weights_of(state, path)
     with refusals_named(path):
         spec, prefix = _read_spec(state, path)

@@ -5,23 +5,23 @@ It says (channels, kernel size, stride) of each convolution: ``[(512, 10, 5)] + 
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from ...system.errors import InputError
 from ...system.options import is_number
-from ..literals import evaluate
 
 ConvLayer = tuple[int, int, int]
 
-# All numbers of an expression together.
-MAX_SIZE = 2**20
+MAX_CHARACTERS = 4_000
 MAX_LAYERS = 64
 MAX_NUMBER = 65_536
 
 
 def parse_conv_layers(expression: str) -> list[ConvLayer]:
-    """Read an expression of lists, tuples, whole numbers, ``+`` and ``*``; nothing in it is run.
+    """Read lists with ``+`` between them, each perhaps with a ``* NUMBER`` behind; nothing in it is run.
 
     Returns:
         (channels, kernel size, stride) of each convolution.
@@ -29,11 +29,14 @@ def parse_conv_layers(expression: str) -> list[ConvLayer]:
     Raises:
         InputError: for anything else, and for more or larger than a feature extractor can have.
     """
+    layers: list[Any] = []
     try:
-        layers = evaluate(expression, MAX_SIZE)
-    except (ValueError, AttributeError, RecursionError):  # AttributeError: not a string
-        layers = None
-    if not isinstance(layers, (list, tuple)) or not 1 <= len(layers) <= MAX_LAYERS or not all(map(_is_layer, layers)):
+        for part in expression.split("+") if len(expression) <= MAX_CHARACTERS else ():
+            items, times = re.fullmatch(r"(.*[])])\s*(?:\*\s*(\d{1,2}))?", part.strip()).groups()  # type: ignore
+            layers += ast.literal_eval(items) * int(times or 1)
+    except (AttributeError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
+        layers = []
+    if not 1 <= len(layers) <= MAX_LAYERS or not all(map(_is_layer, layers)):
         raise InputError(
             f"conv_feature_layers={str(expression)[:80]!r}: a list of (channels, kernel size, stride), at most "
             f"{MAX_LAYERS} of them, each number 1 to {MAX_NUMBER}, is needed; nothing else in a checkpoint's "

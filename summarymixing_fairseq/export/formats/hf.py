@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...checkpoints.contents import config_of, num_updates_of, over_defaults
-from ...checkpoints.hf_folder import BODY, HEAD, MODEL_TYPE, OURS_HEAD, SPECIAL
+from ...checkpoints.hf_folder import BODY, HEAD, MODEL_TYPE, SPECIAL
 from ...checkpoints.private import without_places
 from ...checkpoints.safetensors_file import own_memory
 from ...data.reading import pad_batch
@@ -167,8 +167,7 @@ class HuggingFace(Format):
         encoder = {name: own_memory(weight) for name, weight in self.source.encoder_weights().items()}
         if self.source.fine_tuned is None:
             return encoder
-        whole = self.source.state["model"]
-        head = {HEAD + name: own_memory(whole[OURS_HEAD + name]) for name in ("weight", "bias")}
+        head = {HEAD + name: own_memory(one) for name, one in self.source.fine_tuned.head.state_dict().items()}
         return {**{BODY + name: weight for name, weight in encoder.items()}, **head}
 
     def _symbols(self) -> list[str]:
@@ -211,7 +210,9 @@ class HuggingFace(Format):
 
     def _config(self) -> dict[str, Any]:
         is_recogniser = self.source.fine_tuned is not None
-        num_updates = num_updates_of(self.source.state)
+        num_updates, cfg = num_updates_of(self.source.state), without_places(config_of(self.source.state))
+        if is_recogniser:
+            cfg["model"]["blank_weight"] = 0.0  # the head has it
         return {
             "architectures": ["SummaryMixingForCTC" if is_recogniser else "SummaryMixingModel"],
             "auto_map": AUTO_MAP,
@@ -220,7 +221,7 @@ class HuggingFace(Format):
             **dict(zip(("pad_token_id", "bos_token_id", "eos_token_id"), range(3))),
             **({"vocab_size": len(self._symbols())} if is_recogniser else {}),
             "dtype": "float32",
-            "checkpoint": {"cfg": without_places(config_of(self.source.state)), "num_updates": num_updates},
+            "checkpoint": {"cfg": cfg, "num_updates": num_updates},
         }
 
 

@@ -123,7 +123,7 @@ class Onnx(Format):
             self._labelled = read_labelled(self.int8, self.source.fine_tuned)  # first, as all else takes longer
         graph = graph_of(self.source)
         model = graph.model
-        model.feature_extractor.filterbank = MatrixFilterbank(model.feature_extractor.filterbank)  # type: ignore
+        model.feature_extractor.filterbank = MatrixFilterbank(model.feature_extractor.filterbank)
         path = self.destination / "model.onnx"
         save_onnx(traced(graph, self.source), self.source, path, INPUTS, graph.names)
         if self._streams:

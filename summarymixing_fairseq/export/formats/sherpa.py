@@ -109,7 +109,7 @@ class Sherpa(Format):
         self.destination.mkdir(parents=True, exist_ok=True)
         graph = graph_of(self.source)
         model = graph.model
-        model.feature_extractor.filterbank = MatrixFilterbank(model.feature_extractor.filterbank)  # type: ignore
+        model.feature_extractor.filterbank = MatrixFilterbank(model.feature_extractor.filterbank)
         normalize, graph.normalize = graph.normalize, False
         min_samples = self.source.our_encoder().min_samples()
         program = traced(NormalisedGraph(graph, normalize, self._silent(), min_samples).eval(), self.source, alone=True)

@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from transformers import PretrainedConfig
+
+# with what transformers builds where a folder does not say
+FIELDS: dict[str, Any] = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "mixers": [],
+    "conv_kernel_size": 31,
+    "num_mel_bins": 80,
+    "frontend_channels": 512,
+    "frontend_kernel_sizes": [3, 3],
+    "frontend_strides": [2, 1],
+    "final_norm_eps": 1e-5,
+    "normalize": False,
+    "streaming": None,
+    "positions": True,
+    "hidden_dropout": 0.0,
+    "attention_dropout": 0.0,
+    "activation_dropout": 0.0,
+    "feat_proj_dropout": 0.0,
+    "final_dropout": 0.0,
+    "layerdrop": 0.0,
+    "ctc_loss_reduction": "mean",
+    "ctc_zero_infinity": True,
+    "inputs_to_logits_ratio": 320,
+    "checkpoint": None,
+    "vocab_size": 32,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 
 class SummaryMixingConfig(PretrainedConfig):
@@ -21,59 +50,10 @@ class SummaryMixingConfig(PretrainedConfig):
 
     model_type = "summarymixing"
 
-    def __init__(
-        self,
-        hidden_size: int = 768,
-        intermediate_size: int = 3072,
-        mixers: Sequence[Any] = (),
-        conv_kernel_size: int = 31,
-        num_mel_bins: int = 80,
-        frontend_channels: int = 512,
-        frontend_kernel_sizes: Sequence[int] = (3, 3),
-        frontend_strides: Sequence[int] = (2, 1),
-        final_norm_eps: float = 1e-5,
-        normalize: bool = False,
-        streaming: Sequence[Any] | None = None,
-        positions: bool = True,
-        hidden_dropout: float = 0.0,
-        attention_dropout: float = 0.0,
-        activation_dropout: float = 0.0,
-        feat_proj_dropout: float = 0.0,
-        final_dropout: float = 0.0,
-        layerdrop: float = 0.0,
-        ctc_loss_reduction: str = "mean",
-        ctc_zero_infinity: bool = True,
-        vocab_size: int = 32,
-        pad_token_id: int = 0,
-        bos_token_id: int = 1,
-        eos_token_id: int = 2,
-        inputs_to_logits_ratio: int = 320,
-        checkpoint: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ):
-        self.hidden_size = hidden_size
-        self.intermediate_size = intermediate_size
-        self.mixers = [list(mixer) for mixer in mixers]
+    def __init__(self, **fields: Any):
+        own = {name: fields.pop(name, default) for name, default in FIELDS.items()}
+        fields.pop("num_hidden_layers", None)  # said by the mixers
+        super().__init__(**fields)
+        for name, value in own.items():
+            setattr(self, name, value)
         self.num_hidden_layers = len(self.mixers)
-        self.conv_kernel_size = conv_kernel_size
-        self.num_mel_bins = num_mel_bins
-        self.frontend_channels = frontend_channels
-        self.frontend_kernel_sizes = list(frontend_kernel_sizes)
-        self.frontend_strides = list(frontend_strides)
-        self.final_norm_eps = final_norm_eps
-        self.normalize = normalize
-        self.streaming = streaming
-        self.positions = positions
-        self.hidden_dropout = hidden_dropout
-        self.attention_dropout = attention_dropout
-        self.activation_dropout = activation_dropout
-        self.feat_proj_dropout = feat_proj_dropout
-        self.final_dropout = final_dropout
-        self.layerdrop = layerdrop
-        self.ctc_loss_reduction = ctc_loss_reduction
-        self.ctc_zero_infinity = ctc_zero_infinity
-        self.inputs_to_logits_ratio = inputs_to_logits_ratio
-        self.checkpoint = checkpoint
-        kwargs.pop("num_hidden_layers", None)  # said by the mixers
-        super().__init__(pad_token_id=pad_token_id, bos_token_id=bos_token_id, eos_token_id=eos_token_id, **kwargs)
-        self.vocab_size = vocab_size

@@ -54,7 +54,12 @@ def add_modules(model: Any, config: Any) -> None:
 
 
 def encode(
-    model: Any, source: Tensor, num_samples: Tensor, normalize: bool, keep_hidden_states: bool
+    model: Any,
+    source: Tensor,
+    num_samples: Tensor,
+    normalize: bool,
+    keep_hidden_states: bool,
+    any_lengths: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
     """Encode a padded batch.
 
@@ -62,6 +67,7 @@ def encode(
         source: (B, longest) waveform at 16 kHz, full scale = 1; padding may hold anything.
         num_samples: (B,) valid ones, of the longest clip all.
         normalize: bring each waveform to mean 0 and variance 1 first.
+        any_lengths: reckon with padding without a look at ``num_samples``, for a graph.
 
     Returns:
         (B, T, D) after the last LayerNorm, and the encoder's input and each layer's output before it, if kept.
@@ -70,14 +76,14 @@ def encode(
         ValueError: if even the longest clip is too short for one frame.
     """
     padding_mask = None
-    if int(num_samples.min()) < source.size(1):
+    if any_lengths or int(num_samples.min()) < source.size(1):
         padding_mask = padding_mask_from_lengths(num_samples, source.size(1))
         source = source.masked_fill(padding_mask, 0.0)
     if normalize:
         source = normalise_waveform(source, padding_mask)
     features = model.feature_extractor(source, num_samples)
     num_frames, frame_padding = features.latents.size(1), None
-    if int(features.lengths.min()) < num_frames:
+    if any_lengths or int(features.lengths.min()) < num_frames:
         frame_padding = padding_mask_from_lengths(features.lengths, num_frames)
     x = model.dropout_input(model.post_extract_proj(features.latents))
     output, states = model.encoder(x, frame_padding, keep_hidden_states=keep_hidden_states)
