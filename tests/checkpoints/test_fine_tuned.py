@@ -39,7 +39,7 @@ def test_fine_tuned(pretrained, tmp_path, speech):
     save(path, config, ctc.state_dict())
     with pytest.raises(InputError, match=r"fine_tuned\.pt carries no dictionary"):
         load_fine_tuned(path)
-    without_outputs = {name: value for name, value in ctc.state_dict().items() if "proj.weight" not in name}
+    without_outputs = {name: value for name, value in ctc.state_dict().items() if "w2v_encoder.proj" not in name}
     save(path, config, without_outputs, task_state={"target_dictionary": dictionary})
     with pytest.raises(InputError, match=r"its dictionary has 7 symbols, its weights 0 outputs"):
         load_fine_tuned(path)
