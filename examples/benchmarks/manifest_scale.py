@@ -59,7 +59,7 @@ def make_tree(root: Path, num_files: int) -> int:
     sources.mkdir(parents=True)
     for source in range(num_sources):
         num_samples = SAMPLE_RATE_HZ + 4 * SAMPLE_RATE_HZ * source // num_sources
-        write_flac(sources / f"{source}.flac", noise[:num_samples], SAMPLE_RATE_HZ)
+        write_flac(sources / f"{source}.flac", noise[:num_samples])
     for index in range(num_files):
         number = index // _FILES_PER_FOLDER
         folder = root / f"{number // 100:03}" / f"speaker {number:05}"

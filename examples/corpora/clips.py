@@ -9,7 +9,6 @@ import numpy as np
 
 from summarymixing_fairseq.corpora.audio.audio_file import existing_num_samples, write_flac
 from summarymixing_fairseq.corpora.writing.rows import Clip
-from summarymixing_fairseq.system.units import SAMPLE_RATE_HZ
 
 
 def make_clip(audio_dir: Path, path: str, samples_of: Callable[[], np.ndarray], num_samples: int | None = None) -> Clip:
@@ -22,9 +21,9 @@ def make_clip(audio_dir: Path, path: str, samples_of: Callable[[], np.ndarray], 
     Raises:
         InputError: if the file cannot be written.
     """
-    existing = existing_num_samples(audio_dir / path, SAMPLE_RATE_HZ)
+    existing = existing_num_samples(audio_dir / path)
     if existing and num_samples in (None, existing):
         return Clip(path, existing)
     samples = samples_of()
-    write_flac(audio_dir / path, samples, SAMPLE_RATE_HZ)
+    write_flac(audio_dir / path, samples)
     return Clip(path, len(samples))

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.alignments import Alignment, Interval
+from ..data.alignments import Alignment
 from ..data.audio import Audio, waveform_of
-from ..data.ctc_decoding import BeamDecoder, Decoded, GreedyDecoder, Unit, unit_of
+from ..data.ctc_decoding import BeamDecoder, GreedyDecoder, unit_of
 from ..data.ctc_path import heard_in
 from ..data.forced_alignment import aligned_symbols
 from ..data.frame_times import FrameTimes
@@ -146,13 +146,13 @@ class Recogniser:
         symbols = [self.dictionary[one.symbol] for one in heard]
         units = [unit_of(text, heard[a:b]) for text, a, b in self.symbols.units_of(symbols)]
         seconds = num_samples / SAMPLE_RATE_HZ
-        tiers = {f"{self.symbols.unit}s": tuple(self._interval(unit, seconds) for unit in units)}
+        tiers = {f"{self.symbols.unit}s": tuple(self.frame_times.timed(unit, seconds) for unit in units)}
         if self.symbols.unit == "word":
             named = "letters" if self.symbols.post_process == "letter" else "pieces"
             marks = set(self.symbols.spell("x")[1:])
             letters = [unit_of(text, [one]) for text, one in zip(symbols, heard) if text not in marks]
-            tiers[named] = tuple(self._interval(unit, seconds) for unit in letters)
-        return Alignment(tiers, seconds, text=" ".join(unit.text for unit in units))
+            tiers[named] = tuple(self.frame_times.timed(unit, seconds) for unit in letters)
+        return Alignment(tiers, seconds, text=" ".join(unit.label for unit in units))
 
     def frames_of(
         self,
@@ -271,15 +271,11 @@ class Recogniser:
     def transcript(self, log_probs: np.ndarray, num_samples: int, n_best: int = 1) -> Transcript:
         """What was said, of what ``frames_of`` gives; ``n_best``: hypotheses at most."""
         seconds = num_samples / SAMPLE_RATE_HZ
-        decoded = self.decoder.decode(log_probs, n_best)
-        return Transcript(tuple(self._hypothesis(one, seconds) for one in decoded), seconds, self.unit)
-
-    def _hypothesis(self, decoded: Decoded, seconds: float) -> Hypothesis:
-        return Hypothesis(tuple(self._interval(unit, seconds) for unit in decoded.units), decoded.score)
-
-    def _interval(self, unit: Unit, seconds: float) -> Interval:
-        start, end = self.frame_times.span(unit.start, unit.end)
-        return Interval(unit.text, start, min(end, seconds), unit.confidence)
+        hypotheses = (
+            Hypothesis(tuple(self.frame_times.timed(word, seconds) for word in one.words), one.score)
+            for one in self.decoder.decode(log_probs, n_best)
+        )
+        return Transcript(tuple(hypotheses), seconds, self.unit)
 
 
 def _check_finite(log_probs: np.ndarray, audio: Audio) -> None:

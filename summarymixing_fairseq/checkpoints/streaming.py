@@ -10,7 +10,7 @@ import torch
 
 from ..data.alignments import Interval
 from ..data.audio import as_waveform
-from ..data.ctc_decoding import GreedyDecoder, Unit
+from ..data.ctc_decoding import GreedyDecoder
 from ..data.ctc_stream import UnitStream
 from ..data.frame_times import FrameTimes
 from ..models.stream import StreamStep
@@ -137,13 +137,10 @@ class StreamingRecogniser:
         units = [unit for i in range(0, len(log_probs), size) for unit in self._units.push(log_probs[i : i + size])]
         if is_last:
             units += self._units.push(log_probs[:0], is_last=True)
-        return [self._interval(unit) for unit in units]
+        return [self._frames.frame_times.timed(unit) for unit in units]
 
     def _unit_stream(self) -> UnitStream:
         return UnitStream(self._decoder, SAMPLE_RATE_HZ / self._frames.frame_times.shift_samples)
-
-    def _interval(self, unit: Unit) -> Interval:
-        return Interval(unit.text, *self._frames.frame_times.span(unit.start, unit.end), unit.confidence)
 
 
 def load_streaming_recogniser(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..system.errors import InputError, printable
-from ..system.files import exclusive, refuse_existing, write_together
+from ..system.files import exclusive, read_text, refuse_existing, write_together
 from ..system.tables import tsv_rows
 from ..system.units import SAMPLE_RATE_HZ
 from .inputs import add_input_arguments, clips_to_read, prepare
@@ -166,10 +166,5 @@ def _texts(args: argparse.Namespace, clips: Sequence[Clip], recogniser: Recognis
     texts = []
     for clip in clips:
         path = args.text or clip.path.with_suffix(".txt")
-        try:
-            texts.append(path.read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise InputError(f"text {path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise InputError(f"text {path} is not UTF-8") from None
+        texts.append(read_text(path, "text"))
     return texts

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..system.errors import InputError, printable
+from ..system.files import read_text
 from .inputs import add_device_arguments, add_outside_root_argument, check_batch_seconds, check_seed, prepare
 
 if TYPE_CHECKING:
@@ -174,12 +175,8 @@ def _speakers(path: Path, clips: Sequence[Clip]) -> list[str]:
     """Raises InputError for a file that is not clip, tab, speaker, or has a clip twice or not at all."""
     from ..data.feature_files import feature_names
 
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--speakers {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     speaker_of: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path, "--speakers").split("\n"), 1):
         clip, tab, speaker = line.partition("\t")
         if not line.strip():
             continue

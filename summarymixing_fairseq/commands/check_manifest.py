@@ -33,9 +33,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("data", type=Path, metavar="DIR", help="folder of manifests")
     parser.add_argument("--split", nargs="+", metavar="SPLIT", help="only these (default: every SPLIT.tsv there)")
     parser.add_argument(
-        "--sample-rate", type=int, default=SAMPLE_RATE_HZ, metavar="HZ", help="at which rows count samples (16000)"
-    )
-    parser.add_argument(
         "--workers", type=int, default=available_threads(), help="processes (default: one for each CPU)"
     )
     add_outside_root_argument(parser)
@@ -53,8 +50,8 @@ def run(args: argparse.Namespace) -> None:
     from ..data.manifest import splits_of
     from ..data.manifest_check import check_folder
 
-    if args.workers < 1 or args.sample_rate < 1:
-        raise InputError("--workers and --sample-rate must be 1 or more")
+    if args.workers < 1:
+        raise InputError("--workers must be 1 or more")
     splits = args.split or splits_of(args.data)
     if args.report is not None:
         refuse_existing([args.report], args.force)
@@ -62,7 +59,6 @@ def run(args: argparse.Namespace) -> None:
     findings = check_folder(
         args.data,
         splits,
-        sample_rate_hz=args.sample_rate,
         workers=args.workers,
         allow_outside_root=args.allow_outside_root,
     )
@@ -70,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         with atomic_write(args.report) as file:
             file.write(tsv_rows((kind, *one) for kind, found in findings.problems.items() for one in found))
     for split, sizes in findings.sizes.items():
-        seconds = sizes / args.sample_rate
+        seconds = sizes / SAMPLE_RATE_HZ
         print(f"{printable(split)}: {len(sizes):,} clips, {seconds.sum() / 3600:.2f} h")
         print(histogram(seconds))
     for note in findings.notes:

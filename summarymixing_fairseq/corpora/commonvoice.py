@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..system.errors import InputError
+from ..system.files import read_text
 from .audio.scan import EXTENSIONS, read_clips
 from .text.english_text import TextRefused
 from .text.pieces import train_pieces
@@ -107,12 +108,8 @@ def _read_table(path: Path, refusals: list[Refusal]) -> tuple[list[Row], bool]:
     Raises:
         InputError: for a table that is not UTF-8 text, or lacks the columns `path` and `sentence`.
     """
-    try:
-        # not str.splitlines: it also splits at characters that a sentence may hold
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}): unpack the release again") from None
-    header, *table = (line.rstrip("\r").split("\t") for line in lines)
+    # not str.splitlines: it also splits at characters that a sentence may hold
+    header, *table = (line.split("\t") for line in read_text(path).split("\n"))
     columns = [name.strip() for name in header]
     if not {"path", "sentence"} <= {*columns}:
         found = ", ".join(columns) or "none"

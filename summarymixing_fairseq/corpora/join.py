@@ -23,6 +23,7 @@ from pathlib import Path
 
 from ..system.errors import InputError
 from ..system.tables import tsv_rows
+from ..system.units import SAMPLE_RATE_HZ
 from .audio.parts import Part, read_parts
 from .tables.existing import Split, read_splits
 from .writing.corpus import TRAIN, Prepared, check_existing
@@ -83,10 +84,10 @@ def prepare(root: Sequence[Path], options: ManifestOptions, *, weights: Sequence
     splits: dict[str, list[Utterance]] = {name: [] for name in names}
     for one in entries:
         times = weights[one.source] if weights and one.split == TRAIN else 1
-        splits[one.split] += [Utterance(one.clip, symbols=one.labels)] * times
+        splits[one.split] += [Utterance(one.clip, labels=one.labels)] * times
     for number, folder in enumerate(root):
         of_train = [one for one in entries if one.source == number and one.split == TRAIN]
-        hours = sum(one.clip.num_samples for one in of_train) / options.rules.sample_rate_hz / 3600
+        hours = sum(one.clip.num_samples for one in of_train) / SAMPLE_RATE_HZ / 3600
         repeated = f", {weights[number]} times" if weights else ""
         notes.append(f"train has {len(of_train):,} clips, {hours:.2f} h, of {folder}{repeated}")
     files: dict[str, str | bytes] = {

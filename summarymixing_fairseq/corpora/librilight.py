@@ -29,6 +29,7 @@ from pathlib import Path
 
 from ..system.errors import InputError
 from ..system.parallel import parallel_iter
+from ..system.units import SAMPLE_RATE_HZ
 from .audio.scan import EXTENSIONS, find_audio, read_clips
 from .audio.segments import Interval, Speech, check_cut_dir, cut_files, find_speech, segment_files
 from .librispeech import held_out_speakers
@@ -67,7 +68,7 @@ def prepare(
         InputError: where there is no audio, a folder or SPEAKERS.TXT is not what it should be, or a split cannot be
             made.
     """
-    rate_hz, cut_dir = options.rules.sample_rate_hz, options.segments.cut_dir
+    cut_dir = options.segments.cut_dir
     check_valid_fraction(valid_fraction)
     if valid_dir and valid_fraction:
         raise InputError("--valid and --valid-fraction both say what valid.tsv holds: give one of them")
@@ -90,7 +91,7 @@ def prepare(
     if vad:
         speech: Speech = find_speech(root, clips, options)
     else:
-        read = functools.partial(_read_sidecar, root=os.path.abspath(root), sample_rate_hz=rate_hz)
+        read = functools.partial(_read_sidecar, root=os.path.abspath(root))
         speech = parallel_iter(read, clips, workers=options.workers, description="reading sidecars")
     rows = segment_files(clips, speech, options, refusals, notes)
     splits = {TRAIN: rows, "valid": []}
@@ -103,7 +104,7 @@ def prepare(
     files = {}
     if valid_dir:
         files["valid.tsv"] = format_manifest(valid_dir, valid)
-        num_seconds = sum(clip.num_samples for clip in valid) / rate_hz
+        num_seconds = sum(clip.num_samples for clip in valid) / SAMPLE_RATE_HZ
         notes.append(f"valid: {len(valid):,} clips, {num_seconds / 3600:.2f} h of {valid_dir}")
     elif not valid_fraction:
         notes.append("valid.tsv is not written: give --valid LIBRISPEECH_DIR/dev-clean, or --valid-fraction")
@@ -196,7 +197,7 @@ def _without_duplicates(clips: Sequence[Clip], refusals: list[Refusal]) -> list[
     return sorted(first_of.values(), key=lambda clip: clip.path)
 
 
-def _read_sidecar(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] | Refusal:
+def _read_sidecar(clip: Clip, root: str) -> list[Interval] | Refusal:
     """Stretches of speech, [start, end] in seconds, that the sidecar of a chapter names; or why it cannot be used."""
     sidecar = os.path.join(root, os.path.splitext(clip.path)[0] + SIDECAR)
     try:
@@ -213,7 +214,7 @@ def _read_sidecar(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] 
         return Refusal(clip.path, "sidecar without voice_activity")
     if not isinstance(speech, list):
         return Refusal(clip.path, "voice_activity that is no list of [start, end] in seconds", type(speech).__name__)
-    latest = clip.num_samples / sample_rate_hz + _TOLERANCE_SECONDS
+    latest = clip.num_samples / SAMPLE_RATE_HZ + _TOLERANCE_SECONDS
     for pair in speech:
         if not (isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) and pair[0] <= pair[1]):
             return Refusal(clip.path, "voice_activity that is no list of [start, end] in seconds", f"{pair!r:.40}")

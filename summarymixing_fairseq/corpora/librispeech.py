@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..system.errors import InputError
+from ..system.files import read_text
 from .audio.scan import EXTENSIONS, find_audio, read_clips
 from .writing.corpus import TRAIN, Prepared, check_existing
 from .writing.labels import Utterance
@@ -190,10 +191,9 @@ def _read_parts(
 def _lines(root: Path, transcript: str, refusals: list[Refusal]) -> list[tuple[str, str]]:
     """Utterance id and text of each line of a file of transcripts."""
     try:
-        lines = (root / transcript).read_text("utf-8-sig").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
-        kind = "are not UTF-8" if isinstance(error, UnicodeDecodeError) else "cannot be read"
-        refusals.append(Refusal(transcript, f"transcripts that {kind}", getattr(error, "strerror", None) or str(error)))
+        lines = read_text(root / transcript).splitlines()
+    except InputError as error:
+        refusals.append(Refusal(transcript, "transcripts that cannot be read", str(error)))
         return []
     texts = []
     for number, line in enumerate(lines, 1):

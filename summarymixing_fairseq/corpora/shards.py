@@ -31,6 +31,7 @@ from ..system.errors import InputError
 from ..system.files import atomic_write, refuse_existing
 from ..system.parallel import parallel_iter
 from ..system.strict_json import to_json
+from ..system.units import SAMPLE_RATE_HZ
 from .audio.audio_file import flac_of
 from .audio.scan import read_clips
 from .audio.shard_file import shard_members, shard_split
@@ -114,9 +115,8 @@ def _write(
     refusals: list[Refusal],
 ) -> dict[str, int]:
     """Write the shards of a split. Rows of the split by their new paths, in their new order."""
-    content_of = functools.partial(_content, sample_rate_hz=options.rules.sample_rate_hz)
     contents = parallel_iter(
-        content_of,
+        _content,
         [split.manifest[row] for row in order],
         workers=options.workers,
         description=f"writing shards of {name}",
@@ -131,7 +131,7 @@ def _write(
         with atomic_write(path, "wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for row, audio, ending in itertools.chain([first], itertools.islice(samples, clips_per_shard - 1)):
                 clip = split.manifest[row]
-                length = {"num_samples": clip.num_samples, "sample_rate": options.rules.sample_rate_hz}
+                length = {"num_samples": clip.num_samples, "sample_rate": SAMPLE_RATE_HZ}
                 key = f"{len(written):09}"
                 written[f"{path.name}:{file.tell() + tarfile.BLOCKSIZE}:{len(audio)}"] = row
                 _add(tar, f"{key}.{ending}", audio)
@@ -156,7 +156,7 @@ def _usable(
             yield (row, *content)
 
 
-def _content(clip: manifest.Clip, sample_rate_hz: int) -> tuple[bytes, str] | Refusal:
+def _content(clip: manifest.Clip) -> tuple[bytes, str] | Refusal:
     """A clip as a file of audio, and its ending."""
     from ..data.audio import DECODING_ERRORS, open_audio, read_segment
     from ..data.clips import open_clip
@@ -164,8 +164,7 @@ def _content(clip: manifest.Clip, sample_rate_hz: int) -> tuple[bytes, str] | Re
     try:
         opened = open_clip(clip)
         if clip.offset is not None:
-            samples = read_segment(opened, *clip.part, sample_rate_hz=sample_rate_hz)
-            return flac_of(samples, sample_rate_hz), "flac"
+            return flac_of(read_segment(opened, *clip.part)), "flac"
         with open_audio(opened) as file:
             ending = _ENDINGS.get(file.format, file.format.lower())
         return opened.read_bytes() if isinstance(opened, Path) else opened.getvalue(), ending

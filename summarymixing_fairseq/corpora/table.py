@@ -42,6 +42,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..system.errors import InputError, printable
+from ..system.units import SAMPLE_RATE_HZ
 from .audio.parts import Part, read_parts
 from .audio.scan import EXTENSIONS, passed_over_notes
 from .tables.json_manifests import as_json_lines
@@ -51,7 +52,7 @@ from .text.english_text import TextRefused
 from .text.pieces import train_pieces
 from .text.unicode_text import normalise
 from .writing.corpus import TRAIN, Prepared, check_existing, write_files
-from .writing.labels import LETTERS, NO_LABELS, Units, Utterance
+from .writing.labels import LETTERS, Units, Utterance
 from .writing.options import ManifestOptions, positive_int
 from .writing.rows import Clip, Refusal
 from .writing.splits import check_valid_fraction, split_clips
@@ -169,12 +170,11 @@ def prepare(
     audio_root = _common_folder(folder, [one.path for one in entries])
     notes.append(f"audio lies below {audio_root}")
     check_existing(options, audio_root)
-    rate_hz = options.rules.sample_rate_hz
     parts = [
         Part(
             os.path.relpath(one.path, audio_root),
-            None if one.start is None else round(one.start * rate_hz),
-            None if one.end is None else round(one.end * rate_hz),
+            None if one.start is None else round(one.start * SAMPLE_RATE_HZ),
+            None if one.end is None else round(one.end * SAMPLE_RATE_HZ),
         )
         for one in entries
     ]
@@ -188,12 +188,9 @@ def prepare(
     has_text = "text" in column_of
     utterances = {
         name: [
-            Utterance(
-                clip,
-                kept[clip].text if has_text and not is_phones else None,
-                kept[clip].labels,
-                {"phn": kept[clip].text} if has_text and is_phones else NO_LABELS,
-            )
+            Utterance(clip, None, {**kept[clip].labels, "phn": kept[clip].text})
+            if has_text and is_phones
+            else Utterance(clip, kept[clip].text if has_text else None, kept[clip].labels)
             for clip in these
         ]
         for name, these in splits.items()

@@ -27,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..system.errors import InputError
+from ..system.files import read_text
 from .audio.scan import find_audio, read_clips
 from .writing.corpus import Prepared, check_existing
 from .writing.labels import Utterance
@@ -108,12 +109,8 @@ def _read_lists(folder: Path) -> dict[str, list[Trial]]:
 
 def _read_trials(path: Path) -> list[Trial]:
     """`<0 or 1>` and the keys of both clips, for each line."""
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is no UTF-8 text: download it again") from None
     trials = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
         same, *clips = line.split()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,22 +59,18 @@ def check_lengths(manifest: Manifest, min_samples: int, taker: str) -> None:
         )
 
 
-def warn_of_long_transcripts(path: Path, labels: Iterable[str], num_frames: Iterable[int]) -> None:
-    """Warn of transcripts of the file ``path`` that are longer than their clips' frames, with their number.
+def warn_of_long_transcripts(path: Path, lines: Mapping[int, str], num_frames: Iterable[int]) -> None:
+    """Warn of transcripts of the file ``path``, by the number of their line, that are longer than their clips' frames.
 
     CTC has no path for them: their loss is infinite, or 0 for ever with ``criterion.zero_infinity``.
     """
-    needed = [(frames_needed(line.split()), int(frames)) for line, frames in zip(labels, num_frames)]
-    long = [number for number, (symbols, frames) in enumerate(needed, start=1) if symbols > frames]
+    needed = ((number, frames_needed(line.split())) for number, line in lines.items())
+    long = [(*one, int(frames)) for one, frames in zip(needed, num_frames) if one[1] > frames]
     if long:
         logger.warning(
             "%s: %d of %d transcripts need more frames than their clips have, line %d first (%d for its symbols and "
             "repeats, %d there): nothing is learnt from them; are they those of other clips?",
-            path,
-            len(long),
-            len(needed),
-            long[0],
-            *needed[long[0] - 1],
+            *(path, len(long), len(lines), *long[0]),
         )
 
 

@@ -1,59 +1,39 @@
-"""CTC emissions to text: greedy, or beam search over a lexicon with an n-gram model (flashlight-text)."""
+"""CTC emissions to text: greedy, or beam search over a lexicon with an n-gram model (flashlight-text).
+
+Times are in frames: `FrameTimes` makes them seconds.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from fairseq.data import Dictionary
 
 from ..system.errors import InputError
+from .alignments import Interval
 from .ctc_path import BLANK, Heard, heard_in
 from .forced_alignment import aligned_symbols
 from .lexicons import read_lexicon, spelled_in_pieces, words_of_arpa
 from .prefix_search import most_probable
 from .references import Symbols
+from .transcripts import Hypothesis
 
 WORD_BOUNDARY = "|"
 # Beginnings of texts that are kept at each frame, where several texts are asked for without a language model.
 _PREFIXES = 32
 
 
-class Unit(NamedTuple):
-    """A word of a text, or another unit.
+def unit_of(text: str, heard: Sequence[Heard]) -> Interval:
+    """A word or another unit, in frames, of the symbols that spell it, one at least.
 
-    Attributes:
-        text: of it; start, end: its first frame, and the one after its last.
-        confidence: geometric mean of its symbols' highest probabilities, as the model gives them: not calibrated.
+    Its confidence is the geometric mean of their highest probabilities, as the model gives them: not calibrated.
     """
-
-    text: str
-    start: int
-    end: int
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A text, its units, and its score: the higher, the better, among texts of one clip by one decoder."""
-
-    units: Sequence[Unit]
-    score: float
-
-    @property
-    def text(self) -> str:
-        """Units between spaces."""
-        return " ".join(unit.text for unit in self.units)
-
-
-def unit_of(text: str, heard: Sequence[Heard]) -> Unit:
-    """A unit of the symbols that spell it, one at least."""
     logs = [math.log(max(symbol.confidence, 1e-30)) for symbol in heard]
-    return Unit(text, heard[0].start, heard[-1].end, math.exp(sum(logs) / len(logs)))
+    return Interval(text, heard[0].start, heard[-1].end, math.exp(sum(logs) / len(logs)))
 
 
 class GreedyDecoder:
@@ -69,24 +49,24 @@ class GreedyDecoder:
         # not letters either, but a model that has hardly learnt may give them
         self.silent = {BLANK, dictionary.pad(), dictionary.eos()}
 
-    def decode(self, log_probs: np.ndarray, n_best: int = 1) -> list[Decoded]:
+    def decode(self, log_probs: np.ndarray, n_best: int = 1) -> list[Hypothesis]:
         """Texts, the best first: one at least, and ``n_best`` at most.
 
         Args:
             log_probs: (T, symbols) natural-log probabilities.
         """
         if not len(log_probs):
-            return [Decoded((), 0.0)]
+            return [Hypothesis((), 0.0)]
         if n_best == 1:
             path = log_probs.argmax(1)
             return [self._decoded(path, log_probs, float(log_probs.max(1).sum()))]
-        found: dict[str, Decoded] = {}  # symbols may differ where texts do not, by marks of words
+        found: dict[str, Hypothesis] = {}  # symbols may differ where texts do not, by marks of words
         for labels, score in most_probable(log_probs, 2 * n_best, max(_PREFIXES, 2 * n_best), self.silent):
             decoded = self._decoded(aligned_symbols(log_probs, labels), log_probs, score)
             found.setdefault(decoded.text, decoded)
         return list(found.values())[:n_best]
 
-    def units(self, log_probs: np.ndarray) -> tuple[list[Unit], bool]:
+    def units(self, log_probs: np.ndarray) -> tuple[list[Interval], bool]:
         """Units of the best path, and whether the last one may go on in frames that follow these."""
         heard = self._heard(log_probs.argmax(1), log_probs)
         units = self._units(heard)
@@ -98,13 +78,13 @@ class GreedyDecoder:
         more = (symbol for number, symbol in enumerate(self.dictionary.symbols) if number not in self.silent)
         return units, any(self.symbols.units_of([*begun, symbol])[0][2] > len(begun) for symbol in more)
 
-    def _decoded(self, path: np.ndarray, log_probs: np.ndarray, score: float) -> Decoded:
-        return Decoded(self._units(self._heard(path, log_probs)), score)
+    def _decoded(self, path: np.ndarray, log_probs: np.ndarray, score: float) -> Hypothesis:
+        return Hypothesis(tuple(self._units(self._heard(path, log_probs))), score)
 
     def _heard(self, path: np.ndarray, log_probs: np.ndarray) -> list[Heard]:
         return [one for one in heard_in(path, log_probs) if one.symbol not in self.silent]
 
-    def _units(self, heard: Sequence[Heard]) -> list[Unit]:
+    def _units(self, heard: Sequence[Heard]) -> list[Interval]:
         units = self.symbols.units_of([self.dictionary[one.symbol] for one in heard])
         return [unit_of(text, heard[first:end]) for text, first, end in units]
 
@@ -236,17 +216,17 @@ class BeamDecoder:
         state, score = self._lm.score(start, word)
         return score, self._lm.finish(state)[1]
 
-    def decode(self, log_probs: np.ndarray, n_best: int = 1) -> list[Decoded]:
+    def decode(self, log_probs: np.ndarray, n_best: int = 1) -> list[Hypothesis]:
         """Texts, the best first: one at least, and ``n_best`` at most. Scores are those of the search.
 
         Args:
             log_probs: (T, symbols) natural-log probabilities.
         """
         if not len(log_probs):
-            return [Decoded((), 0.0)]
+            return [Hypothesis((), 0.0)]
         emissions = np.ascontiguousarray(log_probs, dtype=np.float32)
         results = self._decoder.decode(emissions.ctypes.data, *emissions.shape)
-        found: dict[str, Decoded] = {}  # one text may come by several paths
+        found: dict[str, Hypothesis] = {}  # one text may come by several paths
         for result in results:
             # a score may fall below that of the search, and never rises
             if len(found) >= n_best and sorted(one.score for one in found.values())[-n_best] >= result.score:
@@ -255,9 +235,9 @@ class BeamDecoder:
             if decoded.text not in found or found[decoded.text].score < decoded.score:
                 found[decoded.text] = decoded
         best = sorted(found.values(), key=lambda one: -one.score)
-        return best[:n_best] or [Decoded((), 0.0)]
+        return best[:n_best] or [Hypothesis((), 0.0)]
 
-    def _decoded(self, result: Any, log_probs: np.ndarray) -> Decoded:
+    def _decoded(self, result: Any, log_probs: np.ndarray) -> Hypothesis:
         """A result of flashlight's, which has an entry before the first frame and one after the last."""
         path, words = np.array(result.tokens[1 : len(log_probs) + 1]), result.words[1 : len(log_probs) + 2]
         heard = [one for one in heard_in(path, log_probs) if one.symbol != self._boundary]
@@ -287,4 +267,4 @@ class BeamDecoder:
         for text, symbols in said:
             units.append(unit_of(text, heard[place : place + len(symbols)]))
             place += len(symbols)
-        return Decoded(units, score)
+        return Hypothesis(tuple(units), score)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from .ctc_decoding import GreedyDecoder, Unit
+from .alignments import Interval
+from .ctc_decoding import GreedyDecoder
 
 # A unit is over where no symbol follows it for so long, or when it has lasted so long.
 SILENT_SECONDS = 1.0
@@ -28,7 +31,7 @@ class UnitStream:
         self._kept: list[np.ndarray] = []
         self._first = 0  # number of the first frame that is kept
 
-    def push(self, log_probs: np.ndarray, is_last: bool = False) -> list[Unit]:
+    def push(self, log_probs: np.ndarray, is_last: bool = False) -> list[Interval]:
         """Units that are over, in their order, with frames counted from the beginning of the stream.
 
         Args:
@@ -39,9 +42,9 @@ class UnitStream:
         units, is_open = self._decoder.units(frames)
         last = units[-1] if is_open and not is_last else None
         if last and len(frames) - last.end < self._silent and len(frames) - last.start < self._most:
-            over, rest = units[:-1], last.start  # marks and blanks before it say no more
+            over, rest = units[:-1], int(last.start)  # marks and blanks before it say no more
         else:
             over, rest = units, len(frames)
         first = self._first
         self._kept, self._first = [frames[rest:]], first + rest
-        return [unit._replace(start=unit.start + first, end=unit.end + first) for unit in over]
+        return [replace(unit, start=unit.start + first, end=unit.end + first) for unit in over]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 from fairseq.data import Dictionary
 
 from ..system.errors import InputError
+from ..system.files import read_text
 
 WORDS = ("bos_word", "eos_word", "pad_word", "unk_word")
 # a dictionary of classes has no special symbols, and so none of these
@@ -57,11 +59,9 @@ def load_dictionary(path: Path, add_special_symbols: bool = True) -> Dictionary:
     Raises:
         InputError: for a file that is missing, not text, or has a malformed line or a symbol twice.
     """
+    text = read_text(path, "dictionary")
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return Dictionary.load(file, add_special_symbols=add_special_symbols)
-    except UnicodeDecodeError:
-        raise InputError(f"dictionary {path} is not UTF-8 text") from None
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = next(iter((getattr(error, "strerror", None) or str(error)).splitlines()), "")
+        return Dictionary.load(io.StringIO(text), add_special_symbols=add_special_symbols)
+    except (RuntimeError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), "")
         raise InputError(f"dictionary {path} cannot be read: {reason.split('. ')[0][:200]}") from None

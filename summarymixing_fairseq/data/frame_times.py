@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..system.units import SAMPLE_RATE_HZ
+from .alignments import Interval
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,10 @@ class FrameTimes:
         """Middle of what a frame hears."""
         return round((frame * self.shift_samples + self.window_samples / 2) / SAMPLE_RATE_HZ, 6)
 
-    def span(self, start: int, end: int) -> tuple[float, float]:
-        """From where frame ``start`` begins to where the frame before ``end`` ends."""
-        return self.centre(start - 0.5), self.centre(end - 0.5)
+    def timed(self, unit: Interval, seconds: float = math.inf) -> Interval:
+        """An interval of frames, its first and the one after its last, as one of seconds, of ``seconds`` at most."""
+        start, end = self.centre(unit.start - 0.5), self.centre(unit.end - 0.5)
+        return replace(unit, start=start, end=min(end, seconds))
 
     def described(self) -> dict[str, float]:
         """For the files beside features and units: frame i is at ``first_centre_seconds + i * step_seconds``."""

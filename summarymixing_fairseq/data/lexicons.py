@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..system.errors import InputError
+from ..system.files import read_text
 
 
 def read_lexicon(path: Path) -> dict[str, list[list[str]]]:
@@ -14,14 +15,8 @@ def read_lexicon(path: Path) -> dict[str, list[list[str]]]:
     Raises:
         InputError: for a file that is missing, empty or malformed.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"lexicon {path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"lexicon {path} is not UTF-8 text") from None
     lexicon: dict[str, list[list[str]]] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path, "lexicon").splitlines(), start=1):
         word, *spelling = line.split() or [""]
         if not spelling:
             raise InputError(f"{path}, line {number}: {line!r} is not a word and its letters")

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..system.errors import InputError
+from ..system.files import read_text
 
 WHOLE_FILE = -1
 # A path has 4,095 bytes at most and no NUL. 18 digits are what an int64 holds.
@@ -226,12 +227,7 @@ def read_labels(path: Path, num_clips: int) -> list[str]:
     Raises:
         InputError: for a file that is missing or has another number of lines.
     """
-    try:
-        labels = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise InputError(f"labels {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"labels {path} are not UTF-8 text") from None
+    labels = read_text(path, "labels").split("\n")
     if labels[-1] == "":
         labels.pop()
     if len(labels) != num_clips:

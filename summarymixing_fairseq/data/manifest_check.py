@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import os
 import unicodedata
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..system.errors import InputError
+from ..system.files import read_text
 from ..system.parallel import parallel_iter
 from ..system.units import SAMPLE_RATE_HZ
 from .audio import DECODING_ERRORS, AudioHeader, header_problem, open_audio
@@ -79,14 +81,13 @@ def check_folder(
     data_dir: Path,
     splits: Sequence[str],
     *,
-    sample_rate_hz: int = SAMPLE_RATE_HZ,
     workers: int = 1,
     allow_outside_root: bool = False,
 ) -> Findings:
     """Check the manifests ``splits`` of a folder and the labels beside them.
 
     Args:
-        sample_rate_hz: the rate at which rows count samples; workers: processes that read headers.
+        workers: processes that read headers.
         allow_outside_root: also read files that are not below the manifests' roots.
 
     Raises:
@@ -129,24 +130,24 @@ def check_folder(
         else:
             file.header, file.num_bytes = found
     for split, manifest in manifests.items():
-        num_samples = manifest.sizes * SAMPLE_RATE_HZ // sample_rate_hz
+        num_samples = manifest.sizes.copy()
         # of files that cannot be read, that is what is wrong with them
         num_samples[[bool(file.problem) for file in file_of_row[split]]] = np.iinfo(np.int64).max
         _check_labels(data_dir, split, num_samples, findings)
         for number, (clip, file) in enumerate(zip(manifest, file_of_row[split]), start=2):
-            _check_row(f"{split}.tsv, line {number}", clip, file, sample_rate_hz, findings)
+            _check_row(f"{split}.tsv, line {number}", clip, file, findings)
     counts = Counter(file.header.sample_rate_hz for file in files.values() if not file.problem)
     for rate_hz, count in sorted(counts.items()):
-        if rate_hz != sample_rate_hz:
+        if rate_hz != SAMPLE_RATE_HZ:
             note = "speech_pretraining and speech_finetuning resample them, fairseq's own tasks fail"
             findings.notes.append(f"{count:,} files at {rate_hz} Hz: {note}")
     _check_overlaps(list(files.values()), findings)
     return findings
 
 
-def _check_row(where: str, clip: Clip, file: _File, sample_rate_hz: int, findings: Findings) -> None:
+def _check_row(where: str, clip: Clip, file: _File, findings: Findings) -> None:
     num_frames, file_rate_hz = file.header
-    num_samples = math.ceil(num_frames * sample_rate_hz / file_rate_hz)
+    num_samples = math.ceil(num_frames * SAMPLE_RATE_HZ / file_rate_hz)
     if file.problem == MISSING:
         findings.add(MISSING, where, clip.name)
     elif file.problem:
@@ -156,7 +157,7 @@ def _check_row(where: str, clip: Clip, file: _File, sample_rate_hz: int, finding
         if clip.offset + clip.num_samples > num_samples:
             what = f"{clip.name}: ends at {clip.offset + clip.num_samples}, the file at {num_samples}"
             findings.add("part beyond the end of its file", where, what)
-    elif abs(num_samples - clip.num_samples) > (file_rate_hz != sample_rate_hz):
+    elif abs(num_samples - clip.num_samples) > (file_rate_hz != SAMPLE_RATE_HZ):
         what = f"{clip.name}: {clip.num_samples} in the manifest, {num_samples} in the file"
         if clip.num_samples == num_frames:
             what += f", counted at its own {file_rate_hz} Hz"
@@ -178,6 +179,8 @@ def _check_labels(data_dir: Path, split: str, num_samples: np.ndarray, findings:
         except InputError as error:
             findings.add("labels that do not fit", path.name, str(error).split(" ", 1)[1])
             continue
+        if dictionary is not None and path.read_bytes().startswith(codecs.BOM_UTF8):
+            findings.add("byte-order mark, which fairseq takes for a letter", path.name)
         if extension == "wrd":
             words = labels
         elif words:
@@ -211,10 +214,7 @@ def _check_words(words: list[str], labels: list[str], name: str, path: Path, fin
 
 def _symbols(path: Path) -> set[str]:
     """First columns of one of fairseq's dictionaries, without an import of fairseq, which takes seconds."""
-    try:
-        return {line.rsplit(" ", 1)[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text") from None
+    return {line.rsplit(" ", 1)[0] for line in read_text(path).split("\n") if line.strip()}
 
 
 def _check_overlaps(files: list[_File], findings: Findings) -> None:

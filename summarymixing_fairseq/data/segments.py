@@ -29,7 +29,7 @@ class _Names:
 
 
 class SegmentDataset(FileAudioDataset):
-    """fairseq's ``FileAudioDataset`` with seven differences.
+    """fairseq's ``FileAudioDataset`` with eight differences.
 
     1. A row may be a part of a file: only that part is read.
     2. Files at another rate than the task's are resampled, and several channels are averaged.
@@ -37,8 +37,9 @@ class SegmentDataset(FileAudioDataset):
     4. A clip that cannot be read raises InputError at once; fairseq tries three times.
     5. How a long clip is cropped depends on seed, epoch and batch only. fairseq draws from numpy's generator, whose
        state a resumed run does not restore.
-    6. Clips may be ordered by rising length.
-    7. Clips may lie in shards (see ``shards``), which are read ahead.
+    6. A clip counts at its cropped length; in fairseq, the whole clip counts where clips are padded.
+    7. Clips may be ordered by rising length.
+    8. Clips may lie in shards (see ``shards``), which are read ahead.
 
     Args:
         manifest: rows to read, as loaded with fairseq's ``min_sample_size``.
@@ -65,7 +66,8 @@ class SegmentDataset(FileAudioDataset):
         self.root_dir = manifest.root
         self.fnames = _Names(manifest)
         self.skipped_indices = manifest.skipped
-        self.sizes = manifest.sizes
+        crops = others.get("max_sample_size") is not None
+        self.sizes = np.minimum(manifest.sizes, self.max_sample_size) if crops else manifest.sizes
         self.shards = shard_numbers(manifest)
         self.set_bucket_info(num_buckets)
         self.seed = seed

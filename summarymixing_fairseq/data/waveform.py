@@ -1,4 +1,4 @@
-"""A wrapper of fairseq's datasets: full precision, lengths as trained, and replacements for bad clips."""
+"""A wrapper of fairseq's datasets: full precision, replacements for bad clips, and the order of shards."""
 
 from __future__ import annotations
 
@@ -17,15 +17,12 @@ MIN_STAND_IN_SHARE = 0.8
 
 
 class SpeechDataset(BaseWrapperDataset):
-    """A dataset of fairseq's with four changes.
+    """A dataset of fairseq's with three changes.
 
     Precision: fairseq's trainer rounds every float32 tensor of a batch to the training precision
     (``Trainer._prepare_sample``), also the waveform: in bfloat16, 8 of a recording's 16 bits are left for the
     filterbank. The trainer does not touch float64, so ``net_input.source`` is in float64. Training in float32
     (``common.amp`` included) needs no such conversion.
-
-    Length: a clip longer than ``max_sample_size`` is cropped when its batch is put together. It counts at its cropped
-    length against ``dataset.max_tokens``; in fairseq, the whole clip counts where clips are padded.
 
     Bad clips: a clip that cannot be read is counted, and replaced by another of about its length, with its labels.
 
@@ -86,9 +83,9 @@ class SpeechDataset(BaseWrapperDataset):
 
     def _replacement(self, tried: list[int]) -> int:
         """A clip of the length of ``tried[0]`` or somewhat shorter, so that no batch exceeds its limit."""
-        sizes = self.sizes
+        sizes = np.array(self.sizes)
+        limit = sizes[tried[0]]
         sizes[tried] = np.iinfo(np.int64).max
-        limit = self._cropped(np.asarray(self.dataset.sizes)[tried[0]])
         fitting = np.flatnonzero(sizes <= limit)
         if not len(fitting):
             fitting = np.array([sizes.argmin()])  # the shortest of all is the bad one
@@ -97,39 +94,17 @@ class SpeechDataset(BaseWrapperDataset):
         # no random numbers: a run that is repeated has the same replacements
         return int(candidates[(tried[0] * 7919 + len(tried)) % len(candidates)])
 
-    def _cropped(self, num_samples: Any) -> Any:
-        dataset = self.dataset
-        while not hasattr(dataset, "max_sample_size") and hasattr(dataset, "dataset"):
-            dataset = dataset.dataset  # labels and subsets wrap the audio
-        return np.minimum(num_samples, getattr(dataset, "max_sample_size", np.iinfo(np.int64).max))
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """(clips,) samples of each clip after cropping."""
-        return self._cropped(np.asarray(self.dataset.sizes))
-
-    def num_tokens(self, index: int) -> int:
-        """Samples that a clip counts against ``dataset.max_tokens``."""
-        return int(self._cropped(self.dataset.num_tokens(index)))
-
     def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
         """``num_tokens`` of many clips."""
         return self.sizes[indices]
 
     def batch_by_size(self, indices: Any, **limits: Any) -> Any:
-        """fairseq's batching, by the lengths of this dataset; its wrapper would use those of the wrapped one."""
+        """fairseq's batching, by the lengths of this dataset; its wrapper would use those of what is wrapped."""
 
         def batch(indices: Any) -> Any:
             return FairseqDataset.batch_by_size(self, indices, **limits)
 
         return batch(indices) if self.shard_order is None else self.shard_order.batches(indices, self._epoch, batch)
-
-    def size(self, index: int) -> Any:
-        """Samples of a clip after cropping, or with labels (samples, label length), as in fairseq."""
-        size = self.dataset.size(index)
-        if isinstance(size, tuple):
-            return (int(self._cropped(size[0])), *size[1:])
-        return int(self._cropped(size))
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Batch of the wrapped dataset; if it has a ``source`` (B, num_samples), that is in float64 if asked for.

@@ -34,7 +34,7 @@ class ChunkDataset(SegmentDataset):
         self.chunk_samples = round(chunk_seconds * sample_rate)
         if self.chunk_samples < 1:
             raise InputError(f"task.chunk_seconds={chunk_seconds:g}: a chunk must have at least one sample")
-        self.sizes = np.minimum(manifest.sizes, self.chunk_samples)
+        self.sizes = np.minimum(self.sizes, self.chunk_samples)
         self.set_bucket_info(num_buckets)
 
     @property

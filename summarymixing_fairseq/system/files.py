@@ -151,6 +151,21 @@ def write_together(files: Mapping[Path, str | bytes], absent: Iterable[Path] = (
                 path.unlink(missing_ok=True)
 
 
+def read_text(path: Path, what: str = "") -> str:
+    """Content of a text file, lines ending in ``\\n``. ``what``: what it is, for the message.
+
+    Raises:
+        InputError: if it cannot be read or is not UTF-8 text.
+    """
+    name = f"{what} {path}".strip()
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal.
 

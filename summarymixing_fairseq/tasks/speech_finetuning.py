@@ -128,7 +128,7 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
         num_rows = len(manifest) + len(manifest.skipped)
         labels = check_labels(self.cfg.data, split, self.cfg.labels, self.target_dictionary, num_rows)
         if self._output_lengths is not None and not self.cfg.autoregressive:
-            kept = [line for position, line in enumerate(labels) if position not in manifest.skipped]
+            kept = {position + 1: line for position, line in enumerate(labels) if position not in manifest.skipped}
             num_frames = self._output_lengths(torch.from_numpy(manifest.sizes.copy())).tolist()
             warn_of_long_transcripts(manifest.path.with_suffix(f".{self.cfg.labels}"), kept, num_frames)
 

@@ -16,7 +16,7 @@ from summarymixing_fairseq.corpora import folder
 from summarymixing_fairseq.corpora.audio import segments
 from summarymixing_fairseq.corpora.audio.audio_file import write_flac
 from summarymixing_fairseq.corpora.audio.segments import MAX_PAUSE_SECONDS, join, segment_files
-from summarymixing_fairseq.corpora.writing.options import AudioRules, ManifestOptions, SegmentRules
+from summarymixing_fairseq.corpora.writing.options import ManifestOptions, SegmentRules
 from summarymixing_fairseq.corpora.writing.rows import Clip, Refusal
 from summarymixing_fairseq.data.audio import read_segment
 from summarymixing_fairseq.data.synthesiser import speak
@@ -103,16 +103,6 @@ def test_cut_files_hold_the_samples_of_the_rows(audio, tmp_path):
             np.testing.assert_allclose(samples, expected, atol=2**-15)
 
 
-def test_voice_activity_at_another_rate(tmp_path):
-    """Of an odd number of samples at 16 kHz half a sample is made up at 8 kHz; it is not looked for."""
-    samples = speak("The summary of an utterance is one vector.", "en-us")
-    (tmp_path / "audio").mkdir()
-    soundfile.write(tmp_path / "audio" / "odd.wav", samples[: len(samples) // 2 * 2 - 1], RATE_HZ)
-    rules = AudioRules(sample_rate_hz=8_000)
-    summary = prepare(tmp_path / "audio", tmp_path / "out", valid_fraction=0, vad=True, segments=RULES, rules=rules)
-    assert "refused" not in summary
-
-
 def test_a_folder_to_cut_to_without_voice_activity(audio, tmp_path):
     with pytest.raises(InputError, match=r"--cut .*: segments of speech are cut, so give --vad too"):
         prepare(audio, tmp_path / "out", segments=SegmentRules(8.0, 1.0, tmp_path / "cut"))
@@ -150,7 +140,7 @@ def test_cutting_to_where_the_next_run_would_find_the_cuts(audio, tmp_path, cut)
 def test_cut_files_are_not_clipped(tmp_path, speech):
     """Float recordings may go beyond full scale: they are made quieter as a whole."""
     wave = 3 / np.abs(speech[3]).max() * speech[3]
-    write_flac(tmp_path / "a.flac", wave, RATE_HZ)
+    write_flac(tmp_path / "a.flac", wave)
     np.testing.assert_allclose(read_segment(tmp_path / "a.flac"), wave / 3, atol=2**-14)
 
 

@@ -195,7 +195,7 @@ def test_lists_with_byte_order_mark_crlf_and_blank_lines(corpus, tmp_path):
         ("1 Eartha_Kitt/x6uYqmx31kE_0000001.wav Eartha_Kitt/8jEAjG6SegY_0000008.wav", "line 4: .*is needed"),
         ("0 id10001/a/1.wav id10270/b/1.wav", "line 4: id10001 is trained on: give VoxCeleb1's own list"),
         (b"\n\n", "holds no trial: download it again"),
-        (b"1 \xff\xfe", "is no UTF-8 text: download it again"),
+        (b"1 \xff\xfe", "is not UTF-8 text"),
     ],
 )
 def test_a_list_that_is_damaged(corpus, tmp_path, line, message):

@@ -46,8 +46,8 @@ def test_words_and_their_frames():
     dictionary = letters("AB|")
     (decoded,) = GreedyDecoder(dictionary, LETTERS).decode(emissions("_AA_B||_B_|", dictionary))
     assert decoded.text == "AB B"
-    assert [(unit.start, unit.end) for unit in decoded.units] == [(1, 5), (8, 9)]
-    assert [unit.confidence for unit in decoded.units] == pytest.approx([0.9, 0.9])
+    assert [(unit.start, unit.end) for unit in decoded.words] == [(1, 5), (8, 9)]
+    assert [unit.confidence for unit in decoded.words] == pytest.approx([0.9, 0.9])
     assert GreedyDecoder(dictionary, LETTERS).decode(np.zeros((0, 7)), 3)[0].text == ""
 
 
@@ -57,8 +57,8 @@ def test_several_texts_have_their_frames_too():
     frames[8, dictionary.index("A")] = np.log(0.8)
     best, second, *_ = GreedyDecoder(dictionary, LETTERS).decode(frames, 3)
     assert (best.text, second.text) == ("AB B", "AB A") and best.score > second.score
-    assert [(unit.start, unit.end) for unit in second.units] == [(1, 5), (8, 9)]
-    assert second.units[1].confidence == pytest.approx(0.8)
+    assert [(unit.start, unit.end) for unit in second.words] == [(1, 5), (8, 9)]
+    assert second.words[1].confidence == pytest.approx(0.8)
 
 
 def test_beam_search_gives_several_texts_and_frames(tmp_path):
@@ -68,7 +68,7 @@ def test_beam_search_gives_several_texts_and_frames(tmp_path):
     decoder = BeamDecoder(dictionary, tmp_path / "words.arpa")
     decoded = decoder.decode(emissions("_AA_B||_B_|", dictionary), 3)
     assert decoded[0].text == "AB B" and len({one.text for one in decoded}) == len(decoded) == 3
-    assert [(unit.start, unit.end) for unit in decoded[0].units] == [(1, 5), (8, 9)]
+    assert [(unit.start, unit.end) for unit in decoded[0].words] == [(1, 5), (8, 9)]
     assert [one.score for one in decoded] == sorted((one.score for one in decoded), reverse=True)
 
 

@@ -40,7 +40,7 @@ def test_units_are_those_of_all_frames(symbols, runs):
         found += stream.push(frames[first : first + size])
         first += size
     found += stream.push(frames[:0], is_last=True)
-    assert found == list(decoder.decode(frames)[0].units)
+    assert found == list(decoder.decode(frames)[0].words)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_nothing_is_kept_for_ever():
     a, blank = (emissions([number] * 32, len(dictionary)) for number in (dictionary.index("A"), 0))
     assert stream.push(a) == [] and stream.push(blank) == []
     (word,) = stream.push(blank)  # a second and more of silence
-    assert (word.text, word.start, word.end) == ("A", 0, 32)
+    assert (word.label, word.start, word.end) == ("A", 0, 32)
     found = [len(stream.push(a)) for _ in range(100)]
     assert sum(found) == 2 and sum(map(len, stream._kept)) <= 1500
 
@@ -74,4 +74,4 @@ def test_a_long_push_cuts_no_word():
     first, second = (emissions([dictionary.index(symbol)] * 4, len(dictionary)) for symbol in "AB")
     assert len(stream.push(np.concatenate([words, first]))) == 800
     (last,) = stream.push(second, is_last=True)
-    assert (last.text, last.start, last.end) == ("AB", 1600, 1608)
+    assert (last.label, last.start, last.end) == ("AB", 1600, 1608)

@@ -125,7 +125,7 @@ def test_labels(tmp_path):
     [
         (b"A\n", r"t\.ltr has 1 lines, its manifest 2 rows"),
         (b"A\nB\nC\n", r"t\.ltr has 3 lines, its manifest 2 rows"),
-        (b"\xff\xff", r"t\.ltr are not UTF-8"),
+        (b"\xff\xff", r"t\.ltr is not UTF-8"),
         (None, r"t\.ltr cannot be read: No such file"),
     ],
 )

@@ -24,7 +24,7 @@ def spoken(*words: tuple[str, float, float]) -> Transcript:
 
 def test_the_middle_of_what_a_frame_hears():
     assert [TIMES.centre(i) for i in (0, 1, 50)] == [0.0425, 0.0625, 1.0425]
-    assert TIMES.span(0, 2) == (0.0325, 0.0725)
+    assert TIMES.timed(Interval("a", 0, 2)) == Interval("a", 0.0325, 0.0725)
 
 
 def test_segments_end_at_pauses_at_seven_seconds_and_at_two_lines():

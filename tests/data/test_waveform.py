@@ -1,4 +1,4 @@
-"""``SpeechDataset`` around fairseq's own datasets: float64, lengths as trained, every clip in some batch."""
+"""``SpeechDataset``: float64, lengths as trained, every clip in some batch."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ import pytest
 import torch
 from encoder_checkpoints import letters
 from fairseq.data import AddTargetDataset
-from fairseq.data.audio.raw_audio_dataset import FileAudioDataset
 from fairseq.tasks.audio_finetuning import LabelEncoder, label_len_fn
 
 from summarymixing_fairseq.data.bad_clips import BadClips
+from summarymixing_fairseq.data.manifest import Manifest
+from summarymixing_fairseq.data.segments import SegmentDataset
 from summarymixing_fairseq.data.waveform import SpeechDataset
 from summarymixing_fairseq.system.errors import InputError
 
 LONGEST = 30_000
 
 
-def no_bad_clips(audio: FileAudioDataset) -> BadClips:
+def no_bad_clips(audio: SegmentDataset) -> BadClips:
     return BadClips("train", len(audio), 0)
 
 
 @pytest.fixture
 def dataset(clips) -> SpeechDataset:
     """Clips cropped to 30,000 samples; all but the last are longer."""
-    audio = FileAudioDataset(str(clips / "train.tsv"), 16_000, max_sample_size=LONGEST, pad=True)
+    audio = SegmentDataset(Manifest(clips / "train.tsv"), 16_000, max_sample_size=LONGEST, pad=True)
     return SpeechDataset(audio, no_bad_clips(audio))
 
 
 @pytest.fixture
 def labelled(clips) -> SpeechDataset:
     dictionary = letters()
-    audio = FileAudioDataset(str(clips / "train.tsv"), 16_000, max_sample_size=LONGEST, pad=True)
+    audio = SegmentDataset(Manifest(clips / "train.tsv"), 16_000, max_sample_size=LONGEST, pad=True)
     encode = LabelEncoder(dictionary)
     targets = AddTargetDataset(audio, [b"A A"] * 4, dictionary.pad(), dictionary.eos(), True, encode, label_len_fn)
     return SpeechDataset(targets, no_bad_clips(audio))
@@ -51,12 +52,11 @@ def test_an_empty_batch_stays_empty(dataset):
     assert dataset.collater([]) == {}
 
 
-@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
 def test_lengths_as_trained(dataset, clips, speech):
     expected = [min(len(wave), LONGEST) for wave in speech]
     assert len({*expected}) == 2
     assert dataset.sizes.tolist() == expected
-    audio = FileAudioDataset(str(clips / "train.tsv"), 16_000, pad=True)
+    audio = SegmentDataset(Manifest(clips / "train.tsv"), 16_000, pad=True)
     without_limit = SpeechDataset(audio, no_bad_clips(audio))
     assert without_limit.sizes.tolist() == [len(wave) for wave in speech]
     assert [dataset.size(i) for i in range(4)] == expected
@@ -85,7 +85,6 @@ def test_worker_processes_can_have_it(dataset):
         assert torch.equal(twin[3]["source"], dataset[3]["source"])
 
 
-@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
 def test_with_labels(labelled):
     batch = labelled.collater([labelled[3]])
     assert batch["net_input"]["source"].dtype == torch.float64

@@ -185,7 +185,7 @@ def test_layout(corpus):
         if task == "voxceleb1":  # its test speakers are no classes
             expected.remove("test.speaker")
         assert {path.name for path in (corpus / task).iterdir()} == expected
-        problems = dict(check_folder(corpus / task, splits, sample_rate_hz=16000, workers=1).problems)
+        problems = dict(check_folder(corpus / task, splits, workers=1).problems)
         assert not problems, task
 
 

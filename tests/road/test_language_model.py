@@ -128,8 +128,8 @@ def test_a_word_heard_by_one_of_its_spellings_keeps_its_letters(tmp_path):
     heard = [dictionary.index(letter) if letter != "_" else 0 for letter in "AB_B|"]
     emissions = np.full((len(heard), len(dictionary)), -20.0)
     emissions[range(len(heard)), heard] = 0.0
-    (unit,) = decoder.decode(emissions)[0].units
-    assert unit.text == "AB" and (unit.start, unit.end) == (0, 4)
+    (unit,) = decoder.decode(emissions)[0].words
+    assert unit.label == "AB" and (unit.start, unit.end) == (0, 4)
 
 
 def test_the_least_cost_is_found_and_nothing_asked_twice():
@@ -220,7 +220,7 @@ def test_pieces_by_all_their_paths(tmp_path):
         best = max(scores, key=scores.__getitem__)
         found = decoder.decode(log_probs)[0]
         assert found.text == " ".join(best) and found.score == pytest.approx(scores[best], abs=1e-3), seed
-        assert [unit.text for unit in found.units] == list(best)
+        assert [unit.label for unit in found.words] == list(best)
 
 
 def test_pieces_are_decoded_with_their_model(tmp_path, tiny_model, speech, capsys):

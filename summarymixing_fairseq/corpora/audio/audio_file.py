@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...system.files import atomic_write
+from ...system.units import SAMPLE_RATE_HZ
 from ..writing.options import AudioRules
 from ..writing.rows import Clip, Refusal, link_problem, path_problem
 
@@ -27,7 +28,7 @@ _SILENCE_LEVEL = 1e-3
 
 
 def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
-    """Length of one file at the rate of the rules, or why it is refused. Any number of channels: they are averaged.
+    """Length of one file at 16 kHz, or why it is refused. Any number of channels: they are averaged.
 
     Args:
         path: below `root`; FILE.tar:OFFSET:LENGTH for a file in an archive.
@@ -60,15 +61,15 @@ def read_clip(path: str, root: str, rules: AudioRules) -> Clip | Refusal:
         reason, detail = ("unreadable or truncated", str(error)) if position else _open_problem(absolute, error)
     if reason:
         return Refusal(path, reason, detail)
-    if rate_hz != rules.sample_rate_hz and rules.other_rates == "refuse":
-        return Refusal(path, f"sample rate {rate_hz} Hz, not {rules.sample_rate_hz} Hz (resample it first)")
-    num_samples = math.ceil(num_frames * rules.sample_rate_hz / rate_hz)
+    if rate_hz != SAMPLE_RATE_HZ and rules.other_rates == "refuse":
+        return Refusal(path, f"sample rate {rate_hz} Hz, not {SAMPLE_RATE_HZ} Hz (resample it first)")
+    num_samples = math.ceil(num_frames * SAMPLE_RATE_HZ / rate_hz)
     seconds = num_frames / rate_hz
     if rules.min_seconds is not None and seconds < rules.min_seconds:
         return Refusal(path, f"shorter than {rules.min_seconds:g} s", f"{seconds:.3f} s")
     if rules.max_seconds is not None and seconds > rules.max_seconds:
         return Refusal(path, f"longer than {rules.max_seconds:g} s", f"{seconds:.3f} s")
-    return Clip(path, num_samples, file_rate_hz=None if rate_hz == rules.sample_rate_hz else rate_hz)
+    return Clip(path, num_samples, file_rate_hz=None if rate_hz == SAMPLE_RATE_HZ else rate_hz)
 
 
 def _open_problem(path: str, error: Exception) -> tuple[str, str]:
@@ -133,31 +134,31 @@ def _content_problem(file: SoundFile, rules: AudioRules) -> tuple[str, str]:
     return "", ""
 
 
-def existing_num_samples(path: Path, sample_rate_hz: int) -> int:
-    """Length in samples of a clip that an earlier run has written; 0 where there is none at this rate."""
+def existing_num_samples(path: Path) -> int:
+    """Length in samples of a clip that an earlier run has written; 0 where there is none at 16 kHz."""
     from ...data.audio import DECODING_ERRORS, read_header
 
     try:
         header = read_header(path)
     except DECODING_ERRORS:
         return 0
-    return header.num_frames if header.sample_rate_hz == sample_rate_hz else 0
+    return header.num_frames if header.sample_rate_hz == SAMPLE_RATE_HZ else 0
 
 
-def write_flac(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
+def write_flac(path: Path, samples: np.ndarray) -> None:
     """Write what `flac_of` gives. The file has its final name only once it is complete.
 
     Raises:
         InputError: if the file cannot be written.
     """
     # encoded in memory: libsndfile's callbacks would lose or print an error of the disk
-    encoded = flac_of(samples, sample_rate_hz)
+    encoded = flac_of(samples)
     with atomic_write(path, "wb") as file:
         file.write(encoded)
 
 
-def flac_of(samples: np.ndarray, sample_rate_hz: int) -> bytes:
-    """(num_samples,) as a file of 16-bit FLAC.
+def flac_of(samples: np.ndarray) -> bytes:
+    """(num_samples,) at 16 kHz as a file of 16-bit FLAC.
 
     Floats are brought to full scale where they go beyond it, which 16 bits cannot hold: clipping would change what is
     heard, the level does not.
@@ -167,5 +168,5 @@ def flac_of(samples: np.ndarray, sample_rate_hz: int) -> bytes:
     if samples.dtype.kind == "f" and (peak := max(samples.max(initial=0), -samples.min(initial=0))) > 1:
         samples = samples / peak
     encoded = io.BytesIO()
-    soundfile.write(encoded, samples, sample_rate_hz, format="FLAC", subtype="PCM_16")
+    soundfile.write(encoded, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
     return encoded.getvalue()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...system.units import SAMPLE_RATE_HZ
 from ..writing.options import AudioRules, ManifestOptions
 from ..writing.rows import Clip, Refusal
 from .scan import read_clips
@@ -50,15 +51,14 @@ def read_parts(
 def _cut(part: Part, file: Clip, rules: AudioRules) -> Clip | Refusal:
     from ...data.audio import TOLERANCE_SECONDS
 
-    rate_hz = rules.sample_rate_hz
     start, end = part.start or 0, file.num_samples if part.end is None else part.end
-    if end > file.num_samples + TOLERANCE_SECONDS * rate_hz or start >= file.num_samples:
-        detail = f"{start / rate_hz:.2f} to {end / rate_hz:.2f} s of {file.num_samples / rate_hz:.2f} s"
-        return Refusal(part.path, "part beyond the end of its file", detail)
+    if end > file.num_samples + TOLERANCE_SECONDS * SAMPLE_RATE_HZ or start >= file.num_samples:
+        times = "{:.2f} to {:.2f} s of {:.2f} s".format(*(n / SAMPLE_RATE_HZ for n in (start, end, file.num_samples)))
+        return Refusal(part.path, "part beyond the end of its file", times)
     end = min(end, file.num_samples)
     if end <= start:
-        return Refusal(part.path, "part without a sample", f"{start / rate_hz:.5f} s")
-    seconds = (end - start) / rate_hz
+        return Refusal(part.path, "part without a sample", f"{start / SAMPLE_RATE_HZ:.5f} s")
+    seconds = (end - start) / SAMPLE_RATE_HZ
     if rules.min_seconds is not None and seconds < rules.min_seconds:
         return Refusal(part.path, f"shorter than {rules.min_seconds:g} s", f"{seconds:.3f} s")
     if rules.max_seconds is not None and seconds > rules.max_seconds:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ...system.errors import InputError
 from ...system.parallel import parallel_iter
+from ...system.units import SAMPLE_RATE_HZ
 from ..writing.options import ManifestOptions
 from ..writing.rows import Clip, Refusal
 from .audio_file import existing_num_samples, write_flac
@@ -25,7 +26,6 @@ from .scan import clips_of
 if TYPE_CHECKING:
     from torch.nn import Module
 
-_MODEL_RATE_HZ = 16_000
 # Stretches of speech further apart than this are not joined.
 MAX_PAUSE_SECONDS = 2.0
 
@@ -43,7 +43,7 @@ def find_speech(root: Path, clips: Sequence[Clip], options: ManifestOptions) -> 
     """
     if find_spec("silero_vad") is None:
         raise InputError("silero-vad is missing: pip install 'summarymixing-fairseq[vad]'")
-    find = functools.partial(_find, root=os.path.abspath(root), sample_rate_hz=options.rules.sample_rate_hz)
+    find = functools.partial(_find, root=os.path.abspath(root))
     return parallel_iter(find, clips, workers=options.workers, description="finding speech", items_per_worker=2)
 
 
@@ -55,21 +55,19 @@ def _model() -> Module:
     return load_silero_vad()
 
 
-def _find(clip: Clip, root: str, sample_rate_hz: int) -> list[Interval] | Refusal:
+def _find(clip: Clip, root: str) -> list[Interval] | Refusal:
     import torch
     from silero_vad import get_speech_timestamps
 
     from ...data.audio import read_segment
 
     try:
-        # the model's own rate, whatever the manifest's, at which lengths were rounded up
-        num_samples = (clip.num_samples - 1) * _MODEL_RATE_HZ // sample_rate_hz + 1
-        samples = read_segment(Path(root, clip.path), 0, num_samples, sample_rate_hz=_MODEL_RATE_HZ)
+        samples = read_segment(Path(root, clip.path), 0, clip.num_samples)
     except InputError as error:
         return Refusal(clip.path, "cannot be decoded", str(error))
     with torch.no_grad():
-        found = get_speech_timestamps(torch.from_numpy(samples), _model(), sampling_rate=_MODEL_RATE_HZ)
-    return [(one["start"] / _MODEL_RATE_HZ, one["end"] / _MODEL_RATE_HZ) for one in found]
+        found = get_speech_timestamps(torch.from_numpy(samples), _model(), sampling_rate=SAMPLE_RATE_HZ)
+    return [(one["start"] / SAMPLE_RATE_HZ, one["end"] / SAMPLE_RATE_HZ) for one in found]
 
 
 def join(speech: Iterable[Interval], target_seconds: float) -> list[Interval]:
@@ -103,7 +101,7 @@ def segment_files(
 
     A file without a segment, or whose speech could not be told, is added to `refusals`.
     """
-    rate_hz, min_seconds = options.rules.sample_rate_hz, options.segments.min_segment_seconds
+    min_seconds = options.segments.min_segment_seconds
     shortest = f"{min_seconds:g} s (--min-segment-seconds)"
     segments: list[Clip] = []
     num_files = num_short = 0
@@ -111,19 +109,19 @@ def segment_files(
         if isinstance(intervals, Refusal):
             refusals.append(intervals)
             continue
-        num_seconds = clip.num_samples / rate_hz
+        num_seconds = clip.num_samples / SAMPLE_RATE_HZ
         inside = [(max(0.0, start), min(end, num_seconds)) for start, end in intervals]
         joined = join(inside, options.segments.target_seconds)
-        spans = [(round(start * rate_hz), round(end * rate_hz)) for start, end in joined]
+        spans = [(round(start * SAMPLE_RATE_HZ), round(end * SAMPLE_RATE_HZ)) for start, end in joined]
         parts = [replace(clip, num_samples=min(end, clip.num_samples) - start, offset=start) for start, end in spans]
-        kept = [part for part in parts if part.num_samples >= min_seconds * rate_hz]
+        kept = [part for part in parts if part.num_samples >= min_seconds * SAMPLE_RATE_HZ]
         if kept:
             segments += kept
             num_files += 1
             num_short += len(parts) - len(kept)
         else:
             refusals.append(Refusal(clip.path, f"segments shorter than {shortest}" if parts else "no speech found"))
-    hours = sum(clip.num_samples for clip in clips) / rate_hz / 3600
+    hours = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 3600
     notes.append(
         f"segments are of {num_files:,} files, those looked at have {hours:.2f} h; "
         f"{num_short:,} more segments are shorter than {shortest}"
@@ -151,13 +149,12 @@ def cut_files(
     Raises:
         InputError: if two files would be cut to one folder.
     """
-    rate_hz = options.rules.sample_rate_hz
     source_of_folder: dict[str, str] = {}
     for segment in segments:
         source = source_of_folder.setdefault(_cut_folder(segment), segment.path)
         if source != segment.path:
             raise InputError(f"{source} and {segment.path} would be cut to one folder: rename one")
-    cut = functools.partial(_cut, root=os.path.abspath(root), cut_dir=cut_dir, sample_rate_hz=rate_hz)
+    cut = functools.partial(_cut, root=os.path.abspath(root), cut_dir=cut_dir)
     unusable: list[Refusal] = []
     clips = clips_of(parallel_iter(cut, segments, workers=options.workers, description="cutting segments"), unusable)
     refusals += {one.path: one for one in reversed(unusable)}.values()
@@ -168,18 +165,18 @@ def _cut_folder(segment: Clip) -> str:
     return os.path.splitext(segment.path)[0]
 
 
-def _cut(segment: Clip, root: str, cut_dir: Path, sample_rate_hz: int) -> Clip | Refusal:
+def _cut(segment: Clip, root: str, cut_dir: Path) -> Clip | Refusal:
     from ...data.audio import read_segment
 
     offset = segment.offset or 0
     path = f"{_cut_folder(segment)}/{offset:010}.flac"
     source, target = Path(root, segment.path), cut_dir / path
-    is_there = existing_num_samples(target, sample_rate_hz) == segment.num_samples
+    is_there = existing_num_samples(target) == segment.num_samples
     if not is_there or os.path.getmtime(target) < os.path.getmtime(source):
         try:
             # the reader that training uses: a file holds the same samples as the row it was cut from
-            samples = read_segment(source, offset, segment.num_samples, sample_rate_hz=sample_rate_hz)
+            samples = read_segment(source, offset, segment.num_samples)
         except InputError as error:
             return Refusal(segment.path, "a segment cannot be read", str(error))
-        write_flac(target, samples, sample_rate_hz)
+        write_flac(target, samples)
     return Clip(path, segment.num_samples)

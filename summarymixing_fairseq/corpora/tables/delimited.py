@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...system.errors import InputError
+from ...system.files import read_text
 from ..writing.rows import Refusal
-from .table import Row, Table, read_text
+from .table import Row, Table
 
 # Columns of LJSpeech, whose file has no line of names, and the folder of its audio.
 _LJSPEECH = ("id", "text", "normalised")
@@ -66,7 +67,7 @@ def _plain(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     # not str.splitlines: it also splits at characters that a sentence may hold
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield number, line.rstrip("\r").split(delimiter)
+            yield number, line.split(delimiter)
 
 
 def _quoted(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

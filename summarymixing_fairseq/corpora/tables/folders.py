@@ -6,10 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 from ...system.errors import InputError
+from ...system.files import read_text
 from ..audio.scan import find_audio
 from ..writing.options import ManifestOptions
 from ..writing.rows import Refusal
-from .table import Row, Table, read_text
+from .table import Row, Table
 
 KALDI_AUDIO = "wav.scp"
 

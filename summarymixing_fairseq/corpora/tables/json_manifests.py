@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...system.errors import InputError
 from ...system.parallel import parallel_iter
 from ...system.strict_json import to_json
+from ...system.units import SAMPLE_RATE_HZ
 from ..writing.options import ManifestOptions
 from .existing import WORDS, Split, read_splits
 
@@ -42,9 +43,8 @@ def as_json_lines(folder: Path, options: ManifestOptions, notes: list[str]) -> d
         headers[path] = header
     files: dict[Path, str] = {}
     for name, split in splits.items():
-        nemo = functools.partial(_nemo, rate_hz=options.rules.sample_rate_hz)
-        cut = functools.partial(_cut, name=name, headers=headers, rate_hz=options.rules.sample_rate_hz)
-        for form, write in (("nemo", nemo), ("lhotse", cut)):
+        cut = functools.partial(_cut, name=name, headers=headers)
+        for form, write in (("nemo", _nemo), ("lhotse", cut)):
             lines = (to_json(write(number, clip, told)) for number, (clip, told) in enumerate(_rows(split)))
             files[options.dest / f"{name}.{form}.jsonl"] = "".join(f"{line}\n" for line in lines)
     return files
@@ -79,20 +79,20 @@ def _rows(split: Split) -> Iterator[tuple[Clip, dict[str, str]]]:
         yield clip, told
 
 
-def _nemo(number: int, clip: Clip, told: Mapping[str, str], *, rate_hz: int) -> dict[str, Any]:
-    part = {} if clip.offset is None else {"offset": clip.offset / rate_hz}
-    return {**told, "audio_filepath": os.path.abspath(clip.path), **part, "duration": clip.num_samples / rate_hz}
+def _nemo(number: int, clip: Clip, told: Mapping[str, str]) -> dict[str, Any]:
+    part = {} if clip.offset is None else {"offset": clip.offset / SAMPLE_RATE_HZ}
+    return {**told, "audio_filepath": os.path.abspath(clip.path), **part, "duration": clip.num_samples / SAMPLE_RATE_HZ}
 
 
 def _cut(
-    number: int, clip: Clip, told: Mapping[str, str], *, name: str, headers: Mapping[Path, _Header], rate_hz: int
+    number: int, clip: Clip, told: Mapping[str, str], *, name: str, headers: Mapping[Path, _Header]
 ) -> dict[str, Any]:
     num_frames, file_rate_hz, num_channels = headers[clip.path]
     channels = list(range(num_channels))
     channel: Any = 0 if num_channels == 1 else channels
     recording_id = str(clip.path)
     whole_seconds = num_frames / file_rate_hz
-    seconds = whole_seconds if clip.offset is None else min(clip.num_samples / rate_hz, whole_seconds)
+    seconds = whole_seconds if clip.offset is None else min(clip.num_samples / SAMPLE_RATE_HZ, whole_seconds)
     known = {key: told[key] for key in ("text", "speaker", "language") if key in told}
     custom = {key: label for key, label in told.items() if key not in known}
     cut_id = f"{name}-{number}"
@@ -115,7 +115,7 @@ def _cut(
     }
     return {
         "id": cut_id,
-        "start": (clip.offset or 0) / rate_hz,
+        "start": (clip.offset or 0) / SAMPLE_RATE_HZ,
         "duration": seconds,
         "channel": channel,
         "supervisions": [supervision],

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...system.errors import InputError
-
 
 @dataclass(frozen=True)
 class Row:
@@ -24,17 +22,3 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Row]
     folder: Path
-
-
-def read_text(path: Path) -> str:
-    """Content of a text file, its ends of lines as they are.
-
-    Raises:
-        InputError: for a file that cannot be read or is not UTF-8 text.
-    """
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...system.errors import InputError, printable
 from ...system.files import write_together
+from ...system.units import SAMPLE_RATE_HZ
 from ..audio.scan import forget_journals
 from .labels import LETTERS, Units, Utterance, format_dictionary, label_lines, unseen_notes
 from .options import ManifestOptions
@@ -100,7 +101,7 @@ def write_corpus(corpus: Prepared, options: ManifestOptions) -> str:
     notes += [f"{path} is from an earlier run: delete it if it is not wanted" for path in sorted(stale)]
     write_files(files, force=options.force, reports=reports)
     forget_journals(dest)
-    return "\n".join(map(printable, [*_summary(corpus, splits, options.rules.sample_rate_hz), *notes]))
+    return "\n".join(map(printable, [*_summary(corpus, splits), *notes]))
 
 
 def _folder(split: str) -> str:
@@ -148,11 +149,11 @@ def _holds(path: Path, content: str | bytes) -> bool:
     return path.is_file() and path.read_bytes() == encoded
 
 
-def _summary(corpus: Prepared, splits: Mapping[str, Sequence[Utterance]], sample_rate_hz: int) -> list[str]:
+def _summary(corpus: Prepared, splits: Mapping[str, Sequence[Utterance]]) -> list[str]:
     """Lines to print at the end: clips found and kept, hours and lengths of each split, and what was refused."""
     lines = [f"found {corpus.num_found:,} clips"]
     for name, utterances in splits.items():
-        seconds = [one.clip.num_samples / sample_rate_hz for one in utterances]
+        seconds = [one.clip.num_samples / SAMPLE_RATE_HZ for one in utterances]
         lines.append(
             f"{name}: {len(seconds):,} clips, {sum(seconds) / 3600:.2f} h "
             f"(seconds: min {min(seconds):.2f}, median {statistics.median(seconds):.2f}, max {max(seconds):.2f})"

@@ -18,15 +18,11 @@ NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Utterance:
-    """A clip, its normalised text where there is one (words with single spaces between), and its labels by kind.
-
-    `symbols` are further labels by kind that hold several symbols, with single spaces between: phones.
-    """
+    """A clip, its normalised text where there is one, and its labels by kind: words with single spaces between."""
 
     clip: Clip
     text: str | None = None
     labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
-    symbols: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
 
 
 def letters_of(words: str) -> str:
@@ -55,18 +51,12 @@ def label_lines(splits: Mapping[str, Sequence[Utterance]], units: Units) -> dict
     for extension, write in units.items() if texts else ():
         lines[extension] = {split: [write(text) for text in these] for split, these in texts.items()}
     for kind in sorted({kind for utterances in splits.values() for one in utterances for kind in one.labels}):
-        lines[kind] = _lines(splits, kind, lambda one: one.labels.get(kind), one_word=True)  # noqa: B023 (called here)
-    for kind in sorted({kind for utterances in splits.values() for one in utterances for kind in one.symbols}):
-        lines[kind] = _lines(splits, kind, lambda one: one.symbols.get(kind))  # noqa: B023
+        lines[kind] = _lines(splits, kind, lambda one: one.labels.get(kind))  # noqa: B023 (called here)
     return lines
 
 
 def _lines(
-    splits: Mapping[str, Sequence[Utterance]],
-    kind: str,
-    label_of: Callable[[Utterance], str | None],
-    *,
-    one_word: bool = False,
+    splits: Mapping[str, Sequence[Utterance]], kind: str, label_of: Callable[[Utterance], str | None]
 ) -> dict[str, list[str]]:
     """Labels of each split that has any."""
     lines: dict[str, list[str]] = {}
@@ -76,9 +66,8 @@ def _lines(
             continue
         lines[split] = []
         for one, label in zip(utterances, labels):
-            words = label.split() if label else []
-            if not label or label != " ".join(words) or (one_word and len(words) > 1):
-                rule = "one word is needed" if one_word else "words and single spaces are needed"
+            if not label or label != " ".join(label.split()):
+                rule = "words and single spaces are needed"
                 raise InputError(f"{split}: {one.clip.path} has the {kind} {label!r}: {rule}")
             lines[split].append(label)
     return lines

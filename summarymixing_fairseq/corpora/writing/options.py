@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ...system.errors import InputError
-from ...system.units import SAMPLE_RATE_HZ
 from .rows import ALLOW_OUTSIDE_ROOT
 
 
@@ -18,7 +17,6 @@ class AudioRules:
     """What a clip must be to be kept.
 
     Attributes:
-        sample_rate_hz: the manifest's rate.
         min_seconds, max_seconds: lengths allowed (None: any).
         other_rates: "resample" keeps files at another rate, which are resampled when they are read; "refuse" does not.
         verify: decode every file to its end. max_clipped: share of samples at full scale that this allows.
@@ -28,7 +26,6 @@ class AudioRules:
         InputError: for a value out of range, by the name of its option.
     """
 
-    sample_rate_hz: int = SAMPLE_RATE_HZ
     min_seconds: float | None = None
     max_seconds: float | None = None
     other_rates: str = "resample"
@@ -42,8 +39,6 @@ class AudioRules:
                 raise InputError(f"{option} {seconds:g} must be 0 or more")
         if self.min_seconds is not None and self.max_seconds is not None and self.min_seconds > self.max_seconds:
             raise InputError(f"--min-seconds {self.min_seconds:g} must not exceed --max-seconds {self.max_seconds:g}")
-        if self.sample_rate_hz <= 0:
-            raise InputError(f"--sample-rate {self.sample_rate_hz} must be positive")
         if not 0 <= self.max_clipped <= 1:
             raise InputError(f"--max-clipped {self.max_clipped:g} must be between 0 and 1")
 
@@ -111,7 +106,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dest", required=True, type=Path, help="folder for manifests and labels")
     parser.add_argument("--min-seconds", type=float, help="refuse shorter clips")
     parser.add_argument("--max-seconds", type=float, help="refuse longer clips")
-    parser.add_argument("--sample-rate", dest="sample_rate_hz", type=int, metavar="HZ", help="of rows (16000)")
     parser.add_argument(
         "--other-rates",
         choices=("resample", "refuse"),

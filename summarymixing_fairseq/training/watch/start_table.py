@@ -44,8 +44,7 @@ def _parameters(model: Any) -> str:
 
 def _audio(task: Any, dataset: Any) -> str:
     sizes = np.asarray(dataset.sizes)
-    longest = task.cfg.get("max_sample_size") or math.inf
-    hours = float(np.minimum(sizes, longest).sum()) / task.cfg.get("sample_rate", SAMPLE_RATE_HZ) / 3600
+    hours = float(sizes.sum()) / task.cfg.get("sample_rate", SAMPLE_RATE_HZ) / 3600
     return f"{hours:.3g} h in {len(sizes):,} clips"
 
 
