@@ -160,7 +160,8 @@ def test_what_cannot_be_used_is_refused_by_name(corpus, tmp_path):
         ("train-clean-100/31/1/31-1-0000.flac", "no transcript"),
         (
             "train-clean-100/31/1/31-1.trans.txt",
-            f"transcripts that cannot be read: {part}/31/1/31-1.trans.txt is not UTF-8 text (byte 13): save it as UTF-8",
+            f"transcripts that cannot be read: {part}/31/1/31-1.trans.txt is not UTF-8 text (byte 13): "
+            "save it as UTF-8",
         ),
     ]
     texts = dict(zip(paths(tmp_path / "out/train.tsv"), (tmp_path / "out/train.wrd").read_text("utf-8").splitlines()))
