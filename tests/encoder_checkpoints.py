@@ -127,6 +127,7 @@ def save_recogniser(
     dictionary = letters(symbols)
     config, ctc = fine_tune(model, OURS, path.parent, dictionary)
     config.update(task={**config["task"], **task}, criterion=criterion)
+    config["model"]["w2v_args"]["task"]["normalize"] = config["task"]["normalize"]  # as fairseq asks
     nn.init.zeros_(ctc.w2v_encoder.proj.weight)
     ctc.w2v_encoder.proj.bias.data = torch.arange(len(dictionary)).eq(dictionary.index(heard)).float()
     return save(path, config, ctc.state_dict(), task_state={"target_dictionary": dictionary})

@@ -214,7 +214,7 @@ REFUSED = {
     "line 2: not clip, tab, speaker": ["--speakers", "{small}/broken.tsv"],
     "line 3: anna_0 has another speaker before": ["--speakers", "{small}/twice.tsv"],
     "fewer.tsv has no speaker of ben_0": ["--speakers", "{small}/fewer.tsv"],
-    "cannot be read: 'utf-8' codec": ["--speakers", "{small}/anna_0.wav"],
+    "anna_0.wav is not UTF-8 text": ["--speakers", "{small}/anna_0.wav"],
 }
 
 

@@ -29,6 +29,7 @@ def take_up(tmp_path, tiny_model, monkeypatch):
         path = save(tmp_path / "checkpoint_last.pt", config, model.state_dict(), **entries)
         checkpoint = {"reset_optimizer": False, "reset_lr_scheduler": False, "save_dir": str(tmp_path)}
         groups = {**config, "checkpoint": SimpleNamespace(restore_file=restore_file, **checkpoint)}
+        groups["ema"] = SimpleNamespace(store_ema=False)
         return resuming.load_into_trainer(SimpleNamespace(cfg=Groups(groups), task=task), str(path))
 
     return read

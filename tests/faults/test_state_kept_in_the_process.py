@@ -63,7 +63,8 @@ def test_nothing_of_an_earlier_run_is_left(monkeypatch):
     monkeypatch.setattr(FairseqCompositeOptimizer, "optimizers", {"encoder": object()})
     monkeypatch.setattr(FairseqCompositeOptimizer, "lr_schedulers", {"encoder": object()})
     monkeypatch.setattr(resuming, "_load_checkpoint", lambda *_, **__: (None, "iterator"))
-    assert resuming.load_checkpoint(None, SimpleNamespace(lr_scheduler=None)) == (None, "iterator")
+    trainer = SimpleNamespace(cfg=SimpleNamespace(common=SimpleNamespace(amp=False)))
+    assert resuming.load_checkpoint(None, trainer) == (None, "iterator")
     assert not vars(checkpoint_utils.save_checkpoint) and not vars(should_stop_early)
     assert not new_bob.last_validation
     assert not FairseqCompositeOptimizer.optimizers and not FairseqCompositeOptimizer.lr_schedulers

@@ -38,7 +38,8 @@ if "model.w2v_path" in options:
     sys.exit()
 errors = int(options["fake.errors"]) + int(options["common.seed"])
 print('[2026-11-26 12:00:00][fairseq_cli.train][INFO] - num. shared model params: 1,234,567 (num. trained: 1,234,000)')
-print('[2026-11-26 12:00:00][watch][INFO] - quality at the start of the run: {"phones_latents": "0.25"}')
+start = {"valid_num_updates": "0", "valid_phones_latents": "0.25"}
+print('[2026-11-26 12:00:00][valid][INFO] - ' + json.dumps(start))
 print('[2026-11-26 12:00:00][train_inner][INFO] - ' + json.dumps({"num_updates": "8", "ups": "2.5"}))
 valid = {"valid_num_updates": "8", "valid_phones_latents": str(errors / 100), "valid_phones_layer1": "0.5"}
 print('[2026-11-26 12:00:00][valid][INFO] - ' + json.dumps(valid))
