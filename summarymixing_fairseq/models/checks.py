@@ -115,7 +115,7 @@ SHARED_NAMES = frozenset(("_name", "fp16", "max_positions", "required_seq_len_mu
 
 
 def validate(cfg: Wav2Vec2SummaryMixingConfig) -> None:
-    """Check what the modules cannot check themselves. Any value may come, as out of a checkpoint.
+    """Check a configuration, which the modules take as it is. Any value may come, as out of a checkpoint.
 
     Raises:
         ValueError: naming the field, its value and what is allowed.

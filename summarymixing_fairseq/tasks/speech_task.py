@@ -85,7 +85,7 @@ class SpeechTask(WatchedTask):
             check_data_folder(cfg.data)
             run = cfg._get_root()
             if (dataset := OmegaConf.select(run, "dataset")) is not None:
-                check_splits(dataset.train_subset, dataset.valid_subset)
+                check_splits(dataset.train_subset, "" if dataset.disable_validation else dataset.valid_subset)
             for line in contradictions(run):
                 logger.warning(line)
         return super().setup_task(cfg, **kwargs)

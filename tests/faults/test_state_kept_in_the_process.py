@@ -118,9 +118,7 @@ def test_a_checkpoint_knows_of_the_validation_that_ends_its_epoch(name, monkeypa
     for epoch, metric in enumerate(metrics, start=1):
         rates.append(whole.end_epoch(epoch, metric))
         saved.append(copy.deepcopy(whole.saved))
-    assert rates == {"new_bob": [1, 0.5, 0.25, 0.25, 0.125, 0.0625, 0.03125]}.get(
-        name, [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
-    )
+    assert rates == RATES[name]
     for done, (of_schedule, of_optimizer) in enumerate(saved, start=1):
         resumed = Run(schedule, monkeypatch)
         resumed.lr_scheduler.load_state_dict(of_schedule)

@@ -141,7 +141,7 @@ def test_a_mixer_for_each_layer(tiny_config):
         ({"local_out_dim": -8}, r"model\.local_out_dim=-8"),
         ({"summary_hidden_dim": -8}, r"model\.summary_hidden_dim=-8"),
         ({"summary_out_dim": -8}, r"model\.summary_out_dim=-8"),
-        ({"local_hidden_dim": 30}, r"model\.local_hidden_dim=30: must be a multiple of num_heads=4"),
+        ({"local_hidden_dim": 30}, r"model\.local_hidden_dim=30: must be a multiple of the 4 heads"),
         ({"summary_mode": "lite", "summary_out_dim": 16}, r"model\.summary_out_dim=16: in mode lite it must be .*=32"),
         ({"encoder_layers": 0}, r"model\.encoder_layers=0: must be at least 1"),
         ({"encoder_embed_dim": -32}, r"model\.encoder_embed_dim=-32: must be at least 1"),

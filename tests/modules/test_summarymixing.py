@@ -89,7 +89,7 @@ def test_memory_grows_linearly(mode):
         ({"activation": "tanh"}, r"activation='tanh': choose one of gelu, relu, swish"),
         ({"num_heads": 3}, r"num_heads=3: must divide encoder_embed_dim=8"),
         ({"num_heads": 0}, r"num_heads=0: must be at least 1"),
-        ({"num_heads": 2, "local_hidden_dim": 5}, r"local_hidden_dim=5: must be a multiple of num_heads=2"),
+        ({"num_heads": 2, "local_hidden_dim": 5}, r"local_hidden_dim=5: must be a multiple of the 2 heads"),
         ({"num_heads": 2, "mode": "lite", "summary_out_dim": 4}, r"summary_out_dim=4: in mode lite it must be .*=8"),
         ({"num_heads": 2, "mode": "sum", "local_out_dim": 4}, r"local_out_dim=4: in mode sum it must be .*=8"),
     ],

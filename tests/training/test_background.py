@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import threading
@@ -87,14 +86,6 @@ def test_training_goes_on_and_the_file_is_of_the_moment_of_saving(build, disk, t
     assert weight_in(tmp_path / "checkpoint_1_2.pt") == weight_in(tmp_path / "checkpoint_last.pt") == 2
     assert weight_in(tmp_path / "checkpoint_1_1.pt") == weight_in(tmp_path / "checkpoint_best.pt") == 1
     assert len(os.listdir(tmp_path)) == 4
-
-
-def test_a_validation_that_is_no_number_is_not_the_best(build, tmp_path):
-    trainer = build()
-    for loss in (5.0, math.nan, 7.0):
-        trainer.train_and_save(loss)
-    background.wait()
-    assert weight_in(tmp_path / "checkpoint_best.pt") == 1
 
 
 def test_a_copy_that_a_script_asks_for_waits_for_the_checkpoint(build, disk, tmp_path):

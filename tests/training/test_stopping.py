@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -39,6 +40,12 @@ def test_the_printed_command_takes_up_what_was_saved(monkeypatch):
     assert again == ["checkpoint.restore_file=checkpoint_last.pt", "checkpoint.reset_optimizer=false"]
     monkeypatch.setattr("sys.argv", ["/bin/fairseq-train"])  # which has no such arguments
     assert stopping._going_on(checkpoint_fields(restore_file="start.pt")) == []
+
+
+def test_a_validation_that_is_no_number_counts_as_none(monkeypatch):
+    """fairseq compares the next with it, and takes that for the best of all."""
+    monkeypatch.setattr(stopping, "_validate", lambda *_: [math.nan, 2.0, None, math.inf])
+    assert stopping.validate() == [None, 2.0, None, math.inf]
 
 
 def test_a_metric_that_validation_lacks_ends_the_run_saved(monkeypatch):

@@ -30,7 +30,7 @@ class Linformer(ProjectedHeads):
 
     Cost in T frames: time O(T D rank), memory O(T D). Dropout is on the attention weights.
 
-    E and F are of ``rank`` rows and ``max_frames`` columns: a longer clip is refused with a ValueError.
+    E and F are of ``rank`` rows and ``max_frames`` columns: a longer clip is refused with an InputError.
     """
 
     def __init__(self, options: LinformerOptions, embed_dim: int, dropout: float):

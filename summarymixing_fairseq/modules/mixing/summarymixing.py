@@ -76,7 +76,7 @@ class SummaryMixingOptions(MixerOptions):
         for name in (*local, *summary):
             width = getattr(self, name) or embed_dim
             if width % self.num_heads:
-                raise Refused(name, width, f"must be a multiple of num_heads={self.num_heads}")
+                raise Refused(name, width, f"must be a multiple of the {self.num_heads} heads")
             if width != embed_dim and name.endswith("out_dim") and self.mode not in WITH_COMBINER:
                 raise Refused(name, width, f"in mode {self.mode} it must be encoder_embed_dim={embed_dim}")
         if self.gate and self.mode not in WITH_BOTH:

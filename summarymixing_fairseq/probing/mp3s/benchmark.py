@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,11 @@ def _plot(table: dict[str, Any], runs: Sequence[Run], results: Path, messages: M
         return
     try:
         plot_table(table, of_table)
-        plot_layers(read_columns(found), of_layers)
+        titles = {encoder["name"]: encoder["title"] for encoder in table["encoders"]}
+        columns = read_columns(found)
+        plot_layers(
+            [replace(one, encoder=title) for name, title in titles.items() for one in columns if one.encoder == name],
+            of_layers,
+        )
     except InputError as error:
         messages.say(f"no plots: {error}")

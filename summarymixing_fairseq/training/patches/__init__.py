@@ -173,6 +173,12 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
     ),
     (
         fairseq_cli.train,
+        "validate",
+        stopping.validate,
+        "a validation metric that is NaN ends patience, and the next one is taken for the best",
+    ),
+    (
+        fairseq_cli.train,
         "validate_and_save",
         stopping.validate_and_save,
         "Ctrl-C and SIGTERM end a run in a traceback, and all since the last checkpoint is lost",

@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from fairseq import checkpoint_utils, utils
+from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 from torch import Tensor
 
@@ -42,8 +43,7 @@ def save_checkpoint(cfg: Any, trainer: Trainer, epoch_itr: Any, val_loss: Any) -
 
     Where fairseq removes old checkpoints, the new one is not counted, as it may not be there yet: as many as were asked
     for are whole at any time, and one more until the next save. Schedules hear of the validation that ends an epoch
-    first: fairseq tells them once the checkpoint is written, which then does not know of it. A validation whose number
-    is NaN counts as none: fairseq would take the next one for the best of all.
+    first: fairseq tells them once the checkpoint is written, which then does not know of it.
 
     Raises:
         InputError: if a checkpoint, this or the one before, cannot be written; once it is saved, as a schedule does.
@@ -55,10 +55,9 @@ def save_checkpoint(cfg: Any, trainer: Trainer, epoch_itr: Any, val_loss: Any) -
         _end_after_writing()
     try:
         try:
-            if val_loss is not None and not math.isfinite(val_loss):
-                val_loss = None
             if val_loss is not None and epoch_itr.end_of_epoch():
-                trainer.lr_step(epoch_itr.epoch, val_loss)
+                with metrics.aggregate(new_root=True):  # the epoch's record has the rate that it was trained at
+                    trainer.lr_step(epoch_itr.epoch, val_loss)
         finally:
             saved = _save_checkpoint(cfg, trainer, epoch_itr, val_loss)
     finally:

@@ -43,7 +43,7 @@ FREE = {
         "quality",
         "log_keys",
     ),
-    *("cache", "cache_max_gib", "num_batch_buckets", "reuse_dataloader", "persistent_workers", "tpu"),
+    *("cache", "cache_max_gib", "num_batch_buckets", "tpu"),
     *("recompute", "compile_layers", "checkpoint_activations", "ddp_backend", "min_params_to_wrap"),
 }
 _PATHS = ("data", "target_dictionary", "_path", "_dir", "_file", "_kenlm_model", "_lexicon")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import signal
@@ -25,6 +26,7 @@ from . import background
 COMMANDS = ("fairseq-hydra-train", "fairseq-train")
 NOT_SAVED = "not saved (checkpoint.no_save, checkpoint.no_last_checkpoints)"
 
+_validate = fairseq_cli.train.validate
 _validate_and_save = fairseq_cli.train.validate_and_save
 
 
@@ -38,6 +40,11 @@ def listen(task: Any) -> None:
     """From here on a signal is noted until the update is done. Where several processes train, the task must agree."""
     if _is_command() and (not _several() or hasattr(task, "told_to_stop")):
         interrupts.note("interrupted at once: what was trained since the last checkpoint is lost")
+
+
+def validate(*args: Any) -> list[float | None]:
+    """fairseq's; a number that is NaN counts as none: fairseq would take the next one for the best of all."""
+    return [None if loss is None or math.isnan(loss) else loss for loss in _validate(*args)]
 
 
 def validate_and_save(

@@ -45,7 +45,8 @@ class LastingSigns:
 
     def check(self, signs: Mapping[str, str], num_updates: int) -> list[str]:
         """Look at the signs of an update, messages by name; log and return the warnings that are due."""
-        self._since = {sign: self._since.get(sign, num_updates) for sign in signs}
+        # updates count anew where a run is taken up by checkpoint.reset_optimizer
+        self._since = {sign: min(self._since.get(sign, num_updates), num_updates) for sign in signs}
         self._warned &= set(signs)
         due = [
             sign for sign in signs if sign not in self._warned and num_updates - self._since[sign] + 1 >= self.patience
