@@ -20,6 +20,7 @@ from ..data.manifest import Clip
 from ..data.reading import pad_batch
 from ..modules.filterbank import LogMelFilterbank
 from ..system.errors import InputError
+from ..system.finite import is_finite
 from .states import evaluating, states_of_batch
 
 MEL = "mel"  # the place of log-mel energies, which states are compared with
@@ -96,6 +97,9 @@ def keep_states(
     def of_batch(waves: list[np.ndarray]) -> list[dict[str, Tensor]]:
         lengths = encoder.output_lengths(torch.tensor([len(wave) for wave in waves])).tolist()
         states = states_of_batch(encoder, *pad_batch(waves, device), [place for place in places if place != MEL])
+        for place, state in states.items():
+            if is_finite(state) and not is_finite(state.half()):
+                raise InputError(f"states at {place} are too large for half precision: name other --places")
         split = {place: state.half().cpu().split(lengths) for place, state in states.items()}
         if MEL in places:
             split[MEL] = [_mel(filterbank, wave, n, times).half() for wave, n in zip(waves, lengths)]

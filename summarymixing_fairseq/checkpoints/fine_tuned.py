@@ -83,8 +83,8 @@ def fine_tuned_in(state: Any, path: Path) -> FineTuned:
         symbols = symbols_of(task, section(config, "criterion"), dictionary.symbols)
     encoder = encoder_in(state, path, with_output=True)
     outputs = {name.replace(HEAD, "", 1): one for name, one in weights.items() if not name.startswith(BODY)}
-    if outputs.get("weight") is None or len(outputs["weight"]) != len(dictionary):
-        found = len(outputs.get("weight", ()))
+    found = outputs["weight"].shape[:1].numel() if "weight" in outputs and outputs["weight"].dim() else 0
+    if found != len(dictionary):
         raise InputError(f"{path}: its dictionary has {len(dictionary)} symbols, its weights {found} outputs")
     head = nn.Linear(encoder.state_dim, len(dictionary))
     load_weights(head, outputs, path)

@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _align(
-    recogniser: Recogniser, clips: Sequence[Clip], texts: Sequence[str], batch_seconds: float, skip_bad: bool
+    recogniser: Recogniser, clips: Sequence[Clip], texts: Sequence[str | Path], batch_seconds: float, skip_bad: bool
 ) -> dict[int, Alignment]:
     """By the position of the clip, in order; of those that can be aligned, if the others are to be skipped."""
 
@@ -139,7 +139,7 @@ def _align(
     labels, found = {}, {}
     for i, text in enumerate(texts):
         with named(i):
-            labels[i] = recogniser.labels_of(text)
+            labels[i] = recogniser.labels_of(read_text(text, "text") if isinstance(text, Path) else text)
     places = list(labels)
     chosen = [clips[i] for i in places]
     for n, log_probs, num_samples in recogniser.frames_of(chosen, batch_seconds, leave_out if skip_bad else None):
@@ -152,19 +152,15 @@ def _align(
     return dict(sorted(found.items()))
 
 
-def _texts(args: argparse.Namespace, clips: Sequence[Clip], recogniser: Recogniser) -> list[str]:
-    """Of the clips; letters of a label file count as the words that they spell."""
+def _texts(args: argparse.Namespace, clips: Sequence[Clip], recogniser: Recogniser) -> list[str | Path]:
+    """Of the clips, or files of them; letters of a label file count as the words that they spell."""
     from ..data.manifest import read_labels
 
     symbols = recogniser.symbols
     if args.data:
         path = args.data / f"{args.split}.{symbols.labels}"
         if not path.exists() and symbols.post_process == "letter":
-            return read_labels(args.data / f"{args.split}.wrd", len(clips))
+            return [*read_labels(args.data / f"{args.split}.wrd", len(clips))]
         lines = read_labels(path, len(clips))
-        return [symbols.text_of(line) for line in lines] if symbols.post_process == "letter" else lines
-    texts = []
-    for clip in clips:
-        path = args.text or clip.path.with_suffix(".txt")
-        texts.append(read_text(path, "text"))
-    return texts
+        return [symbols.text_of(line) if symbols.post_process == "letter" else line for line in lines]
+    return [args.text or clip.path.with_suffix(".txt") for clip in clips]

@@ -33,7 +33,10 @@ _BINARY_TEXTGRID = b"ooBinaryFile"
 
 @dataclass(frozen=True)
 class Interval:
-    """A label, its start and end in seconds, and how sure a recogniser is of it, 0 to 1, where one has heard it."""
+    """A label, its start and end in seconds, and how sure a recogniser is of it, 0 to 1, where one has heard it.
+
+    Of a decoder start and end are in frames, until ``FrameTimes.timed``.
+    """
 
     label: str
     start: float

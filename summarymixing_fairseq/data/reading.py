@@ -48,7 +48,7 @@ def read_in_batches(
         with _given_to(on_bad, i):
             length = _num_samples(clip)
             if length < min_samples:
-                raise InputError(f"{clip.path}: {length} samples, {min_samples} are needed: leave it out")
+                raise InputError(f"{clip.output_name}: {length} samples, {min_samples} are needed: leave it out")
             num_samples[i] = length
     places, lengths = list(num_samples), list(num_samples.values())
     bar = tqdm(total=_seconds(sum(lengths)), unit="s", desc="audio", mininterval=0.5)

@@ -151,15 +151,16 @@ def write_together(files: Mapping[Path, str | bytes], absent: Iterable[Path] = (
                 path.unlink(missing_ok=True)
 
 
-def read_text(path: Path, what: str = "") -> str:
-    """Content of a text file, lines ending in ``\\n``. ``what``: what it is, for the message.
+def read_text(path: Path, what: str = "", newline: str | None = None) -> str:
+    """Content of a text file. ``what``: what it is, for the message; ``newline``: as of ``open``.
 
     Raises:
         InputError: if it cannot be read or is not UTF-8 text.
     """
     name = f"{what} {path}".strip()
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig", newline=newline) as file:
+            return file.read()
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
     except OSError as error:

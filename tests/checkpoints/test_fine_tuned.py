@@ -66,6 +66,15 @@ def test_options_of_the_mixer_are_those_of_the_pre_training(tiny_model, tmp_path
     assert layer_mixers(loaded.cfg) == layer_mixers(model.cfg)
 
 
+def test_an_output_layer_that_is_no_matrix(tiny_model, tmp_path):
+    dictionary = letters("AB|")
+    config, ctc = fine_tune(tiny_model(), OURS, tmp_path, dictionary)
+    weights = {**ctc.state_dict(), "w2v_encoder.proj.weight": torch.tensor(1.0)}
+    path = save(tmp_path / "c.pt", config, weights, task_state={"target_dictionary": dictionary})
+    with pytest.raises(InputError, match=r"c\.pt: its dictionary has 7 symbols, its weights 0 outputs"):
+        load_fine_tuned(path)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

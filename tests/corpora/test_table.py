@@ -116,6 +116,17 @@ def test_a_text_beside_that_is_not_utf8_is_refused_alone(folder, tmp_path):
     assert "text that cannot be read: " in dict(refused(tmp_path / "out"))[str(Path(first).with_suffix(".txt"))]
 
 
+@pytest.mark.parametrize("name", ["list.tsv", "kaldi/text"])
+def test_a_carriage_return_within_a_text_ends_no_line(name, folder, tmp_path):
+    """A text that is cut there would be learned as that of the whole clip."""
+    audio = next(iter(TEXTS))
+    row = f"{audio}\tone\rtwo three" if name == "list.tsv" else "utt one\rtwo three"
+    write(folder / name, f"audio\ttext\n{row}\n" if name == "list.tsv" else f"{row}\n")
+    write(folder / "kaldi" / "wav.scp", f"utt ../{audio}\n")
+    prepare((folder / name).parent if "kaldi" in name else folder / name, tmp_path / "out", valid_fraction=0)
+    assert all_words(tmp_path / "out") == {audio: "one two three"}
+
+
 def test_ljspeech_takes_the_normalised_text(tmp_path):
     write_audio(tmp_path / "lj" / "wavs" / "LJ1.wav")
     write(tmp_path / "lj" / "metadata.csv", 'LJ1|In 1848, "printing"|In eighteen forty-eight, "printing"\n')

@@ -32,7 +32,7 @@ def parse_conv_layers(expression: str) -> list[ConvLayer]:
     layers: list[Any] = []
     try:
         for part in expression.split("+") if len(expression) <= MAX_CHARACTERS else ():
-            items, times = re.fullmatch(r"(.*[])])\s*(?:\*\s*(\d{1,2}))?", part.strip()).groups()  # type: ignore
+            items, times = re.fullmatch(r"(.*[])])\s*(?:\*\s*(\d{1,2}))?", part.strip(), re.DOTALL).groups()  # type: ignore
             layers += ast.literal_eval(items) * int(times or 1)
     except (AttributeError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
         layers = []

@@ -30,7 +30,7 @@ def read_delimited(path: Path, is_header: Callable[[list[str]], bool], refusals:
     Raises:
         InputError: for a file that cannot be read, is empty, no CSV, or names a column twice.
     """
-    text = read_text(path)
+    text = read_text(path, newline="")
     first_line = text.partition("\n")[0]
     if path.suffix.lower() == ".tsv":
         delimiter = "\t"

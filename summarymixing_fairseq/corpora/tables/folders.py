@@ -62,7 +62,7 @@ def read_kaldi(folder: Path, refusals: list[Refusal]) -> Table:
 def _pairs(path: Path) -> dict[str, str]:
     """First word and the rest of each line."""
     pairs: dict[str, str] = {}
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path, newline="").split("\n"), start=1):
         if line.strip():
             name, _, rest = line.strip().replace("\t", " ").partition(" ")
             if name in pairs:

@@ -22,7 +22,9 @@ from .summarymixing import BlockDiagonalLinear, by_frame, by_head
 class HyperMixingOptions(HeadOptions):
     """Options of ``hypermixing``. Each head is a token mixer of its slice of the width."""
 
-    hidden_dim: int = option(2048, "hidden units of the token mixers, of all heads together", low=1, high=MAX_WIDTH)
+    hidden_dim: int = option(
+        2048, "hidden units of the token mixers, of all heads together; a multiple of the heads", low=1, high=MAX_WIDTH
+    )
     tied: bool = option(False, "one network makes the weights of both layers of a token mixer")
 
     def check(self, embed_dim: int) -> None:
