@@ -52,6 +52,7 @@ def save_toned(path: Path, model: nn.Module, **task: Any) -> Path:
     dictionary = letters("AB|")
     config, ctc = fine_tune(model, OURS, path.parent, dictionary)
     config.update(task={**config["task"], "labels": "ltr", **task}, criterion={})
+    config["model"]["w2v_args"]["task"]["normalize"] = config["task"]["normalize"]  # as fairseq asks
     ctc.w2v_encoder.load_state_dict({f"w2v_model.{name}": value for name, value in model.state_dict().items()}, False)
     proj = ctc.w2v_encoder.proj
     # what is heard counts, and not when: positions are added to this layer's output
