@@ -109,7 +109,7 @@ def _read_table(path: Path, refusals: list[Refusal]) -> tuple[list[Row], bool]:
         InputError: for a table that is not UTF-8 text, or lacks the columns `path` and `sentence`.
     """
     # not str.splitlines: it also splits at characters that a sentence may hold
-    header, *table = (line.split("\t") for line in read_text(path, newline="").split("\n"))
+    header, *table = (line.rstrip("\r").split("\t") for line in read_text(path, newline="").split("\n"))
     columns = [name.strip() for name in header]
     if not {"path", "sentence"} <= {*columns}:
         found = ", ".join(columns) or "none"
