@@ -97,12 +97,14 @@ def keep_states(
     def of_batch(waves: list[np.ndarray]) -> list[dict[str, Tensor]]:
         lengths = encoder.output_lengths(torch.tensor([len(wave) for wave in waves])).tolist()
         states = states_of_batch(encoder, *pad_batch(waves, device), [place for place in places if place != MEL])
+        split = {}
         for place, state in states.items():
-            if is_finite(state) and not is_finite(state.half()):
+            half = state.half().cpu()
+            if not is_finite(half) and is_finite(state):
                 raise InputError(f"states at {place} are too large for half precision: name other --places")
-        split = {place: state.half().cpu().split(lengths) for place, state in states.items()}
+            split[place] = half.split(lengths)
         if MEL in places:
-            split[MEL] = [_mel(filterbank, wave, n, times).half() for wave, n in zip(waves, lengths)]
+            split[MEL] = tuple(_mel(filterbank, wave, n, times).half() for wave, n in zip(waves, lengths))
         return [{place: pieces[i] for place, pieces in split.items()} for i in range(len(waves))]
 
     order: list[int] = []

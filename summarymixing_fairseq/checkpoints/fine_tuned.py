@@ -46,7 +46,12 @@ class FineTuned(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, source: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """Scores (T, B, symbols) of waveforms (B, num_samples) that are normalised where ``normalize``."""
+        """Scores (T, B, symbols) of waveforms.
+
+        Args:
+            source: (B, num_samples) at 16 kHz, normalised where ``normalize``.
+            padding_mask: (B, num_samples) bool, True = padding, at the end of a clip; or None.
+        """
         x = self.encoder.model.extract_features(source, padding_mask, keep_hidden_states=False)["x"]
         return self.head(x.transpose(0, 1))  # (B, T, D) -> (T, B, D), as fairseq's: the same bits
 

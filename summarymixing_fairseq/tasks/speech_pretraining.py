@@ -48,7 +48,7 @@ class SpeechPretrainingConfig(SpeechFields, AudioPretrainingConfig):
 class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
     """fairseq's task; rows may be parts of files at any rate, bad clips are replaced, waveforms stay exact."""
 
-    takes_so_many = "a masked span (model.mask_length)"
+    min_samples_of = "a masked span (model.mask_length)"
     _model: Any = None  # that is trained
     _objective: Any = None  # of it
     _quality: Any = None  # QualityWatch of this process, where it measures

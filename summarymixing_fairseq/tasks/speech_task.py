@@ -183,7 +183,7 @@ class SegmentedAudioTask(AudioPretrainingTask):
 
     may_crop: bool
     min_samples: Callable[[], int]
-    takes_so_many = "the model"  # what needs min_samples of a clip
+    min_samples_of = "the model"  # what needs min_samples of a clip
 
     def load_dataset(self, split: str, task_cfg: Any = None, **kwargs: Any) -> None:
         """Load the audio of a split.
@@ -219,4 +219,4 @@ class SegmentedAudioTask(AudioPretrainingTask):
     def check_split(self, split: str, manifest: Manifest) -> None:
         """Raises InputError for a first clip that is not there, or clips shorter than ``min_samples``."""
         check_first_clip(manifest)
-        check_lengths(manifest, self.min_samples(), self.takes_so_many)
+        check_lengths(manifest, self.min_samples(), self.min_samples_of)

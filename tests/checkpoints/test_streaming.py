@@ -82,7 +82,7 @@ def test_a_chunk_of_another_length_than_in_training(toned_stream, caplog):
 @pytest.mark.parametrize(("mode", "blank"), [("add", 50.0), ("set", 3.0)])
 def test_the_weight_of_the_blank_counts(toned_stream, waveform, tmp_path, mode, blank):
     """fairseq adds ``model.blank_weight`` to the scores of each pass; here the layer of scores has it."""
-    state = torch.load(toned_stream, weights_only=False)
+    state = torch.load(toned_stream, weights_only=True)
     state["cfg"]["model"].update(blank_weight=blank, blank_mode=mode)
     torch.save(state, tmp_path / "c.pt")
     before, after = (FrameStream(load_fine_tuned(path)).whole(waveform) for path in (toned_stream, tmp_path / "c.pt"))

@@ -35,7 +35,7 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
 
     # whether the task is for heads with scores a frame; otherwise for heads with scores a clip
     is_frame_level: bool
-    takes_so_many = "the probe's head (model.head)"
+    min_samples_of = "the probe's head (model.head)"
     model: SslProbe
     cfg: DictConfig
 

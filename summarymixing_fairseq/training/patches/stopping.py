@@ -102,10 +102,10 @@ def _keeps_nothing(cfg: Any) -> bool:
 
 def _end(cfg: Any, trainer: Trainer) -> NoReturn:
     if trainer.is_data_parallel_master and interrupts.SILENT not in os.environ:
-        changed = _going_on(cfg)
-        how = f"by: {' '.join([command(), *changed])}"
+        changed = "".join(f" {one}" for one in _going_on(cfg))
+        how = f"by: {command()}{changed}"
         if _several():  # what a launcher started this process with is not known here
-            how = " with ".join(["by the command that started it", *([" ".join(changed)] if changed else [])])
+            how = f"by the command that started it{' with' if changed else ''}{changed}"
         saved = f"saved as {cfg.save_dir}/checkpoint_last.pt; go on {how}"
         if _keeps_nothing(cfg):
             saved = NOT_SAVED

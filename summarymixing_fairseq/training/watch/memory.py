@@ -47,10 +47,10 @@ def bytes_of_update(model: nn.Module, max_tokens: int, num_samples: int) -> int:
     """About what an update takes beyond the weights: gradients, moments of Adam, and the most that the forward and
     backward pass of a batch have at once.
 
-    That is counted for one clip of noise, and grows with the length of a batch. The process takes a quarter more, for
-    the gaps in its heap, and with recomputation 1.6 to 1.8 times as much (small models, measured). The model stays as
-    it is, with what it learns from batches in passing (running statistics, projections), and so does the state of
-    torch's and numpy's random numbers.
+    That is counted for one clip of noise, and grows with the length of a batch. The process takes more, for the gaps in
+    its heap: up to 1.4 times as much, and twice with recomputation (small models). The model stays as it is, with what
+    it learns from batches in passing (running statistics, projections), and so does the state of torch's and numpy's
+    random numbers.
 
     Args:
         model: in training, on a CPU; max_tokens: samples of the largest batch; num_samples: of the clip.
