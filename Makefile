@@ -3,7 +3,7 @@
 # make mp3s-mini:  the probes of MP3S on synthetic speech, for a small encoder and a random one (14 minutes on two free cores)
 # make analyse:    what the layers of small encoders hold: SummaryMixing, attention, random weights
 # make export-demo: the quickstart's model in every format whose packages are there (pip install them to .venv), compared
-# make test:       the test suite, without the tests that take longest (11 minutes on two cores; WORKERS=N for N cores)
+# make test:       the test suite, without the tests that take longest (5 minutes on two free cores; WORKERS=N for N cores)
 # make test-long:  the tests that take longest
 # make lint:       ruff, mypy and import-linter
 # make docs:       the pages as a site, to site/; a link that leads nowhere is an error

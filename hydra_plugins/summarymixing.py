@@ -33,6 +33,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 COMMAND = "fairseq-hydra-train"
 # Names of the fields that a sweep gives several values, for the processes that a launcher starts, which do not see the
@@ -65,6 +66,15 @@ class SummaryMixing(SearchPathPlugin):
         mp: Any = sys.modules["torch"].multiprocessing  # fairseq has imported it; other programs of hydra's need none
         if getattr(mp.spawn, "func", None) is not _spawn_and_wait:
             mp.spawn = partial(_spawn_and_wait, mp.spawn)
+        train: Any = sys.modules["fairseq_cli.hydra_train"]
+        if getattr(train.add_defaults, "func", None) is not _add_defaults:
+            train.add_defaults = partial(_add_defaults, train.add_defaults)
+
+
+def _add_defaults(add_defaults: Callable[[DictConfig], None], cfg: DictConfig) -> None:
+    """fairseq's, which it calls again once the package is imported: errors are told then, in one line."""
+    with suppress(OmegaConfBaseException):
+        add_defaults(cfg)
 
 
 def _spawn_and_wait(spawn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

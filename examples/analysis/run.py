@@ -66,7 +66,7 @@ def analyses(dest: Path, encoders: list[Stage]) -> list[Stage]:
     clips = ["--random", "--data", str(dest / "speech"), "--split", "train"]
     clips += ["--labels", str(dest / "speech" / "alignments")]
     places = ",".join(f"{layer}.{branch}" for layer in range(1, 5) for branch in ("f", "s"))
-    branches = ["--places", places, "--measures", "branches,clips,order"]
+    branches = ["--places", places, "--measures", "clips,order"]
 
     def analysis(name: str, *arguments: str) -> Stage:
         command = ["summarymixing", "analyse", *arguments, "--results", str(dest / name)]

@@ -141,8 +141,8 @@ def refusals_named(name: Any) -> Iterator[None]:
     """Turn what a configuration can be refused for into an InputError that begins with ``name``, a file's path."""
     try:
         yield
-    except InputError:
-        raise
     except REFUSALS as error:
+        if isinstance(error, InputError) and str(error).startswith(str(name)):
+            raise
         reason = " ".join(filter(None, (getattr(error, "full_key", None), str(error).strip().split("\n")[0])))
         raise InputError(f"{name}: its configuration does not build a model: {reason[:200]}") from None

@@ -79,9 +79,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="word<TAB>l e t t e r s | a line, or for pieces bpeN.model, which spells the words of the ARPA (default: "
         "these in letters)",
     )
-    beam.add_argument("--beam", type=int, default=100, help="hypotheses kept (default: 100)")
-    beam.add_argument("--lm-weight", type=float, default=2.0, help="weight of the n-gram model (default: 2)")
-    beam.add_argument("--word-score", type=float, default=0.0, help="added per word (default: 0)")
+    beam.add_argument("--beam", type=int, help="hypotheses kept (default: 100)")
+    beam.add_argument("--lm-weight", type=float, help="weight of the n-gram model (default: 2)")
+    beam.add_argument("--word-score", type=float, help="added per word (default: 0)")
     beam.add_argument(
         "--tune",
         action="store_true",
@@ -101,11 +101,15 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("--lexicon is of use with --lm only: name the language model too")
     if args.tune and not (args.lm and args.data):
         raise InputError("--tune needs --lm, whose weight it finds, and --data with the words that were said")
-    if args.beam < 1:
-        raise InputError(f"--beam {args.beam}: must be at least 1")
-    for option, value in (("--lm-weight", args.lm_weight), ("--word-score", args.word_score)):
+    for option, value in (("--beam", args.beam), ("--lm-weight", args.lm_weight), ("--word-score", args.word_score)):
+        if value is None:
+            continue
+        if not args.lm:
+            raise InputError(f"{option} is of use with --lm only")
         if not math.isfinite(value):
             raise InputError(f"{option} {value}: must be a finite number")
+    if args.beam is not None and args.beam < 1:
+        raise InputError(f"--beam {args.beam}: must be at least 1")
     if args.n_best < 1:
         raise InputError(f"--n-best {args.n_best}: must be at least 1")
     if args.n_best > 1 and args.format != "json":
@@ -144,14 +148,13 @@ def _decode(args: argparse.Namespace, clips: Sequence[Clip], names: Sequence[str
     from ..checkpoints.recogniser import load_recogniser
     from ..data.references import LETTERS, read_references
 
+    given = {"beam_size": args.beam, "lm_weight": args.lm_weight, "word_score": args.word_score}
     recogniser = load_recogniser(
         args.checkpoint,
         device,
         language_model=args.lm,
         lexicon=args.lexicon,
-        beam_size=args.beam,
-        lm_weight=args.lm_weight,
-        word_score=args.word_score,
+        **{name: value for name, value in given.items() if value is not None},
         precision=args.precision,
         streamed=args.stream,
         chunk_ms=args.chunk_ms,
@@ -225,7 +228,7 @@ def _search_of(args: argparse.Namespace, recogniser: Recogniser) -> dict[str, An
     if not isinstance(decoder, BeamDecoder):
         return {}
     weights = {"lm_weight": decoder.lm_weight, "word_score": decoder.word_score}
-    return {"lm": str(args.lm), "beam": args.beam, **weights, "tuned_here": args.tune}
+    return {"lm": str(args.lm), "beam": decoder.beam_size, **weights, "tuned_here": args.tune}
 
 
 def _note_words(recogniser: Recogniser) -> None:

@@ -73,7 +73,7 @@ def _evaluate(args: argparse.Namespace, manifest: Manifest) -> None:
     from ..probing.evaluation import Evaluation, evaluate
     from ..system.precision import autocast
 
-    probe = load_probe(args.checkpoint, device)
+    probe = load_probe(args.checkpoint.absolute(), device)
     if args.trials and probe.task != VERIFICATION:
         raise InputError(f"--trials: {args.checkpoint} was trained by {probe.task}, and has no embeddings")
     clips = list(manifest)

@@ -34,7 +34,7 @@ from pathlib import Path
 
 from ..system.errors import InputError
 from .audio.scan import read_clips, refuse_unnamed
-from .writing.corpus import Prepared
+from .writing.corpus import Prepared, check_existing
 from .writing.labels import Utterance
 from .writing.options import ManifestOptions
 from .writing.rows import Refusal
@@ -58,12 +58,17 @@ def prepare(root: Path, options: ManifestOptions, *, held_out: str = "session") 
         root: folder of the sessions. held_out: what a fold tests on, session or speaker.
 
     Raises:
-        InputError: where sessions or labels are not found.
+        InputError: where sessions or labels are not found, or DEST has other folds.
     """
     missing = [f"Session{session}" for session in SESSIONS if not (root / f"Session{session}").is_dir()]
     if missing:
         raise InputError(f"{root} lacks {', '.join(missing)}: give the folder that holds Session1 to Session5")
 
+    folds = {f"fold{number}": of_fold for number, of_fold in _folds(held_out).items()}
+    if others := sorted({path.name for path in options.dest.glob("fold*")} - folds.keys()):
+        # the probes take the mean over all that are there
+        raise InputError(f"{options.dest / others[0]} is of other folds: delete them, or give another --dest")
+    check_existing(options, root, split="fold1/train")
     class_of: dict[str, str] = {}
     refusals: list[Refusal] = []
     for session in SESSIONS:
@@ -73,12 +78,12 @@ def prepare(root: Path, options: ManifestOptions, *, held_out: str = "session") 
         notes.append(f"{len(class_of):,} utterances of the four classes; the full release has {NUM_UTTERANCES:,}")
     clips = read_clips(root, sorted(class_of), options, refusals)
     splits = {
-        f"fold{number}/{split}": [
+        f"{fold}/{split}": [
             Utterance(clip, labels={"emotion": class_of[clip.path]})
             for clip in clips
             if _speaker(clip.path) in speakers
         ]
-        for number, of_fold in _folds(held_out).items()
+        for fold, of_fold in folds.items()
         for split, speakers in of_fold.items()
     }
     # a fold cannot do without any of its three splits

@@ -115,10 +115,16 @@ def _read_listings(root: Path, files: Mapping[str, str], audio: str, refusals: l
     seen_ids: set[str] = set()
     for split, name in files.items():
         for where, entry in json_objects(root / name, refusals):
-            paths = _recordings(entry, audio)
-            if paths is None:
+            names = _recordings(entry)
+            if not names:
                 refusals.append(Refusal(where, "entry without a list of recordings"))
                 continue
+            paths = [f"{audio}/{name}" for name in names if _is_file_name(name)]
+            refusals += [
+                Refusal(where, "recording whose name cannot be used", repr(name))
+                for name in names
+                if not _is_file_name(name)
+            ]
             problem = None
             slurp_id = repr(entry.get("slurp_id"))
             missing = [field for field in NUM_CLASSES if not _is_word(entry.get(field))]
@@ -132,15 +138,16 @@ def _read_listings(root: Path, files: Mapping[str, str], audio: str, refusals: l
                 yield _Listing(split, path, entry, where, problem)
 
 
-def _recordings(entry: Mapping[str, Any], audio: str) -> list[str] | None:
-    """Paths of an entry's recordings, or None where it names none or has a name that is not valid."""
+def _recordings(entry: Mapping[str, Any]) -> list[Any]:
+    """What an entry has as its recordings' names."""
     recordings = entry.get("recordings")
-    if not isinstance(recordings, list) or not recordings:
-        return None
-    names = [recording.get("file") if isinstance(recording, dict) else None for recording in recordings]
-    if not all(isinstance(name, str) and name and "/" not in name and not path_problem(name) for name in names):
-        return None
-    return [f"{audio}/{name}" for name in names]
+    if not isinstance(recordings, list):
+        return []
+    return [recording.get("file") if isinstance(recording, dict) else None for recording in recordings]
+
+
+def _is_file_name(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and "/" not in name and not path_problem(name)
 
 
 def _is_word(value: object) -> bool:

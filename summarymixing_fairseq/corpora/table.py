@@ -84,6 +84,8 @@ _SPLITS = {
 _FURTHER_SPLIT = re.compile(r"(train|valid|dev|test)[_-]\w+", re.ASCII)
 _NUM_SHOWN = 20
 _MAX_SECONDS = 1e9
+# By how much a file may be longer than its row's duration, which may be rounded.
+_MAX_LONGER_SECONDS = 1.0
 # What stands between words in letters and in pieces.
 _MARKS = "|\u2581"
 
@@ -96,6 +98,7 @@ class _Entry:
     path: str
     start: float | None
     end: float | None
+    duration: float | None
     written: str
     text: str
     speaker: str
@@ -181,6 +184,12 @@ def prepare(
     clips = read_parts(audio_root, parts, options, refusals)
     kept: dict[Clip, _Entry] = {}
     for clip, one in zip(clips, entries):
+        if clip is not None and one.start is None and one.duration is not None:
+            seconds = clip.num_samples / SAMPLE_RATE_HZ
+            if seconds > one.duration + _MAX_LONGER_SECONDS:  # NeMo takes the beginning of the file then
+                what = f"{one.duration:g} s, the file {seconds:.1f} s: give a start (offset) of 0 to take its beginning"
+                refusals.append(Refusal(one.where, "a duration that is not the file's", what))
+                continue
         if clip is not None and kept.setdefault(clip, one) is not one:
             refusals.append(Refusal(one.where, "the same samples as another row", f"{kept[clip].where}, {one.path}"))
     speakers_are_labels = column_of.get("speaker") in labels
@@ -257,7 +266,7 @@ def _entry(
     for name, value in classes.items():
         if not value:
             raise _Unusable(f"row without {name}")
-    start, end = _times(cell)
+    start, end, duration = _times(cell)
     split = cell.get("split", "").lower()
     if "split" in cell and not (split in _SPLITS or _FURTHER_SPLIT.fullmatch(split)):
         raise _Unusable("split that is not train, valid or test", cell["split"])
@@ -267,6 +276,7 @@ def _entry(
         path,
         start,
         end,
+        duration,
         cell.get("text", ""),
         text,
         cell.get("speaker", ""),
@@ -286,8 +296,8 @@ def _text(written: str, language: str, as_is: bool) -> str:
     return text
 
 
-def _times(cell: Mapping[str, str]) -> tuple[float | None, float | None]:
-    """Start and end in seconds; a duration without a start is that of the whole file."""
+def _times(cell: Mapping[str, str]) -> tuple[float | None, float | None, float | None]:
+    """Start, end and duration in seconds; a duration without a start is that of the whole file."""
     times = {}
     for role in ("start", "end", "duration"):
         try:
@@ -296,13 +306,13 @@ def _times(cell: Mapping[str, str]) -> tuple[float | None, float | None]:
             times[role] = math.nan
     start, end, duration = times["start"], times["end"], times["duration"]
     if start is None and end is None:
-        return None, None
+        return None, None, duration
     start = 0.0 if start is None else start
     if end is None and duration is not None:
         end = start + duration
     if not (0 <= start < _MAX_SECONDS and (end is None or start < end < _MAX_SECONDS)):
         raise _Unusable("start and end are no times in seconds", " ".join(map(str, cell.values()))[:80])
-    return start, end
+    return start, end, duration
 
 
 def _locate(folder: Path, name: str) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..system.errors import InputError
 from ..system.units import SAMPLE_RATE_HZ
-from .headers import holds_more
+from .headers import length_problem
 from .native_messages import without_native_messages
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def open_audio(path: str | Path | BinaryIO) -> Iterator[SoundFile]:
 
 
 def header_problem(path: str | Path | BinaryIO, file: SoundFile, *, read_flac: bool) -> str:
-    """What a header does not say: that the file holds audio beyond it (``holds_more``); empty if it does not.
+    """Why a file holds more or less audio than its header says (``length_problem``); empty if it does not.
 
     Args:
         path: of the file, or an open one; file: ``path``, opened. ogg and mp3 are read whole, ``read_flac``: flac too.
@@ -99,9 +99,7 @@ def header_problem(path: str | Path | BinaryIO, file: SoundFile, *, read_flac: b
     if file.format == "FLAC" and not read_flac:
         return ""
     with open(path, "rb") if isinstance(path, (str, os.PathLike)) else nullcontext(path) as opened:
-        if not holds_more(opened, file.format, file.frames / file.samplerate):
-            return ""
-    return "audio beyond what its header says (two files joined, or a header not finished), so encode it again"
+        return length_problem(opened, file.format, file.frames / file.samplerate)
 
 
 def read_segment(
@@ -124,7 +122,7 @@ def read_segment(
     Raises:
         InputError: for a file that is missing, unreadable, empty, not finite or far above full scale, at a rate that no
             recording has, out of proportion to its size, whose channels cancel one another, or that ends before the
-            part does; read whole, for one that holds more than its header says.
+            part does; read whole, for one that holds more or less than its header says.
     """
     name = path if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "audio data")
     if offset < 0 or (num_samples is not None and num_samples < 0):
@@ -345,7 +343,7 @@ def _resampled(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 
 def _reason(path: object, error: Exception) -> str:
     if not isinstance(path, (str, os.PathLike)):
-        return str(error)
+        return (getattr(error, "error_string", None) or str(error)).rstrip(".")
     if os.path.isdir(path):
         return "it is a folder: name its files, or make a manifest and use --data"
     if not os.path.exists(path):

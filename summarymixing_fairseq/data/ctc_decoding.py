@@ -144,6 +144,7 @@ class BeamDecoder:
         spellable = {word: ways for word, ways in known.items() if ways}
         if not spellable:
             raise InputError(f"no word of {lexicon or language_model} can be spelled with the model's symbols")
+        self.beam_size = beam_size
         self.num_unspellable = len(spellings) - len(spellable)
         # flashlight-text holds no reference to the dictionary, the trie and the model: keep them alive here
         self._words = WordDictionary()

@@ -1,7 +1,8 @@
-"""Audio that a file holds beyond what its header promises, which libsndfile never decodes.
+"""Files that hold more or less audio than their header says, which libsndfile does not tell.
 
-Two files that were joined are such a file, a recording whose header was never finished, and an mp3 file of variable
-bitrate without the frame that says how many follow (Xing).
+More: two files that were joined, a recording whose header was never finished, and an mp3 file of variable bitrate
+without the frame that says how many follow (Xing). Less: a file that was cut short. Those of FLAC and mp3 cannot be
+decoded to the end that they promise; of other formats libsndfile takes what is there for the whole.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from typing import BinaryIO
 
 # Bytes after the audio that may be anything: a tag, or what a writer fills up by. Zeros at the end do not count.
 _MOST_TRAILING_BYTES = 4_096
+# Bytes of audio that may be missing: some writers count the header with the audio.
+_MOST_MISSING_BYTES = 64
+# From here on a chunk's size may be what a writer puts there that does not know it, such as sox and ffmpeg in a pipe.
+_UNKNOWN_BYTES = 0x7F000000
 # Where the first chunk begins, and name and size of each.
 _CHUNKED = {
     "WAV": (12, "<4sI"),
@@ -36,10 +41,12 @@ _KBITS_PER_SECOND = {  # by MPEG-1 or later, and layer
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _MPEG1_RATES_HZ = (44_100, 48_000, 32_000)
+_MORE = "audio beyond what its header says (two files joined, or a header not finished), so encode it again"
+_LESS = "truncated (it ends before its audio does)"
 
 
-def holds_more(file: BinaryIO, sound_format: str, num_seconds: float) -> bool:
-    """Whether a file holds audio beyond what its header says. A FLAC, ogg or mp3 file is read whole.
+def length_problem(file: BinaryIO, sound_format: str, num_seconds: float) -> str:
+    """Why a file does not hold the audio that its header says; empty if it does. FLAC, ogg and mp3 are read whole.
 
     Args:
         file: an open one; its position is changed.
@@ -47,29 +54,34 @@ def holds_more(file: BinaryIO, sound_format: str, num_seconds: float) -> bool:
     """
     file.seek(0)
     if sound_format in _CHUNKED:
-        return _more_than_trailing(file, _end_of_chunks(file, *_CHUNKED[sound_format]))
+        return _problem_at(file, _end_of_chunks(file, *_CHUNKED[sound_format]))
     if sound_format == "AU":
         data_offset, num_bytes = struct.unpack(">4xII", file.read(12))
-        return _more_than_trailing(file, data_offset + num_bytes)
+        return _problem_at(file, data_offset + num_bytes) if num_bytes < _UNKNOWN_BYTES else ""
     if sound_format in _STREAM_STARTS:
         content = file.read()
         joined = sum(content.count(start) for start in _STREAM_STARTS[sound_format]) > 1
-        return joined or (sound_format == "FLAC" and _flac_holds_more(content))
+        if joined or (sound_format == "FLAC" and _flac_holds_more(content)):
+            return _MORE
+        return _LESS if sound_format == "OGG" and _ogg_is_cut(content) else ""
     if sound_format in ("MP3", "MPEG"):
-        return _mp3_holds_more(file.read(), num_seconds)
-    return False
+        return _MORE if _mp3_holds_more(file.read(), num_seconds) else ""
+    return ""
 
 
-def _more_than_trailing(file: BinaryIO, end: int) -> bool:
+def _problem_at(file: BinaryIO, end: int) -> str:
+    """Compare where the audio, and what may follow it, ends by the header with what the file holds."""
+    if end > file.seek(0, 2) + _MOST_MISSING_BYTES:
+        return _LESS
     file.seek(end)
     while block := file.read(1 << 20):
         if len(block.rstrip(b"\0")) > _MOST_TRAILING_BYTES:
-            return True
-    return False
+            return _MORE
+    return ""
 
 
 def _end_of_chunks(file: BinaryIO, start: int, layout: str) -> int:
-    """Where the last chunk ends: audio, or text and the like that follows it."""
+    """Where the last chunk ends: audio, or what follows it; beyond the file where audio is missing."""
     num_bytes = file.seek(0, 2)
     in_ds64 = 0
     after_audio = False
@@ -83,15 +95,26 @@ def _end_of_chunks(file: BinaryIO, start: int, layout: str) -> int:
             name, size = name[:4], size - len(header)
         if name == b"ds64":
             in_ds64 = int.from_bytes(file.read(16)[8:], "little")
-        if name == b"data" and size in (-1, 2**32 - 1):  # a stream's, to the end of the file
-            size = in_ds64 or num_bytes
+        is_audio = name in (b"data", b"SSND")
+        if is_audio and size in (-1, 2**32 - 1):
+            size = in_ds64 or _UNKNOWN_BYTES
+        if is_audio and size >= _UNKNOWN_BYTES:  # at most to the end of the file
+            size = min(size, num_bytes - start - len(header))
         if size < 0:
             return start
         end = start + len(header) + size
+        if end > num_bytes and not after_audio:
+            return end if is_audio else num_bytes
         if after_audio and not (name.isascii() and name.decode().isprintable() and end <= num_bytes):
             return start
-        after_audio = after_audio or name in (b"data", b"SSND")
+        after_audio = after_audio or is_audio
         start = end + -size % {8: 2, 24: 8}.get(len(header), 1)
+
+
+def _ogg_is_cut(content: bytes) -> bool:
+    """Whether the last page is not the stream's last, or not all there (RFC 3533, section 6)."""
+    page = content[content.rfind(b"OggS") :]
+    return len(page) < 27 or not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
 def _flac_holds_more(content: bytes) -> bool:

@@ -94,6 +94,11 @@ def check_folder(
         InputError: for a manifest that cannot be read as one.
     """
     findings = Findings()
+    first_of: dict[bytes, str] = {}  # of validation and test, which may have one set under two names
+    for split in splits:
+        content = (data_dir / f"{split}.tsv").read_bytes()
+        if not split.startswith("train") and (name := first_of.setdefault(content, split)) != split:
+            findings.notes.append(f"{split}.tsv is {name}.tsv once more")
     is_joined = (data_dir / JOINED).is_file()
     files: dict[str, _File] = {}
     manifests = {split: Manifest(data_dir / f"{split}.tsv", allow_outside_root=allow_outside_root) for split in splits}
@@ -117,7 +122,8 @@ def check_folder(
                 file.problem = OUTSIDE
                 findings.add(OUTSIDE, f"{split}.tsv, line {number}", str(error))
             end = math.inf if clip.offset is None else clip.offset + clip.num_samples
-            file.parts.append((split, clip.offset or 0, end))
+            if split.startswith("train") or split in first_of.values():
+                file.parts.append((split, clip.offset or 0, end))
             file_of_row[split].append(file)
         if num_repeated:
             findings.notes.append(f"{num_repeated:,} rows of train repeat the row above, by the weights of {JOINED}")

@@ -13,7 +13,7 @@ from ..system.errors import InputError
 from .manifest import read_labels
 
 # What marks the words in a file of labels, by ``criterion.post_process``. The other schemes mark none.
-_WORD_MARKS = {
+POST_PROCESS = {
     "letter": "|",
     "sentencepiece": "\u2581",
     "wordpiece": "_",
@@ -59,7 +59,7 @@ class Symbols:
 
     def written(self, symbol: str) -> str:
         """What a symbol adds to the text, a space where a unit ends."""
-        mark = _WORD_MARKS[self.post_process]
+        mark = POST_PROCESS[self.post_process]
         if self.post_process in ("letter", "sentencepiece", "wordpiece", "_EOW"):
             return symbol.replace(str(mark), " ")
         if self.post_process == "@@":
@@ -76,7 +76,7 @@ class Symbols:
         words = unicodedata.normalize("NFC", text).split()
         if self.post_process != "letter":
             return words
-        mark = _WORD_MARKS["letter"]
+        mark = POST_PROCESS["letter"]
         return [letter for word in words for letter in (*word, mark)]
 
     def text_of(self, symbols: str) -> str:
@@ -101,9 +101,9 @@ def symbols_of(task: dict[str, Any], criterion: dict[str, Any], dictionary: Sequ
     scheme = criterion.get("post_process", "letter")
     if not (isinstance(labels, str) and re.fullmatch(r"[\w.-]+", labels)):
         raise InputError(f"the checkpoint's task.labels={labels!r} is no extension of label files")
-    if not (isinstance(scheme, str) and scheme in _WORD_MARKS):
-        raise InputError(f"the checkpoint's criterion.post_process={scheme!r} is not one of {', '.join(_WORD_MARKS)}")
-    mark = _WORD_MARKS[scheme]
+    if not (isinstance(scheme, str) and scheme in POST_PROCESS):
+        raise InputError(f"the checkpoint's criterion.post_process={scheme!r} is not one of {', '.join(POST_PROCESS)}")
+    mark = POST_PROCESS[scheme]
     if labels == "wrd" or (mark and labels not in _PHONES and any(mark in symbol for symbol in dictionary)):
         return Symbols(labels, scheme, "word")
     names = {"ltr": "letter", "chr": "character", **dict.fromkeys(_PHONES, "phone")}

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..modules.frontend import stacked_frames
 from ..modules.mixing import MIXERS, MixerOptions
 from ..modules.mixing import OPTIONS as MIXER_OPTIONS
+from ..system.errors import InputError
 from ..system.options import Refused, check_choice, read_options
 from .objectives import OBJECTIVES, ObjectiveOptions
 from .objectives import OPTIONS as OBJECTIVE_OPTIONS
@@ -149,13 +150,13 @@ def value_of(cfg: Wav2Vec2SummaryMixingConfig, name: str, *default: object) -> A
     """A field's value as plain containers, or a default if there is no such field.
 
     Raises:
-        ValueError: where it refers to what is not there.
+        InputError: where it refers to what is not there.
     """
     try:
         value = getattr(cfg, name, *default)
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     except (AttributeError, OmegaConfBaseException) as error:
-        raise ValueError(f"model.{name} has no value: {str(error).splitlines()[0]}") from None
+        raise InputError(f"model.{name} has no value: {str(error).splitlines()[0]}") from None
 
 
 @contextmanager
@@ -165,7 +166,7 @@ def naming_the_field(names: Mapping[str, str] = MappingProxyType({})) -> Iterato
         yield
     except Refused as refused:
         name = names.get(refused.name, refused.name)
-        raise ValueError(f"model.{Refused(name, refused.value, refused.allowed)}") from None
+        raise InputError(f"model.{Refused(name, refused.value, refused.allowed)}") from None
 
 
 def _plugged_in(
@@ -178,7 +179,7 @@ def _plugged_in(
             that is not among them stands in the field of the configuration that it is known by.
     """
     if not isinstance(given, dict):
-        raise ValueError(f"model.{Refused(place, given, 'must be options by name')}")
+        raise InputError(f"model.{Refused(place, given, 'must be options by name')}")
     values, names = dict(given), {option: f"{place}.{option}" for option in given}
     for option in fields(options_class):
         model_field = option.metadata["model_field"]
@@ -189,7 +190,7 @@ def _plugged_in(
             values[option.name], names[option.name] = value, model_field
         elif not same_value(value, DEFAULTS[model_field]) and not same_value(value, given[option.name]):
             allowed = f"model.{model_field}={value!r} says otherwise: set one of the two"
-            raise ValueError(f"model.{Refused(names[option.name], given[option.name], allowed)}")
+            raise InputError(f"model.{Refused(names[option.name], given[option.name], allowed)}")
     with naming_the_field(names):
         options = read_options(options_class, values, f"model.{kind}={name}")
         options.check(*sizes)
@@ -200,7 +201,7 @@ def layer_mixers(cfg: Wav2Vec2SummaryMixingConfig) -> List[Tuple[str, MixerOptio
     """The mixer of each layer, and its options.
 
     Raises:
-        ValueError: naming the field, for a mixer, a number of layers or an option that is not valid.
+        InputError: naming the field, for a mixer, a number of layers or an option that is not valid.
     """
     width, given = cfg.encoder_embed_dim, value_of(cfg, "mixer_options")
     with naming_the_field():
@@ -250,7 +251,7 @@ def energies_dim(cfg: Wav2Vec2SummaryMixingConfig) -> int:
 
 
 def objective_options(cfg: Wav2Vec2SummaryMixingConfig) -> ObjectiveOptions:
-    """Options of the objective. Raises ValueError, naming the field, for one that is not valid."""
+    """Options of the objective. Raises InputError, naming the field, for one that is not valid."""
     name, given = value_of(cfg, "objective"), value_of(cfg, "objective_options")
     with naming_the_field():
         check_choice("objective", name, sorted(OBJECTIVES))

@@ -15,6 +15,7 @@ from ..data.checks import check_sample_rate
 from ..modules.filterbank import padding_mask_from_lengths
 from ..modules.frontend import Features, stack_frames
 from ..modules.masking import draw_channel_mask, draw_mask, min_maskable_frames
+from ..system.errors import InputError
 from ..system.options import Refused
 from ..system.transfers import to_device
 from ..system.units import SAMPLE_RATE_HZ
@@ -37,7 +38,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
     task ``speech_pretraining`` hands it over in float64, which fairseq leaves alone.
 
     Raises:
-        ValueError: for a configuration that ``validate`` refuses.
+        InputError: for a configuration that ``validate`` refuses.
     """
 
     def __init__(self, cfg: Wav2Vec2SummaryMixingConfig):
@@ -59,7 +60,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         """Build from fairseq's configuration.
 
         Raises:
-            ValueError: for a configuration that ``validate`` refuses, or a task at another sample rate.
+            InputError: for a configuration that ``validate`` refuses, or a task at another sample rate.
         """
         check_sample_rate(getattr(getattr(task, "cfg", None), "sample_rate", SAMPLE_RATE_HZ), SAMPLE_RATE_HZ)
         return cls(cfg)
@@ -104,14 +105,14 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
         """(B, width) bool on the CPU, True = masked, or None where masks are off.
 
         Raises:
-            ValueError: in pre-training, for a clip too short to be masked.
+            InputError: in pre-training, for a clip too short to be masked.
         """
         cfg = self.cfg
         if cfg.mask_prob == 0:
             return None
         maskable = [row for row, length in enumerate(lengths) if length >= self.min_maskable_frames]
         if pretraining and len(maskable) < len(lengths):
-            raise ValueError(
+            raise InputError(
                 f"a clip of {min(lengths)} frames cannot be masked in spans of {cfg.mask_length}: at least "
                 f"{self.min_maskable_frames} frames are needed; set task.min_sample_size="
                 f"{self.feature_extractor.min_samples(self.min_maskable_frames)} or more to leave such clips out"
@@ -199,7 +200,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
             output, (B, T, D).
 
         Raises:
-            ValueError: for a clip too short for one frame or, in pre-training, for the mask.
+            InputError: for a clip too short for one frame or, in pre-training, for the mask.
         """
         if num_samples is None:
             num_samples = self._num_samples(source, padding_mask)
@@ -222,7 +223,7 @@ class Wav2Vec2SummaryMixingModel(BaseFairseqModel):
                 "hidden_states": hidden_states,
             }
         if not mask or mask_indices is None:
-            raise ValueError(f"model.mask_prob={self.cfg.mask_prob}: pre-training needs masked frames")
+            raise InputError(f"model.mask_prob={self.cfg.mask_prob}: pre-training needs masked frames")
 
         if self.objective is None:
             raise ValueError("this model was fine-tuned or read for its encoder alone: it has no objective to train by")

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..system.errors import InputError
+
 # The smallest norm to divide by, as in torch.cosine_similarity.
 NORM_FLOOR = 1e-8
 
@@ -19,10 +21,10 @@ def sample_negatives(
         (B, M, num_negatives) int64, positions among the M masked frames.
 
     Raises:
-        ValueError: if an utterance has fewer than two masked frames.
+        InputError: if an utterance has fewer than two masked frames.
     """
     if num_masked < 2:
-        raise ValueError(
+        raise InputError(
             f"{num_masked} masked frame(s) in an utterance: negatives need at least 2; the clip is too short"
         )
     negatives = torch.randint(num_masked - 1, (batch_size, num_masked, num_negatives), device=device)

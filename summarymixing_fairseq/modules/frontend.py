@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..system.errors import InputError
 from .filterbank import LogMelFilterbank, Sums, normalise_per_utterance, padding_mask_from_lengths, running_normalise
 
 # Filterbank frames in a target: 40 ms as in BEST-RQ (arXiv 2202.01855), or the convolutions' total stride if larger.
@@ -121,10 +122,10 @@ class FilterbankFrontend(nn.Module):
             num_samples: (B,) int64, valid samples of each clip.
 
         Raises:
-            ValueError: if even the longest clip is too short for one frame.
+            InputError: if even the longest clip is too short for one frame.
         """
         if waveform.size(1) < self.min_samples():
-            raise ValueError(
+            raise InputError(
                 f"clip of {waveform.size(1)} samples gives no frame: {self.min_samples()} samples are the least; "
                 "leave shorter clips out (task.min_sample_size, or --min-seconds when making the manifest)"
             )

@@ -14,6 +14,7 @@ import torch
 from fairseq.data.data_utils import compute_mask_indices, numpy_seed
 from torch import Tensor
 
+from ..system.errors import InputError
 from .filterbank import padding_mask_from_lengths
 
 # A masked utterance has at least this many spans, as in fairseq's wav2vec 2.0.
@@ -27,13 +28,13 @@ def min_maskable_frames(mask_prob: float, mask_length: int) -> int:
     For some shorter utterances fairseq's mask function fails at random ("the entire sequence is masked").
 
     Raises:
-        ValueError: if these settings mask every frame of an utterance of any length.
+        InputError: if these settings mask every frame of an utterance of any length.
     """
     num_frames = mask_length + MIN_SPANS + 1
     while num_frames - mask_length <= max(MIN_SPANS, int(mask_prob * num_frames / mask_length + 1)):
         num_frames += 1
         if num_frames > 1000 * mask_length:
-            raise ValueError(f"mask_prob={mask_prob} with mask_length={mask_length} masks every frame: lower mask_prob")
+            raise InputError(f"mask_prob={mask_prob} with mask_length={mask_length} masks every frame: lower mask_prob")
     return num_frames
 
 

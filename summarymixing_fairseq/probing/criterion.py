@@ -12,6 +12,7 @@ from fairseq.logging import metrics
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..system.errors import InputError
 from .heads.pooling import at_least_float32
 
 # Target of a clip whose class is not one of training's: it has no loss, and counts as an error.
@@ -41,7 +42,7 @@ class ClassificationCriterion(FairseqCriterion):
             sample: with ``target``, (B, 1) class numbers, ``UNKNOWN_CLASS`` for a class that training lacks.
 
         Raises:
-            ValueError: for a model that gives cosines to a criterion of logits, or the reverse.
+            InputError: for a model that gives cosines to a criterion of logits, or the reverse.
         """
         self._check_head(getattr(model, "module", model))
         net_output = model(**sample["net_input"])
@@ -65,12 +66,12 @@ class ClassificationCriterion(FairseqCriterion):
     def _check_head(self, model: nn.Module) -> None:
         gives_cosines = getattr(model, "gives_cosines", False)
         if self.takes_cosines and not gives_cosines:
-            raise ValueError(
+            raise InputError(
                 "criterion aam_softmax takes cosines: set model.cosine=true, and model.head=xvector or ecapa"
             )
         if gives_cosines and not self.takes_cosines:
             # a softmax of numbers from -1 to 1 is nearly uniform
-            raise ValueError("model.cosine=true is for criterion._name=aam_softmax: set both or neither")
+            raise InputError("model.cosine=true is for criterion._name=aam_softmax: set both or neither")
 
     @staticmethod
     def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:
@@ -126,7 +127,7 @@ class AamSoftmaxCriterion(ClassificationCriterion):
     """Additive angular margin (Deng et al., 2019, Eq. 3) on the cosines of a head with ``model.cosine=true``.
 
     Raises:
-        ValueError: for a margin or scale out of range.
+        InputError: for a margin or scale out of range.
     """
 
     takes_cosines = True
@@ -134,9 +135,9 @@ class AamSoftmaxCriterion(ClassificationCriterion):
     def __init__(self, cfg: AamSoftmaxCriterionConfig, task: Any):
         super().__init__(cfg, task)
         if not 0 <= cfg.margin < math.pi / 2:
-            raise ValueError(f"criterion.margin={cfg.margin}: must be an angle from 0 to below pi / 2")
+            raise InputError(f"criterion.margin={cfg.margin}: must be an angle from 0 to below pi / 2")
         if not cfg.scale > 0:
-            raise ValueError(f"criterion.scale={cfg.scale}: must be positive")
+            raise InputError(f"criterion.scale={cfg.scale}: must be positive")
         self.margin, self.scale = cfg.margin, cfg.scale
 
     def logits(self, scores: Tensor, targets: Tensor) -> Tensor:

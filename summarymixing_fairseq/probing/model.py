@@ -123,10 +123,10 @@ class SslProbe(BaseFairseqModel):
 
         Raises:
             InputError: for an encoder that cannot be read.
-            ValueError: for a head that does not exist, or an option that it does not have.
+            InputError: for a head that does not exist, or an option that it does not have.
         """
         if cfg.head not in HEADS:
-            raise ValueError(f"model.head={cfg.head!r}: choose one of {', '.join(HEADS)}")
+            raise InputError(f"model.head={cfg.head!r}: choose one of {', '.join(HEADS)}")
         dropout = 0.0 if cfg.freeze else cfg.encoder_dropout
         if cfg.w2v_args is not None:
             encoder = random_encoder(EncoderSpec.from_dict(cfg.w2v_args), dropout, cfg.final_norm)

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from .errors import InputError
+
 # No width of a published model comes near it: larger ones would only fill the memory.
 MAX_WIDTH = 65_536
 
 
-class Refused(ValueError):
+class Refused(InputError):
     """A value that is not allowed: its field's name, the value, and what is allowed instead."""
 
     def __init__(self, name: str, value: object, allowed: str):
@@ -66,12 +68,12 @@ def read_options(options_class: type, given: Mapping[str, Any], owner: str) -> A
         owner: what the options are of, for errors.
 
     Raises:
-        Refused: for a value that an option does not allow; ValueError: for an option that there is not.
+        Refused: for a value that an option does not allow; InputError: for an option that there is not.
     """
     known = {field.name: field for field in dataclasses.fields(options_class)}
     for name, value in given.items():
         if name not in known:
-            raise ValueError(f"{owner} has no option {str(name)[:80]!r}: it has {', '.join(known) or 'none'}")
+            raise InputError(f"{owner} has no option {str(name)[:80]!r}: it has {', '.join(known) or 'none'}")
         default, metadata = known[name].default, known[name].metadata
         low, high, choices, allowed = (metadata[key] for key in ("low", "high", "choices", "allowed"))
         if isinstance(default, bool):

@@ -12,7 +12,7 @@ from fairseq.data import Dictionary
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2VecCtc
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig, AudioFinetuningTask
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 from torch import nn
 
 from ..checkpoints.hf_folder import content_sha256
@@ -20,6 +20,7 @@ from ..checkpoints.recognisers_encoder import copy_outputs
 from ..data.checks import check_labels, check_sample_rate, check_uncropped, warn_of_long_transcripts
 from ..data.dictionary import load_dictionary
 from ..data.manifest import Manifest
+from ..data.references import POST_PROCESS
 from ..models.wav2vec2_summarymixing import Wav2Vec2SummaryMixingModel
 from ..modules.frontend import FilterbankFrontend
 from ..system.errors import InputError
@@ -56,7 +57,11 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
 
     def build_model(self, model_cfg: Any, from_checkpoint: bool = False) -> Any:
         """As fairseq's. Raises InputError for audio at another rate, or normalised in another way, than the pre-trained
-        model's, or layers to reset that are not there."""
+        model's, layers to reset that are not there, or a field that training needs and is not set."""
+        if not (from_checkpoint or self.cfg.labels):
+            raise InputError("task.labels is not set: name the ending of the label files, such as ltr")
+        if OmegaConf.is_missing(model_cfg, "w2v_path"):
+            raise InputError("model.w2v_path is not set: name the pre-trained checkpoint")
         try:
             model = super().build_model(model_cfg, from_checkpoint)
         except AssertionError as error:
@@ -99,7 +104,11 @@ class SpeechFinetuningTask(SpeechTask, AudioFinetuningTask, SegmentedAudioTask):
             )
 
     def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
-        """As fairseq's. Raises InputError for another criterion than ``ctc`` where the model is fairseq's for CTC."""
+        """As fairseq's. Raises InputError for another criterion than ``ctc`` where the model is fairseq's for CTC, or
+        for a ``post_process`` that fairseq lacks, which it would tell at the first validation."""
+        scheme = cfg.get("post_process")
+        if scheme not in (None, *POST_PROCESS):
+            raise InputError(f"criterion.post_process={scheme}: choose one of {', '.join(POST_PROCESS)}")
         if isinstance(self._model, Wav2VecCtc) and not issubclass(CRITERION_REGISTRY[cfg._name], CtcCriterion):
             raise InputError(f"criterion._name={cfg._name}: model wav2vec_ctc is trained by ctc")
         return super().build_criterion(cfg, *args, **kwargs)

@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional
 
 import torch
 from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
-from fairseq.distributed.utils import get_global_rank
+from fairseq.distributed.utils import broadcast_object, get_data_parallel_group, get_global_rank
 from fairseq.tasks import register_task
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import DictConfig, open_dict
@@ -51,6 +51,7 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
     min_samples_of = "a masked span (model.mask_length)"
     _model: Any = None  # that is trained
     _objective: Any = None  # of it
+    _measures: Optional[bool] = None  # whether a process measures quality; not known before the first epoch
     _quality: Any = None  # QualityWatch of this process, where it measures
     _quality_state: Optional[Dict[str, Any]] = None  # of the checkpoint that the run was taken up from
 
@@ -66,6 +67,8 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
         self._objective = getattr(model, "objective", None)
         if self._objective is not None and not kwargs.get("from_checkpoint", False) and cfg.mask_prob == 0:
             raise InputError("model.mask_prob=0: pre-training needs masked frames (0.65 in the paper)")
+        if getattr(self._objective, "criterion", None) == "wav2vec" and not cfg.require_same_masks:
+            raise InputError("model.require_same_masks=false: the contrastive objective needs equal numbers of masks")
         self._model = model
         return model
 
@@ -86,6 +89,8 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
         if cfg._name != wanted:
             raise InputError(f"criterion._name={cfg._name}: the model's objective is trained by {wanted}")
         if cfg._name == "wav2vec":
+            if self._objective is not None and not cfg.infonce:
+                raise InputError("criterion.infonce=false: the objective gives logits of frames, so leave it true")
             with open_dict(cfg):
                 cfg.log_keys = [*cfg.log_keys, *(key for key in PERPLEXITIES if key not in cfg.log_keys)]
         criterion = super().build_criterion(cfg, *args, **kwargs)
@@ -109,12 +114,14 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
     def begin_epoch(self, epoch: int, model: Any) -> None:
         """As fairseq's. A run that begins measures what its weights tell before the first update."""
         super().begin_epoch(epoch, model)
-        splits = [name for name in self.datasets if not name.startswith("train")]
-        if self._quality or not (self.cfg.quality and self._objective and splits and get_global_rank() == 0):
+        if self._measures is not None:
             return
-        if model.encoder.run_dropped_layers:  # one process measures, and sharded weights need all for a forward pass
+        splits = [name for name in self.datasets if not name.startswith("train")]
+        self._measures = bool(self.cfg.quality and self._objective and splits)
+        if self._measures and model.encoder.run_dropped_layers:  # sharded weights need all for a forward pass
             logger.warning("task.quality: nothing is measured where weights are sharded (fully_sharded)")
-            self.cfg.quality = False
+            self._measures = False
+        if not self._measures or get_global_rank() > 0:  # one process measures
             return
         waves = first_minute(self.datasets[splits[0]], self.cfg.max_sample_size)
         self._quality = QualityWatch(waves, bool(self.cfg.normalize), self.cfg.health_updates, self._quality_state)
@@ -123,14 +130,21 @@ class SpeechPretrainingTask(SpeechTask, SegmentedAudioTask):
                 self._quality.begin(model, splits[0])
 
     def post_validate(self, model: Any, stats: Dict[str, Any], agg: Any) -> None:
-        """As fairseq's. Adds quality to the statistics of the first validation set, which are logged next."""
-        if self._quality is not None and self._validates_first:
-            with self.autocast(model):
-                stats.update(self._quality.measure(model))
+        """As fairseq's. Adds quality to the statistics of the first validation set, which are logged next, and which
+        may choose the best checkpoint in every process."""
+        if self._measures and self._validates_first:
+            measured: Dict[str, Any] = {}
+            if self._quality is not None:
+                with self.autocast(model):
+                    measured = self._quality.measure(model)
+            if torch.distributed.is_initialized():
+                measured = broadcast_object(measured, 0, get_data_parallel_group())
+            stats.update(measured)
             num_codes = self.health_targets().get("num_codes")
             if num_codes and "code_perplexity" in stats:
                 stats.setdefault("codebook_use", round(float(stats["code_perplexity"]) / num_codes, 4))
-            self._quality.check(stats, self._trainer.get_num_updates())
+            if self._quality is not None:
+                self._quality.check(stats, self._trainer.get_num_updates())
         super().post_validate(model, stats, agg)
 
     def get_checkpoint_dict(self) -> Dict[str, Any]:

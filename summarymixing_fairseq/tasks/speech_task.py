@@ -77,11 +77,13 @@ class SpeechTask(WatchedTask):
         """As fairseq's. Settings of the run that contradict one another are warned of.
 
         Raises:
-            InputError: if the folder of manifests is not there, unless a checkpoint is read, whose data may be gone;
-                as ``check_splits``.
+            InputError: if the folder of manifests is not named or not there, unless a checkpoint is read, whose data
+                may be gone; as ``check_splits``.
         """
         if not kwargs.get("from_checkpoint", False):
             stopping.begin()
+            if OmegaConf.is_missing(cfg, "data"):
+                raise InputError("task.data is not set: name the folder of the manifests")
             check_data_folder(cfg.data)
             run = cfg._get_root()
             if (dataset := OmegaConf.select(run, "dataset")) is not None:
@@ -119,10 +121,12 @@ class SpeechTask(WatchedTask):
 
         Raises:
             InputError: for a manifest that is missing, empty or malformed, labels that do not fit it, or a
-                ``task.shard_buffer`` below 1.
+                ``task.shard_buffer`` or ``task.max_bad_fraction`` out of range.
         """
         if self.cfg.shard_buffer < 1:
             raise InputError(f"task.shard_buffer={self.cfg.shard_buffer}: must be 1 or more")
+        if not 0 <= self.cfg.max_bad_fraction <= 1:
+            raise InputError(f"task.max_bad_fraction={self.cfg.max_bad_fraction:g}: must be a share, 0 to 1")
         super().load_dataset(split, task_cfg, **kwargs)
         cfg, dataset = task_cfg or self.cfg, self.datasets[split]
         if getattr(cfg, "subsample", 1) < 1:
@@ -219,4 +223,8 @@ class SegmentedAudioTask(AudioPretrainingTask):
     def check_split(self, split: str, manifest: Manifest) -> None:
         """Raises InputError for a first clip that is not there, or clips shorter than ``min_samples``."""
         check_first_clip(manifest)
+        most = self.cfg.max_sample_size
+        if most is not None and most < self.min_samples():
+            least = f"{self.min_samples_of} takes {self.min_samples()}"
+            raise InputError(f"task.max_sample_size={most}: clips are cropped to so many samples, and {least} at least")
         check_lengths(manifest, self.min_samples(), self.min_samples_of)

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
 from torch import Tensor
 
+from ..system.errors import InputError
+
 
 class LazyWav2vecCriterion(Wav2vecCriterion):
     """Loss and numbers of fairseq's with ``infonce``, but the numbers stay on the GPU until someone reads them.
@@ -26,7 +28,7 @@ class LazyWav2vecCriterion(Wav2vecCriterion):
         """Loss summed over the targets (for each target without ``reduce``), their number, and what is logged.
 
         Raises:
-            ValueError: where there is not one loss weight, nor as many as the model has extra losses.
+            InputError: where there is not one loss weight, nor as many as the model has extra losses.
         """
         net_output = model(**sample["net_input"])
         logits = model.get_logits(net_output).float()
@@ -42,7 +44,7 @@ class LazyWav2vecCriterion(Wav2vecCriterion):
             if len(weights) == 1:
                 weights *= len(extra_losses)
             if len(weights) != len(extra_losses):
-                raise ValueError(f"criterion.loss_weights={weights}: the model has {len(extra_losses)} extra losses")
+                raise InputError(f"criterion.loss_weights={weights}: the model has {len(extra_losses)} extra losses")
             for extra, weight in zip(extra_losses, weights):
                 if weight != 0 and extra is not None:
                     extra = weight * extra.float() * sample_size

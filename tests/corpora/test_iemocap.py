@@ -126,6 +126,8 @@ def test_folds_hold_out_each_speaker_in_turn(corpus, tmp_path):
         assert speakers(dest, f"fold{fold}/valid") == {valid}
         assert speakers(dest, f"fold{fold}/train") == set(SPEAKERS) - {test, valid}
     assert rows(dest, "fold1/test") == {path: label for path, label in expected(1).items() if "_F00" in path}
+    # the probes would take the mean over the folds of both
+    assert main([str(corpus), "--dest", str(dest), "--force"]) == 1
 
 
 def test_damaged_labels(corpus, tmp_path):

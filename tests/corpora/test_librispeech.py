@@ -11,6 +11,7 @@ from manifest_command import corpus_writer, parse_manifest, paths, refused, writ
 from summarymixing_fairseq.corpora import librispeech
 from summarymixing_fairseq.corpora.librispeech import held_out_speakers
 from summarymixing_fairseq.corpora.writing.options import AudioRules
+from summarymixing_fairseq.data.manifest_check import check_folder
 from summarymixing_fairseq.system.errors import InputError
 
 prepare = corpus_writer("librispeech")
@@ -84,6 +85,7 @@ def test_files_of_a_whole_run(corpus, tmp_path):
         for ending in ("tsv", "wrd", "ltr")
     }
     assert "found 10 clips" in summary and "train: 2 clips" in summary and "valid is dev-clean" in summary
+    assert "valid.tsv is dev_clean.tsv once more" in check_folder(out, ["train", "dev_clean", "valid"]).notes
 
 
 def test_training_sets(corpus, tmp_path):

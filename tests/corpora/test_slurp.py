@@ -169,16 +169,17 @@ def test_damaged_lines(corpus, tmp_path):
         json.dumps(entry(80, "\u2028", "qa_factoid", "audio-16.flac"), ensure_ascii=False),
         json.dumps(entry(81, "two words", "qa_factoid", "audio-40.flac", scenario="two words", action="")),
         json.dumps(entry(82, "none", "qa_factoid")),
-        json.dumps(entry(83, "bad name", "qa_factoid", "../../elsewhere.flac")),
+        json.dumps(entry(83, "bad name", "qa_factoid", "../../elsewhere.flac", "audio-41.flac")),
         json.dumps(entry(84, "a string", "qa_factoid", recordings=["audio-40.flac"])),
         json.dumps(entry(85, "none", "qa_factoid", recordings=None)),
     ]
+    write_audio(corpus / REAL / "audio-41.flac", NUM_SAMPLES)
     annotations(corpus, "train").write_bytes("\r\n".join(damaged).encode() + b"\r\n\xff\xfe{\n")
     dest = tmp_path / "out"
     summary = prepare(corpus, dest)
     assert rows(dest, "train") == {
         **dict.fromkeys(("audio--14.flac", "audio-15-headset.flac", "audio-15.flac"), "alarm_set"),
-        "audio-16.flac": "qa_factoid",
+        **dict.fromkeys(("audio-16.flac", "audio-41.flac"), "qa_factoid"),
     }
     place = "train.jsonl line"
     found = dict(refused(dest))
@@ -188,10 +189,12 @@ def test_damaged_lines(corpus, tmp_path):
         f"{place} 4": "line is no JSON object",
         f"{place} 5": f"entry without action: {REAL}/audio-17.flac",
         f"{place} 7": f"entry without scenario and action: {REAL}/audio-40.flac",
-        **{f"{place} {number}": "entry without a list of recordings" for number in (8, 9, 10, 11)},
+        **{f"{place} {number}": "entry without a list of recordings" for number in (8, 11)},
+        f"{place} 9": "recording whose name cannot be used: '../../elsewhere.flac'",
+        f"{place} 10": "recording whose name cannot be used: None",
     }
-    assert "refused 4: entry without a list of recordings, e.g. train.jsonl line 8" in summary
-    assert "found 16 clips" in summary
+    assert "refused 2: entry without a list of recordings, e.g. train.jsonl line 8" in summary
+    assert "found 17 clips" in summary
 
 
 def test_audio_missing_broken_and_not_named(corpus, tmp_path):

@@ -397,3 +397,16 @@ def test_there_and_back(folder, tmp_path):
     with pytest.raises(InputError, match=r"b\.wav cannot be read"):
         prepare(tmp_path / "out", tmp_path / "gone", to="jsonl")
     assert not (tmp_path / "gone").exists()
+
+
+def test_a_duration_that_is_not_the_files(tmp_path):
+    """NeMo takes the first 2 s there; the whole file would have the text of its beginning."""
+    write_audio(tmp_path / "long.wav", 5 * RATE_HZ)
+    write_audio(tmp_path / "rounded.wav", 5 * RATE_HZ - 6_000)
+    rows = [{"audio_filepath": "long.wav", "duration": 2.0, "text": "one"}]
+    rows += [{"audio_filepath": "rounded.wav", "duration": 4, "text": "two"}]
+    table = write(tmp_path / "list.json", "".join(json.dumps(row) + "\n" for row in rows))
+    prepare(table, tmp_path / "out", valid_fraction=0)
+    assert all_words(tmp_path / "out") == {"rounded.wav": "two"}
+    (told,) = refused(tmp_path / "out")
+    assert told[1].startswith("a duration that is not the file's: 2 s, the file 5.0 s: ")

@@ -1,4 +1,4 @@
-"""Files that hold more audio than their header says: the rest is never decoded, so they are refused."""
+"""Files that hold more or less audio than their header says: libsndfile does not tell, so they are refused."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def without_xing(content: bytes) -> bytes:
 
 
 def assert_refused(path) -> None:
-    with pytest.raises(InputError, match=r"(beyond what its header says|cannot be read)") as error:
+    with pytest.raises(InputError, match=r"(beyond what its header says|truncated|cannot be read)") as error:
         read_segment(path)
     assert "\n" not in str(error.value)
     for verify in (True, False) if path.suffix != ".flac" else (True,):
@@ -68,6 +68,15 @@ def test_two_files_joined(tmp_path, speech, kind, rate_hz):
     path.write_bytes(first)
     assert_taken(path)
     path.write_bytes(first + second)
+    assert_refused(path)
+
+
+@pytest.mark.parametrize("num_bytes", [-40_000, -2_000, -200])
+@pytest.mark.parametrize("kind", [*CHUNKED, "ogg", "opus"])
+def test_a_file_cut_short(tmp_path, speech, kind, num_bytes):
+    """Of all these formats libsndfile takes what is there for the whole."""
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(encoded(np.tile(speech[0], 3), kind)[:num_bytes])
     assert_refused(path)
 
 
@@ -146,8 +155,10 @@ def test_what_may_follow_the_audio(tmp_path, speech, trailing):
     (tmp_path / "a.wav").write_bytes(encoded(speech[0], "wav") + trailing)
     assert_taken(tmp_path / "a.wav")
     if trailing.startswith((b"TAG", b"\0")):
-        (tmp_path / "a.mp3").write_bytes(encoded(speech[0], "mp3") + trailing)
-        assert_taken(tmp_path / "a.mp3")
+        for kind in ("mp3", "flac"):
+            path = tmp_path / f"a.{kind}"
+            path.write_bytes(encoded(speech[0], kind) + trailing)
+            assert_taken(path)
 
 
 def test_from_an_open_file(speech):

@@ -64,7 +64,9 @@ def test_nothing_of_an_earlier_run_is_left(monkeypatch):
     monkeypatch.setattr(FairseqCompositeOptimizer, "lr_schedulers", {"encoder": object()})
     monkeypatch.setattr(resuming, "_load_checkpoint", lambda *_, **__: (None, "iterator"))
     trainer = SimpleNamespace(cfg=SimpleNamespace(common=SimpleNamespace(amp=False)))
-    assert resuming.load_checkpoint(None, trainer) == (None, "iterator")
+    trainer.checkpoint_suffix = ""
+    cfg = SimpleNamespace(restore_file="checkpoint_last.pt")
+    assert resuming.load_checkpoint(cfg, trainer) == (None, "iterator")
     assert not vars(checkpoint_utils.save_checkpoint) and not vars(should_stop_early)
     assert not new_bob.last_validation
     assert not FairseqCompositeOptimizer.optimizers and not FairseqCompositeOptimizer.lr_schedulers

@@ -92,7 +92,7 @@ def kill_and_go_on(zygote, arguments, folder: Path, num_kills: int, seed: int, *
         counts of kills: all, those in the middle of a write, and those that left a temporary file.
     """
     generator = random.Random(seed)
-    num_updates = 12 + 4 * num_kills
+    num_updates = 12 + 20 * num_kills  # an update may take 5 ms
     options = [*NOISY, "checkpoint.keep_interval_updates=3"]
     zygote.run(arguments(folder / "reference", num_updates, *options), folder / "reference.log")
     run, log = folder / "run", folder / "run.log"
@@ -104,14 +104,16 @@ def kill_and_go_on(zygote, arguments, folder: Path, num_kills: int, seed: int, *
         pid = zygote.start(arguments(run, num_updates, *options), log)
         while "begin training epoch" not in (log.read_text() if log.exists() else ""):
             time.sleep(0.01)
-        if number % 2:
-            # as soon as a checkpoint is being written, or a moment later
-            deadline = time.monotonic() + 60
-            while time.monotonic() < deadline and not any(name.endswith(".tmp") for name in _names(run)):
-                pass
-            time.sleep(generator.uniform(0, 0.02))
-        else:
-            time.sleep(generator.uniform(0, 1.0))
+        # while a checkpoint is being written, or once one is there
+        last_path = run / "checkpoint_last.pt"
+        before = last_path.stat().st_mtime_ns if last_path.exists() else 0
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if number % 2 and any(name.endswith(".tmp") for name in _names(run)):
+                break
+            if not number % 2 and last_path.exists() and last_path.stat().st_mtime_ns > before:
+                break
+        time.sleep(generator.uniform(0, 0.02))
         os.killpg(pid, signal.SIGKILL)
         assert zygote.wait(pid) == -signal.SIGKILL, log.read_text()[-2000:]
         counts["kills"] += 1
@@ -124,8 +126,7 @@ def kill_and_go_on(zygote, arguments, folder: Path, num_kills: int, seed: int, *
         if last:
             assert f"@ {last} updates)" in log.read_text()
             counts["resumed"] += 1
-        path = run / "checkpoint_last.pt"
-        now = load(path)["optimizer_history"][-1]["num_updates"] if path.exists() else 0
+        now = load(last_path)["optimizer_history"][-1]["num_updates"] if last_path.exists() else 0
         assert now >= last
         last = now
     zygote.run(arguments(run, num_updates, *options), log)

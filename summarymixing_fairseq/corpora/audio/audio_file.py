@@ -111,9 +111,10 @@ def _content_problem(file: SoundFile, rules: AudioRules) -> tuple[str, str]:
     folding = Folding()
     num_read = num_clipped = 0
     peak = 0.0
-    while True:
+    while num_read < file.frames:
         try:
-            block = file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)
+            # no more than promised: libsndfile takes a tag behind the audio of flac for a broken frame
+            block = file.read(min(_BLOCK_SAMPLES, file.frames - num_read), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             return f"broken (found by decoding after {num_read / file.samplerate:.2f} s)", error.error_string
         if not len(block):

@@ -50,16 +50,16 @@ class Prepared:
     needed: Sequence[str] = ()
 
 
-def check_existing(options: ManifestOptions, root: Path, *, parts: bool = False) -> None:
+def check_existing(options: ManifestOptions, root: Path, *, parts: bool = False, split: str = TRAIN) -> None:
     """Look at the manifest that is in `options.dest`, before any audio is read, for what makes it another one.
 
     Args:
-        root: of the manifest that is to be written; parts: all its rows are parts of files.
+        root: of the manifest that is to be written; parts: all its rows are parts of files; split: the one to look at.
 
     Raises:
         InputError: for one of another root, or of whole files where there would be parts, unless forced.
     """
-    path = options.dest / f"{TRAIN}.tsv"
+    path = options.dest / f"{split}.tsv"
     if options.force or not path.is_file():
         return
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
@@ -96,7 +96,8 @@ def write_corpus(corpus: Prepared, options: ManifestOptions) -> str:
             if train is not None and extension != "wrd":
                 files[dest / f"{folder}dict.{extension}.txt"] = format_dictionary(train)
                 notes += unseen_notes(lines, train, extension)
-    patterns = {pattern for name in corpus.splits for pattern in (f"{name}.*", f"{_folder(name)}dict.*.txt")}
+    of_split = ("{name}.*", "{name}*.trials", "{folder}dict.*.txt")
+    patterns = {one.format(name=name, folder=_folder(name)) for name in corpus.splits for one in of_split}
     stale = {path for pattern in patterns for path in dest.glob(pattern)} - files.keys()
     notes += [f"{path} is from an earlier run: delete it if it is not wanted" for path in sorted(stale)]
     write_files(files, force=options.force, reports=reports)

@@ -69,9 +69,11 @@ class HuggingFace(Format):
         """See ``Format``."""
         if self.source.fine_tuned is not None:
             return (
-                "from transformers import pipeline\n\n"
+                "import soundfile\nfrom transformers import pipeline\n\n"
+                'wave, rate = soundfile.read("clip.wav", dtype="float32")\n'
                 'recogniser = pipeline("automatic-speech-recognition", ".", trust_remote_code=True)\n'
-                'print(recogniser("clip.wav", chunk_length_s=30, return_timestamps="word"))\n'
+                'clip = {"raw": wave, "sampling_rate": rate}  # a path would need ffmpeg\n'
+                'print(recogniser(clip, chunk_length_s=30, return_timestamps="word"))\n'
             )
         return (
             "import soundfile\nimport torch\nfrom transformers import AutoModel\n\n"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...modules.contrastive import info_nce_logits, sample_negatives
 from ...modules.quantizer import ProductQuantizer
+from ...system.errors import InputError
 from ...system.options import MAX_WIDTH, Refused, option, width_option
 from .registry import MaskedBatch, Objective, ObjectiveOptions, register_objective
 
@@ -137,12 +138,12 @@ class Contrastive(Objective):
         quantizer's perplexities, number of codes and temperature.
 
         Raises:
-            ValueError: where the clips of a batch have not all the same number of masked frames.
+            InputError: where the clips of a batch have not all the same number of masked frames.
         """
         B, _, D = batch.encoded.shape
         num_masked = batch.mask.sum(1)
         if not bool((num_masked == num_masked[0]).all()):
-            raise ValueError(
+            raise InputError(
                 f"masked frames per clip {num_masked.tolist()}: pre-training needs the same number in every clip "
                 "of a batch; set model.require_same_masks=true"
             )

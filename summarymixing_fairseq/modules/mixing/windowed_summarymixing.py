@@ -12,7 +12,7 @@ from ...system.options import MAX_WIDTH, option
 from ..precision import LayerNorm
 from .heads import HeadOptions
 from .registry import register_mixer
-from .summarymixing import SummaryMixing, SummaryMixingOptions, by_frame
+from .summarymixing import ACTIVATIONS, SummaryMixing, SummaryMixingOptions, by_frame
 
 
 @dataclass
@@ -25,6 +25,9 @@ class WindowedOptions(HeadOptions):
         low=1,
         high=MAX_WIDTH,
         model_field="summary_heads",
+    )
+    activation: str = option(
+        "gelu", "activation of the cell", choices=tuple(ACTIVATIONS), model_field="summary_activation"
     )
     window: int = option(25, "frames on each side that the third branch hears", low=1, high=1_000_000)
 
@@ -63,7 +66,7 @@ def _windowed_sum(x: Tensor, reach: int) -> Tensor:
 class WindowedSummaryMixing(SummaryMixing):
     """SummaryMixing that also hears the mean of the frames around (Windowed SummaryMixing, arXiv 2602.09043).
 
-        y_t = GELU(W_c dropout([f_t ; s ; w_t]) + b_c);  w_t = LN_w(mean over valid u, |t - u| <= window, of MLP_s(x_u))
+        y_t = act(W_c dropout([f_t ; s ; w_t]) + b_c);  w_t = LN_w(mean over valid u, |t - u| <= window, of MLP_s(x_u))
 
     f and s are those of ``summarymixing``. The mean is over the frames that are there, at the ends of a clip too. Time
     and memory grow with T, whatever the window; a clip shorter than 4 windows costs as much as one of 4. The default
@@ -74,7 +77,8 @@ class WindowedSummaryMixing(SummaryMixing):
     branches = {**SummaryMixing.branches, "w": "window_norm"}
 
     def __init__(self, options: WindowedOptions, embed_dim: int, dropout: float):
-        super().__init__(SummaryMixingOptions(num_heads=options.num_heads), embed_dim, dropout)
+        cell = SummaryMixingOptions(num_heads=options.num_heads, activation=options.activation)
+        super().__init__(cell, embed_dim, dropout)
         self.window = options.window
         self.window_norm = LayerNorm(embed_dim)
 

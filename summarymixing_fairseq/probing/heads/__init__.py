@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from ...system.errors import InputError
 from ...system.plugins import modules_of
 from .head import HEADS, EmbeddingHead, ProbeHead, register_head
 
@@ -25,17 +26,17 @@ def build_head(name: str, input_dim: int, num_classes: int, **options: Any) -> P
         options: keyword arguments of the head's class.
 
     Raises:
-        ValueError: for an unknown name, an option that the head does not have or that is of another type than its
+        InputError: for an unknown name, an option that the head does not have or that is of another type than its
             default, or a size that the head refuses.
     """
     if name not in HEADS:
-        raise ValueError(f"head={name!r} is unknown: choose one of {', '.join(HEADS)}")
+        raise InputError(f"head={name!r} is unknown: choose one of {', '.join(HEADS)}")
     parameters = inspect.signature(HEADS[name]).parameters.values()
     defaults = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
     for option, value in options.items():
         if option not in defaults:
-            raise ValueError(f"head {name} has no option {option!r}: it has {', '.join(defaults) or 'none'}")
+            raise InputError(f"head {name} has no option {option!r}: it has {', '.join(defaults) or 'none'}")
         expected = type(defaults[option])
         if type(value) is not expected and not (expected is float and type(value) is int):
-            raise ValueError(f"head {name}: {option}={value!r} must be of type {expected.__name__}")
+            raise InputError(f"head {name}: {option}={value!r} must be of type {expected.__name__}")
     return HEADS[name](input_dim, num_classes, **options)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...modules.kernels.depthwise import DepthwiseConv
+from ...system.errors import InputError
 from .head import ProbeHead, register_head, require_positive
 from .layers import MaskedBatchNorm1d, SqueezeExcitation
 
@@ -74,7 +75,7 @@ class ContextNetCtc(ProbeHead):
         width: the paper's alpha, a factor of all channels: 256, 512, and 640 at the end. The paper has 0.5, 1 and 2.
 
     Raises:
-        ValueError: for a width that leaves no channel.
+        InputError: for a width that leaves no channel.
     """
 
     is_frame_level = True
@@ -84,7 +85,7 @@ class ContextNetCtc(ProbeHead):
         require_positive(width=width)
         dims = [input_dim, *(round(width * channels) for _, channels, _ in BLOCKS)]
         if min(dims) < 1:
-            raise ValueError(f"width={width}: leaves no channel of 256")
+            raise InputError(f"width={width}: leaves no channel of 256")
         self.blocks = nn.ModuleList(
             ContextNetBlock(d, e, num_convs, residual) for d, e, (num_convs, _, residual) in zip(dims, dims[1:], BLOCKS)
         )

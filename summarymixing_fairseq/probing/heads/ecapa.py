@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...system.errors import InputError
 from .head import EmbeddingHead, register_head, require_positive
 from .layers import MaskedBatchNorm1d, SqueezeExcitation, TdnnLayer, build_classifier
 from .pooling import AttentiveStatisticsPooling
@@ -62,7 +63,7 @@ class EcapaTdnn(EmbeddingHead):
         cosine: give cosines for ``aam_logits`` instead of logits.
 
     Raises:
-        ValueError: for channels that are not a multiple of ``RES2_SCALE``.
+        InputError: for channels that are not a multiple of ``RES2_SCALE``.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class EcapaTdnn(EmbeddingHead):
         require_positive(embedding_dim=embedding_dim, attention_dim=attention_dim)
         require_positive(channels=channels, aggregated_channels=aggregated_channels)
         if channels % RES2_SCALE:
-            raise ValueError(f"channels={channels}: must be a multiple of {RES2_SCALE}")
+            raise InputError(f"channels={channels}: must be a multiple of {RES2_SCALE}")
         self.gives_cosines = cosine
         self.embedding_dim = embedding_dim
         self.stem = TdnnLayer(input_dim, channels, STEM_KERNEL_SIZE)

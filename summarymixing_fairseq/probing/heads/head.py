@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ...system.errors import InputError
+
 HEADS: dict[str, type[ProbeHead]] = {}
 
 HeadClass = TypeVar("HeadClass", bound="type[ProbeHead]")
@@ -40,7 +42,7 @@ class ProbeHead(nn.Module):
         input_dim: D; num_classes: symbols with the blank, classes or speakers.
 
     Raises:
-        ValueError: for a size below 1.
+        InputError: for a size below 1.
     """
 
     is_frame_level: bool = False
@@ -119,14 +121,14 @@ class EmbeddingHead(ProbeHead):
 
 
 def require_positive(**sizes: float) -> None:
-    """Raise ValueError, naming the size, for one that is not positive."""
+    """Raise InputError, naming the size, for one that is not positive."""
     for name, size in sizes.items():
         if size <= 0:
-            raise ValueError(f"{name}={size}: must be positive")
+            raise InputError(f"{name}={size}: must be positive")
 
 
 def require_probability(**probabilities: float) -> None:
-    """Raise ValueError, naming the probability, for one outside 0 to 1."""
+    """Raise InputError, naming the probability, for one outside 0 to 1."""
     for name, probability in probabilities.items():
         if not 0.0 <= probability <= 1.0:
-            raise ValueError(f"{name}={probability}: must be a probability, 0 to 1")
+            raise InputError(f"{name}={probability}: must be a probability, 0 to 1")

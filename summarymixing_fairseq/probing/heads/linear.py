@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ...system.errors import InputError
 from .head import ProbeHead, register_head
 from .pooling import masked_mean
 
@@ -20,7 +21,7 @@ class LinearCtc(ProbeHead):
         hidden_dim: sigmoids between the features and the output; 0: none.
 
     Raises:
-        ValueError: for a negative ``hidden_dim``.
+        InputError: for a negative ``hidden_dim``.
     """
 
     is_frame_level = True
@@ -28,7 +29,7 @@ class LinearCtc(ProbeHead):
     def __init__(self, input_dim: int, num_classes: int, *, hidden_dim: int = 0):
         super().__init__(input_dim, num_classes)
         if hidden_dim < 0:
-            raise ValueError(f"hidden_dim={hidden_dim}: must be 0 or more")
+            raise InputError(f"hidden_dim={hidden_dim}: must be 0 or more")
         self.hidden = nn.Linear(input_dim, hidden_dim) if hidden_dim else None
         self.output = nn.Linear(hidden_dim or input_dim, num_classes)
 

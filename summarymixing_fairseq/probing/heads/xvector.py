@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ...system.errors import InputError
 from .head import EmbeddingHead, register_head, require_positive
 from .layers import MaskedBatchNorm1d, TdnnLayer, build_classifier
 from .pooling import masked_mean_std
@@ -31,7 +32,7 @@ class XVector(EmbeddingHead):
         cosine: give cosines for ``aam_logits`` instead of logits.
 
     Raises:
-        ValueError: for another activation.
+        InputError: for another activation.
     """
 
     min_frames = 1 + sum((kernel_size - 1) * dilation for kernel_size, dilation in KERNELS_AND_DILATIONS)
@@ -49,7 +50,7 @@ class XVector(EmbeddingHead):
         super().__init__(input_dim, num_classes)
         require_positive(embedding_dim=embedding_dim, channels=channels)
         if activation not in ACTIVATIONS:
-            raise ValueError(f"activation={activation!r}: choose {' or '.join(ACTIVATIONS)}")
+            raise InputError(f"activation={activation!r}: choose {' or '.join(ACTIVATIONS)}")
         activate = ACTIVATIONS[activation]
         self.gives_cosines = cosine
         self.embedding_dim = embedding_dim

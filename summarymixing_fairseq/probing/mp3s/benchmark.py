@@ -17,7 +17,7 @@ from .encoders import Encoder
 from .layers import read_columns
 from .plots import plot_layers, plot_table
 from .runner import Failure, run_all
-from .runs import Run, Settings, refuse_changed
+from .runs import RECORD_NAME, Run, Settings, refuse_changed
 from .table import build, write
 from .tasks import Task, TaskData
 
@@ -98,6 +98,9 @@ def run_benchmark(
         failures = run_all(runs, tools, jobs, env, messages, write_so_far, () if lock is None else (lock,))
         messages.show("")
         table = write_table(failures)
+        records = {path for depth in ("*/*", "*/*/*") for path in results.glob(f"{depth}/{RECORD_NAME}")}
+        if others := records - {run.folder / RECORD_NAME for run in runs}:
+            messages.say(f"{len(others)} earlier runs below {results} are not in the table: name their encoders too")
         _plot(table, runs, results, messages)
     return table, failures
 

@@ -40,13 +40,13 @@ class NewBobSchedule(FairseqLRScheduler):
     would count as without progress.
 
     Raises:
-        ValueError: for a factor out of (0, 1].
+        InputError: for a factor out of (0, 1].
     """
 
     def __init__(self, cfg: NewBobConfig, optimizer: Any):
         super().__init__(cfg, optimizer)
         if not 0 < cfg.lr_shrink <= 1:
-            raise ValueError(f"lr_scheduler.lr_shrink={cfg.lr_shrink}: must be above 0 and at most 1")
+            raise InputError(f"lr_scheduler.lr_shrink={cfg.lr_shrink}: must be above 0 and at most 1")
         self.previous: Optional[float] = None
         self.optimizer.set_lr(cfg.lr[0])
 

@@ -9,7 +9,7 @@ from typing import Any
 import fairseq_cli.train
 from fairseq.dataclass import utils
 from omegaconf import open_dict
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ValidationError
 
 from ...system.errors import InputError
 from . import logs
@@ -36,7 +36,7 @@ def merge_with_parent(dc: Any, cfg: Any, remove_missing: bool = False) -> Any:
             all that stands in a dictionary whose default is empty, such as the options of a mixer. Here they stay.
 
     Raises:
-        InputError: for a field that there is not, with the one of the nearest name.
+        InputError: for a field that there is not, with the one of the nearest name, or a value of another type.
     """
     names = [field.name for field in dataclasses.fields(dc) if field.default_factory is dict]
     kept = {name: cfg[name] for name in names if remove_missing and name in cfg}
@@ -45,6 +45,9 @@ def merge_with_parent(dc: Any, cfg: Any, remove_missing: bool = False) -> Any:
             del cfg[name]
     try:
         merged = _merge_with_parent(dc, cfg, remove_missing)
+    except ValidationError as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"{cfg._key()}.{error.full_key or error.key}: {reason}") from None
     except (ConfigAttributeError, ConfigKeyError):
         known = [field.name for field in dataclasses.fields(dc)]
         unknown = next((str(name) for name in cfg if name not in known), None)

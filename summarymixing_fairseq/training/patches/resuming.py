@@ -64,8 +64,12 @@ def load_checkpoint(cfg: Any, trainer: Trainer, **kwargs: Any) -> tuple[Any, Any
     """fairseq's, which begins or takes up a run, without what an earlier run of this process left: ``-m`` runs many.
 
     Raises:
-        InputError: for a ``checkpoint.finetune_from_model`` that is not there, or beside what contradicts it.
+        InputError: for a ``checkpoint.restore_file`` that is not there, where fairseq begins anew and writes over the
+            run's checkpoints; for such a ``checkpoint.finetune_from_model``, or one beside what contradicts it.
     """
+    path = Path(cfg.restore_file.replace(".pt", f"{trainer.checkpoint_suffix}.pt"))  # as fairseq names a shard's
+    if cfg.restore_file != "checkpoint_last.pt" and not path.is_file():
+        raise InputError(f"checkpoint.restore_file={path}: no such file below {Path.cwd()}")
     _check_finetune_from_model(cfg, trainer)
     # flags of the process, which an earlier run may have set; before a probe computes features of a frozen encoder
     allow_tf32(trainer.cfg.common.amp)
