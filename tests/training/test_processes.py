@@ -116,6 +116,16 @@ def test_a_process_that_is_killed_is_replaced_and_the_run_resumes_exactly(argume
         assert differences(first[part], second[part]) == []
 
 
+def test_what_one_process_measures_chooses_the_best_checkpoint_of_all(arguments, tmp_path):
+    given = [one for one in arguments(tmp_path, 2) if not one.startswith(("+task.quality", "dataset.disable_valid"))]
+    metric = ["checkpoint.best_checkpoint_metric=phones_latents", "checkpoint.maximize_best_checkpoint_metric=true"]
+    log = tmp_path / "log"
+    process = torchrun([*given, *metric, "dataset.validate_interval_updates=1"], log)
+    output = ended(process, log)
+    assert process.returncode == 0, output[-3000:]
+    assert (tmp_path / "checkpoint_best.pt").is_file()
+
+
 def test_an_error_of_one_process_ends_the_run_and_is_shown(arguments, manifests, tmp_path):
     """A clip that only the second process reads is broken."""
     data = tmp_path / "data"

@@ -173,6 +173,12 @@ REPLACED: tuple[tuple[Any, str, Any, str], ...] = (
     ),
     (
         fairseq_cli.train,
+        "get_valid_stats",
+        stopping.get_valid_stats,
+        "a metric that the task measures ends the second validation that looks for the best",
+    ),
+    (
+        fairseq_cli.train,
         "validate",
         stopping.validate,
         "a validation metric that is NaN ends patience, and the next one is taken for the best",

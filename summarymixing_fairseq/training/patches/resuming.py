@@ -67,10 +67,10 @@ def load_checkpoint(cfg: Any, trainer: Trainer, **kwargs: Any) -> tuple[Any, Any
         InputError: for a ``checkpoint.restore_file`` that is not there, where fairseq begins anew and writes over the
             run's checkpoints; for such a ``checkpoint.finetune_from_model``, or one beside what contradicts it.
     """
+    _check_finetune_from_model(cfg, trainer)
     path = Path(cfg.restore_file.replace(".pt", f"{trainer.checkpoint_suffix}.pt"))  # as fairseq names a shard's
     if cfg.restore_file != "checkpoint_last.pt" and not path.is_file():
         raise InputError(f"checkpoint.restore_file={path}: no such file below {Path.cwd()}")
-    _check_finetune_from_model(cfg, trainer)
     # flags of the process, which an earlier run may have set; before a probe computes features of a frozen encoder
     allow_tf32(trainer.cfg.common.amp)
     vars(checkpoint_utils.save_checkpoint).clear()

@@ -26,6 +26,7 @@ from . import background
 COMMANDS = ("fairseq-hydra-train", "fairseq-train")
 NOT_SAVED = "not saved (checkpoint.no_save, checkpoint.no_last_checkpoints)"
 
+_get_valid_stats = fairseq_cli.train.get_valid_stats
 _validate = fairseq_cli.train.validate
 _validate_and_save = fairseq_cli.train.validate_and_save
 
@@ -40,6 +41,13 @@ def listen(task: Any) -> None:
     """From here on a signal is noted until the update is done. Where several processes train, the task must agree."""
     if _is_command() and (not _several() or hasattr(task, "told_to_stop")):
         interrupts.note("interrupted at once: what was trained since the last checkpoint is lost")
+
+
+def get_valid_stats(cfg: Any, trainer: Trainer, stats: dict[str, Any], tracking_best: bool) -> dict[str, Any]:
+    """fairseq's, which adds the best value so far of the metric that chooses checkpoints. One that the task measures is
+    not there yet, and has no such value in the log."""
+    tracking_best = tracking_best and cfg.checkpoint.best_checkpoint_metric in stats
+    return _get_valid_stats(cfg, trainer, stats, tracking_best)
 
 
 def validate(*args: Any) -> list[float | None]:
