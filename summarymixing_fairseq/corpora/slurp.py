@@ -119,12 +119,12 @@ def _read_listings(root: Path, files: Mapping[str, str], audio: str, refusals: l
             if not names:
                 refusals.append(Refusal(where, "entry without a list of recordings"))
                 continue
-            paths = [f"{audio}/{name}" for name in names if _is_file_name(name)]
-            refusals += [
-                Refusal(where, "recording whose name cannot be used", repr(name))
-                for name in names
-                if not _is_file_name(name)
-            ]
+            paths = []
+            for name in names:
+                if _is_file_name(name):
+                    paths.append(f"{audio}/{name}")
+                else:
+                    refusals.append(Refusal(where, "recording whose name cannot be used", repr(name)))
             problem = None
             slurp_id = repr(entry.get("slurp_id"))
             missing = [field for field in NUM_CLASSES if not _is_word(entry.get(field))]
