@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from summarymixing_fairseq.probing.metrics.trainings import interval_over_seeds
+from summarymixing_fairseq.studies.table import scored
 from summarymixing_fairseq.system import command
 from summarymixing_fairseq.system.errors import InputError
 
@@ -26,9 +27,9 @@ def read_cells(names: Sequence[str]) -> list[dict[str, Any]]:
     """Results of encoders with the same test clips. Raises InputError where there are none."""
     found = [path for name in names for path in sorted(STUDIES.glob(f"{name}-seed*.json"))]
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in found]
-    tests = [cell.get("finetuning", {}).get("test") for cell in cells]
+    tests = [scored(cell) for cell in cells]
     if not found or None in tests or any(one["totals"] != tests[0]["totals"] for one in tests):
-        raise InputError(f"{' '.join(names)}: no recorded fine-tuning, or of several kinds of test clips")
+        raise InputError(f"{' '.join(names)}: no recorded recogniser, or of several kinds of test clips")
     return cells
 
 
@@ -47,11 +48,11 @@ def _ratio(args: argparse.Namespace) -> str:
     begun = [[(cell["seed"], cell["settings"]["pretraining"]) for cell in side] for side in sides]
     if args.paired and begun[0] != begun[1]:
         raise InputError("--paired: these did not begin with the same pre-trainings")
-    totals, others = (side[0]["finetuning"]["test"]["totals"] for side in sides)
+    totals, others = (scored(side[0])["totals"] for side in sides)
     if totals != others:
         raise InputError("the encoders were tested on other clips")
     # (seeds, clips), letters wrong
-    errors, of_rivals = ([cell["finetuning"]["test"]["errors"] for cell in side] for side in sides)
+    errors, of_rivals = ([scored(cell)["errors"] for cell in side] for side in sides)
     rates = [sum(map(sum, side)) / len(side) for side in (errors, of_rivals)]
     low, high = interval_over_seeds(errors, totals, of_rivals, args.paired)
     return f"{rates[0] / rates[1]:.2f} ({low:.2f} to {high:.2f})"

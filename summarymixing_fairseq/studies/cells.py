@@ -14,6 +14,8 @@ from typing import Any
 
 from ..probing.metrics.error_rate import character_error_rate
 from ..probing.mp3s.runs import LOG_NAME
+from ..probing.mp3s.tasks import WER
+from ..probing.results import read_results
 from ..system.errors import InputError
 from ..system.files import atomic_write
 from ..system.jobs import Describe, Job, peaks_mib, run_process
@@ -25,6 +27,7 @@ from .plan import Cell, FineTuning, Probing, Study
 PRETRAINED, FINE_TUNED, PROBED = "pretrain", "finetune", "probes"
 # fairseq's line
 _PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
+_BEST = "valid_best_"
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -98,10 +101,13 @@ def run_cell(
             yield from process(_decoding(place, best, after, scores.parent), scores, folder / "decode.log")
             result["finetuning"] = {"tried": tried, "chosen": chosen["updates"], "test": _counts(scores.parent)}
         if study.probing is not None:
-            doing, log = "probes", folder / f"{PROBED}.log"
-            table = folder / PROBED / "mp3s.json"
-            yield from process(_probes(place, study.probing, cell, checkpoint, table.parent), table, log)
-            result["probing"] = _probed(table)
+            tables = {}
+            for setting, more in (cell.encoder.tried or {"": ()}).items():
+                doing = f"{PROBED}-{setting}" if setting else PROBED
+                log, tables[setting] = folder / f"{doing}.log", folder / doing / "mp3s.json"
+                command = _probes(place, study.probing, cell, more, checkpoint, tables[setting].parent)
+                yield from process(command, tables[setting], log)
+            result["probing"] = _probed(tables)
         result |= {"settings": settings, "machine": machine, "date": time.strftime("%Y-%m-%d")}
         with atomic_write(place.results / f"{cell.name}.json") as file:
             file.write(f"{to_json(result, indent=1)}\n")
@@ -136,33 +142,57 @@ def _decoding(place: Place, checkpoint: Path, after: FineTuning, dest: Path) -> 
     return [*command, "--device", "cpu"] if place.device == "cpu" else command
 
 
-def _probes(place: Place, probing: Probing, cell: Cell, checkpoint: Path, dest: Path) -> list[str]:
+def _probes(place: Place, probing: Probing, cell: Cell, more: Sequence[str], checkpoint: Path, dest: Path) -> list[str]:
     command = [*place.tools.summarymixing, "mp3s", "--encoder", f"{cell.encoder.name}={checkpoint}"]
     command += ["--data", str(probing.data.absolute()), "--results", str(dest), "--tasks", ",".join(probing.tasks)]
-    for override in (*probing.overrides, *cell.encoder.probing):
+    for override in (*probing.overrides, *cell.encoder.probing, *more):
         command += ["--override", override]
     # of the GPUs that the process sees cuda:1 is the only one
     device = place.device.partition(":")[0]
     return [*command, "--seed", str(cell.seed), "--device", device, "--no-paper", "--force"]
 
 
-def _probed(table: Path) -> list[dict[str, Any]]:
-    """What each probe reached: its task, split and metric, the metric's value with its interval and that of the
-    validation clips, and the gates of the encoder that it trained or took as it was."""
+def _probed(tables: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """What each probe reached with the setting that is best on the validation clips.
+
+    Args:
+        tables: mp3s.json of each setting.
+
+    Raises:
+        InputError: where there are several settings, and no number of the validation clips to choose by.
+    """
+    runs = {name: [_reached(table, row) for row in _rows(table)] for name, table in tables.items()}
     found = []
-    for row in json.loads(table.read_text(encoding="utf-8"))["rows"]:
-        (cell,) = row["cells"].values()
-        names = {key: row[key] for key in ("task", "probe", "split", "metric", "higher_is_better")}
-        reached = {key: cell[key] for key in ("value", "low", "high", "unit", "summary_shares")}
-        logs = [(table.parent / name).parents[1] / LOG_NAME for name in cell["results"]]
-        found.append({**names, **reached, "valid": _of_kept_checkpoints(logs, row["metric"])})
+    for rows in zip(*runs.values()):
+        tried = {name: row["valid"] for name, row in zip(runs, rows)}
+        if len(tried) > 1 and None in tried.values():
+            raise InputError(f"no {_BEST}* in the logs: the configuration validates never")
+        chosen = (max if rows[0]["valid_higher_is_better"] else min)(tried, key=lambda name: tried[name])
+        found.append(rows[list(runs).index(chosen)] | {"tried": tried, "chosen": chosen})
     return found
 
 
-def _of_kept_checkpoints(logs: Sequence[Path], metric: str) -> float | None:
-    """The metric on the validation clips as the logs have it, the mean of the folds; None where it is not logged."""
-    values = [value for log in logs for value in series(read_log(log), f"valid_best_{metric}")[1][-1:]]
-    return mean(values) if values else None
+def _rows(table: Path) -> list[dict[str, Any]]:
+    return json.loads(table.read_text(encoding="utf-8"))["rows"]
+
+
+def _reached(table: Path, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row of mp3s.json says: the probe, the metric with its interval, and the gates of the encoder.
+
+    Added are ``valid``, the number of the validation clips that chose the checkpoint (the mean of the folds; None where
+    none was logged), and for recognition ``test``, the letters wrong of each test clip.
+    """
+    (cell,) = row["cells"].values()
+    names = {key: row[key] for key in ("task", "probe", "split", "metric", "higher_is_better")}
+    reached = {key: cell[key] for key in ("value", "low", "high", "unit", "summary_shares")}
+    paths = [table.parent / name for name in cell["results"]]
+    checkpoint = read_results(paths[0]).config["checkpoint"]
+    metric, higher = (checkpoint[key] for key in ("best_checkpoint_metric", "maximize_best_checkpoint_metric"))
+    logs = [path.parents[1] / LOG_NAME for path in paths]
+    values = [value for log in logs for value in series(read_log(log), f"{_BEST}{metric}")[1][-1:]]
+    valid = {"valid_metric": metric, "valid_higher_is_better": higher, "valid": mean(values) if values else None}
+    test = {"test": _counts(paths[0].parent)} if row["metric"] == WER.key else {}
+    return {**names, **reached, **valid, **test}
 
 
 def _records(log: Path) -> Records:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..data.manifest import check_splits
-from ..probing.mp3s.runs import parse_overrides
+from ..probing.mp3s.runs import needed_files, parse_overrides
 from ..probing.mp3s.tasks import choose_probes, find_data
 from ..system.errors import InputError, printable
 from ..system.strict_json import to_json
@@ -25,8 +26,8 @@ _KEYS = {"title", "data", "data_from", "pretraining", "finetuning", "probing", "
 _PRETRAINING_KEYS = {"config", "data", "overrides"}
 _FINETUNING_KEYS = {"config", "data", "overrides", "train", "valid", "test", "updates"}
 _PROBING_KEYS = {"data", "tasks", "overrides"}
-_ENCODER_KEYS = {"config", "overrides", "finetuning", "probing"}
-# An encoder's name is part of the names of files.
+_ENCODER_KEYS = {"config", "overrides", "finetuning", "probing", "tried"}
+# Names of encoders and settings are parts of the names of files.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 # Keys that the study sets itself.
 OWN_KEYS = {
@@ -39,13 +40,14 @@ MOST_DIFFERENCES = 3
 @dataclass(frozen=True)
 class Encoder:
     """An encoder under study: a configuration of pre-training, what is changed in it, in the fine-tuning and in the
-    probes."""
+    probes; ``tried``: settings of the probes by name, of which the best on the validation clips counts."""
 
     name: str
     config: Path
     overrides: tuple[str, ...]
     finetuning: tuple[str, ...]
     probing: tuple[str, ...]
+    tried: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,7 @@ def read_study(path: Path, config_dir: Callable[[str], Path]) -> Study:
     encoders = []
     for name, given in _mapping(content["encoders"], f"{path}: encoders").items():
         where = f"{path}: encoders.{name}"
-        if not (isinstance(name, str) and _NAME.fullmatch(name)):  # YAML reads 155 and no as something else
-            raise InputError(f"{where}: a name has at most 61 letters, digits, '_', '.' and '-', no mark first")
+        _check_name(name, where)
         own = _mapping(given or {}, where, _ENCODER_KEYS)
         config = config_path(own.get("config", before.get("config")), config_dir("pretraining"), f"{where}: config")
         overrides = (*shared, *_overrides(own.get("overrides", []), f"{where}.overrides"))
@@ -148,9 +149,13 @@ def read_study(path: Path, config_dir: Callable[[str], Path]) -> Study:
         if tuned and "finetuning" not in content:
             raise InputError(f"{where}.finetuning: the study has no fine-tuning")
         probed = _probe_overrides(own.get("probing", []), f"{where}.probing")
-        if probed and "probing" not in content:
-            raise InputError(f"{where}.probing: the study has no probes")
-        encoders.append(Encoder(name, config, overrides, tuned, probed))
+        tried = {}
+        for setting, more in _mapping(own.get("tried", {}), f"{where}.tried").items():
+            _check_name(setting, f"{where}.tried.{setting}")
+            tried[setting] = _probe_overrides(more, f"{where}.tried.{setting}")
+        if (probed or tried) and "probing" not in content:
+            raise InputError(f"{where}: the study has no probes")
+        encoders.append(Encoder(name, config, overrides, tuned, probed, tried))
     if not encoders:
         raise InputError(f"{path}: encoders names none")
     finetuning = None
@@ -221,6 +226,11 @@ def _mapping(value: object, where: str, known: Iterable[str] | None = None) -> d
     return value
 
 
+def _check_name(name: object, where: str) -> None:
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):  # YAML reads 155 and no as something else
+        raise InputError(f"{where}: a name has at most 61 letters, digits, '_', '.' and '-', no mark first")
+
+
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{where}: must be a text")
@@ -279,8 +289,8 @@ def settings_of(study: Study, cell: Cell) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {
         "seed": cell.seed,
-        "pretraining": fields_of(cell.encoder.config, cell.encoder.overrides),
-        "pretraining_data": fingerprint(study.pretraining_data, ["train.tsv", "valid.tsv"], study.data_from),
+        "pretraining": (fields := fields_of(cell.encoder.config, cell.encoder.overrides)),
+        "pretraining_data": fingerprint(study.pretraining_data, _manifests(fields), study.data_from),
     }
     if (after := study.finetuning) is not None:
         names = [f"{split}.{kind}" for split in (after.train, after.valid, after.test) for kind in ("tsv", "ltr")]
@@ -289,15 +299,24 @@ def settings_of(study: Study, cell: Cell) -> dict[str, Any]:
         settings["finetuning"]["updates"] = list(after.updates)
         settings["finetuning_data"] = fingerprint(after.data, [*names, "dict.ltr.txt"], study.data_from)
     if (probing := study.probing) is not None:
-        names = []
-        for task in choose_probes(",".join(probing.tasks)):
+        overrides = [*probing.overrides, *cell.encoder.probing]
+        tried = {name: list(more) for name, more in cell.encoder.tried.items()}
+        files: dict[str, None] = {}  # in their order
+        for task, probes in choose_probes(",".join(probing.tasks)).items():
             if (found := find_data(task, probing.data)).problem:
                 raise InputError(found.problem)
-            names += [f"{task.name}/{fold}/{name}" for fold, _ in found.folders for name in task.needed_files()]
-        settings["probing"] = {"tasks": list(probing.tasks), "overrides": [*probing.overrides, *cell.encoder.probing]}
+            for probe, more in product(probes, tried.values() or [[]]):
+                names = needed_files(task, probe, parse_overrides([*overrides, *more]))
+                files |= dict.fromkeys(f"{task.name}/{fold}/{name}" for fold, _ in found.folders for name in names)
+        settings["probing"] = {"tasks": list(probing.tasks), "overrides": overrides, "tried": tried}
         settings["probing"] |= {config.stem: fields_of(config, ()) for config in probing.configs}
-        settings["probing_data"] = fingerprint(probing.data, names, study.data_from)
+        settings["probing_data"] = fingerprint(probing.data, list(files), study.data_from)
     return settings
+
+
+def _manifests(fields: Mapping[str, Any]) -> list[str]:
+    splits = [str(fields.get(f"dataset.{name}_subset", name)) for name in ("train", "valid")]
+    return [f"{split}.tsv" for names in splits for split in names.split(",")]
 
 
 def fields_of(config: Path, overrides: Sequence[str]) -> dict[str, Any]:

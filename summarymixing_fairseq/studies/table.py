@@ -37,10 +37,13 @@ class Row:
         codebook_use: perplexity of the targets over the number of codes, a number a seed that has codebooks to learn.
         objective: share of the masked frames of the validation clips that the pre-training gets right, a number a seed.
         collapsed: how many seeds end with latents that hold less than at their start, of how many that were measured.
-        valid_cer: error rate on the validation clips, of the length that is best on them, mean of the seeds.
-        cer: error rate on the test clips, with its 95 % interval; ratio: to the baseline's, with its own.
-        updates: chosen lengths of fine-tuning, a seed each.
-        probes: what the probes reached, a number for each seed, by task, probe and metric.
+        valid_cer: error rate on the validation clips, of the length of fine-tuning that is best on them, mean of the
+            seeds.
+        cer: error rate on the test clips, of the fine-tuning or else of the first probe of recognition, with its 95 %
+            interval; ratio: to the baseline's, with its own.
+        chosen: lengths of fine-tuning that were best on the validation clips, a seed each.
+        probes: what the probes reached, a number for each seed, by task, probe and metric; settings: of the probes, the
+            names of those that were best on the validation clips, a seed each, by task and probe.
         updates_per_second, parameters, peak_mib: of pre-training, medians of the seeds that have them.
     """
 
@@ -59,8 +62,9 @@ class Row:
     cer_interval: Interval
     ratio: float | None
     ratio_interval: Interval
-    updates: tuple[int, ...]
+    chosen: tuple[int, ...]
     probes: Mapping[str, tuple[float, ...]]
+    settings: Mapping[str, tuple[str, ...]]
     updates_per_second: float | None
     parameters: float | None
     peak_mib: float | None
@@ -69,6 +73,16 @@ class Row:
     def best_phones(self) -> float | None:
         """Accuracy at the place where it is highest."""
         return max(self.phones.values(), default=None)
+
+
+def scored(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Letters wrong and letters in all of each test clip, ``errors`` and ``totals``.
+
+    They are of the fine-tuning, or else of the first probe of recognition; None where there is neither.
+    """
+    if "finetuning" in result:
+        return result["finetuning"]["test"]
+    return next((one["test"] for one in result.get("probing", ()) if "test" in one), None)
 
 
 def build(study: Study, results: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -99,9 +113,9 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
     for place in phones:
         both = [(one["start"].get(PHONES + place), one["valid"].get(PHONES + place)) for one in measured]
         changes[place] = tuple(float(end) - float(start) for start, end in both if None not in (start, end))
-    scored = [result["finetuning"] for result in results if "finetuning" in result]
-    rivals = [result["finetuning"] for result in baseline if "finetuning" in result]
-    ratio = _rate(scored) / of_rivals if scored and rivals and (of_rivals := _rate(rivals)) else None
+    tuned = [result["finetuning"] for result in results if "finetuning" in result]
+    tests, rivals = ([test for result in side if (test := scored(result))] for side in (results, baseline))
+    ratio = _rate(tests) / of_rivals if tests and rivals and (of_rivals := _rate(rivals)) else None
     return Row(
         name,
         tuple(result["seed"] for result in results),
@@ -121,13 +135,14 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
             if "accuracy" in one["pretraining"]["valid"]
         ),
         (sum(bool(signs_of_collapse(one["start"], one["valid"])) for one in measured), len(measured)),
-        mean(min(one["valid_cer"] for one in cell["tried"]) for cell in scored) if scored else None,
-        _rate(scored) if scored else None,
-        _interval(scored, None),
+        mean(min(one["valid_cer"] for one in cell["tried"]) for cell in tuned) if tuned else None,
+        _rate(tests) if tests else None,
+        _interval(tests, None),
         ratio,
-        _interval(scored, rivals, paired) if ratio is not None else UNDEFINED,
-        tuple(cell["chosen"] for cell in scored),
+        _interval(tests, rivals, paired) if ratio is not None else UNDEFINED,
+        tuple(cell["chosen"] for cell in tuned),
         _probes(results),
+        _settings(results),
         *(_median(results, key) for key in ("updates_per_second", "parameters", "peak_mib")),
     )
 
@@ -148,7 +163,7 @@ def _probes(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]
         for one in result.get("probing", ()):
             probe = f"{one['task']} {one['probe']}"
             found = {f"{probe}, {one['split']}: {one['metric']} {one['unit']}".rstrip(): one["value"]}
-            found[f"{probe}, valid: {one['metric']}"] = one["valid"]
+            found[f"{probe}, valid: {one['valid_metric']}"] = one["valid"]
             found |= {f"{probe}: share of s, layer {n}": share for n, share in enumerate(one["summary_shares"], 1)}
             for title, value in found.items():
                 if value is None:  # not measured, or no number
@@ -157,24 +172,34 @@ def _probes(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]
     return {title: tuple(these.values()) for title, these in values.items()}
 
 
+def _settings(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Settings that were chosen, of probes that had a choice."""
+    chosen: dict[str, dict[int, str]] = {}
+    for result in results:
+        for one in result.get("probing", ()):
+            if len(one["tried"]) > 1:
+                chosen.setdefault(f"{one['task']} {one['probe']}: chosen", {})[result["seed"]] = one["chosen"]
+    return {title: tuple(these.values()) for title, these in chosen.items()}
+
+
 def _median(results: Sequence[Mapping[str, Any]], key: str) -> float | None:
     """Of a number of pre-training, over the results that have it; those of earlier versions may not."""
     values = [value for result in results if (value := result["pretraining"].get(key)) is not None]
     return median(values) if values else None
 
 
-def _rate(cells: Sequence[Mapping[str, Any]]) -> float:
-    return sum(sum(cell["test"]["errors"]) for cell in cells) / sum(sum(cell["test"]["totals"]) for cell in cells)
+def _rate(tests: Sequence[Mapping[str, Any]]) -> float:
+    return sum(sum(test["errors"]) for test in tests) / sum(sum(test["totals"]) for test in tests)
 
 
 def _interval(
-    cells: Sequence[Mapping[str, Any]], rivals: Sequence[Mapping[str, Any]] | None, paired: bool = False
+    tests: Sequence[Mapping[str, Any]], rivals: Sequence[Mapping[str, Any]] | None, paired: bool = False
 ) -> Interval:
     """95 % interval of the error rate, or of its ratio to the rivals', over seeds and test clips."""
-    if not cells:
+    if not tests:
         return UNDEFINED
-    errors, of_rivals = ([cell["test"]["errors"] for cell in side] for side in (cells, rivals or []))
-    return interval_over_seeds(errors, cells[0]["test"]["totals"], None if rivals is None else of_rivals, paired)
+    errors, of_rivals = ([test["errors"] for test in side] for side in (tests, rivals or []))
+    return interval_over_seeds(errors, tests[0]["totals"], None if rivals is None else of_rivals, paired)
 
 
 def _number(value: float | None, digits: int = 3, scale: float = 1.0) -> str:
@@ -209,7 +234,7 @@ _AFTER: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("CER test: 95 %", lambda row: _spread(row.cer_interval)),
     ("to baseline", lambda row: _number(row.ratio, 2)),
     ("to baseline: 95 %", lambda row: _spread(row.ratio_interval, 2)),
-    ("updates chosen", lambda row: " ".join(map(str, row.updates))),
+    ("updates chosen", lambda row: " ".join(map(str, row.chosen))),
     ("updates/s", lambda row: _number(row.updates_per_second, 2)),
     ("M parameters", lambda row: _number(row.parameters, 2, 1e-6)),
     ("peak MiB", lambda row: _number(row.peak_mib, 0)),
@@ -236,6 +261,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     places = [(f"phones % {place}", _phones(place)) for place in names]
     places += [(f"change of {place} (points)", _change(place)) for place in dict.fromkeys((*names[:1], *names[-1:]))]
     probes = [(title, _probe(title)) for title in dict.fromkeys(title for row in rows for title in row.probes)]
+    probes += [(title, _setting(title)) for title in dict.fromkeys(title for row in rows for title in row.settings)]
     columns = [*_BEFORE, *places, *probes, *_AFTER]
     table = [[content(row) for _, content in columns] for row in rows]
     used = [number for number in range(len(columns)) if any(line[number] for line in table)]
@@ -254,6 +280,10 @@ def _probe(title: str) -> Callable[[Row], str]:
     return lambda row: _of_seeds(row.probes.get(title, ()), 2)
 
 
+def _setting(title: str) -> Callable[[Row], str]:
+    return lambda row: " ".join(row.settings.get(title, ()))
+
+
 def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machines: Sequence[str]) -> str:
     """The page of a study: its table, and what it is to be read with.
 
@@ -262,12 +292,16 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
     """
     lines = [f"# {study.title}", "", markdown_table(*_cells(rows)), ""]
     if any(row.cer is not None for row in rows):
-        lines.append(
-            "CER: letters wrong on the test clips, greedy decoding, means of the seeds. Of the lengths of fine-tuning "
-            "that were tried, and of the checkpoints of each, the best on the validation clips is scored, for each "
-            "seed. CER valid: the lowest of all validations, which is optimistic. Intervals: 95 % over seeds and "
-            "clips, Student's t on the logarithm; those of one study share a baseline and are not corrected for their "
-            "number."
+        lines.append("CER: letters wrong on the test clips, greedy decoding, means of the seeds.")
+        if study.finetuning is not None:
+            lines[-1] += (
+                " Of the lengths of fine-tuning that were tried, and of the checkpoints of each, the best on the "
+                "validation clips is scored, for each seed. CER valid: the lowest of all validations, which is "
+                "optimistic."
+            )
+        lines[-1] += (
+            " Intervals: 95 % over seeds and clips, Student's t on the logarithm; those of one study share a baseline "
+            "and are not corrected for their number."
         )
     if any(row.phones for row in rows):
         lines.append(
@@ -280,8 +314,8 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
         )
     if any(row.probes for row in rows):
         lines.append(
-            "Probes of MP3S on the test clips, and on the validation clips, which choose among settings: means of the "
-            "seeds, and in brackets the lowest and the highest."
+            "Probes of MP3S on the test clips, and on the validation clips, which choose the checkpoint and, for each "
+            "seed, among settings: means of the seeds, and in brackets the lowest and the highest."
         )
     if any(row.objective for row in rows):
         lines.append(
@@ -318,18 +352,18 @@ def plot(study: Study, rows: Sequence[Row], path: Path) -> None:
     panels: list[Callable[[Any], None]] = []
     if _places(rows):
         panels.append(partial(_plot_phones, rows))
-    scored = [row for row in rows if row.cer is not None]
-    if scored:
-        panels.append(partial(_plot_errors, scored))
+    with_errors = [row for row in rows if row.cer is not None]
+    if with_errors:
+        panels.append(partial(_plot_errors, with_errors))
     size = next((size for size in _SIZES if any(size[1](row) for row in rows)), None)
     for label, cost in filter(None, (_TIME, size)):
         points = [
-            _Point(row.encoder, x, y, row.cer_interval if scored else row.phones_range)
+            _Point(row.encoder, x, y, row.cer_interval if with_errors else row.phones_range)
             for row in rows
-            if (x := cost(row)) is not None and (y := row.cer if scored else row.best_phones) is not None
+            if (x := cost(row)) is not None and (y := row.cer if with_errors else row.best_phones) is not None
         ]
         if points:
-            panels.append(partial(_plot_pareto, points, label, bool(scored)))
+            panels.append(partial(_plot_pareto, points, label, bool(with_errors)))
     if not panels:
         return
     columns = min(len(panels), 2)

@@ -27,4 +27,4 @@ def test_a_ratio_of_recorded_encoders():
 @pytest.mark.parametrize("rival", ["objectives/nothing", "collapse/latents"])
 def test_what_has_no_fine_tuning(rival):
     done = run("python", "studies/ratio.py", "objectives/filterbank", rival, check=False)
-    assert done.returncode == 1 and f"{rival}: no recorded fine-tuning" in done.stderr
+    assert done.returncode == 1 and f"{rival}: no recorded recogniser" in done.stderr

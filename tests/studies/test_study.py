@@ -12,6 +12,7 @@ import pytest
 from summarymixing_fairseq.commands.main import main
 from summarymixing_fairseq.probing.metrics.trainings import interval_over_seeds
 from summarymixing_fairseq.probing.mp3s.tasks import task_named
+from summarymixing_fairseq.probing.results import EncoderSource, EvaluationData, Results, as_json
 from summarymixing_fairseq.studies import study as study_module
 from summarymixing_fairseq.studies.plan import fields_of
 from summarymixing_fairseq.studies.table import pareto_front
@@ -51,17 +52,24 @@ command, checkpoint = sys.argv[1:3]
 if command == "mp3s":
     options = dict(zip(sys.argv[2::2], sys.argv[3::2]))
     name, path = options["--encoder"].split("=", 1)
-    fewer = sum(argument == "model.freeze=false" for argument in sys.argv)
-    value = int(pathlib.Path(path).read_text()) - fewer
-    row = {"task": "slurp", "probe": 1, "split": "test", "metric": "accuracy", "higher_is_better": True}
+    value = int(pathlib.Path(path).read_text()) - sum(one == "model.freeze=false" for one in sys.argv)
+    value -= sum(int(one[11:]) for one in sys.argv if one.startswith("fake.fewer="))
+    task = options["--tasks"].removesuffix("_probe1")
+    metric = {"slurp": "accuracy", "prompts_en": "wer"}[task]
+    row = {"task": task, "probe": 1, "split": "test", "metric": metric, "higher_is_better": metric == "accuracy"}
     cell = {"value": 10.0 * value, "low": 1.0, "high": 99.0, "unit": "%", "summary_shares": [0.25]}
-    cell["results"] = [f"{name}/slurp_probe1/test/results.json"]
+    cell["results"] = [f"{name}/{task}_probe1/test/results.json"]
     folder = pathlib.Path(options["--results"])
-    (folder / name / "slurp_probe1").mkdir(parents=True)
+    test = folder / cell["results"][0]
+    test.parent.mkdir(parents=True)
+    best = {"best_checkpoint_metric": "accuracy", "maximize_best_checkpoint_metric": metric == "accuracy"}
+    test.write_text(pathlib.Path(__file__).with_name("results.json").read_text().replace('"BEST"', json.dumps(best)))
+    (test.parent / "ref.wrd").write_text("ABCDEFGHIJ\\n" * 4)
+    (test.parent / "hypo.wrd").write_text(("ABCDEFGHIJ"[value:] + "\\n") * 4)
     logged = [{"valid_num_updates": str(n), "valid_best_accuracy": str(value / 10 - 1 / n)} for n in (5, 10)]
     lines = ["[2026-11-26 12:00:00][valid][INFO] - " + json.dumps(one) for one in logged]
-    (folder / name / "slurp_probe1" / "run.log").write_text("\\n".join(lines) + "\\n")
-    assert options["--tasks"] == "slurp_probe1" and options["--seed"] in "12", options
+    test.parents[1].joinpath("run.log").write_text("\\n".join(lines) + "\\n")
+    assert options["--seed"] in "12", options
     (folder / "mp3s.json").write_text(json.dumps({"rows": [{**row, "cells": {name: cell}}]}))
     sys.exit()
 assert command == "decode"
@@ -99,6 +107,12 @@ class Lab:
             (folder / "data" / name).write_text("/here\na.flac\t16000\n")
         for name in ("train.ltr", "valid.ltr", "test.ltr", "dict.ltr.txt"):
             (folder / "data" / name).write_text("A B |\n")
+        source = EncoderSource("plain", "4 layers", "last.pt", "0" * 64)
+        data = EvaluationData("data", "test", {"clips": 4})
+        config = {"checkpoint": "BEST"}
+        (folder / "results.json").write_text(
+            as_json(Results("slurp", "mean_linear", source, "best.pt", config, data, 1, {}, [1.0], {}))
+        )
 
     def write(self, study: str) -> None:
         (self.folder / "two.yaml").write_text(study)
@@ -229,7 +243,7 @@ def test_probes_of_encoders_that_are_pretrained_once(lab):
     lab.write(STUDY.replace("seeds", probing, 1) + encoders)
     assert lab() == 1 and "data/mp3s/slurp is not there: make it by summarymixing manifest slurp" in lab.err
     lab.write(STUDY + encoders)
-    assert lab() == 1 and "encoders.tuned.probing: the study has no probes" in lab.err
+    assert lab() == 1 and "encoders.tuned: the study has no probes" in lab.err
     lab.write(STUDY.replace("seeds", probing.replace("[slurp_probe1]", "slurp"), 1))
     assert lab() == 1 and "probing.tasks: must be a list of tasks, such as slurp_probe1" in lab.err
     lab.write(STUDY.replace("seeds", probing, 1) + encoders)
@@ -259,6 +273,41 @@ def test_probes_of_encoders_that_are_pretrained_once(lab):
     path.write_text(json.dumps(result))
     assert lab("table") == 0 and "slurp 1, other: accuracy %" in lab.out
     assert "| 0.60 |" in next(line for line in lab.out.splitlines() if line.startswith("| tuned"))
+
+
+def test_the_setting_of_a_probe_that_is_best_on_the_validation_clips_counts(lab):
+    """For each seed. The test clips' letters make intervals and ratios as those of a fine-tuning do."""
+    probing = "probing: {data: mp3s, tasks: [prompts_en_probe1], overrides: [dataset.train_subset=train_5min]}\nseeds"
+    tried = "  tuned: {overrides: [+fake.errors=6], tried: {slow: [fake.fewer=1], fast: [fake.fewer=4]}}\n"
+    study = STUDY.replace("seeds", probing, 1).replace("finetuning: {config: fine.yaml, updates: [10, 20]}\n", "")
+    lab.write(study + tried.replace("slow", "3"))
+    assert lab() == 1 and "encoders.tuned.tried.3: a name has at most 61" in lab.err
+    lab.write(study + tried)
+    folder = lab.folder / "data" / "mp3s" / "prompts_en"
+    folder.mkdir(parents=True)
+    for name in task_named("prompts_en").needed_files():
+        (folder / name).write_text("/here\na.flac\t16000\n")
+    # what the probes are trained on is missed before anything is trained, and is part of the settings
+    assert lab() == 1 and "prompts_en/train_5min.tsv is not there: make the data by hand" in lab.err
+    assert not lab.computed("plain-seed1")
+    for name in ("train_5min.tsv", "train_5min.ltr"):
+        (folder / name).write_text("/here\na.flac\t16000\n")
+    assert lab() == 0, lab.err
+    (one,) = lab.result("tuned-seed2")["probing"]
+    assert one["tried"] == pytest.approx({"slow": 0.6, "fast": 0.3}) and (one["chosen"], one["value"]) == ("fast", 40.0)
+    assert one["test"] == {"errors": [4] * 4, "totals": [10] * 4}
+    header, _, plain, better, tuned = [
+        line.strip("| ").split(" | ") for line in lab.out.splitlines() if line.startswith("|")
+    ]
+    assert tuned[header.index("prompts_en 1: chosen")] == "fast fast" and "CER valid" not in header
+    assert tuned[header.index("prompts_en 1, valid: accuracy")] == "0.25 (0.20 to 0.30)"
+    totals, errors = [10] * 4, [[[3] * 4, [4] * 4], [[7] * 4, [8] * 4]]
+    assert tuned[header.index("CER test")] == "0.350" and plain[header.index("CER test")] == "0.750"
+    assert tuned[header.index("to baseline: 95 %")] == "{:.2f} to {:.2f}".format(
+        *interval_over_seeds(errors[0], totals, errors[1], True)
+    )
+    (folder / "train_5min.ltr").write_text("other\n")
+    assert lab() == 1 and "probing_data" in lab.err
 
 
 def test_half_a_training_of_other_settings_is_not_gone_on_with(lab):

@@ -28,7 +28,7 @@ def plan(
     """All runs: of the probes of each task, by their numbers, on the task's data.
 
     Raises:
-        InputError: for a configuration that is not there, or a path that no configuration can hold.
+        InputError: for a configuration or a split that is not there, or a path that no configuration can hold.
     """
     # encoders in the innermost loop: runs at the same time are then of several encoders, and do not wait for each
     # other's kept features
@@ -45,6 +45,9 @@ def plan(
                 f"{run.config} is not there: --config-dir must hold TASK_probeN.yaml of every probe that runs; leave "
                 "it out for the package's own"
             )
+        for name in run.needed_files():
+            if not (run.data / name).is_file():
+                raise InputError(f"{run.data / name} is not there, which an --override asks for")
         for path in (*run.paths().values(), run.config):
             if "${" in str(path):  # no quoting lasts through all that hydra and fairseq do with a configuration
                 raise InputError(f"{path} holds ${{, which hydra takes for a reference: rename it")

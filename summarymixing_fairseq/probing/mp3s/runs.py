@@ -89,8 +89,11 @@ class Run:
         options = [f"common.seed={self.settings.seed}"]
         if self.encoder.random:
             options.append("model.random_encoder=true")
-        names = ("", self.task.name, f"{self.task.name}_probe{self.probe}")
-        return options + [override for name, override in self.settings.overrides if name in names]
+        return options + overrides_of(self.task, self.probe, self.settings.overrides)
+
+    def needed_files(self) -> list[str]:
+        """Files that its folder of data must hold."""
+        return needed_files(self.task, self.probe, self.settings.overrides)
 
     def paths(self) -> dict[str, Path]:
         """Paths of the configuration, by their keys."""
@@ -129,7 +132,7 @@ class Run:
         """Hashes of all inputs: two runs with the same record give the same result."""
         # read by the evaluation if they are there: words of the references, speakers of the clips
         extra = [f"{split.name}.{kind}" for split in self.task.splits for kind in ("wrd", "speaker")]
-        files = [*self.task.needed_files(), *(name for name in extra if (self.data / name).is_file())]
+        files = [*self.needed_files(), *(name for name in extra if (self.data / name).is_file())]
         return {
             "config": _hash_of_files(self.config.parent, _config_names(self.config)),
             "options": self.options(),
@@ -246,3 +249,15 @@ def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
             raise InputError(f"--override {argument}: {bare} is set by an option of this command, see --help")
         overrides.append((task, f"{bare}={value}"))
     return overrides
+
+
+def overrides_of(task: Task, probe: int, overrides: Sequence[tuple[str, str]]) -> list[str]:
+    """Those of a probe among the (TASK or TASK_probeN or "", KEY=VALUE) of ``parse_overrides``."""
+    return [override for name, override in overrides if name in ("", task.name, f"{task.name}_probe{probe}")]
+
+
+def needed_files(task: Task, probe: int, overrides: Sequence[tuple[str, str]]) -> list[str]:
+    """Files that a folder of data must hold for a probe: of the splits that its overrides name, if they do."""
+    fields = dict(override.split("=", 1) for override in overrides_of(task, probe, overrides))
+    splits = {name: fields.get(f"dataset.{name}_subset", name) for name in ("train", "valid")}
+    return task.needed_files(**splits)

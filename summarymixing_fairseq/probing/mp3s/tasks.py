@@ -69,9 +69,13 @@ class Task:
         """Configuration of a probe, 1 or 2."""
         return f"{self.config or self.name}_probe{probe}"
 
-    def needed_files(self) -> list[str]:
-        """Files that a folder of this task's data must hold."""
-        files = [f"{split}.{kind}" for split in ("train", "valid") for kind in ("tsv", self.labels)]
+    def needed_files(self, train: str = "train", valid: str = "valid") -> list[str]:
+        """Files that a folder of this task's data must hold.
+
+        Args:
+            train, valid: splits for training and validation; ``valid`` may be several, separated by commas.
+        """
+        files = [f"{split}.{kind}" for split in (train, *valid.split(",")) for kind in ("tsv", self.labels)]
         files.append(f"dict.{self.labels}.txt")
         for split in self.splits:
             files += [f"{split.name}.tsv", split.trials or f"{split.name}.{self.labels}"]
