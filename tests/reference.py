@@ -71,7 +71,7 @@ def summary_mixing(p: Parameters, x: Tensor, mode: str = "full", activation: str
             mean = sum(w * v for w, v in zip(weights, values)) / sum(weights)
             parts.append(layer_norm(p, "summary_norm", mean))
         if "gate_logit" in p:
-            share = p["gate_logit"].sigmoid()
+            share = (10 * p["gate_logit"]).sigmoid()
             parts = [2 * (1 - share) * parts[0], 2 * share * parts[1]]
         if mode in ("lite", "sum"):
             outputs.append(sum(parts))

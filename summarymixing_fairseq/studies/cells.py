@@ -67,7 +67,7 @@ def run_cell(
 
     def describe() -> str:
         records = read_log(log) if log.exists() else []
-        return f"{cell.name}: {doing}, update {int(records[-1]['num_updates']) if records else 0}"
+        return f"{cell.name}: {doing}" + (f", update {int(records[-1]['num_updates'])}" if records else "")
 
     def process(command: Sequence[str], output: Path, log: Path) -> Generator[Describe, None, float]:
         return run_process(command, output, log, folder, place.env, place.descriptors, describe)

@@ -44,6 +44,8 @@ class Row:
         chosen: lengths of fine-tuning that were best on the validation clips, a seed each.
         probes: what the probes reached, a number for each seed, by task, probe and metric; settings: of the probes, the
             names of those that were best on the validation clips, a seed each, by task and probe.
+        shares: how much of each layer's SummaryMixing cell is the summary where it has a gate, 0 to 1: for each seed
+            those of the layers, lowest first, by task and probe.
         updates_per_second, parameters, peak_mib: of pre-training, medians of the seeds that have them.
     """
 
@@ -65,6 +67,7 @@ class Row:
     chosen: tuple[int, ...]
     probes: Mapping[str, tuple[float, ...]]
     settings: Mapping[str, tuple[str, ...]]
+    shares: Mapping[str, tuple[Sequence[float], ...]]
     updates_per_second: float | None
     parameters: float | None
     peak_mib: float | None
@@ -142,7 +145,8 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
         _interval(tests, rivals, paired) if ratio is not None else UNDEFINED,
         tuple(cell["chosen"] for cell in tuned),
         _probes(results),
-        _settings(results),
+        _by_probe(results, lambda one: one["chosen"] if len(one["tried"]) > 1 else None),
+        _by_probe(results, lambda one: one["summary_shares"] or None),
         *(_median(results, key) for key in ("updates_per_second", "parameters", "peak_mib")),
     )
 
@@ -164,7 +168,6 @@ def _probes(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]
             probe = f"{one['task']} {one['probe']}"
             found = {f"{probe}, {one['split']}: {one['metric']} {one['unit']}".rstrip(): one["value"]}
             found[f"{probe}, valid: {one['valid_metric']}"] = one["valid"]
-            found |= {f"{probe}: share of s, layer {n}": share for n, share in enumerate(one["summary_shares"], 1)}
             for title, value in found.items():
                 if value is None:  # not measured, or no number
                     continue
@@ -172,14 +175,16 @@ def _probes(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]
     return {title: tuple(these.values()) for title, these in values.items()}
 
 
-def _settings(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
-    """Settings that were chosen, of probes that had a choice."""
-    chosen: dict[str, dict[int, str]] = {}
+def _by_probe(
+    results: Sequence[Mapping[str, Any]], wanted: Callable[[Mapping[str, Any]], Any]
+) -> dict[str, tuple[Any, ...]]:
+    """What is wanted of each probe, for each seed that has it, by task and probe."""
+    found: dict[str, dict[int, Any]] = {}  # a task may have several test splits
     for result in results:
         for one in result.get("probing", ()):
-            if len(one["tried"]) > 1:
-                chosen.setdefault(f"{one['task']} {one['probe']}: chosen", {})[result["seed"]] = one["chosen"]
-    return {title: tuple(these.values()) for title, these in chosen.items()}
+            if (value := wanted(one)) is not None:
+                found.setdefault(f"{one['task']} {one['probe']}", {})[result["seed"]] = value
+    return {probe: tuple(these.values()) for probe, these in found.items()}
 
 
 def _median(results: Sequence[Mapping[str, Any]], key: str) -> float | None:
@@ -261,7 +266,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     places = [(f"phones % {place}", _phones(place)) for place in names]
     places += [(f"change of {place} (points)", _change(place)) for place in dict.fromkeys((*names[:1], *names[-1:]))]
     probes = [(title, _probe(title)) for title in dict.fromkeys(title for row in rows for title in row.probes)]
-    probes += [(title, _setting(title)) for title in dict.fromkeys(title for row in rows for title in row.settings)]
+    probes += [(f"{one}: chosen", _setting(one)) for one in dict.fromkeys(one for row in rows for one in row.settings)]
     columns = [*_BEFORE, *places, *probes, *_AFTER]
     table = [[content(row) for _, content in columns] for row in rows]
     used = [number for number in range(len(columns)) if any(line[number] for line in table)]
@@ -280,8 +285,19 @@ def _probe(title: str) -> Callable[[Row], str]:
     return lambda row: _of_seeds(row.probes.get(title, ()), 2)
 
 
-def _setting(title: str) -> Callable[[Row], str]:
-    return lambda row: " ".join(row.settings.get(title, ()))
+def _setting(probe: str) -> Callable[[Row], str]:
+    return lambda row: " ".join(row.settings.get(probe, ()))
+
+
+def _gates(rows: Sequence[Row]) -> list[tuple[str, str, list[tuple[float, ...]]]]:
+    """Encoder, probe, and by layer the shares of all seeds. A frozen encoder has the same with every probe."""
+    found = []
+    for row in rows:
+        of_probe = dict(row.shares)
+        if len(of_probe) > 1 and all(shares == next(iter(of_probe.values())) for shares in of_probe.values()):
+            of_probe = {"every probe": next(iter(of_probe.values()))}
+        found += [(row.encoder, probe, list(zip(*shares))) for probe, shares in of_probe.items()]
+    return found
 
 
 def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machines: Sequence[str]) -> str:
@@ -291,6 +307,11 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
         missing: names of cells without a result; machines: that computed the others.
     """
     lines = [f"# {study.title}", "", markdown_table(*_cells(rows)), ""]
+    if gates := _gates(rows):
+        numbers = range(max(len(layers) for *_, layers in gates))
+        header = ["share of s", "probe", *(f"layer {number + 1}" for number in numbers)]
+        shares = [[name, probe, *(_of_seeds(layer, 2) for layer in layers)] for name, probe, layers in gates]
+        lines += [markdown_table(header, [row + [""] * (len(header) - len(row)) for row in shares]), ""]
     if any(row.cer is not None for row in rows):
         lines.append("CER: letters wrong on the test clips, greedy decoding, means of the seeds.")
         if study.finetuning is not None:
@@ -333,7 +354,7 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """The table as CSV."""
+    """The table as CSV, without the gates'."""
     text = io.StringIO()
     header, cells = _cells(rows)
     csv.writer(text, lineterminator="\n").writerows([header, *cells])
@@ -352,6 +373,8 @@ def plot(study: Study, rows: Sequence[Row], path: Path) -> None:
     panels: list[Callable[[Any], None]] = []
     if _places(rows):
         panels.append(partial(_plot_phones, rows))
+    if gates := _gates(rows):
+        panels.append(partial(_plot_gates, gates))
     with_errors = [row for row in rows if row.cer is not None]
     if with_errors:
         panels.append(partial(_plot_errors, with_errors))
@@ -405,6 +428,14 @@ def _plot_phones(rows: Sequence[Row], axis: Any) -> None:
     axis.set(xticks=range(len(places)), ylabel="phone accuracy, %", title="linear map from frames to phones")
     axis.set_xticklabels(places, rotation=30, ha="right")
     axis.legend(fontsize=8)
+
+
+def _plot_gates(gates: Sequence[tuple[str, str, list[tuple[float, ...]]]], axis: Any) -> None:
+    for number, (encoder, probe, layers) in enumerate(gates):
+        axis.plot(range(1, len(layers) + 1), list(map(mean, layers)), label=f"{encoder}, {probe}", **line_style(number))
+    axis.set(xlabel="layer", ylabel="share of s, mean of the seeds", title="gates: above 0.5 more of the summary")
+    axis.axhline(0.5, color="grey", linestyle="--", zorder=0)
+    axis.legend(fontsize=7)
 
 
 def _plot_errors(rows: Sequence[Row], axis: Any) -> None:

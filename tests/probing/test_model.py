@@ -241,7 +241,7 @@ def test_parameter_groups_and_equal_weights_at_the_start(encoders):
 
 def test_gates_of_an_encoder_say_how_much_is_the_summary(tiny_model, tmp_path):
     model = tiny_model(summary_gate=True)
-    model.encoder.layers[1].mixer.gate_logit.data.fill_(math.log(3))
+    model.encoder.layers[1].mixer.gate_logit.data.fill_(math.log(3) / 10)
     path = save_encoder(tmp_path / "gated.pt", model)
     assert build_probe(path, "mean_linear").summary_shares() == pytest.approx([0.5, 0.75])
 

@@ -261,7 +261,7 @@ def test_probes_of_encoders_that_are_pretrained_once(lab):
     assert probed["overrides"] == ["slurp:a=b", "model.freeze=false"]
     assert probed["slurp_probe1"]["model.head"] == "mean_linear"  # and all else of its configuration
     assert "slurp 1, test: accuracy %" in lab.out
-    assert "slurp 1: share of s, layer 1" in lab.out and "| 0.25 (0.25 to 0.25) |" in lab.out
+    assert "| share of s | probe | layer 1 |" in lab.out and "| tuned | slurp 1 | 0.25 (0.25 to 0.25) |" in lab.out
     assert "| 75.00 (70.00 to 80.00) |" in lab.out and "| 65.00 (60.00 to 70.00) |" in lab.out
     (lab.folder / "data" / "elsewhere" / "test.scenario").write_text("calendar\n")
     assert lab() == 1 and "probing_data" in lab.err
@@ -296,9 +296,7 @@ def test_the_setting_of_a_probe_that_is_best_on_the_validation_clips_counts(lab)
     (one,) = lab.result("tuned-seed2")["probing"]
     assert one["tried"] == pytest.approx({"slow": 0.6, "fast": 0.3}) and (one["chosen"], one["value"]) == ("fast", 40.0)
     assert one["test"] == {"errors": [4] * 4, "totals": [10] * 4}
-    header, _, plain, better, tuned = [
-        line.strip("| ").split(" | ") for line in lab.out.splitlines() if line.startswith("|")
-    ]
+    header, _, plain, _, tuned = [line.strip("| ").split(" | ") for line in lab.out.splitlines()[2:7]]
     assert tuned[header.index("prompts_en 1: chosen")] == "fast fast" and "CER valid" not in header
     assert tuned[header.index("prompts_en 1, valid: accuracy")] == "0.25 (0.20 to 0.30)"
     totals, errors = [10] * 4, [[[3] * 4, [4] * 4], [[7] * 4, [8] * 4]]

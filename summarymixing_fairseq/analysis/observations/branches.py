@@ -48,8 +48,8 @@ def branches(observed: Observed, places: Sequence[str]) -> Iterator[Row]:
             for layer in layers:
                 mixer = modules[f"{layer}.mixer"]
                 if hasattr(mixer, "combiner"):
-                    weight, gate = mixer.combiner.weight.cpu(), mixer.gate_logit
-                    share = 0.5 if gate is None else float(torch.sigmoid(gate))
+                    weight, share = mixer.combiner.weight.cpu(), mixer.summary_share()
+                    share = 0.5 if share is None else share
                     found[layer, "strength of s"] += [
                         strength_of_summary((1 - share) * f, share * s, weight)
                         for f, s in zip(intact[f"{layer}.f"], intact[f"{layer}.s"])

@@ -34,6 +34,8 @@ WITH_BOTH = tuple(mode for mode in WITH_LOCAL if mode in WITH_SUMMARY)
 WITH_COMBINER = ("full", "expdecay", "local", "global")
 # Weight of a frame |t - u| frames away in the expdecay form: 0.995^|t - u|.
 DECAY = 0.995
+# Adam moves a number by about its learning rate an update: by this a gate can open or close within a few hundred.
+GATE_SCALE = 10.0
 
 _width = partial(width_option, standing_for="encoder_embed_dim")
 
@@ -202,8 +204,8 @@ class SummaryMixing(nn.Module):
     0.995^|t - u|. To see what the parts are worth: "local" is without s, "global" without f, and "sum" without the
     combiner, y_t = dropout(f_t) + dropout(s).
 
-    With a gate f counts 2 (1 - g) times and s 2 g times, with a learned g = sigmoid(``gate_logit``), 1/2 at the start.
-    It says how much of each a layer takes; ours, not the paper's.
+    With a gate f counts 2 (1 - g) times and s 2 g, where g = sigmoid(``GATE_SCALE`` x ``gate_logit``) is 1/2 at first.
+    It says how training shifts the balance of the two; ours, not the paper's.
     """
 
     num_summaries = 1  # that the combiner hears beside the local branch
@@ -282,7 +284,7 @@ class SummaryMixing(nn.Module):
             parts.append(dropout(self.local_norm(local), self.dropout))
         parts += [dropout(summary, self.dropout) for summary in summaries]
         if self.gate_logit is not None:
-            share = torch.sigmoid(self.gate_logit).to(x.dtype)  # of the summary
+            share = torch.sigmoid(GATE_SCALE * self.gate_logit).to(x.dtype)  # of the summary
             parts = [2 * (1 - share) * parts[0], *(2 * share * part for part in parts[1:])]
         if self.mode == "sum":
             return parts[0] + by_frames(parts[1])
@@ -298,7 +300,7 @@ class SummaryMixing(nn.Module):
 
     def summary_share(self) -> float | None:
         """The learned g of ``gate``: how much of the cell is the summary, 0 to 1; None without a gate."""
-        return None if self.gate_logit is None else float(torch.sigmoid(self.gate_logit.detach()))
+        return None if self.gate_logit is None else float(torch.sigmoid(GATE_SCALE * self.gate_logit.detach()))
 
     def _branches(self, x: Tensor) -> Callable[[HeadMLP], Tensor]:
         """What an MLP makes of the frames: (heads, B, T, L / heads), or where it is fused (1, B, T, L)."""
