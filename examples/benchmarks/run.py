@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from summarymixing_fairseq.system import command, files, processes
+from summarymixing_fairseq.system.errors import InputError
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -102,10 +103,11 @@ def render(results: Sequence[dict[str, Any]], notes: str) -> str:
     return "\n".join(parts)
 
 
-def measure(stages: dict[str, str]) -> None:
-    """Run stages one after the other. A stage that fails is named, and the others go on."""
+def measure(stages: dict[str, str]) -> list[str]:
+    """Run stages one after the other. Of those that fail the names are returned, and the others go on."""
     from summarymixing_fairseq.system.machine import available_threads, describe
 
+    failed = []
     folder = RESULTS / machine_folder(describe("cuda" if _has_gpu() else "cpu", available_threads()))
     for number, (name, arguments) in enumerate(stages.items(), 1):
         print(f"[{number}/{len(stages)}] summarymixing benchmark {arguments}", flush=True)
@@ -114,8 +116,10 @@ def measure(stages: dict[str, str]) -> None:
         call = [sys.executable, "-m", "summarymixing_fairseq", "benchmark", *shlex.split(arguments), *outputs]
         status = processes.run(call, cwd=ROOT).returncode
         if status:
+            failed.append(name)
             print(f"{name}: exit status {status}; an earlier result stays", file=sys.stderr)
         print(f"{time.monotonic() - start:.0f} s\n", flush=True)
+    return failed
 
 
 def _has_gpu() -> bool:
@@ -134,9 +138,10 @@ def main() -> int:
 
 
 def _run(args: argparse.Namespace) -> str:
+    failed = []
     if not args.render:
         quick, full = (QUICK_GPU, FULL_GPU) if _has_gpu() else (QUICK, FULL)
-        measure(full if args.full else quick)
+        failed = measure(full if args.full else quick)
     from summarymixing_fairseq.benchmarks import report
 
     for path in sorted(RESULTS.glob("*/*.json")):
@@ -144,6 +149,8 @@ def _run(args: argparse.Namespace) -> str:
     page = HERE / "RESULTS.md"
     with files.atomic_write(page) as file:
         file.write(render(read_results(RESULTS), (HERE / "NOTES.md").read_text(encoding="utf-8")))
+    if failed:
+        raise InputError(f"{page} is written; failed, and of an earlier run or not there: {', '.join(failed)}")
     return str(page)
 
 

@@ -94,7 +94,7 @@ def describe(log: Path, max_update: int) -> str:
     """A training's progress on one line: the latest value of each figure."""
     latest = {key: value for record in read_log(log) for key, value in record.items()}
     names = {"loss": "loss", "accuracy": "accuracy", "code_perplexity": "perplexity", "valid_uer": "valid CER %"}
-    figures = [f"{label} {latest[key]}" for key, label in names.items() if key in latest]
+    figures = [f"{label} {latest[key]:g}" for key, label in names.items() if key in latest]
     return ", ".join([f"update {int(latest.get('num_updates', 0))}/{max_update}", *figures])
 
 

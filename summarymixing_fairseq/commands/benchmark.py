@@ -15,7 +15,7 @@ from ..system.files import atomic_write, check_writable, refuse_existing
 from ..system.progress import progress_line
 from ..system.strict_json import to_json
 from . import benchmark_layer, benchmark_memory
-from .inputs import prepare
+from .inputs import add_plot_argument, prepare
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         add_contenders(sub)
         sub.add_argument("--limit-seconds", type=float, default=900, help="skip a contender that takes longer once")
         sub.add_argument("--json", type=Path, metavar="FILE", help="write every sample")
-        sub.add_argument("--plot", type=Path, metavar="PNG", help="plot time and memory")
+        add_plot_argument(sub, "plot time and memory")
         sub.add_argument("--force", action="store_true", help="overwrite these files")
         sub.set_defaults(settings=settings)
     for counted in (benchmark_layer, benchmark_memory):
@@ -72,6 +72,10 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--limit-seconds {args.limit_seconds:g}: must be above 0")
     if min(args.sizes) <= 0:
         raise InputError(f"sizes {' '.join(f'{size:g}' for size in args.sizes)}: must be above 0")
+    for name in sorted(args.settings):
+        value = getattr(args, name)
+        if type(value) is int and value < (least := 0 if name == "workers" else 1):
+            raise InputError(f"--{name.replace('_', '-')} {value}: at least {least}")
     outputs = [path for path in (args.json, args.plot) if path is not None]
     refuse_existing(outputs, args.force)
     for path in outputs:

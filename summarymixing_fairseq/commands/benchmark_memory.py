@@ -14,7 +14,7 @@ from ..system.files import check_writable, refuse_existing
 from ..system.progress import progress_line
 from ..system.units import SAMPLE_RATE_HZ
 from .configs import config_dir
-from .inputs import prepare
+from .inputs import add_plot_argument, prepare
 
 if TYPE_CHECKING:
     from ..benchmarks.memory_cost import MemoryCost
@@ -42,7 +42,7 @@ def add_benchmark(benchmarks: argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument("--recompute", choices=("none", "cheap", "layer"), default="none", help="model.recompute")
     add_contenders(parser)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="cpu: count; cuda: measure")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="plot the parts")
+    add_plot_argument(parser, "plot the parts")
     parser.add_argument("--force", action="store_true", help="overwrite the plot")
     parser.set_defaults(run=run)
 

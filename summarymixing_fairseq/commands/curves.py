@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..system.files import check_writable, refuse_existing
+from .inputs import add_plot_argument
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -23,9 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="LOG",
         help="log.jsonl of a run's folder, or what is printed with common.log_format=json",
     )
-    parser.add_argument(
-        "--plot", type=Path, default=Path("curves.png"), metavar="FILE.png", help="output (default: curves.png)"
-    )
+    add_plot_argument(parser, "output (default: curves.png)", Path("curves.png"))
     parser.add_argument("--force", action="store_true", help="overwrite the plot if it is there already")
     parser.set_defaults(run=run)
 

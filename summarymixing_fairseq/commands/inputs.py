@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..checkpoints.hub import on_disk
 from ..system.errors import InputError, printable
+from ..system.figures import FORMATS
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +51,18 @@ def add_outside_root_argument(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also read rows that lead out of the manifest's root: absolute paths, `..`, links",
     )
+
+
+def add_plot_argument(parser: argparse.ArgumentParser, text: str, default: Path | None = None) -> None:
+    """Add ``--plot``; text: its help."""
+    parser.add_argument("--plot", type=_plot, default=default, metavar="FILE", help=f"{text}; .png, .pdf or .svg")
+
+
+def _plot(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in FORMATS:
+        raise argparse.ArgumentTypeError(f"{printable(text)[:100]}: must end in {', '.join(FORMATS)}")
+    return path
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:

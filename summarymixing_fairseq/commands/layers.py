@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..system.files import check_writable, refuse_existing
+from .inputs import add_plot_argument
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -20,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "results", type=Path, nargs="+", metavar="RESULTS", help="results.json of `evaluate`, or folders to search"
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="heat maps, one panel for each encoder")
+    add_plot_argument(parser, "heat maps, one panel for each encoder")
     parser.add_argument("--force", action="store_true", help="overwrite the plot if it is there already")
     parser.set_defaults(run=run)
 

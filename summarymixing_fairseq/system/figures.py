@@ -1,4 +1,4 @@
-"""Figures of matplotlib, which is not needed but for plots, as PNG files that are whole or not there."""
+"""Figures of matplotlib, which is not needed but for plots, as files that are whole or not there."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # Safe for the colour-blind: Okabe and Ito, "Color Universal Design" (2008)
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP"
+# Of files, by the end of their names.
+FORMATS = (".png", ".pdf", ".svg")
 _DPI = 120
 # Of a figure: half a gigabyte while it is drawn. matplotlib itself refuses more than 2^16 a side.
 _MOST_PIXELS, _MOST_PIXELS_A_SIDE = 2**27, 2**16 - 1
@@ -42,9 +44,9 @@ def line_style(number: int) -> dict[str, str]:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG. Raises InputError if it cannot be written."""
+    """Write a file of one of the ``FORMATS``. Raises InputError if it cannot be written."""
     with atomic_write(Path(path), "wb") as file:
-        figure.savefig(file, format="png")
+        figure.savefig(file, format=Path(path).suffix[1:])
 
 
 def literal(text: str) -> str:

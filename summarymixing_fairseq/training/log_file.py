@@ -22,7 +22,7 @@ _SHOWN = {
 _RECORD = re.compile(r"\{\"[^{}]*\}")
 _UPDATES = "num_updates"
 
-Records = list[dict[str, Any]]
+Records = list[dict[str, float]]
 
 
 def read_log(path: Path) -> Records:
@@ -32,8 +32,8 @@ def read_log(path: Path) -> Records:
     as is one that a kill has torn.
 
     Returns:
-        fairseq's records, each with ``num_updates`` as float. Names of a validation begin with ``valid_``, whatever its
-        set is called; of several sets the first counts.
+        fairseq's records, the numbers of each, with ``num_updates``. Names of a validation begin with ``valid_``,
+        whatever its set is called; of several sets the first counts.
 
     Raises:
         InputError: for a file that cannot be read.
@@ -50,10 +50,11 @@ def read_log(path: Path) -> Records:
             record = json.loads(found[0]) if found else {}
         except ValueError:
             continue
+        record = {name: number for name, value in record.items() if (number := _number(value)) is not None}
         prefix = next((name[: -len(_UPDATES)] for name in record if name.endswith(_UPDATES)), None)
         if prefix is None or prefix == "train_":  # the means of an epoch
             continue
-        num_updates = float(record[prefix + _UPDATES])
+        num_updates = record[prefix + _UPDATES]
         if prefix:
             sets.append(prefix)
             if prefix != sets[0]:
@@ -66,7 +67,15 @@ def read_log(path: Path) -> Records:
 def series(records: Records, name: str) -> tuple[list[float], list[float]]:
     """Updates and values of one number."""
     logged = [record for record in records if name in record]
-    return [record[_UPDATES] for record in logged], [float(record[name]) for record in logged]
+    return [record[_UPDATES] for record in logged], [record[name] for record in logged]
+
+
+def _number(value: Any) -> float | None:
+    """A number, which fairseq writes as a text, or None."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def in_words(kind: str, record: str, max_update: int, max_epoch: int) -> str:

@@ -107,6 +107,8 @@ def test_an_earlier_result_stays_where_nothing_could_be_measured(tmp_path, capsy
     [
         (["cell", "--contenders", "lstm"], "--contenders 'lstm': choose among 'summarymixing'"),
         (["cell", "--repeats", "0"], "--repeats 0: at least 1"),
+        (["cell", "--batch", "0"], "--batch 0: at least 1"),
+        (["data", "--workers", "-1"], "--workers -1: at least 0"),
         (["cell", "--limit-seconds", "-1"], "--limit-seconds -1: must be above 0"),
         (["update", "--config", "nowhere.yaml"], "nowhere.yaml: no such recipe; run this in a checkout"),
         (["cell", "--json", "/proc/x/y.json"], "cannot be written"),

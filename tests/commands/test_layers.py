@@ -134,6 +134,7 @@ def test_refusals(capsys, tmp_path):
     nan = write(tmp_path / "nan", "/runs/slurp_probe1/c.pt", [float("nan"), 0.5])
     (tmp_path / "text.json").write_text("text")
     (tmp_path / "void").mkdir()
+    (tmp_path / "void.png").mkdir()
     for arguments, message in (
         ([good, empty], f"{empty} holds no layer weights"),
         ([large], f"{large}: the layer weights are not finite numbers from 0 to 1"),
@@ -142,7 +143,7 @@ def test_refusals(capsys, tmp_path):
         ([tmp_path / "void"], "void holds no results.json"),
         ([tmp_path / "gone"], "gone is not there"),
         ([good, "--plot", "/proc/x/y.png"], "cannot be written"),
-        ([good, "--plot", tmp_path / "void"], "void is a folder: no file can be written there"),
+        ([good, "--plot", tmp_path / "void.png"], "void.png is a folder: no file can be written there"),
     ):
         status, _, error = layers(capsys, *arguments)
         assert status == 1 and message in error, error

@@ -33,6 +33,9 @@ LOG = (
     + validated(2, "dev", loss="4.5", rank_latents="29", rank_layer1="20", phones_latents="0.5", phones_layer1="0.3")
     + validated(2, "other", loss="9")
     + line("train", train_num_updates="2", train_loss="4.4")
+    # no numbers
+    + trained(2, loss=None, accuracy="abc")
+    + line("train_inner", num_updates=None, loss="1")
     # killed in the middle of a line, and taken up from update 1
     + '[train_inner][INFO] - {"epoch": 1, "num_upd\n'
     + trained(2, loss="4.1", accuracy="0.2")
@@ -80,6 +83,11 @@ def test_the_command(tmp_path, capsys):
     assert main(["curves", logs[0], "--plot", str(plot)]) == 1
     assert "is there already" in capsys.readouterr().err
     assert main(["curves", logs[0], "--plot", str(plot), "--force"]) == 0
+    assert main(["curves", logs[0], "--plot", str(plot.with_suffix(".pdf"))]) == 0
+    assert plot.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    with pytest.raises(SystemExit):
+        main(["curves", logs[0], "--plot", str(plot.with_suffix(".doc"))])
+    assert "curves.doc: must end in .png, .pdf, .svg" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

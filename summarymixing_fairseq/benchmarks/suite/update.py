@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ...system.errors import InputError
 from ...system.units import SAMPLE_RATE_HZ
 from ..benchmark import PRECISIONS, Benchmark, Step, add_config, add_sizes, mixer_names, of_mixer
 
@@ -89,6 +90,8 @@ def build(contender: str, size: float, settings: dict[str, Any], device: str) ->
         overrides += [f"model.compile_layers={settings['compile'] and contender not in AS_SHIPPED}"]
         cfg = read_recipe(path, [*overrides, *more])
     if contender == PAPER_SETTING:
+        if cfg.model.objective != "contrastive":
+            raise InputError(f"{PAPER_SETTING}: of contrastive recipes only, {path} is {cfg.model.objective}")
         _use_rivals()
     trainer = build_trainer(cfg)
     # Knowing it, fairseq's trainer resets a GPU's peak memory after each update, before the benchmark can read it.
