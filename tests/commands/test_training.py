@@ -121,6 +121,7 @@ def test_fairseq_train_with_user_dir(labelled_speech: Path, tmp_path: Path) -> N
         ("+optimizer.adam_beta=[0.9,0.98]", r"optimizer\.adam_beta: .*did you mean optimizer\.adam_betas"),
         ("+model.require_same_masks=false", r"model\.require_same_masks=false: the contrastive objective needs"),
         ("criterion.infonce=false", r"criterion\.infonce=false: "),
+        ("checkpoint.save_dir=/proc/x", r"checkpoint\.save_dir=/proc/x cannot be written: "),
         ("checkpoint.restore_file=/nowhere.pt", r"checkpoint\.restore_file=/nowhere\.pt: no such file"),
     ],
 )

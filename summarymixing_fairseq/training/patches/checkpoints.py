@@ -128,9 +128,12 @@ def prepare_folder(save_dir: str) -> None:
     Temporary files of a run that was killed are removed.
 
     Raises:
-        InputError: if another run saves there.
+        InputError: if another run saves there, or it cannot be written.
     """
-    _verify_checkpoint_directory(save_dir)
+    try:
+        _verify_checkpoint_directory(save_dir)
+    except OSError as error:
+        raise InputError(f"checkpoint.save_dir={save_dir} cannot be written: {error.strerror or error}") from None
     hold_lock(Path(save_dir), "another training")
     for path in Path(save_dir).glob("*.pt" + TEMPORARY_SUFFIX):
         _remove(str(path))
