@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..data.manifest import Clip
 from ..data.reading import batches_by_length, pad_batch, read_in_batches
 from ..data.transcripts import Hypothesis, Transcript
 from ..data.windows import WINDOW_SECONDS, by_windows
+from ..modules.mixing import most_frames
 from ..modules.normalise import normalise_waveform
 from ..system.errors import InputError, enough_memory, is_out_of_memory
 from ..system.machine import free_memory
@@ -233,8 +233,7 @@ class Recogniser:
 
     def _most_samples(self) -> float:
         """Samples of the longest recording that is heard in one pass."""
-        frames = min(float(getattr(module, "max_frames", math.inf)) for module in self.model.modules())
-        return min(frames * self.frame_times.shift_samples, self._most_in_memory())
+        return min(most_frames(self.model) * self.frame_times.shift_samples, self._most_in_memory())
 
     def _most_in_memory(self) -> float:
         if self.one_pass_seconds is not None:

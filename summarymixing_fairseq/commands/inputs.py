@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,10 @@ def clips_to_read(args: argparse.Namespace) -> list[Clip]:
         for path in args.audio:
             if not (str(path) == "-" or path.exists() or getattr(args, "skip_bad", False)):
                 raise InputError(f"{path} cannot be read: no such file")
-        return [clip for path in args.audio for clip in _clips_of(path, args.allow_outside_root)]
+        clips = [clip for path in args.audio for clip in _clips_of(path, args.allow_outside_root)]
+        if len({clip.name for clip in clips}) < len(clips):  # in two folders: their paths tell them apart
+            clips = [clip if clip.content is not None else replace(clip, name=str(clip.path)) for clip in clips]
+        return clips
     return list(Manifest(args.data / f"{args.split}.tsv", allow_outside_root=args.allow_outside_root))
 
 

@@ -40,6 +40,8 @@ _MOST_SAMPLES_OF_ANY_FILE = 2**22
 # What soundfile and soxr raise for a broken file. libsndfile's own errors are RuntimeErrors; TypeError: the file's name
 # says that it has no header (.raw).
 DECODING_ERRORS = (ArithmeticError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+# No recording is longer: libsndfile has a length of 2^63 - 1 for a flac file whose writer could not go back to say it.
+_MOST_FRAMES = 2**40
 # A whole file may be this much shorter than its header says: encoders of lossy formats are not exact.
 TOLERANCE_SECONDS = 0.1
 # Channels cancel one another where their average has less than this share of the power that it has where one channel
@@ -91,11 +93,15 @@ def open_audio(path: str | Path | BinaryIO) -> Iterator[SoundFile]:
 
 
 def header_problem(path: str | Path | BinaryIO, file: SoundFile, *, read_flac: bool) -> str:
-    """Why a file holds more or less audio than its header says (``length_problem``); empty if it does not.
+    """Why a file holds more or less audio than its header says (``length_problem``), or that it does not say how much.
+
+    Empty if all is well.
 
     Args:
         path: of the file, or an open one; file: ``path``, opened. ogg and mp3 are read whole, ``read_flac``: flac too.
     """
+    if file.frames > _MOST_FRAMES:
+        return "length not in the header (encode it again)"
     if file.format == "FLAC" and not read_flac:
         return ""
     with open(path, "rb") if isinstance(path, (str, os.PathLike)) else nullcontext(path) as opened:

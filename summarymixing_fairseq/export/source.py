@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..checkpoints.encoders import FINE_TUNED_PREFIXES, Encoder, encoder_in, our
 from ..checkpoints.fine_tuned import CTC_NAME, FineTuned, fine_tuned_in
 from ..checkpoints.untrusted_file import load_safely
 from ..data.reading import pad_batch
+from ..modules.mixing import most_frames
 from ..modules.normalise import normalise_waveform
 from ..system.errors import InputError
 
@@ -59,9 +61,8 @@ class Source:
 
     def max_frames(self) -> int | None:
         """Frames of the longest clip that its mixers take; None where there is no such limit."""
-        modules = () if self.encoder is None else self.encoder.modules()
-        limits = [getattr(module, "max_frames", None) for module in modules]
-        return min((int(limit) for limit in limits if limit is not None), default=None)
+        most = math.inf if self.encoder is None else most_frames(self.encoder)
+        return int(most) if math.isfinite(most) else None
 
     @torch.no_grad()
     def outputs(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:

@@ -19,6 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from ..modules.conformer import ConformerEncoder
+from ..modules.frontend import FilterbankFrontend
+from ..modules.mixing import most_frames
+from ..system.errors import InputError
 from ..system.finite import is_finite
 from ..system.interrupts import noted
 from ..system.machine import free_memory
@@ -86,10 +89,15 @@ class WatchedTask(FairseqTask):
 
     def begin_run(self, trainer: Trainer, epoch_itr: Any) -> None:
         """Before each epoch. Before the first, log what the run is going to be, and warn if an update takes more memory
-        than is free: on a CPU such a run is killed without a word."""
+        than is free: on a CPU such a run is killed without a word.
+
+        Raises:
+            InputError: for a clip that is longer than the mixers take.
+        """
         is_begun, self._trainer = self._trainer is not None, trainer
         if is_begun:
             return
+        self._check_lengths(trainer.get_model())
         needed, free = self._memory(trainer)  # by every process: they may exchange numbers in the forward pass
         if not trainer.is_data_parallel_master:
             return
@@ -103,6 +111,20 @@ class WatchedTask(FairseqTask):
                 free / GIB,
                 trainer.cfg.dataset.max_tokens,
             )
+
+    def _check_lengths(self, model: nn.Module) -> None:
+        most = most_frames(model)
+        frontend = next((module for module in model.modules() if isinstance(module, FilterbankFrontend)), None)
+        if math.isinf(most) or frontend is None:
+            return
+        for split, dataset in self.datasets.items():
+            longest = int(max(dataset.sizes))
+            if (frames := int(frontend.output_lengths(torch.tensor(longest)))) > most:
+                raise InputError(
+                    f"{split}: a clip of {longest / SAMPLE_RATE_HZ:g} s has {frames} frames, and a mixer of this model "
+                    f"takes {most:.0f}: leave it out (--max-seconds when making the manifest), or pre-train with a "
+                    "larger model.mixer_options.max_frames"
+                )
 
     def _memory(self, trainer: Trainer) -> tuple[int | None, int | None]:
         """Bytes that an update of all processes of this machine takes, on a CPU as far as they can be counted, and

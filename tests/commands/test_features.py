@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from functools import partial
@@ -16,6 +17,7 @@ from pipeline import Trained
 from safetensors.numpy import load_file
 
 from summarymixing_fairseq import load_model
+from summarymixing_fairseq.commands.inputs import clips_to_read
 
 
 @pytest.fixture
@@ -117,3 +119,14 @@ def test_half_precision_and_times_beside_it(features, trained: Trained, clip: Pa
     # the last frame hears the end of the clip, to within a step
     end = about["first_centre_seconds"] + (len(states) - 1) * about["step_seconds"] + about["window_samples"] / 32_000
     assert 0 <= soundfile.info(clip).duration - end < about["step_seconds"] == 0.02
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/x.wav", "a/y.wav", "b/x.wav"):
+        Path(name).parent.mkdir(exist_ok=True)
+        soundfile.write(name, np.full(1600, 0.1, np.float32), 16_000)
+    given = {"data": None, "batch_seconds": 1.0, "allow_outside_root": False}
+    of = [argparse.Namespace(audio=[Path(one) for one in folders], **given) for folders in ("a", "ab")]
+    assert [clip.name for clip in clips_to_read(of[0])] == ["x.wav", "y.wav"]
+    assert [clip.name for clip in clips_to_read(of[1])] == ["a/x.wav", "a/y.wav", "b/x.wav"]

@@ -10,6 +10,7 @@ import pytest
 from trainers import trainer_of
 from training.test_memory import Batches
 
+from summarymixing_fairseq.system.errors import InputError
 from summarymixing_fairseq.training.watch.start_table import GIB, start_table
 
 HOUR = 3600 * 16_000
@@ -57,6 +58,21 @@ def test_what_is_frozen_and_fits(trainer):
     )
     trainer.cfg.model.freeze_finetune_updates = 30
     assert lines(trainer)["frozen"].strip() == ("the pre-trained model, to the end (model.freeze_finetune_updates=30)")
+
+
+def test_a_clip_longer_than_a_mixer_takes_is_refused(tmp_path):
+    options = ["model.mixer=linformer", "+model.mixer_options={rank: 4, max_frames: 300}"]
+    trainer = trainer_of(tmp_path, *options, "model.encoder_attention_heads=4")
+    trainer.task.datasets = {
+        "train": SimpleNamespace(sizes=np.array([16_000])),
+        "valid": SimpleNamespace(sizes=[16_000]),
+    }
+    trainer.task.begin_run(trainer, Batches(13))
+    trainer.task._trainer, trainer.task.datasets["valid"].sizes = None, [16_000, 120_000]
+    with pytest.raises(
+        InputError, match="valid: a clip of 7.5 s has 3.* frames, and a mixer of this model takes 300: "
+    ):
+        trainer.task.begin_run(trainer, Batches(13))
 
 
 def test_it_is_logged_once_before_the_first_update(trainer, caplog):

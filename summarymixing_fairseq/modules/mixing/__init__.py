@@ -10,9 +10,18 @@ recomputes, what these return is not stored for the backward pass; elsewhere the
 The costs that the classes state leave out the projections of the frames, O(T D^2), which most have.
 """
 
+import math
+
+from torch import nn
+
 from ...system.plugins import modules_of
 from .registry import MIXERS, OPTIONS, MixerOptions, build_mixer, register_mixer
 
 modules_of(__name__, __path__)
 
-__all__ = ["MIXERS", "OPTIONS", "MixerOptions", "build_mixer", "register_mixer"]
+__all__ = ["MIXERS", "OPTIONS", "MixerOptions", "build_mixer", "most_frames", "register_mixer"]
+
+
+def most_frames(model: nn.Module) -> float:
+    """Frames of the longest clip that the mixers of a model take; infinity where there is no such limit."""
+    return min((float(getattr(module, "max_frames", math.inf)) for module in model.modules()), default=math.inf)
