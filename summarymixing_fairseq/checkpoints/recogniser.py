@@ -93,8 +93,11 @@ class Recogniser:
             One for each clip, in their order; the text of a clip too short for one frame is empty.
 
         Raises:
-            InputError: for a file that cannot be read, an array that is no audio, or scores that are not finite.
+            InputError: for a file that cannot be read, an array that is no audio, ``n_best`` below 1, or scores that
+                are not finite.
         """
+        if n_best < 1:
+            raise InputError(f"n_best={n_best}: must be at least 1")
         waveforms = [waveform_of(one, sample_rate_hz) for one in audio]
         found: dict[int, Transcript] = {}
         for batch in batches_by_length([len(one) for one in waveforms], int(batch_seconds * SAMPLE_RATE_HZ)):
@@ -312,8 +315,12 @@ def load_recogniser(
 
     Raises:
         InputError: for a file that cannot be read, a checkpoint that is not of CTC (``load_fine_tuned``), or one that
-            does not stream where it should.
+            does not stream where it should; for an option of use with ``language_model`` or ``streamed`` alone.
     """
+    if lexicon is not None and language_model is None:
+        raise InputError("lexicon is of use with language_model only")
+    if chunk_ms is not None and not streamed:
+        raise InputError("chunk_ms is of use with streamed=True only")
     fine_tuned = load_fine_tuned(Path(path)).to(device)
     decoder: GreedyDecoder | BeamDecoder
     if language_model is None:

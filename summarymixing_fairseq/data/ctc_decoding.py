@@ -108,8 +108,8 @@ class BeamDecoder:
             n-gram model lacks.
 
     Raises:
-        InputError: if flashlight-text is missing, a file cannot be read, no word can be spelled, or the n-gram model
-            lacks all of them.
+        InputError: if flashlight-text is missing, a file cannot be read, no word can be spelled, the n-gram model lacks
+            all of them, or ``beam_size`` is below 1.
     """
 
     def __init__(
@@ -121,6 +121,8 @@ class BeamDecoder:
         lm_weight: float = 2.0,
         word_score: float = 0.0,
     ):
+        if beam_size < 1:
+            raise InputError(f"beam_size={beam_size}: must be at least 1")
         try:
             from flashlight.lib.text import decoder as flashlight
             from flashlight.lib.text.decoder.kenlm import KenLM

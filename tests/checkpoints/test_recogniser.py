@@ -111,3 +111,21 @@ def test_what_does_not_fit_in_memory_is_heard_by_windows(recogniser, monkeypatch
     assert recogniser._most_samples() == 2 * small and 60 < small / 16_000 < 36_000
     monkeypatch.setattr(module, "free_memory", lambda: None)
     assert recogniser._most_samples() == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"lexicon": "x.model"}, "lexicon is of use with language_model only"),
+        ({"chunk_ms": 320}, "chunk_ms is of use with streamed=True only"),
+        ({"language_model": "x.arpa", "beam_size": 0}, "beam_size=0: must be at least 1"),
+    ],
+)
+def test_options_without_effect_are_refused(given, message, toned):
+    with pytest.raises(InputError, match=message):
+        load_recogniser(toned, **given)
+
+
+def test_less_than_one_text_is_refused(recogniser):
+    with pytest.raises(InputError, match="n_best=0: must be at least 1"):
+        recogniser.transcribe(np.zeros(16_000, np.float32), n_best=0)
