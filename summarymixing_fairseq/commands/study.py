@@ -9,6 +9,7 @@ from pathlib import Path
 from ..system.errors import InputError
 from .configs import config_dir
 
+_FAR = 0.1  # a size that cannot stand beside the one that was asked for
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
 
@@ -97,7 +98,7 @@ def _sizes(args: argparse.Namespace) -> None:
     """Print width, size and overrides of each mixer.
 
     Raises:
-        InputError: for a configuration, mixer or setting that cannot be used.
+        InputError: for a configuration, mixer or setting that cannot be used, or a number that no width comes near.
     """
     import summarymixing_fairseq
 
@@ -108,8 +109,13 @@ def _sizes(args: argparse.Namespace) -> None:
     from ..modules.mixing import MIXERS
     from ..studies.sizes import matched_size
 
+    far = []
     for mixer in args.mixer or sorted(MIXERS):
         size = matched_size(config, mixer, args.parameters, args.set)
         deviation = size.parameters / args.parameters - 1
         print(f"{mixer}: width {size.width}, {size.parameters:,} parameters ({deviation:+.2%})")
         print(f"  {' '.join(size.overrides)}")
+        if abs(deviation) > _FAR:
+            far.append(mixer)
+    if far:
+        raise InputError(f"--parameters {args.parameters:,}: no width comes within {_FAR:.0%} with {', '.join(far)}")

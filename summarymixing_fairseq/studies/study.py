@@ -67,10 +67,17 @@ def write_tables(study: Study, results: Path) -> str:
     found, missing = read_results(study, results)
     rows = build(study, found)
     machines = sorted({f"{one['machine']['hardware']}, torch {one['machine']['torch']}" for one in found})
-    page = as_markdown(study, rows, missing, machines)
+    page = as_markdown(study, rows, missing, machines, _hours(study, found))
     write_together({results / f"{study.name}.md": page, results / f"{study.name}.csv": as_csv(rows)})
     plot(study, rows, results / f"{study.name}.png")
     return page
+
+
+def _hours(study: Study, found: Sequence[dict[str, Any]]) -> float:
+    """Of all pre-trainings, each counted once; those of an update or two, which log no speed, are left out."""
+    pretrained_as = {encoder.name: study.pretrained_as(encoder) for encoder in study.encoders}
+    trainings = {(pretrained_as[one["encoder"]], one["seed"]): one["pretraining"] for one in found}.values()
+    return sum(one["updates"] / one["updates_per_second"] for one in trainings if one["updates_per_second"]) / 3600
 
 
 def read_results(study: Study, results: Path) -> tuple[list[dict[str, Any]], list[str]]:

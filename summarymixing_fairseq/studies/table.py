@@ -300,11 +300,13 @@ def _gates(rows: Sequence[Row]) -> list[tuple[str, str, list[tuple[float, ...]]]
     return found
 
 
-def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machines: Sequence[str]) -> str:
+def as_markdown(
+    study: Study, rows: Sequence[Row], missing: Sequence[str], machines: Sequence[str], hours: float
+) -> str:
     """The page of a study: its table, and what it is to be read with.
 
     Args:
-        missing: names of cells without a result; machines: that computed the others.
+        missing: names of cells without a result; machines: that computed the others; hours: of all pre-trainings.
     """
     lines = [f"# {study.title}", "", markdown_table(*_cells(rows)), ""]
     if gates := _gates(rows):
@@ -349,7 +351,8 @@ def as_markdown(study: Study, rows: Sequence[Row], missing: Sequence[str], machi
         lines.append("An encoder with one seed has no interval.")
     if missing:
         lines.append(f"Not there: {', '.join(missing)}.")
-    lines.append(f"Computed on: {'; '.join(machines)}.")
+    lines.append(f"By `summarymixing study run {study.name}.yaml` on: {'; '.join(machines)}.")
+    lines.append(f"The pre-trainings took {hours:.1f} h in all.")
     return "\n".join(lines) + "\n"
 
 

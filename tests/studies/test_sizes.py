@@ -40,6 +40,7 @@ def test_the_width_found_is_the_nearest():
             ["--set", "model.encoder_embed_dim=3"],
             "--set model.encoder_embed_dim=3: must be model.KEY=VALUE, and none of",
         ),
+        (["--parameters", "5"], "--parameters 5: no width comes within 10% with mhsa"),
         (["--set", "model.encoder_layers=0"], "model.encoder_layers=0: must be at least 1"),
         (["--set", "model.dropout=2"], "model.dropout=2"),
         (["--set", "model.no_such_field=3"], "model.no_such_field: wav2vec2_summarymixing has no such field, nor one"),

@@ -196,6 +196,8 @@ def test_a_study_from_its_file_to_its_table(lab):
         "{:.2f} to {:.2f}".format(*interval_over_seeds(errors[1], totals, errors[0])),
     ]
     assert (lab.folder / "two" / "two.md").read_text() == lab.out
+    assert "By `summarymixing study run two.yaml` on: " in lab.out
+    assert lab.out.endswith("The pre-trainings took 0.0 h in all.\n")
     assert (lab.folder / "two" / "two.csv").read_text().splitlines()[0] == ",".join(lines[0])
     assert (lab.folder / "two" / "two.png").read_bytes().startswith(b"\x89PNG")
     # results of earlier versions have no size and no memory
