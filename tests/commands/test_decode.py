@@ -119,6 +119,7 @@ def bad(trained: Trained, clip: Path, tmp_path: Path) -> dict[str, Path]:
         ("{checkpoint} {clip} --device cuda:7", r"--device cuda:7"),
         ("{checkpoint} {clip} --batch-seconds nan", r"--batch-seconds nan: must be a positive number"),
         ("{checkpoint} {clip} --lexicon {folder}/dict.ltr.txt", r"--lexicon is of use with --lm only"),
+        ("{checkpoint} {clip} --beam 5", r"--beam is of use with --lm only"),
         ("{checkpoint} {clip} --lm {folder}/text.pt --lm-weight nan", r"--lm-weight nan: must be a finite number"),
         ("{checkpoint} {folder}", r"(empty|nan)\.wav .*"),
         ("{checkpoint} {folder}/nan.wav", r"nan\.wav holds samples that are not finite"),

@@ -28,3 +28,8 @@ def test_a_ratio_of_recorded_encoders():
 def test_what_has_no_fine_tuning(rival):
     done = run("python", "studies/ratio.py", "objectives/filterbank", rival, check=False)
     assert done.returncode == 1 and f"{rival}: no recorded recogniser" in done.stderr
+
+
+def test_pairs_share_their_pretraining():
+    done = run("python", "studies/ratio.py", "--paired", "layers_tuned/sm-all", "layers_tuned/rope-all", check=False)
+    assert done.returncode == 1 and "--paired: these did not begin with the same pre-trainings" in done.stderr
