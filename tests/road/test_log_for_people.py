@@ -56,6 +56,12 @@ def test_a_line_that_does_not_fit_on_the_disk_is_dropped(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_names_do_not_steer_the_terminal():
+    record = logging.LogRecord("x", logging.WARNING, "", 0, "a\x1b[2Jb.wav\n  left out", None, None)
+    first, second = logs._Words().format(record).split("\n")
+    assert first.endswith("warning: a\\x1b[2Jb.wav") and second == "  left out"
+
+
 def test_a_training(arguments, tmp_path):  # noqa: F811
     """The terminal has a few lines in words, the folder all that is said and the numbers, which `curves` reads.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fairseq.logging import progress_bar
 
-from ...system.errors import InputError
+from ...system.errors import InputError, printable
 from ..log_file import NUMBERS, in_words
 
 TEXT_LOG = "train.log"
@@ -102,7 +102,8 @@ class _Words(logging.Formatter):
         if _numbers_in(record):
             text = in_words(record.name, text, **_limits)
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        lines = [f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level}{text}"]
+        first, *more = map(printable, text.split("\n"))  # names of clips may hold what steers a terminal
+        lines = [f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level}{first}", *more]
         if record.exc_info:
             lines.append(self.formatException(record.exc_info))
         return "\n".join(lines)
