@@ -68,7 +68,7 @@ def observe(corpus, tiny_config, tmp_path_factory):
             encoder = randomise(random_encoder(EncoderSpec(kind, config, False, 16_000, False))).requires_grad_(False)
             for parameter in encoder.parameters():
                 if parameter.dim() == 0:
-                    parameter.fill_(0.7)  # a gate
+                    parameter.fill_(0.07)  # a gate, of which the mixer takes ten times
             audio = Audio(corpus.clips, "", corpus.alignments, None)
             kept = keep_states(encoder, corpus.clips, PLACES[name], tmp_path_factory.mktemp(name) / "states", 4.0)
             seen[name] = _observe(name, encoder, audio, kept, 3)

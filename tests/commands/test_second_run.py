@@ -59,8 +59,8 @@ def test_two_at_a_time_do_not_mix_their_files(trained: Trained, tmp_path: Path):
     assert len(files["hypo.wrd"]) == len(files["ref.wrd"]) == num_utterances
 
 
-REPORT = ("check-manifest", "{folder}", "--report", "{folder}/out")
-PLOT = ("layers", "{folder}", "--plot", "{folder}/out")
+REPORT = ("check-manifest", "{folder}", "--report", "{folder}/out.png")
+PLOT = ("layers", "{folder}", "--plot", "{folder}/out.png")
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def folder(tmp_path: Path) -> Path:
     source = EncoderSource("a", "2 layers of 16", "", "sha")
     results = Results("task", "head", source, "runs/c.pt", {}, EvaluationData("", "test", {}), 1, {}, [0.5, 0.5], {})
     (tmp_path / "results.json").write_text(as_json(results))
-    for name in ("out", "hypo.wrd", "hypo.npy"):
+    for name in ("out.png", "hypo.wrd", "hypo.npy"):
         (tmp_path / name).write_text("precious")
     (tmp_path / "hypo.wav").touch()
     return tmp_path
@@ -79,11 +79,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("benchmark", "cell", "--json", "{folder}/out"),
-        ("benchmark", "cell", "--plot", "{folder}/out"),
-        ("decode", "{folder}/out", "{folder}/hypo.wav", "--results", "{folder}"),
-        ("features", "{folder}/out", "{folder}/hypo.wav", "--dest", "{folder}"),
-        ("lm", "train", "{folder}/train.tsv", "--dest", "{folder}/out"),
+        ("benchmark", "cell", "--json", "{folder}/out.png"),
+        ("benchmark", "cell", "--plot", "{folder}/out.png"),
+        ("decode", "{folder}/out.png", "{folder}/hypo.wav", "--results", "{folder}"),
+        ("features", "{folder}/out.png", "{folder}/hypo.wav", "--dest", "{folder}"),
+        ("lm", "train", "{folder}/train.tsv", "--dest", "{folder}/out.png"),
         REPORT,
         PLOT,
     ],
@@ -91,13 +91,13 @@ def folder(tmp_path: Path) -> Path:
 def test_what_is_there_is_not_overwritten(folder: Path, capsys, arguments: tuple[str, ...]):
     assert main([argument.format(folder=folder) for argument in arguments]) == 1
     assert " is there already: choose another place, or overwrite it by --force" in capsys.readouterr().err
-    assert [(folder / name).read_text() for name in ("out", "hypo.wrd", "hypo.npy")] == ["precious"] * 3
+    assert [(folder / name).read_text() for name in ("out.png", "hypo.wrd", "hypo.npy")] == ["precious"] * 3
 
 
 @pytest.mark.parametrize("arguments, status, content", [(REPORT, 1, b"gone.flac"), (PLOT, 0, b"\x89PNG")])
 def test_it_is_where_that_is_forced(folder: Path, arguments: tuple[str, ...], status: int, content: bytes):
     assert main([*(argument.format(folder=folder) for argument in arguments), "--force"]) == status
-    assert content in (folder / "out").read_bytes()
+    assert content in (folder / "out.png").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def test_features_are_refused_before_the_checkpoint_is_read(tmp_path, capsys):
 
 @pytest.mark.parametrize("option", ["--json", "--plot"])
 def test_a_benchmark_is_refused_before_it_is_run(tmp_path, option, capsys):
-    assert main(["benchmark", "cell", option, str(tmp_path), "--force"])
+    (tmp_path / "a.png").mkdir()
+    assert main(["benchmark", "cell", option, str(tmp_path / "a.png"), "--force"])
     assert "is a folder: no file can be written there" in capsys.readouterr().err
 
 
