@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from summarymixing_fairseq.probing.metrics.trainings import interval_over_seeds
-from summarymixing_fairseq.studies.table import scored
+from summarymixing_fairseq.studies.rows import scored
 from summarymixing_fairseq.system import command
 from summarymixing_fairseq.system.errors import InputError
 

@@ -13,7 +13,9 @@ from ..system.machine import of_device
 from ..system.tools import find_tools
 from .cells import Place, run_cell
 from .plan import Cell, Study, read_cell, settings_of
-from .table import as_csv, as_markdown, build, plot
+from .plots import plot
+from .rows import build
+from .table import as_csv, as_markdown
 
 
 def run_study(study: Study, results: Path, work: Path, jobs: int, device: str) -> list[str]:
