@@ -29,7 +29,7 @@ def relu(x: Tensor) -> Tensor:
     return x * (x > 0)
 
 
-ACTIVATIONS = {"gelu": gelu, "swish": swish, "relu": relu}
+ACTIVATIONS = {"gelu": gelu, "swish": swish, "relu": relu, "none": lambda x: x}
 
 
 def layer_norm(p: Parameters, name: str, x: Tensor) -> Tensor:

@@ -132,7 +132,7 @@ def test_a_mixer_for_each_layer(tiny_config):
     [
         ({"mixer": "mamba"}, r"model\.mixer='mamba': choose one of .*mhsa.*summarymixing"),
         ({"summary_mode": "half"}, r"model\.summary_mode='half': choose one of full, lite, expdecay"),
-        ({"summary_activation": "tanh"}, r"model\.summary_activation='tanh': choose one of gelu, relu, swish"),
+        ({"summary_activation": "tanh"}, r"model\.summary_activation='tanh': choose one of gelu, relu, swish, none"),
         ({"quantize_targets": False}, r"model\.quantize_targets=False: .* set it to true"),
         ({"summary_heads": 5}, r"model\.summary_heads=5: must divide encoder_embed_dim=32"),
         ({"mixer": "mhsa", "encoder_attention_heads": 5}, r"model\.encoder_attention_heads=5: must divide"),

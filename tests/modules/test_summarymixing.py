@@ -31,7 +31,7 @@ CELLS = [
     *(({"num_heads": 4, "mode": m, "layer_norm": n}, 16, t) for m, n, t in itertools.product(MODES, NORMS, LENGTHS)),
     *(({"num_heads": h, "mode": mode}, dim, t) for mode in MODES for dim, h, t in ODD_SIZES),
     *(({"num_heads": 2, "mode": mode, **WIDTHS}, 12, [5, 2]) for mode in ("full", "expdecay", "local", "global")),
-    *(({"num_heads": 2, "activation": name}, 8, [5, 2]) for name in ("relu", "swish")),
+    *(({"num_heads": 2, "activation": name}, 8, [5, 2]) for name in ("relu", "swish", "none")),
     ({"num_heads": 2, "mode": "expdecay"}, 4, [130, 64]),  # several blocks of the scan
     *(({"num_heads": 2, "mode": mode, "gate": True}, 8, [5, 2]) for mode in ("full", "expdecay", "sum")),
 ]

@@ -46,7 +46,7 @@ def block_mlp(
     Args:
         x: (B, T, heads * in); inner: (heads, in, hidden); inner_bias: (heads * hidden,); outer: (heads, hidden, out);
             outer_bias: (heads * out,).
-        activation: "gelu", "relu" or "swish".
+        activation: "gelu", "relu", "swish" or "none".
 
     Returns:
         (B, T, heads * out).

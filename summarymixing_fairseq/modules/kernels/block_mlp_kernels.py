@@ -23,6 +23,8 @@ def _activation(z, NAME: tl.constexpr):
         return 0.5 * z * (1.0 + tl.erf(z * 0.7071067811865476))
     if NAME == "swish":
         return z * tl.sigmoid(z)
+    if NAME == "none":
+        return z
     return tl.maximum(z, 0.0)
 
 
@@ -34,6 +36,8 @@ def _derivative(z, NAME: tl.constexpr):
     if NAME == "swish":
         s = tl.sigmoid(z)
         return s * (1.0 + z * (1.0 - s))
+    if NAME == "none":
+        return tl.full(z.shape, 1.0, z.dtype)
     return tl.where(z > 0.0, 1.0, 0.0)
 
 

@@ -21,10 +21,16 @@ from ..precision import LayerNorm, cast
 from .blocks import blocks_of
 from .registry import MixerOptions, register_mixer
 
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": partial(made_again, F.gelu),
     "relu": F.relu,  # stores its result, which the product after it stores anyway, and not its input
     "swish": partial(made_again, F.silu),
+    "none": _unchanged,  # to see what activations are worth
 }
 MODES = ("full", "lite", "expdecay", "local", "global", "sum")
 # What the forms have of the cell.
