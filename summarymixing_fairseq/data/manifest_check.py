@@ -187,6 +187,10 @@ def _check_labels(data_dir: Path, split: str, num_samples: np.ndarray, findings:
         except InputError as error:
             findings.add("labels that do not fit", path.name, str(error).split(" ", 1)[1])
             continue
+        if dictionary is None and extension != "wrd":
+            findings.notes.append(
+                f"{path.name}: there is no dict.{extension}.txt to compare it with; training needs one"
+            )
         if dictionary is not None and path.read_bytes().startswith(codecs.BOM_UTF8):
             findings.add("byte-order mark, which fairseq takes for a letter", path.name)
         if extension == "wrd":

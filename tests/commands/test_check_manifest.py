@@ -96,6 +96,13 @@ def test_labels(capsys, data):
     }
 
 
+def test_letters_without_a_dictionary(capsys, data):
+    (data / "dict.ltr.txt").unlink()
+    status, out, _ = check(capsys, data)
+    assert status == 0
+    assert "note: valid.ltr: there is no dict.ltr.txt to compare it with; training needs one" in out
+
+
 def test_units_of_every_frame_are_not_too_long(capsys, data):
     """As `summarymixing units apply` writes them: CTC would need a blank between two that are the same."""
     for split in ("train", "valid"):
