@@ -27,11 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import get_args
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.utils import get_original_cwd
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -73,8 +75,22 @@ class SummaryMixing(SearchPathPlugin):
 
 def _add_defaults(add_defaults: Callable[[DictConfig], None], cfg: DictConfig) -> None:
     """fairseq's, which it calls again once the package is imported: errors are told then, in one line."""
+    if OmegaConf.is_missing(cfg, "model") or cfg.model is None:
+        sys.exit(_no_configuration())
     with suppress(OmegaConfBaseException):
         add_defaults(cfg)
+
+
+def _no_configuration() -> str:
+    """What to do where nothing says what to train: under a name that no file has, fairseq puts its defaults."""
+    args = get_args()
+    if not args.config_name:
+        return f"{COMMAND}: give a recipe: --config-dir FOLDER --config-name NAME"
+    folder = Path(args.config_dir or ".")
+    names = [path.stem for path in Path(get_original_cwd(), folder).glob("*.yaml")]
+    near = difflib.get_close_matches(args.config_name, names, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{COMMAND}: {folder / args.config_name}.yaml is not there, or has no model{hint}"
 
 
 def _spawn_and_wait(spawn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

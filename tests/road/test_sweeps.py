@@ -1,9 +1,9 @@
-"""`-m model.mixer=summarymixing,mhsa` as it stands, and fields that there are not."""
+"""`-m model.mixer=summarymixing,mhsa` as it stands, and fields and recipes that there are not."""
 
 from __future__ import annotations
 
 import pytest
-from pipeline import run
+from pipeline import ROOT, run
 from training.conftest import arguments, load, manifests  # noqa: F401 (fixtures)
 
 from hydra_plugins.summarymixing import _resolve, _swept
@@ -51,4 +51,23 @@ def test_an_unknown_field(override, message, arguments, tmp_path):  # noqa: F811
     done = run("fairseq-hydra-train", *arguments(tmp_path / "run", 1), override, check=False)
     assert done.returncode == 1 and not (tmp_path / "run").exists()
     assert message in done.stderr.splitlines(), done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["--config-name", "quikstart"],
+            "RECIPES/quikstart.yaml is not there, or has no model; did you mean quickstart?",
+        ),
+        (["--config-name", "zzz"], "RECIPES/zzz.yaml is not there, or has no model"),
+        ([], "give a recipe: --config-dir FOLDER --config-name NAME"),
+    ],
+)
+def test_an_unknown_recipe(given, message, tmp_path):
+    recipes = str(ROOT / "examples" / "pretraining")
+    done = run("fairseq-hydra-train", "--config-dir", recipes, *given, f"hydra.run.dir={tmp_path}", check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"fairseq-hydra-train: {message.replace('RECIPES', recipes)}"
     assert "Traceback" not in done.stderr
