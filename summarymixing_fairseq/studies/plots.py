@@ -10,7 +10,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from ..probing.metrics.bootstrap import Interval
-from ..system.figures import line_style, literal, new_figure, save_figure
+from ..system.figures import line_style, literal, name_points, new_figure, save_figure
 from .plan import Study
 from .rows import Row, gates_of, places_of
 
@@ -24,35 +24,37 @@ def plot(study: Study, rows: Sequence[Row], path: Path) -> None:
     Raises:
         InputError: if the file cannot be written, or matplotlib is not installed.
     """
-    panels: list[Callable[[Any], None]] = []
+    panels: list[tuple[Callable[[Any], None], Sequence[_Point]]] = []  # what draws them, and points to be named
     if places_of(rows):
-        panels.append(partial(_plot_phones, rows))
+        panels.append((partial(_plot_phones, rows), ()))
     if gates := gates_of(rows):
-        panels.append(partial(_plot_gates, gates))
+        panels.append((partial(_plot_gates, gates), ()))
     with_errors = [row for row in rows if row.cer is not None]
     if with_errors:
-        panels.append(partial(_plot_errors, with_errors))
+        panels.append((partial(_plot_errors, with_errors), ()))
     size = next((size for size in _SIZES if any(size[1](row) for row in rows)), None)
     for label, cost in filter(None, (_TIME, size)):
         points = [
-            _Point(row.encoder, x, y, row.cer_interval if with_errors else row.phones_range)
+            _Point(row.encoder, x, *quality)
             for row in rows
-            if (x := cost(row)) is not None and (y := row.cer if with_errors else row.best_phones) is not None
+            if (x := cost(row)) is not None and (quality := _quality(row, bool(with_errors))) is not None
         ]
         if points:
-            panels.append(partial(_plot_pareto, points, label, bool(with_errors)))
+            panels.append((partial(_plot_pareto, points, label, bool(with_errors)), points))
     if not panels:
         return
     columns = min(len(panels), 2)
     lines = math.ceil(len(panels) / columns)
     figure = new_figure(6.2 * columns, lines * (1.6 + max(3.4, 0.32 * len(rows))))
-    axes = figure.subplots(lines, columns, squeeze=False).flat
-    for draw, axis in zip(panels, axes):
+    axes = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for (draw, _), axis in zip(panels, axes):
         draw(axis)
         axis.grid(alpha=0.3)
-    for axis in list(figure.axes)[len(panels) :]:
+    for axis in axes[len(panels) :]:
         axis.remove()
     figure.suptitle(literal(study.title), fontsize=10, wrap=True)
+    for (_, to_name), axis in zip(panels, axes):
+        name_points(axis, [(point.cost, point.quality) for point in to_name], [point.name for point in to_name])
     save_figure(figure, path)
 
 
@@ -61,6 +63,14 @@ class _Point(NamedTuple):
     cost: float
     quality: float
     interval: Interval
+
+
+def _quality(row: Row, errors: bool) -> tuple[float, Interval] | None:
+    """Error rate, or the best phone accuracy in percent, and its range."""
+    if errors:
+        return None if row.cer is None else (row.cer, row.cer_interval)
+    low, high = row.phones_range
+    return None if row.best_phones is None else (100 * row.best_phones, (100 * low, 100 * high))
 
 
 _TIME: tuple[str, Callable[[Row], float | None]] = (
@@ -106,14 +116,12 @@ def _plot_errors(rows: Sequence[Row], axis: Any) -> None:
 
 def _plot_pareto(points: Sequence[_Point], label: str, errors: bool, axis: Any) -> None:
     """Quality against cost, and a line through those that no other is as cheap and better than."""
-    scale = 1.0 if errors else 100.0
-    for number, (name, cost, quality, interval) in enumerate(points):
+    for number, (_, cost, quality, interval) in enumerate(points):
         low, high = (quality if math.isnan(end) else end for end in interval)
-        whiskers = [[scale * max(quality - low, 0)], [scale * max(high - quality, 0)]]
-        axis.errorbar(cost, scale * quality, yerr=whiskers, linestyle="none", elinewidth=0.7, **line_style(number))
-        axis.annotate(name, (cost, scale * quality), (4, 4), textcoords="offset points", fontsize=7)
+        whiskers = [[max(quality - low, 0)], [max(high - quality, 0)]]
+        axis.errorbar(cost, quality, yerr=whiskers, linestyle="none", elinewidth=0.7, **line_style(number))
     front = pareto_front([(point.cost, point.quality) for point in points], errors)
-    axis.plot([cost for cost, _ in front], [scale * quality for _, quality in front], "--", color="grey", zorder=0)
+    axis.plot(*zip(*front), "--", color="grey", zorder=0)
     measure = "CER on test clips" if errors else "phone accuracy at the best place, %"
     axis.set(xlabel=label, ylabel=measure, title=f"{'lower' if errors else 'higher'} and further left is better")
     axis.margins(0.12)
