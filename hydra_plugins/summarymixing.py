@@ -75,22 +75,25 @@ class SummaryMixing(SearchPathPlugin):
 
 def _add_defaults(add_defaults: Callable[[DictConfig], None], cfg: DictConfig) -> None:
     """fairseq's, which it calls again once the package is imported: errors are told then, in one line."""
-    if OmegaConf.is_missing(cfg, "model") or cfg.model is None:
-        sys.exit(_no_configuration())
+    _check_found(cfg)
     with suppress(OmegaConfBaseException):
         add_defaults(cfg)
 
 
-def _no_configuration() -> str:
-    """What to do where nothing says what to train: under a name that no file has, fairseq puts its defaults."""
+def _check_found(cfg: DictConfig) -> None:
+    """End in one line where nothing says what to train: hydra finds fairseq's defaults under any name."""
+    if not OmegaConf.is_missing(cfg, "model") and cfg.model is not None:
+        return
     args = get_args()
     if not args.config_name:
-        return f"{COMMAND}: give a recipe: --config-dir FOLDER --config-name NAME"
+        sys.exit(f"{COMMAND}: give a recipe: --config-dir FOLDER --config-name NAME")
     folder = Path(args.config_dir or ".")
-    names = [path.stem for path in Path(get_original_cwd(), folder).glob("*.yaml")]
-    near = difflib.get_close_matches(args.config_name, names, 1)
+    started_in = get_original_cwd() if HydraConfig.initialized() else "."
+    near = difflib.get_close_matches(
+        args.config_name, [path.stem for path in Path(started_in, folder).glob("*.yaml")], 1
+    )
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{COMMAND}: {folder / args.config_name}.yaml is not there, or has no model{hint}"
+    sys.exit(f"{COMMAND}: {folder / args.config_name}.yaml is not there, or has no model{hint}")
 
 
 def _spawn_and_wait(spawn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -131,6 +134,7 @@ def _apply_overrides_with_hint(overrides: Any, cfg: DictConfig) -> None:
     try:
         _apply_overrides(overrides, cfg)
     except ConfigCompositionException as error:
+        _check_found(cfg)
         known = [
             f"{group}.{field}"
             for group in map(str, cfg)

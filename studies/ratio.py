@@ -1,6 +1,7 @@
 """Letters wrong of a recorded encoder as a share of others', with the 95 % interval over seeds and clips.
 
-Encoders may be of several studies with the same test clips; those after the first count as one.
+Encoders may be of several studies with the same test clips, in another folder too (by its path); those after the
+first count as one.
 
     python studies/ratio.py objectives/filterbank-mhsa objectives/random-mhsa
     python studies/ratio.py objectives/filterbank objectives/random few_labels/random positions/random
@@ -25,7 +26,7 @@ STUDIES = Path(__file__).resolve().parent
 
 def read_cells(names: Sequence[str]) -> list[dict[str, Any]]:
     """Results of encoders with the same test clips. Raises InputError where there are none."""
-    found = [path for name in names for path in sorted(STUDIES.glob(f"{name}-seed*.json"))]
+    found = [path for one in map(STUDIES.joinpath, names) for path in sorted(one.parent.glob(f"{one.name}-seed*.json"))]
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in found]
     tests = [scored(cell) for cell in cells]
     if not found or None in tests or any(one["totals"] != tests[0]["totals"] for one in tests):

@@ -98,7 +98,7 @@ def provenance(result: dict[str, Any]) -> list[str]:
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Write a PNG of time and memory: lines over the sizes, or bars if there is one size; with minimum and maximum.
+    """Plot time and memory: lines over the sizes, or bars if there is one size; with minimum and maximum.
 
     A line that ends before the others says why.
     """

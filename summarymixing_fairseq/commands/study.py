@@ -73,13 +73,17 @@ def _run(args: argparse.Namespace) -> None:
     from ..studies.plan import read_study
 
     study = read_study(args.file, config_dir)
-    results = args.results or args.file.with_suffix("")
+    results = _results(args)
     from ..studies.study import run_study, write_tables
 
     work = (args.work or Path("study", study.name)).absolute()
     failures = run_study(study, results, work, args.jobs, args.device)
-    if not failures or any(results.glob("*.json")):
+    try:
         print(write_tables(study, results), end="")
+    except InputError as error:  # where cells have failed, that is what to say
+        if not failures:
+            raise
+        print(f"no tables: {error}")
     if failures:
         raise InputError(f"{len(failures)} cells failed: {', '.join(failures)}: see their logs, and run this again")
 
@@ -91,7 +95,15 @@ def _table(args: argparse.Namespace) -> None:
     study = read_study(args.file, config_dir)
     from ..studies.study import write_tables
 
-    print(write_tables(study, args.results or args.file.with_suffix("")), end="")
+    print(write_tables(study, _results(args)), end="")
+
+
+def _results(args: argparse.Namespace) -> Path:
+    """The folder of results. Raises InputError where it would be the study's own file."""
+    results: Path = args.results or args.file.with_suffix("")
+    if results == args.file:
+        raise InputError(f"{args.file}: its name must end in .yaml, or give --results a folder")
+    return results
 
 
 def _sizes(args: argparse.Namespace) -> None:

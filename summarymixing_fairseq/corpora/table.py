@@ -306,6 +306,8 @@ def _times(cell: Mapping[str, str]) -> tuple[float | None, float | None, float |
             times[role] = math.nan
     start, end, duration = times["start"], times["end"], times["duration"]
     if start is None and end is None:
+        if duration is not None and not 0 < duration < _MAX_SECONDS:
+            raise _Unusable("duration is no time in seconds", cell["duration"][:80])
         return None, None, duration
     start = 0.0 if start is None else start
     if end is None and duration is not None:

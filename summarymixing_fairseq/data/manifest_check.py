@@ -96,6 +96,7 @@ def check_folder(
         InputError: for a manifest that cannot be read as one.
     """
     findings = Findings()
+    manifests = {split: Manifest(data_dir / f"{split}.tsv", allow_outside_root=allow_outside_root) for split in splits}
     copies = set()  # validation and test may have one set under two names
     for first, second in itertools.combinations((one for one in splits if not one.startswith("train")), 2):
         if second not in copies and filecmp.cmp(data_dir / f"{first}.tsv", data_dir / f"{second}.tsv", shallow=False):
@@ -103,7 +104,6 @@ def check_folder(
             findings.notes.append(f"{second}.tsv is {first}.tsv once more")
     is_joined = (data_dir / JOINED).is_file()
     files: dict[str, _File] = {}
-    manifests = {split: Manifest(data_dir / f"{split}.tsv", allow_outside_root=allow_outside_root) for split in splits}
     file_of_row: dict[str, list[_File]] = {split: [] for split in splits}
     for split, manifest in manifests.items():
         findings.sizes[split] = manifest.sizes

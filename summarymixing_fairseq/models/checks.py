@@ -118,7 +118,7 @@ def validate(cfg: Wav2Vec2SummaryMixingConfig) -> None:
     """Check a configuration, which the modules take as it is. Any value may come, as out of a checkpoint.
 
     Raises:
-        ValueError: naming the field, its value and what is allowed.
+        InputError: naming the field, its value and what is allowed.
     """
     with naming_the_field():
         _check_fields(cfg)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..checkpoints.encoders import Encoder, EncoderSpec, load_encoder, random_encoder
 from ..checkpoints.hf_folder import content_sha256
+from ..modules.conformer import ConformerLayer
 from ..modules.mixing.summarymixing import SummaryMixing
 from ..system.errors import InputError
 from ..system.finite import is_finite
@@ -122,8 +123,7 @@ class SslProbe(BaseFairseqModel):
         """Build from fairseq's configuration; the encoder is that of ``cfg.w2v_args`` if a checkpoint has set it.
 
         Raises:
-            InputError: for an encoder that cannot be read.
-            InputError: for a head that does not exist, or an option that it does not have.
+            InputError: for an encoder that cannot be read, a head that does not exist, or an option that it has not.
         """
         if cfg.head not in HEADS:
             raise InputError(f"model.head={cfg.head!r}: choose one of {', '.join(HEADS)}")
@@ -220,10 +220,12 @@ class SslProbe(BaseFairseqModel):
         """Weight of each hidden state, their sum 1."""
         return self.weighted_sum.weights().detach().cpu().tolist()
 
-    def summary_shares(self) -> List[float]:
-        """How much of the SummaryMixing cell is the summary, by layer with ``summary_gate``; 0 to 1."""
-        mixers = (module for module in self.encoder.modules() if isinstance(module, SummaryMixing))
-        return [share for mixer in mixers if (share := mixer.summary_share()) is not None]
+    def summary_shares(self) -> List[Optional[float]]:
+        """How much of the SummaryMixing cell is the summary, 0 to 1, by layer; None for a layer without
+        ``summary_gate``. Empty where none has one."""
+        mixers = [layer.mixer for layer in self.encoder.modules() if isinstance(layer, ConformerLayer)]
+        shares = [mixer.summary_share() if isinstance(mixer, SummaryMixing) else None for mixer in mixers]
+        return shares if any(share is not None for share in shares) else []
 
 
 def pooled_states(states: Sequence[Tensor], frame_padding: Optional[Tensor]) -> List[Tensor]:

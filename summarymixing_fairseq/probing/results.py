@@ -56,7 +56,8 @@ class Results:
     Attributes:
         task, head: names; checkpoint: path of the probe; config: of its training, in plain containers.
         metrics: by name; layer_weights: of the hidden states, encoder input first, after the softmax.
-        summary_shares: of each layer with ``summary_gate``, how much of the cell is the summary, 0 to 1; lowest first.
+        summary_shares: of each layer, lowest first, how much of its SummaryMixing cell is the summary, 0 to 1; None for
+            a layer without ``summary_gate``, and empty where none has one.
         versions: of the software it was computed with (``installed_versions``), and the precision if not float32.
     """
 
@@ -70,7 +71,7 @@ class Results:
     metrics: dict[str, Metric]
     layer_weights: list[float]
     versions: dict[str, str]
-    summary_shares: list[float] = field(default_factory=list)
+    summary_shares: list[float | None] = field(default_factory=list)
 
 
 def as_json(results: Results) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -27,7 +28,6 @@ from .plan import Cell, FineTuning, Probing, Study
 PRETRAINED, FINE_TUNED, PROBED = "pretrain", "finetune", "probes"
 # fairseq's line
 _PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
-_BEST = "valid_best_"
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -166,7 +166,8 @@ def _probed(tables: Mapping[str, Path]) -> list[dict[str, Any]]:
     for rows in zip(*runs.values()):
         tried = {name: row["valid"] for name, row in zip(runs, rows)}
         if len(tried) > 1 and None in tried.values():
-            raise InputError(f"no {_BEST}* in the logs: the configuration validates never")
+            metric = rows[0]["valid_metric"]
+            raise InputError(f"no valid_{metric} in the logs: the configuration validates never, or not by it")
         chosen = (max if rows[0]["valid_higher_is_better"] else min)(tried, key=lambda name: tried[name])
         found.append(rows[list(runs).index(chosen)] | {"tried": tried, "chosen": chosen})
     return found
@@ -189,8 +190,10 @@ def _reached(table: Path, row: Mapping[str, Any]) -> dict[str, Any]:
     checkpoint = read_results(paths[0]).config["checkpoint"]
     metric, higher = (checkpoint[key] for key in ("best_checkpoint_metric", "maximize_best_checkpoint_metric"))
     logs = [path.parents[1] / LOG_NAME for path in paths]
-    values = [value for log in logs for value in series(read_log(log), f"{_BEST}{metric}")[1][-1:]]
-    valid = {"valid_metric": metric, "valid_higher_is_better": higher, "valid": mean(values) if values else None}
+    validations = [series(read_log(log), f"valid_{metric}")[1] for log in logs]
+    numbers = [[one for one in of_fold if not math.isnan(one)] for of_fold in validations]
+    best = mean(map(max if higher else min, numbers)) if all(numbers) else None
+    valid = {"valid_metric": metric, "valid_higher_is_better": higher, "valid": best}
     test = {"test": _counts(paths[0].parent)} if row["metric"] == WER.key else {}
     return {**names, **reached, **valid, **test}
 

@@ -293,11 +293,12 @@ def settings_of(study: Study, cell: Cell) -> dict[str, Any]:
         "pretraining_data": fingerprint(study.pretraining_data, _manifests(fields), study.data_from),
     }
     if (after := study.finetuning) is not None:
-        names = [f"{split}.{kind}" for split in (after.train, after.valid, after.test) for kind in ("tsv", "ltr")]
         settings["finetuning"] = fields_of(after.config, (*after.overrides, *cell.encoder.finetuning))
+        labels = settings["finetuning"].get("task.labels", "ltr")
+        names = [f"{split}.{kind}" for split in (after.train, after.valid, after.test) for kind in ("tsv", labels)]
         settings["finetuning"] |= {"train": after.train, "valid": after.valid, "test": after.test}
         settings["finetuning"]["updates"] = list(after.updates)
-        settings["finetuning_data"] = fingerprint(after.data, [*names, "dict.ltr.txt"], study.data_from)
+        settings["finetuning_data"] = fingerprint(after.data, [*names, f"dict.{labels}.txt"], study.data_from)
     if (probing := study.probing) is not None:
         overrides = [*probing.overrides, *cell.encoder.probing]
         tried = {name: list(more) for name, more in cell.encoder.tried.items()}
@@ -324,7 +325,7 @@ def fields_of(config: Path, overrides: Sequence[str]) -> dict[str, Any]:
     content = _mapping(_load(config), str(config))
     own = dict(_flat({key: value for key, value in content.items() if key not in ("defaults", "hydra")}))
     fields: dict[str, Any] = {}
-    defaults = content.get("defaults", [])
+    defaults = content.get("defaults") or []
     for name in defaults if "_self_" in defaults else [*defaults, "_self_"]:
         fields |= own if name == "_self_" else fields_of(config.parent / f"{name}.yaml", ())
     for override in overrides:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
@@ -37,8 +38,8 @@ class Row:
         chosen: lengths of fine-tuning that were best on the validation clips, a seed each.
         probes: what the probes reached, a number for each seed, by task, probe and metric; settings: of the probes, the
             names of those that were best on the validation clips, a seed each, by task and probe.
-        shares: how much of each layer's SummaryMixing cell is the summary where it has a gate, 0 to 1: for each seed
-            those of the layers, lowest first, by task and probe.
+        shares: how much of each layer's SummaryMixing cell is the summary, 0 to 1, or NaN where it has no gate: for
+            each seed those of the layers, lowest first, by task and probe.
         updates_per_second, parameters, peak_mib: of pre-training, medians of the seeds that have them.
     """
 
@@ -139,7 +140,7 @@ def _row(name: str, results: Sequence[Mapping[str, Any]], baseline: Sequence[Map
         tuple(cell["chosen"] for cell in tuned),
         _probes(results),
         _by_probe(results, lambda one: one["chosen"] if len(one["tried"]) > 1 else None),
-        _by_probe(results, lambda one: one["summary_shares"] or None),
+        _by_probe(results, lambda one: [math.nan if x is None else x for x in one.get("summary_shares", ())] or None),
         *(_median(results, key) for key in ("updates_per_second", "parameters", "peak_mib")),
     )
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..system.errors import InputError
 from ..system.files import check_writable, exclusive, write_together
 from ..system.jobs import Job, Messages, environment, run_jobs
@@ -36,13 +38,16 @@ def run_study(study: Study, results: Path, work: Path, jobs: int, device: str) -
         failures: list[str] = []
         messages = Messages()
         settings = {cell.name: settings_of(study, cell) for cell in cells}
+        hardware = of_device(device, jobs)
+        if hardware["device"] == "cuda" and ":" not in device:
+            for one in settings.values():
+                _fill_in_world_size(one, torch.cuda.device_count())
         for cell in cells:
             path = results / f"{cell.name}.json"
             if path.exists():
                 read_cell(path, settings[cell.name])
             else:
                 waiting.append(cell)
-        hardware = of_device(device, jobs)
         env = environment(device, hardware["num_threads"])
         place = Place(work, results, find_tools(), env, device, () if lock is None else (lock,))
         by_pretraining: dict[tuple[str, int], list[Cell]] = {}
@@ -58,6 +63,13 @@ def run_study(study: Study, results: Path, work: Path, jobs: int, device: str) -
         run_jobs([one_after_the_other(these) for these in by_pretraining.values()], jobs, messages)
         messages.show("")
     return failures
+
+
+def _fill_in_world_size(settings: dict[str, Any], num_gpus: int) -> None:
+    """Write fairseq's default, all GPUs, into the settings of trainings that leave it: each adds to the batch."""
+    for training in ("pretraining", "finetuning"):
+        if training in settings:
+            settings[training].setdefault("distributed_training.distributed_world_size", num_gpus)
 
 
 def write_tables(study: Study, results: Path) -> str:
@@ -79,7 +91,7 @@ def _hours(study: Study, found: Sequence[dict[str, Any]]) -> float:
     """Of all pre-trainings, each counted once; those of an update or two, which log no speed, are left out."""
     pretrained_as = {encoder.name: study.pretrained_as(encoder) for encoder in study.encoders}
     trainings = {(pretrained_as[one["encoder"]], one["seed"]): one["pretraining"] for one in found}.values()
-    return sum(one["updates"] / one["updates_per_second"] for one in trainings if one["updates_per_second"]) / 3600
+    return sum(one["updates"] / one["updates_per_second"] for one in trainings if one.get("updates_per_second")) / 3600
 
 
 def read_results(study: Study, results: Path) -> tuple[list[dict[str, Any]], list[str]]:

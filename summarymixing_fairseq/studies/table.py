@@ -20,8 +20,8 @@ def _number(value: float | None, digits: int = 3, scale: float = 1.0) -> str:
 
 
 def _of_seeds(values: Sequence[float], digits: int) -> str:
-    """The mean, and the lowest and the highest of several."""
-    if len(values) < 2:
+    """The mean, and the lowest and the highest of several; empty where one is NaN."""
+    if len(values) < 2 or any(map(math.isnan, values)):
         return "".join(_number(value, digits) for value in values)
     return f"{mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 

@@ -221,7 +221,8 @@ class SegmentedAudioTask(AudioPretrainingTask):
         return SegmentDataset(manifest, **options)
 
     def check_split(self, split: str, manifest: Manifest) -> None:
-        """Raises InputError for a first clip that is not there, or clips shorter than ``min_samples``."""
+        """Raises InputError for a first clip that is not there, clips shorter than ``min_samples``, or a
+        ``max_sample_size`` below it."""
         check_first_clip(manifest)
         most = self.cfg.max_sample_size
         if most is not None and most < self.min_samples():

@@ -47,7 +47,7 @@ def read_runs(paths: Sequence[Path]) -> dict[str, Records]:
 
 
 def plot_curves(runs: Mapping[str, Records], path: Path) -> None:
-    """Write a PNG with one panel for each kind of number that a run has logged; runs by their names.
+    """Plot runs by their names, with one panel for each kind of number that they have logged.
 
     Lines are of training, dots of validation. Of several runs latents and last layer stand for all layers.
 

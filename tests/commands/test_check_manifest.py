@@ -148,6 +148,11 @@ def test_no_manifest(capsys, tmp_path):
     assert status == 1 and "has no manifest (SPLIT.tsv)" in err
 
 
+def test_a_split_that_is_not_there(capsys, data):
+    status, _, err = check(capsys, data, "--split", "valid", "nope")
+    assert status == 1 and "nope.tsv cannot be read" in err
+
+
 def test_many_files_in_processes(capsys, data):
     soundfile.write(data / "audio" / "tone.wav", 0.1 * np.ones(160), 16_000)
     names = [f"{number:03}.wav" for number in range(200)]

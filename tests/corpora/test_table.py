@@ -316,6 +316,7 @@ BAD = {
     "a JSON list": ("t.json", '[{"audio": "a.wav"}]\n', "line is no JSON object"),
     "half of a pair": ("t.jsonl", '{"audio": "a.wav", "text": "\\ud800"}\n', "no Unicode"),
     "times that nothing has": ("t.csv", "audio,text,start\na.wav,x,1e308\n", "start and end are no times in seconds"),
+    "no duration": ("t.csv", "audio,text,duration\na.wav,x,long\n", "duration is no time in seconds"),
     "no gzip": ("t.jsonl.gz", "hello", "cannot be read"),
     "five cells": ("t.csv", "a|b|c|d|e\n", "LJSpeech's .* has 2 or 3"),
     "nothing is there": ("t.csv", "audio,text\ngone.wav,hello\n", "none of 1 clips .* is usable; the first, gone.wav"),

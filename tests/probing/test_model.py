@@ -246,6 +246,13 @@ def test_gates_of_an_encoder_say_how_much_is_the_summary(tiny_model, tmp_path):
     assert build_probe(path, "mean_linear").summary_shares() == pytest.approx([0.5, 0.75])
 
 
+def test_gates_are_those_of_their_layers(tiny_model, tmp_path):
+    hybrid = save_encoder(tmp_path / "hybrid.pt", tiny_model(mixers=["none", "summarymixing"], summary_gate=True))
+    assert build_probe(hybrid, "mean_linear").summary_shares() == [None, 0.5]
+    plain = save_encoder(tmp_path / "plain.pt", tiny_model())
+    assert build_probe(plain, "mean_linear").summary_shares() == []
+
+
 def test_probabilities_have_fairseqs_axes(encoders, batch):
     probe = build_probe(encoders["mhsa"][0], "linear_ctc").eval()
     output = probe(*batch[:2])

@@ -61,7 +61,7 @@ def test_an_unknown_field(override, message, arguments, tmp_path):  # noqa: F811
             ["--config-name", "quikstart"],
             "RECIPES/quikstart.yaml is not there, or has no model; did you mean quickstart?",
         ),
-        (["--config-name", "zzz"], "RECIPES/zzz.yaml is not there, or has no model"),
+        (["--config-name", "zzz", "task.data=x"], "RECIPES/zzz.yaml is not there, or has no model"),
         ([], "give a recipe: --config-dir FOLDER --config-name NAME"),
     ],
 )

@@ -66,7 +66,8 @@ if command == "mp3s":
     test.write_text(pathlib.Path(__file__).with_name("results.json").read_text().replace('"BEST"', json.dumps(best)))
     (test.parent / "ref.wrd").write_text("ABCDEFGHIJ\\n" * 4)
     (test.parent / "hypo.wrd").write_text(("ABCDEFGHIJ"[value:] + "\\n") * 4)
-    logged = [{"valid_num_updates": str(n), "valid_best_accuracy": str(value / 10 - 1 / n)} for n in (5, 10)]
+    values = [value / 10 - 0.1, value / 10 - 0.1 + (-0.5 if metric == "accuracy" else 0.5), "nan"]  # the first is best
+    logged = [{"valid_num_updates": str(5 * n), "valid_accuracy": str(one)} for n, one in enumerate(values)]
     lines = ["[2026-11-26 12:00:00][valid][INFO] - " + json.dumps(one) for one in logged]
     test.parents[1].joinpath("run.log").write_text("\\n".join(lines) + "\\n")
     assert options["--seed"] in "12", options
@@ -433,3 +434,22 @@ def test_a_result_without_its_numbers(lab):
 
 def test_nothing_to_put_into_a_table(lab):
     assert lab("table") == 1 and "holds no result of two" in lab.err
+    lab.write(STUDY.replace("errors=6", "errors=6, +fake.fail=1").replace("errors=3", "errors=3, +fake.fail=1"))
+    (lab.folder / "two").mkdir()
+    (lab.folder / "two" / "other-seed1.json").write_text("{}")
+    assert lab("run", "--jobs", "1") == 1
+    assert "cells failed" in lab.err.splitlines()[-1]
+
+
+def test_a_file_in_the_place_of_its_results(lab, capsys):
+    (lab.folder / "study").write_text(STUDY)
+    assert main(["study", "table", "study"]) == 1
+    assert "study: its name must end in .yaml, or give --results a folder" in capsys.readouterr().err
+
+
+def test_as_many_gpus_as_there_are_belong_to_a_training_that_does_not_say():
+    settings = {"pretraining": {}, "finetuning": {"distributed_training.distributed_world_size": 1}, "seed": 1}
+    study_module._fill_in_world_size(settings, 4)
+    assert [settings[name] for name in ("pretraining", "finetuning")] == [
+        {"distributed_training.distributed_world_size": number} for number in (4, 1)
+    ]

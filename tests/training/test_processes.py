@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -116,14 +117,18 @@ def test_a_process_that_is_killed_is_replaced_and_the_run_resumes_exactly(argume
         assert differences(first[part], second[part]) == []
 
 
-def test_what_one_process_measures_chooses_the_best_checkpoint_of_all(arguments, tmp_path):
+def test_what_one_process_measures_chooses_the_best_checkpoint_of_all(arguments, manifests, tmp_path):
+    """Of two validation sets the first alone is measured, and chooses."""
+    data = Path(shutil.copytree(manifests, tmp_path / "data"))
+    shutil.copy(data / "valid.tsv", data / "valid2.tsv")
     given = [one for one in arguments(tmp_path, 2) if not one.startswith(("+task.quality", "dataset.disable_valid"))]
+    given += [f"task.data={data}", "dataset.valid_subset='valid,valid2'"]
     metric = ["checkpoint.best_checkpoint_metric=phones_latents", "checkpoint.maximize_best_checkpoint_metric=true"]
     log = tmp_path / "log"
     process = torchrun([*given, *metric, "dataset.validate_interval_updates=1"], log)
     output = ended(process, log)
     assert process.returncode == 0, output[-3000:]
-    assert (tmp_path / "checkpoint_best.pt").is_file()
+    assert (tmp_path / "checkpoint_best.pt").is_file() and "valid2" in output
 
 
 def test_an_error_of_one_process_ends_the_run_and_is_shown(arguments, manifests, tmp_path):

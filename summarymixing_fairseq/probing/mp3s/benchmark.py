@@ -124,9 +124,8 @@ def _plot(table: dict[str, Any], runs: Sequence[Run], results: Path, messages: M
         plot_table(table, of_table)
         titles = {encoder["name"]: encoder["title"] for encoder in table["encoders"]}
         columns = read_columns(found)
-        plot_layers(
-            [replace(one, encoder=title) for name, title in titles.items() for one in columns if one.encoder == name],
-            of_layers,
-        )
+        columns.sort(key=lambda one: list(titles).index(one.encoder) if one.encoder in titles else len(titles))
+        # one whose checkpoint changed between its probes has more than its name there
+        plot_layers([replace(one, encoder=titles.get(one.encoder, one.encoder)) for one in columns], of_layers)
     except InputError as error:
         messages.say(f"no plots: {error}")

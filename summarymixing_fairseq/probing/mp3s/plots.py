@@ -17,7 +17,7 @@ _COLUMN_INCHES, _STATE_INCHES = 0.42, 0.24
 
 
 def plot_layers(columns: Sequence[Column], path: Path) -> None:
-    """Heat maps of layer weights as a PNG: one panel for each encoder, the same probes in all panels.
+    """Heat maps of layer weights: one panel for each encoder, the same probes in all panels.
 
     Raises:
         InputError: if the file cannot be written, matplotlib is not installed, or the plot would be too large.

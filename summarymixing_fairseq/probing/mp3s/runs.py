@@ -258,6 +258,7 @@ def overrides_of(task: Task, probe: int, overrides: Sequence[tuple[str, str]]) -
 
 def needed_files(task: Task, probe: int, overrides: Sequence[tuple[str, str]]) -> list[str]:
     """Files that a folder of data must hold for a probe: of the splits that its overrides name, if they do."""
-    fields = dict(override.split("=", 1) for override in overrides_of(task, probe, overrides))
+    given = (override.partition("=") for override in overrides_of(task, probe, overrides))
+    fields = {key.lstrip("+"): value.strip("'\"") for key, _, value in given}  # as hydra reads them
     splits = {name: fields.get(f"dataset.{name}_subset", name) for name in ("train", "valid")}
     return task.needed_files(**splits)

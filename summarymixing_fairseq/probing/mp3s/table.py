@@ -95,7 +95,10 @@ def read_cells(runs: Sequence[Run], split: Split) -> tuple[dict[str, Any], list[
             "head": all_results[0].head,
             "results": [str(path.relative_to(runs[0].settings.results)) for path in paths],
             "seconds": _training_seconds(runs),
-            "summary_shares": [mean(of_layer) for of_layer in zip(*(one.summary_shares for one in all_results))],
+            "summary_shares": [
+                None if None in of_layer else mean(of_layer)
+                for of_layer in zip(*(one.summary_shares for one in all_results))
+            ],
         }
     return cells, all_results
 

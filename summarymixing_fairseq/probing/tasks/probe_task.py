@@ -132,7 +132,7 @@ class ProbeTask(SpeechTask, SegmentedAudioTask):
         what = f"{'pooled' if pooled else 'frames'}, layer_norm={model.layer_norm}, normalize=False"
         what += ", checksums"  # which files of version 0.1 lack
         if next(model.parameters()).is_cuda:
-            what += ", GPU"
+            what += ", GPU, TF32" if torch.backends.cuda.matmul.allow_tf32 else ", GPU"
         rows: list[str | bytes] = [manifest.root, manifest.sizes.tobytes(), manifest.offsets.tobytes()]
         rows += [part for clip in manifest for part in (clip.name, size_and_time(clip.path))]
         key = cache_key(what, repr(model.encoder.spec.to_dict()), model.encoder.weights_digest(), *rows)

@@ -46,8 +46,17 @@ def listen(task: Any) -> None:
 def get_valid_stats(cfg: Any, trainer: Trainer, stats: dict[str, Any], tracking_best: bool) -> dict[str, Any]:
     """fairseq's, which adds the best value so far of the metric that chooses checkpoints. One that the task measures is
     not there yet, and has no such value in the log."""
-    tracking_best = tracking_best and cfg.checkpoint.best_checkpoint_metric in stats
-    return _get_valid_stats(cfg, trainer, stats, tracking_best)
+    chooses, measured = tracking_best, cfg.checkpoint.best_checkpoint_metric in stats
+    stats = _get_valid_stats(cfg, trainer, stats, tracking_best and measured)
+    return stats if chooses else _OfFurtherSet(stats)
+
+
+class _OfFurtherSet(dict[str, Any]):
+    """Numbers of a validation set that chooses no checkpoint. fairseq reads the metric that does from it all the same,
+    which the task measures on the first set alone."""
+
+    def __missing__(self, key: str) -> None:
+        return None
 
 
 def validate(*args: Any) -> list[float | None]:

@@ -10,7 +10,7 @@ from fake_probes import write_configs, write_data
 from summarymixing_fairseq.probing.mp3s.benchmark import plan
 from summarymixing_fairseq.probing.mp3s.encoders import Encoder
 from summarymixing_fairseq.probing.mp3s.runner import progress
-from summarymixing_fairseq.probing.mp3s.runs import Run, Settings, parse_overrides
+from summarymixing_fairseq.probing.mp3s.runs import Run, Settings, needed_files, parse_overrides
 from summarymixing_fairseq.probing.mp3s.tasks import TaskData, task_named
 from summarymixing_fairseq.system import machine
 from summarymixing_fairseq.system.errors import InputError
@@ -153,6 +153,14 @@ def test_overrides():
     for wrong in ("a", ":=1", "slurp:", "slurp:=1", "x:a=1", "slurp_probe3:a=1", "slurp:common.seed=2", "+task.data=x"):
         with pytest.raises(InputError, match="--override "):
             parse_overrides([wrong])
+
+
+def test_the_files_of_other_splits():
+    """Their names as hydra reads them: a comma alone would be a sweep."""
+    given = parse_overrides(["dataset.train_subset=small", "++dataset.valid_subset='valid,valid2'"])
+    splits = ("small", "valid", "valid2", "test")
+    expected = {f"{split}.{kind}" for split in splits for kind in ("tsv", "scenario")} | {"dict.scenario.txt"}
+    assert set(needed_files(task_named("slurp"), 1, given)) == expected
 
 
 EPOCH_1 = (
