@@ -36,7 +36,7 @@ OVERRIDES = {
     "": """common.cpu=true common.log_interval=20 dataset.num_workers=0 dataset.batch_size=8 dataset.validate_interval=2
         optimizer.groups.layer_weights.optimizer.lr=[0.02]""",
     "librispeech_probe1": f"{BILSTM} optimization.max_epoch=16",
-    "prompts_en_probe1": f"{BILSTM} optimization.max_epoch=30 checkpoint.best_checkpoint_metric=uer",
+    "prompts_en_probe1": f"{BILSTM} optimization.max_epoch=30",
     "commonvoice_cy_probe1": f"{BILSTM} optimization.max_epoch=16",
     "commonvoice_eu_probe1": f"{BILSTM} optimization.max_epoch=16",
     "commonvoice_cy_probe2": f"{FASTEST} optimization.max_epoch=30",
