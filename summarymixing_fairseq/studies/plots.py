@@ -98,6 +98,7 @@ def _plot_gates(gates: Sequence[tuple[str, str, list[tuple[float, ...]]]], axis:
     for number, (encoder, probe, layers) in enumerate(gates):
         axis.plot(range(1, len(layers) + 1), list(map(mean, layers)), label=f"{encoder}, {probe}", **line_style(number))
     axis.set(xlabel="layer", ylabel="share of s, mean of the seeds", title="gates: above 0.5 more of the summary")
+    axis.set_xticks(range(1, 1 + max(len(layers) for *_, layers in gates)))
     axis.axhline(0.5, color="grey", linestyle="--", zorder=0)
     axis.legend(fontsize=7)
 
