@@ -26,7 +26,7 @@ _NEAR = 4  # so many of the places below need no line
 # Where a name may stand beside its point, the nearest first: to the right and up, in points of 1/72 inch.
 _BESIDE = sorted(
     ((side * right, up) for side in (1, -1) for right in (6, 12, 24, 40) for up in range(-75, 84, 6)),
-    key=lambda place: (place[0] ** 2 + (place[1] + _SMALL / 2) ** 2, -place[0], -place[1]),
+    key=lambda place: (place[0] ** 2 + (place[1] - _SMALL / 2) ** 2, -place[0], -place[1]),
 )
 # Of a figure: half a gigabyte while it is drawn. matplotlib itself refuses more than 2^16 a side.
 _MOST_PIXELS, _MOST_PIXELS_A_SIDE = 2**27, 2**16 - 1
