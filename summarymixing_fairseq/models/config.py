@@ -75,7 +75,9 @@ class Wav2Vec2SummaryMixingConfig(Wav2Vec2Config):
     summary_layer_norm: bool = field(
         default=True, metadata={"help": "LayerNorm after the local branch and after the mean of the summary branch"}
     )
-    summary_activation: str = field(default="gelu", metadata={"help": "of the cell: gelu, relu, swish or none"})
+    summary_activation: str = field(
+        default="gelu", metadata={"help": "activation of the cell: gelu, relu, swish or none"}
+    )
     summary_gate: bool = field(default=False, metadata={"help": "a learned number weighs local branch and summary"})
     mask_fill: bool = field(
         default=False,

@@ -58,6 +58,9 @@ def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequen
     """Write names beside points, each where it is on no point and on no other name; a line leads to those further off.
 
     Call it when all else of the figure is there, as what comes later can move the points.
+
+    Args:
+        points: in the units of the axes; names: one for each point.
     """
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
